@@ -1,0 +1,33 @@
+"""Finds the right picture for a news article. Names below load what they need when first used."""
+
+from __future__ import annotations
+
+import importlib
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Article": "records",
+    "Embeddings": "records",
+    "Photo": "records",
+    "Run": "records",
+    "check": "datasets",
+    "evaluate": "evaluate",
+    "load": "encoders",
+    "rank": "search",
+    "read": "datasets",
+}
+
+__all__ = sorted([*_HOME, "__version__"])
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'photodesk' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"photodesk.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -1,0 +1,72 @@
+"""The command line: thin, one command per public function, each file loaded only when its command is called.
+
+stdout carries data, stderr talk. Exit codes: 0 done, 1 done with named faults, 2 wrong call or unusable input.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from photodesk import __version__
+from photodesk.errors import PhotodeskError
+
+# command → (file of this folder, what `photodesk --help` says of it)
+COMMANDS = {
+    "check": ("data", "Name every fault of a data set, by file and line, and what happens to it."),
+    "evaluate": ("results", "Measure a run file against the truth: R@1 … R@100, MRR@100."),
+    "index": ("find", "Encode a folder of photos into an index for `search`."),
+    "rank": ("find", "Rank the photos for every article of a data set and write a run file."),
+    "search": ("find", "Find photos of an index for one headline."),
+    "train": ("train", "Train a T×V network on frozen features."),
+}
+
+
+class _Lazy(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"photodesk.cli.{COMMANDS[name][0]}")
+        command = getattr(module, name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="photodesk")
+def commands() -> None:
+    """Find the right picture for a news article.
+
+    Give it articles in any language and a pile of photos; it ranks the photos for every article.
+
+    \b
+    photodesk rank DATA --out run.tsv --report report.html    articles.csv + photos in DATA
+    photodesk evaluate DATA run.tsv                           R@1 … R@100 and MRR of that run
+    photodesk index PHOTOS -o INDEX                           encode a folder once …
+    photodesk search INDEX "Hochwasser an der Elbe"           … and ask it for one headline
+    """
+
+
+def main() -> None:
+    """Entry point: errors for users become one line on stderr and exit code 2."""
+    try:
+        code = commands.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except click.Abort:
+        click.echo("stopped; what was finished is kept, the same command goes on from there", err=True)
+        code = 130
+    except PhotodeskError as error:
+        click.echo(f"photodesk: {error}", err=True)
+        code = 2
+    sys.exit(code if isinstance(code, int) else 0)

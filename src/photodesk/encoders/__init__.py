@@ -1,0 +1,119 @@
+"""The seam behind which every model stands: a text tower, a photo tower, an optional T×V network.
+
+A tower turns raw material into feature rows; the store keeps those, keyed by content and the tower's fingerprint. A
+network (`network.py`) maps features into the joint space and is cheap, so its output is never stored. `load(name)` finds an
+encoder by the text that it prints as; names are `builtin`, `openclip:MODEL/TAG`, …; one file here per optional dependency.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from photodesk.errors import UsageError
+from photodesk.records import FloatArray
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from photodesk.network import Network
+
+
+@runtime_checkable
+class TextTower(Protocol):
+    """Turns prepared texts into feature rows.
+
+    Attributes:
+        fingerprint: changes whenever the output does (weights, tokenisation, prefix); part of every cache key.
+        dim: numbers per row.
+        batch: how many texts one call should bring.
+        context: how many tokens the model reads; 0 where it windows long texts.
+    """
+
+    fingerprint: str
+    dim: int
+    batch: int
+    context: int
+
+    def encode(self, texts: Sequence[str]) -> FloatArray:
+        """(n texts, dim) float32 unit rows in the order given; a row does not depend on its neighbours."""
+        ...
+
+    def tokens(self, text: str) -> list[str]:
+        """The pieces that the model reads of `text`, without its special tokens and before any cut."""
+        ...
+
+
+@runtime_checkable
+class PhotoTower(Protocol):
+    """Turns decoded photos into feature rows, in two steps so that decoding threads share the work.
+
+    Attributes:
+        fingerprint: changes whenever the output does (weights, preprocessing); part of every cache key.
+        dim: numbers per row.
+        batch: how many photos one call should bring.
+        size: the longest side in pixels that the model can use; lets JPEG decoding skip the rest.
+    """
+
+    fingerprint: str
+    dim: int
+    batch: int
+    size: int
+
+    def prepare(self, photo: Image.Image) -> NDArray[np.generic]:
+        """One upright RGB photo as the array that `encode` stacks. Called from several threads."""
+        ...
+
+    def encode(self, batch: NDArray[np.generic]) -> FloatArray:
+        """(n photos, dim) float32 rows from n stacked arrays; called from several threads, each on its own batch."""
+        ...
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Two towers that a joint space connects.
+
+    Args:
+        name: as `load` reads it.
+        texts: the text tower.
+        photos: the photo tower.
+        network: maps both towers' features into the joint space; None where the towers already share one.
+    """
+
+    name: str
+    texts: TextTower
+    photos: PhotoTower
+    network: Network | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the joint space: embeddings are comparable if and only if this is equal."""
+        parts = [self.texts.fingerprint, self.photos.fingerprint]
+        return "+".join(parts + ([self.network.fingerprint] if self.network else []))
+
+
+def _builtin(_: str) -> Encoder:
+    from photodesk.encoders.builtin import load_builtin
+
+    return load_builtin()
+
+
+FAMILIES: dict[str, Callable[[str], Encoder]] = {"builtin": _builtin}
+
+
+def load(name: str = "builtin") -> Encoder:
+    """The encoder of that name.
+
+    Raises:
+        UsageError: no such family of encoders.
+        EncoderError: the model is missing or damaged.
+        MissingExtra: its library is not installed.
+    """
+    family = name.partition(":")[0]
+    if family not in FAMILIES:
+        raise UsageError(f"no encoder {name!r}; known: {', '.join(sorted(FAMILIES))}")
+    return FAMILIES[family](name)

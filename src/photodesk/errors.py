@@ -1,0 +1,64 @@
+"""Everything that photodesk raises for a user to act on.
+
+    PhotodeskError            base: one sentence with the value, the expectation and the next step
+    ├── UsageError            the call itself is wrong (exit code 2)
+    ├── DataError             an article file, truth file or data folder cannot be used
+    ├── PhotoError            one picture cannot be decoded; the rest goes on
+    ├── EncoderError          a model is missing, damaged or not the one the data was made with
+    ├── StoreError            stored embeddings or an index are damaged, locked or of another make
+    ├── RunError              a run file or submission breaks its format
+    └── MissingExtra          an optional dependency is not installed; says the pip command
+"""
+
+import importlib
+from types import ModuleType
+
+
+class PhotodeskError(Exception):
+    """Base of all errors for users; `str(error)` is one sentence to act on."""
+
+
+class UsageError(PhotodeskError):
+    """The call itself is wrong: an unknown name, a missing argument, options that exclude each other."""
+
+
+class DataError(PhotodeskError):
+    """An article file, a truth file or a data folder cannot be used at all."""
+
+
+class PhotoError(PhotodeskError):
+    """One picture cannot be decoded. Callers name it and go on with the others."""
+
+
+class EncoderError(PhotodeskError):
+    """A model is missing, damaged, or not the one that the data at hand was made with."""
+
+
+class StoreError(PhotodeskError):
+    """Stored embeddings or an index are damaged, locked, or were made by another encoder."""
+
+
+class RunError(PhotodeskError):
+    """A run file or a submission does not follow its format."""
+
+
+class MissingExtra(PhotodeskError):
+    """An optional dependency is not installed."""
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import an optional dependency, or say how to install it.
+
+    Args:
+        module: dotted module name, such as `"torch"`.
+        extra: the extra of photodesk that brings it, such as `"train"`.
+
+    Raises:
+        MissingExtra: the module is not installed; names the pip command.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
+            raise
+        raise MissingExtra(f'this needs {module}, which is not installed; run: pip install "photodesk[{extra}]"') from None

@@ -1,0 +1,189 @@
+"""The nouns that flow through photodesk: frozen, checked once, here.
+
+`Article`, `Photo`, `Pair` come from `datasets`; `Embeddings` from an encoder; `Scores` and `Run` from `similarity`;
+`Fault` from whoever met bad input and went on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+
+Fate = Literal["repaired", "kept", "left out"]
+
+
+@dataclass(frozen=True, slots=True)
+class Article:
+    """One news article; the query of a retrieval.
+
+    `where` is the source as `file:line`, for messages. `tags` are joined with `", "`. `language` is an ISO 639-1 code
+    once it is known.
+    """
+
+    id: str
+    title: str
+    lead: str = ""
+    text: str = ""
+    tags: str = ""
+    url: str = ""
+    date: str = ""
+    language: str = ""
+    subset: str = ""
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """One picture of the gallery, by the id that run files use and the file that holds it."""
+
+    id: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Article `article` is rightly shown with photo `photo` (ids). An article may have several."""
+
+    article: str
+    photo: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One photo in an article's ranking; higher `score` is better."""
+
+    photo: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something wrong with the input that did not stop the work.
+
+    Args:
+        where: `file` or `file:line`.
+        what: what is wrong, with the value.
+        fate: what photodesk did about it: "repaired", "kept" as it is, or "left out".
+        advice: the next step for the user; empty if nothing needs doing.
+    """
+
+    where: str
+    what: str
+    fate: Fate
+    advice: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what} ({self.fate})" + (f"; {self.advice}" if self.advice else "")
+
+
+def _unique(ids: Sequence[str], what: str) -> tuple[str, ...]:
+    ids = tuple(ids)
+    if len(set(ids)) != len(ids):
+        seen: set[str] = set()
+        twice = next(i for i in ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
+        raise ValueError(f"{what} id {twice!r} stands twice; ids beside rows must be unique")
+    return ids
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embeddings:
+    """Rows of unit length beside the ids of what they stand for.
+
+    Args:
+        ids: n ids, unique; row i belongs to ids[i].
+        rows: (n, d) float32, each row of L2 norm 1 (±1e-3). Kept as given, read-only; a memory map stays one.
+        encoder: fingerprint of the model that made them; embeddings of different make are never compared.
+
+    Raises:
+        ValueError: shapes disagree, an id stands twice, or a row is not of unit length.
+    """
+
+    ids: tuple[str, ...]
+    rows: FloatArray
+    encoder: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ids", _unique(self.ids, "embedding"))
+        rows = self.rows
+        if rows.ndim != 2 or rows.shape[0] != len(self.ids) or rows.dtype != np.float32:
+            raise ValueError(f"embeddings need ({len(self.ids)}, d) float32 rows for {len(self.ids)} ids, not {rows.shape} {rows.dtype}")
+        for start in range(0, len(rows), 65536):
+            norms = np.linalg.norm(rows[start : start + 65536], axis=1)
+            bad = np.flatnonzero(~(np.abs(norms - 1) < 1e-3))
+            if bad.size:
+                raise ValueError(f"row of {self.ids[start + bad[0]]!r} has length {norms[bad[0]]:.4g}; embeddings are unit rows")
+        view = rows.view()
+        view.flags.writeable = False
+        object.__setattr__(self, "rows", view)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def dim(self) -> int:
+        """Numbers per row."""
+        return int(self.rows.shape[1])
+
+    def take(self, ids: Sequence[str]) -> Embeddings:
+        """The rows of `ids`, in that order. KeyError names an id that is not here."""
+        at = {name: i for i, name in enumerate(self.ids)}
+        return Embeddings(tuple(ids), self.rows[[at[name] for name in ids]], self.encoder)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """A full score matrix, for small sets, tests and revisions of a batch.
+
+    Args:
+        articles: n ids, the rows.
+        photos: m ids, the columns.
+        matrix: (n articles, m photos) float32, higher is better; ties are broken by photo id, ascending.
+    """
+
+    articles: tuple[str, ...]
+    photos: tuple[str, ...]
+    matrix: FloatArray
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "articles", _unique(self.articles, "article"))
+        object.__setattr__(self, "photos", _unique(self.photos, "photo"))
+        if self.matrix.shape != (len(self.articles), len(self.photos)):
+            raise ValueError(f"scores are (articles, photos) = {(len(self.articles), len(self.photos))}, not {self.matrix.shape}")
+        view = self.matrix.view()
+        view.flags.writeable = False
+        object.__setattr__(self, "matrix", view)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Ranked photos for every article: what a run file holds and what `evaluate` measures.
+
+    Args:
+        hits: article id → its hits, best first. Kept in the order given.
+        name: how tables call this run.
+        transductive: how the run saw the other test queries, such as "dual_softmax(temperature=1)"; empty if it did not.
+    """
+
+    hits: Mapping[str, tuple[Hit, ...]]
+    name: str = "run"
+    transductive: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "hits", MappingProxyType({a: tuple(h) for a, h in self.hits.items()}))
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.hits)
+
+    def __getitem__(self, article: str) -> tuple[Hit, ...]:
+        return self.hits[article]
