@@ -1,0 +1,53 @@
+"""Undo what happened to a text on its way here: double encoding, soft hyphens, odd spaces, HTML entities, control characters."""
+
+from __future__ import annotations
+
+import functools
+import html
+import re
+import unicodedata
+
+DOUBLE = "double-encoded UTF-8"
+SOFT = "soft hyphens"
+SPACES = "non-breaking or odd spaces"
+ENTITIES = "HTML entities"
+CONTROL = "control characters"
+
+_SPACE = re.compile(r"[\u00a0\u2000-\u200a\u202f\u205f\u3000]")
+_INVISIBLE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u200b\u2060\ufeff]")
+_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,31});")
+_NULL = frozenset({"nan", "null", "\\n", "#n/a", "<na>"})
+
+
+@functools.lru_cache(maxsize=4096)
+def mend(text: str) -> tuple[str, tuple[str, ...]]:
+    """The text as its author saw it, in one line of NFC, and the names of the repairs that it took.
+
+    Source of the double-encoding repair: ftfy. Spaces and line ends are joined without being named. What spreadsheets and
+    pandas write for "nothing" (`NaN`, `NULL`, …) is empty.
+    """
+    done: list[str] = []
+    if text.isascii() and text.isprintable() and "&" not in text:
+        text = " ".join(text.split())
+        return ("" if text.casefold() in _NULL else text), ()
+    if not text.isascii():
+        import ftfy
+
+        fixed = ftfy.fix_encoding(text)
+        if fixed != text:
+            done.append(DOUBLE)
+            text = fixed
+    if _ENTITY.search(text):
+        plain = html.unescape(text)
+        if plain != text:
+            done.append(ENTITIES)
+            text = plain
+    for name, pattern, put in ((SOFT, _SOFT, ""), (SPACES, _SPACE, " "), (CONTROL, _INVISIBLE, "")):
+        text, count = pattern.subn(put, text)
+        if count:
+            done.append(name)
+    text = " ".join(unicodedata.normalize("NFC", text).split())
+    return ("" if text.casefold() in _NULL else text), tuple(done)
+
+
+_SOFT = re.compile("\u00ad")
