@@ -1,13 +1,14 @@
 """Everything that photodesk raises for a user to act on.
 
-    PhotodeskError            base: one sentence with the value, the expectation and the next step
-    ├── UsageError            the call itself is wrong (exit code 2)
-    ├── DataError             an article file, truth file or data folder cannot be used
-    ├── PhotoError            one picture cannot be decoded; the rest goes on
-    ├── EncoderError          a model is missing, damaged or not the one the data was made with
-    ├── StoreError            stored embeddings or an index are damaged, locked or of another make
-    ├── RunError              a run file or submission breaks its format
-    └── MissingExtra          an optional dependency is not installed; says the pip command
+PhotodeskError            base: one sentence with the value, the expectation and the next step
+├── UsageError            the call itself is wrong (exit code 2)
+├── DataError             an article file, truth file or data folder cannot be used
+├── PhotoError            one picture cannot be decoded; the rest goes on
+├── EncoderError          a model is missing, damaged or not the one the data was made with
+├── TranslationError      a translation model or service cannot be used or answered wrongly
+├── StoreError            stored embeddings or an index are damaged, locked or of another make
+├── RunError              a run file or submission breaks its format
+└── MissingExtra          an optional dependency is not installed; says the pip command
 """
 
 import importlib
@@ -32,6 +33,10 @@ class PhotoError(PhotodeskError):
 
 class EncoderError(PhotodeskError):
     """A model is missing, damaged, or not the one that the data at hand was made with."""
+
+
+class TranslationError(PhotodeskError):
+    """A translation model is missing, or a translation service did not answer, or answered wrongly."""
 
 
 class StoreError(PhotodeskError):
