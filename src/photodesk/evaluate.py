@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from decimal import ROUND_HALF_UP, Decimal
 from itertools import islice
 from math import fsum
-from operator import attrgetter, indexOf
+from operator import indexOf
 from pathlib import Path
 from types import MappingProxyType
 
@@ -23,8 +23,6 @@ from photodesk.measures import DEFAULT, Measure
 from photodesk.records import Pair, Run
 from photodesk.runs import open_rows, scramble
 from photodesk.typeset import Table
-
-_photo = attrgetter("photo")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,6 +36,7 @@ class Report:
         measures: what `means` holds.
         denominator: what sums are divided by: n, or the number of pictures in the truth for an official count.
         transductive: how the run saw other test queries; empty if it did not.
+        missing: those of `articles` that the run does not rank.
         notes: what a reader of the figures should know, one sentence each.
         subsets: name → the report of the articles of that subset.
     """
@@ -48,6 +47,7 @@ class Report:
     measures: tuple[Measure, ...]
     denominator: int
     transductive: str = ""
+    missing: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
     subsets: Mapping[str, Report] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -59,8 +59,12 @@ class Report:
 
     @property
     def means(self) -> dict[str, float]:
-        """Measure → mean over the truth, by the text that the measure prints as; the sum is rounded once."""
-        return {str(measure): fsum(measure.of(self.ranks)) / self.denominator for measure in self.measures}
+        """Measure → mean over the truth, by the text that the measure prints as."""
+        return {str(measure): self.mean(measure) for measure in self.measures}
+
+    def mean(self, measure: Measure) -> float:
+        """Mean of the measure over the truth, from a sum that is rounded once."""
+        return fsum(self.values(measure)) / self.denominator
 
     def values(self, measure: Measure) -> NDArray[np.float64]:
         """(n,) values of the measure, beside `articles`.
@@ -167,15 +171,9 @@ def evaluate(
         else:
             before = right[pair.article]
             right[pair.article] = {pair.photo} | ({before} if isinstance(before, str) else before)
-    rankings: Iterable[tuple[str, Iterable[str]]]
-    if isinstance(run, Path):
-        rows = open_rows(run, decimal_comma=decimal_comma)
-        name, transductive, rankings = rows.name, rows.transductive, ((article, photos) for _, article, photos in rows.items)
-    else:
-        name, transductive, rankings = run.name, run.transductive, ((article, map(_photo, hits)) for article, hits in run.hits.items())
-
+    rows = open_rows(run, decimal_comma=decimal_comma)
     articles = tuple(right)
-    ranks, notes = _follow(rankings, articles, right, max(m.k for m in measures), scrambled)
+    ranks, missing, notes = _follow(rows.items, articles, right, max(m.k for m in measures), scrambled)
     photos = len({pair.photo for pair in pairs})
     if official and photos != len(articles):
         notes.append(f"divided by the {photos:,} pictures of the truth, not its {len(articles):,} articles, as the official evaluator does")
@@ -185,24 +183,37 @@ def evaluate(
             parts.setdefault(part, []).append(i)
     measures = tuple(measures)
     return Report(
-        name,
+        rows.name,
         articles,
         ranks,
         measures,
         photos if official else len(articles),
-        transductive,
+        rows.transductive,
+        missing,
         tuple(notes),
         {
-            part: Report(f"{name}, {part}", tuple(articles[i] for i in at), ranks[at], measures, len(at), transductive)
+            part: Report(
+                f"{rows.name}, {part}",
+                ids := tuple(articles[i] for i in at),
+                ranks[at],
+                measures,
+                len(at),
+                rows.transductive,
+                missing.intersection(ids),
+            )
             for part, at in parts.items()
         },
     )
 
 
 def _follow(
-    rankings: Iterable[tuple[str, Iterable[str]]], articles: Sequence[str], right: Mapping[str, str | Set[str]], depth: int, scrambled: bool
-) -> tuple[NDArray[np.int64], list[str]]:
-    """The rank of the best-placed right photo of every article, and what was odd about the run."""
+    rows: Iterable[tuple[int, str, Iterable[str]]],
+    articles: Sequence[str],
+    right: Mapping[str, str | Set[str]],
+    depth: int,
+    scrambled: bool,
+) -> tuple[NDArray[np.int64], frozenset[str], list[str]]:
+    """The rank of the best-placed right photo of every article, articles that the run lacks, and what was odd about it."""
     at = {article: i for i, article in enumerate(articles)}
     if scrambled:
         at |= {other: i for i, article in enumerate(articles) if (other := scramble(article)) not in at}
@@ -211,7 +222,7 @@ def _follow(
     unknown: list[str] = []
     twice: list[str] = []
     respelled = 0
-    for article, photos in rankings:
+    for _, article, photos in rows:
         i = at.get(article)
         if i is None:
             unknown.append(article)
@@ -238,7 +249,7 @@ def _follow(
         notes.append(f"{len(unknown):,} articles of the run are unknown to the truth and count nothing: {_some(unknown)}")
     if twice:
         notes.append(f"{len(twice):,} articles stand more than once; a later row counts where it finds the picture: {_some(twice)}")
-    return np.array(ranks, np.int64), notes
+    return np.array(ranks, np.int64), frozenset(missing), notes
 
 
 def _some(ids: Sequence[str]) -> str:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -22,21 +24,22 @@ _HEADER = re.compile(r"article_id(?: \(transductive: (.+)\))?")
 _INTEGER = re.compile(r"[+-]?\d+")
 _TREC = (".trec", ".run")
 _TAG = ";transductive="
+_photo = attrgetter("photo")
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """A run file on its way in.
+    """A run on its way in, row by row.
 
     Args:
         name: the run's name: TREC's tag, else the file's name without suffix.
         transductive: as the file states it; see `Run`.
-        items: (line number, article id, photo ids best first); in a `.tsv` an article may come twice. Raises RunError.
+        items: (line number or 0, article id, photo ids best first). In a `.tsv` an article may come twice. May raise RunError.
     """
 
     name: str
     transductive: str
-    items: Iterator[tuple[int, str, list[str]]]
+    items: Iterator[tuple[int, str, Iterable[str]]]
 
 
 def write(run: Run, path: Path) -> None:
@@ -86,12 +89,15 @@ def read(path: Path, *, decimal_comma: bool = False) -> Run:
     return Run(hits, rows.name, rows.transductive)
 
 
-def open_rows(path: Path, *, decimal_comma: bool = False) -> Rows:
-    """The rows of a run file one by one, without building a `Run`: for large files and for repeated articles.
+def open_rows(run: Run | Path, *, decimal_comma: bool = False) -> Rows:
+    """The rows of a run, or of a run file without building a `Run` first: for large files and for repeated articles.
 
     Raises:
         RunError: no such file or a broken TREC file; a broken TAB file raises it while its items are read.
     """
+    if isinstance(run, Run):
+        return Rows(run.name, run.transductive, ((0, article, map(_photo, hits)) for article, hits in run.hits.items()))
+    path = run
     if path.suffix in _TREC:
         name, transductive, scored = _read_trec(path, decimal_comma)
         return Rows(name, transductive, ((0, article, [photo for photo, _ in hits]) for article, hits in scored.items()))
@@ -115,17 +121,16 @@ def check(run: Run, articles: Collection[str], photos: Collection[str], *, depth
     where = where or run.name
     articles, photos = dict.fromkeys(articles), frozenset(photos)
     need = min(depth, len(photos))
-    faults = [Fault(where, f"article {a!r} is not in the data set", "kept", "remove the row") for a in run if a not in articles]
-    faults += [Fault(where, f"article {a!r} is missing", "kept", "rank it; it counts 0") for a in articles if a not in run.hits]
+    faults = [Fault(where, f"an article that the data set does not have: {a}", "kept", "remove the row") for a in run if a not in articles]
+    faults += [Fault(where, f"an article is missing: {a}", "kept", "rank it; it counts 0") for a in articles if a not in run.hits]
     for article, hits in run.hits.items():
         ids = [hit.photo for hit in hits]
         if len(ids) != need:
-            faults.append(Fault(where, f"article {article!r} has {len(ids)} photos, not {need}", "kept", f"rank exactly {need}"))
-        if len(set(ids)) < len(ids):
-            twice = next(photo for photo in ids if ids.count(photo) > 1)
-            faults.append(Fault(where, f"article {article!r} has photo {twice!r} more than once", "kept", "rank it once"))
+            faults.append(Fault(where, f"not {need} photos: {len(ids)} for article {article}", "kept", f"rank exactly {need}"))
+        if twice := [photo for photo, count in Counter(ids).items() if count > 1]:
+            faults.append(Fault(where, f"a photo more than once: {twice[0]} for article {article}", "kept", "rank it once"))
         if unknown := [photo for photo in ids if photo not in photos]:
-            faults.append(Fault(where, f"article {article!r} has photo {unknown[0]!r}, which is not in the data set", "kept", "remove it"))
+            faults.append(Fault(where, f"a photo that the data set does not have: {unknown[0]} for article {article}", "kept", "remove it"))
     return tuple(faults)
 
 

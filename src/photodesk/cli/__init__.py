@@ -16,11 +16,14 @@ from photodesk.errors import PhotodeskError
 # command → (file of this folder, what `photodesk --help` says of it)
 COMMANDS = {
     "check": ("data", "Name every fault of a data set, by file and line, and what happens to it."),
+    "compare": ("results", "Say whether one run is really better than another."),
     "evaluate": ("results", "Measure a run file against the truth: R@1 … R@100, MRR@100."),
     "index": ("find", "Encode a folder of photos into an index for `search`."),
     "rank": ("find", "Rank the photos for every article of a data set and write a run file."),
     "search": ("find", "Find photos of an index for one headline."),
+    "submit": ("results", "Make the zip of pictures that NewsImages 2025 and 2026 ask for."),
     "train": ("train", "Train a T×V network on frozen features."),
+    "validate": ("results", "Name every fault of a run file or a submission zip."),
 }
 
 
