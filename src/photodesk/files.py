@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Literal, overload
+
+from photodesk.errors import StoreError
 
 
 def digest(data: bytes) -> bytes:
@@ -17,23 +20,29 @@ def digest(data: bytes) -> bytes:
 
 
 @overload
-def replacing(path: Path, mode: Literal["w"] = ...) -> contextlib.AbstractContextManager[IO[str]]: ...
+def replacing(path: Path) -> contextlib.AbstractContextManager[IO[str]]: ...
 @overload
 def replacing(path: Path, mode: Literal["wb"]) -> contextlib.AbstractContextManager[IO[bytes]]: ...
-@contextlib.contextmanager
-def replacing(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[str] | IO[bytes]]:
+def replacing(path: Path, mode: str = "w") -> contextlib.AbstractContextManager[IO[str]] | contextlib.AbstractContextManager[IO[bytes]]:
     """Write a new file beside `path` and put it in its place when the block ends well; else leave `path` as it was.
 
     Text is UTF-8 with the line ends that are written. Makes missing parent folders.
     """
+    return _replacing(path) if mode == "wb" else _replacing_text(path)
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        with os.fdopen(handle, mode, **({} if "b" in mode else {"encoding": "utf-8", "newline": ""})) as stream:
+        with os.fdopen(handle, "wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(name, 0o666 & ~_umask())
+        mask = os.umask(0o022)
+        os.umask(mask)
+        Path(name).chmod(0o666 & ~mask)
         os.replace(name, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
@@ -41,10 +50,30 @@ def replacing(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[str] | 
         raise
 
 
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
+@contextlib.contextmanager
+def _replacing_text(path: Path) -> Iterator[IO[str]]:
+    with _replacing(path) as raw:
+        text = io.TextIOWrapper(raw, encoding="utf-8", newline="")
+        yield text
+        text.flush()
+        text.detach()  # the bytes below are still to be synced
+
+
+def locked(path: Path) -> int:
+    """A file descriptor that holds an exclusive lock on `path` until it is closed or the process ends, however it ends.
+
+    Raises:
+        StoreError: another process holds it.
+    """
+    import fcntl
+
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise StoreError(f"another photodesk is writing to {path.parent}; wait until it is done") from None
+    return handle
 
 
 def cache_folder() -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
@@ -96,10 +97,11 @@ class Encoder:
         return "+".join(parts + ([self.network.fingerprint] if self.network else []))
 
 
-def _builtin(_: str) -> Encoder:
+def _builtin(name: str) -> Encoder:
     from photodesk.encoders.builtin import load_builtin
 
-    return load_builtin()
+    _, _, path = name.partition("@")
+    return load_builtin(Path(path) if path else None)
 
 
 FAMILIES: dict[str, Callable[[str], Encoder]] = {"builtin": _builtin}
@@ -113,7 +115,7 @@ def load(name: str = "builtin") -> Encoder:
         EncoderError: the model is missing or damaged.
         MissingExtra: its library is not installed.
     """
-    family = name.partition(":")[0]
+    family = name.partition("@")[0].partition(":")[0]
     if family not in FAMILIES:
         raise UsageError(f"no encoder {name!r}; known: {', '.join(sorted(FAMILIES))}")
     return FAMILIES[family](name)

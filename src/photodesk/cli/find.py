@@ -1,0 +1,141 @@
+"""`rank`, `index` and `search`: from articles to photos."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from photodesk.cli.data import data_options, read_data, show_data, show_faults
+
+if TYPE_CHECKING:
+    from photodesk.text import Preparation
+
+encoder_option = click.option("--encoder", default="builtin", show_default=True, help="The model that reads texts and photos.")
+cache_option = click.option(
+    "--cache", type=click.Path(path_type=Path), metavar="DIR", help="Where features are kept [default: the user's cache]."
+)
+
+
+def _preparation(fields: str, words: int) -> Preparation:
+    from photodesk.text import Preparation
+
+    return Preparation(fields=tuple(fields.split("+")), max_words=words)
+
+
+@click.command()
+@data_options
+@click.option(
+    "--out",
+    "-o",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="RUN",
+    help="Run file: .tsv as NewsImages wants it, .trec with scores.",
+)
+@click.option("--report", type=click.Path(path_type=Path, dir_okay=False), metavar="HTML", help="Also write a contact sheet.")
+@click.option("--top", default=100, show_default=True, type=click.IntRange(1), help="Photos an article.")
+@click.option("--fields", default="title", show_default=True, help="What is read of an article, such as title+tags.")
+@click.option("--words", default=0, type=click.IntRange(0), help="Read only so many words; 0 reads all.")
+@encoder_option
+@cache_option
+@click.pass_context
+def rank(
+    context: click.Context,
+    /,
+    out: Path,
+    report: Path | None,
+    top: int,
+    fields: str,
+    words: int,
+    encoder: str,
+    cache: Path | None,
+    **options: Any,
+) -> None:
+    """Rank the photos for every article and write a run file.
+
+    DATA is a folder of any NewsImages edition: an article file and a folder of pictures; or give --articles and --photos.
+    What was encoded is kept: the same command a second time encodes nothing, and one that was stopped goes on.
+
+    \b
+    photodesk rank newsimages2025/ --out run.tsv --report report.html
+    photodesk rank --articles desk.csv --photos pictures/ --out run.tsv --title-column Schlagzeile
+    """
+    from photodesk import encoders, runs, search
+    from photodesk.cli.progress import bars
+    from photodesk.errors import UsageError
+    from photodesk.store import Store
+
+    if out.suffix not in runs.SUFFIXES:
+        raise UsageError(f"{out}: a run file ends in {' or '.join(runs.SUFFIXES)}")
+    dataset = read_data(options)
+    show_data(dataset)
+    with bars() as progress:
+        run, faults = search.rank(
+            dataset,
+            encoders.load(encoder),
+            preparation=_preparation(fields, words),
+            store=Store(cache),
+            top=top,
+            progress=progress,
+        )
+    runs.write(run, out)
+    click.echo(f"{len(run)} articles ranked into {out}", err=True)
+    if report:
+        from photodesk.evaluate import evaluate
+        from photodesk.report import contact_sheet
+
+        measured = evaluate(run, dataset.pairs) if dataset.pairs else None
+        contact_sheet(run, dataset, report, title=f"{out.stem}: {dataset.edition}", report=measured)
+        click.echo(f"contact sheet in {report}", err=True)
+    context.exit(1 if show_faults([*dataset.faults, *faults]) else 0)
+
+
+@click.command()
+@click.argument("photos", type=click.Path(path_type=Path))
+@click.option("--out", "-o", required=True, type=click.Path(path_type=Path), metavar="INDEX", help="Folder of the index.")
+@encoder_option
+@cache_option
+@click.pass_context
+def index(context: click.Context, /, photos: Path, out: Path, encoder: str, cache: Path | None) -> None:
+    """Encode every picture below PHOTOS into an index for `search`.
+
+    Run it again when pictures came or went: only new contents are encoded.
+
+    \b
+    photodesk index pictures/ -o archive.index
+    """
+    from photodesk import encoders, search
+    from photodesk.cli.progress import bars
+    from photodesk.store import Store
+
+    with bars() as progress:
+        made, faults = search.build_index(photos, out, encoders.load(encoder), store=Store(cache), progress=progress)
+    click.echo(f"{len(made)} photos in {out}", err=True)
+    context.exit(1 if show_faults(faults) else 0)
+
+
+@click.command()
+@click.argument("index", type=click.Path(path_type=Path))
+@click.argument("headline")
+@click.option("--top", default=10, show_default=True, type=click.IntRange(1), help="How many photos.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON list instead of lines.")
+def search(index: Path, headline: str, top: int, as_json: bool) -> None:
+    """Find photos of INDEX for one HEADLINE: score and file, best first.
+
+    \b
+    photodesk search archive.index "Hochwasser an der Elbe"
+    """
+    import json
+
+    from photodesk.search import Searcher
+
+    searcher = Searcher.open(index)
+    hits = searcher.search(headline, top=top)
+    if as_json:
+        found = [{"photo": hit.photo, "score": hit.score, "path": str(searcher.index.paths[hit.photo])} for hit in hits]
+        click.echo(json.dumps(found, ensure_ascii=False, indent=1))
+    else:
+        for hit in hits:
+            click.echo(f"{hit.score:.3f}\t{searcher.index.paths[hit.photo]}")

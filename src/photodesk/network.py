@@ -1,0 +1,154 @@
+"""A trained T×V network as `features → Embeddings`, in numpy: no torch is needed to use one.
+
+One joint space for each pair of a text feature t and a visual feature v (Galanopoulos and Mezaris, "Are all combinations equal?",
+ECCVW 2022; here facts of the 2022 NewsImages paper, section 3.3): T · V spaces. A block is Linear → BatchNorm → tanh; a text passes one block per
+(t, v), a photo one block per v and then one per (v, t); each result is scaled to unit length. The similarity, the
+sum of the cosines over the spaces, is one dot product of the concatenated vectors; dividing both by √(T·V) makes it their cosine.
+
+A batch norm that has finished training is linear, so it is folded into the layer before it: a block in the file is one
+matrix and one bias. The file is safetensors, never a pickle; its metadata names the towers it was trained on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from photodesk.errors import EncoderError
+from photodesk.files import replacing
+from photodesk.records import FloatArray
+
+FORMAT = "photodesk-txv/1"
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """Weights of a T×V network, ready to use.
+
+    Args:
+        text_tower: fingerprint of the tower whose features it was trained on.
+        photo_tower: likewise for the photos.
+        text_dims: T sizes of the text features that lie side by side in a row; visual_dims likewise, V.
+        weights: `text.{t}.{v}.w` (d_t, D), `.b` (D,); `photo.{v}.w` (d_v, D); `pair.{v}.{t}.w` (D, D); float32.
+        card: what the training run said of itself: data, seed, measures.
+
+    Raises:
+        EncoderError: a weight is missing or of the wrong shape.
+    """
+
+    text_tower: str
+    photo_tower: str
+    text_dims: tuple[int, ...]
+    visual_dims: tuple[int, ...]
+    weights: Mapping[str, FloatArray]
+    card: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        inner = self.weights["pair.0.0.b"].shape[0] if "pair.0.0.b" in self.weights else 0
+        wanted: dict[str, tuple[int, ...]] = {}
+        for v, visual in enumerate(self.visual_dims):
+            wanted |= {f"photo.{v}.w": (visual, inner), f"photo.{v}.b": (inner,)}
+            for t, text in enumerate(self.text_dims):
+                wanted |= {f"text.{t}.{v}.w": (text, inner), f"text.{t}.{v}.b": (inner,)}
+                wanted |= {f"pair.{v}.{t}.w": (inner, inner), f"pair.{v}.{t}.b": (inner,)}
+        for name, shape in wanted.items():
+            found = self.weights[name].shape if name in self.weights else None
+            if found != shape:
+                raise EncoderError(f"network weight {name} should be {shape} and is {found}; the file is damaged or not a T×V network")
+        if extra := set(self.weights) - set(wanted):
+            raise EncoderError(
+                f"network has weights that a {len(self.text_dims)}×{len(self.visual_dims)} one does not: {sorted(extra)[:3]}"
+            )
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with every weight."""
+        content = hashlib.sha256()
+        for name in sorted(self.weights):
+            content.update(name.encode())
+            content.update(np.ascontiguousarray(self.weights[name]).tobytes())
+        return f"txv-{content.hexdigest()[:16]}"
+
+    @property
+    def dim(self) -> int:
+        """Numbers per embedding: T · V · D."""
+        return len(self.text_dims) * len(self.visual_dims) * int(self.weights["pair.0.0.b"].shape[0])
+
+    def texts(self, features: FloatArray) -> FloatArray:
+        """(n, Σ text_dims) feature rows → (n, T·V·D) unit rows."""
+        parts = _split(features, self.text_dims, "text")
+        return _joined([self._block(f"text.{t}.{v}", part) for t, part in enumerate(parts) for v in range(len(self.visual_dims))])
+
+    def photos(self, features: FloatArray) -> FloatArray:
+        """(m, Σ visual_dims) feature rows → (m, T·V·D) unit rows."""
+        shared = [self._block(f"photo.{v}", _unit(part)) for v, part in enumerate(_split(features, self.visual_dims, "photo"))]
+        return _joined([self._block(f"pair.{v}.{t}", shared[v]) for t in range(len(self.text_dims)) for v in range(len(self.visual_dims))])
+
+    def _block(self, name: str, x: FloatArray) -> FloatArray:
+        y: FloatArray = np.tanh(x @ self.weights[f"{name}.w"] + self.weights[f"{name}.b"])
+        return y
+
+
+def _split(features: FloatArray, dims: Sequence[int], kind: str) -> list[FloatArray]:
+    if features.ndim != 2 or features.shape[1] != sum(dims):
+        raise EncoderError(
+            f"{kind} features are {features.shape} and the network was trained on rows of {sum(dims)}; use the encoder it was trained with"
+        )
+    return np.split(features, np.cumsum(dims)[:-1], axis=1)
+
+
+def _unit(x: FloatArray) -> FloatArray:
+    y: FloatArray = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), np.float32(1e-12))
+    return y
+
+
+def _joined(spaces: Sequence[FloatArray]) -> FloatArray:
+    return np.concatenate([_unit(space) / np.float32(len(spaces) ** 0.5) for space in spaces], axis=1)
+
+
+def save(network: Network, path: Path) -> None:
+    """Write a network as safetensors: half the size as float16, which its cosines do not notice."""
+    from safetensors.numpy import save as dump
+
+    about = {
+        "format": FORMAT,
+        "text_tower": network.text_tower,
+        "photo_tower": network.photo_tower,
+        "text_dims": json.dumps(network.text_dims),
+        "visual_dims": json.dumps(network.visual_dims),
+        "card": json.dumps(network.card, ensure_ascii=False, sort_keys=True),
+    }
+    with replacing(path, "wb") as stream:
+        stream.write(dump({name: np.ascontiguousarray(w, np.float16) for name, w in network.weights.items()}, about))
+
+
+def load(path: Path) -> Network:
+    """Read a network that `save` wrote.
+
+    Raises:
+        EncoderError: no such file, not safetensors (a pickle is never opened), damaged, or of another format.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "numpy") as file:
+            about = file.metadata() or {}
+            weights = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118  not a dict
+    except FileNotFoundError:
+        raise EncoderError(f"no network at {path}") from None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise EncoderError(f"{path} is not a safetensors file or is damaged ({error}); train it again or fetch it again") from None
+    try:
+        if about.get("format") != FORMAT:
+            raise EncoderError(f"{path} holds {about.get('format', 'no named format')}, not {FORMAT}")
+        if not all(np.isfinite(w).all() for w in weights.values()):
+            raise EncoderError(f"{path} holds weights that are not numbers; it is damaged")
+        text_dims, visual_dims = (tuple(json.loads(about[f"{kind}_dims"])) for kind in ("text", "visual"))
+        return Network(about["text_tower"], about["photo_tower"], text_dims, visual_dims, weights, json.loads(about["card"]))
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise EncoderError(f"{path} does not say what it was trained on ({error}); it was not written by photodesk") from None

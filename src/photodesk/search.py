@@ -1,0 +1,116 @@
+"""Ranking photos for articles: `rank` for a data set at once, `Searcher` for one article against an index."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from photodesk import encoders, similarity
+from photodesk.datasets import Dataset, gallery
+from photodesk.embed import Progress, embed_articles, embed_photos, silent
+from photodesk.encoders import Encoder
+from photodesk.errors import DataError, StoreError, UsageError
+from photodesk.index.flat import FlatIndex
+from photodesk.records import Article, Fault, Hit, Run
+from photodesk.store import Store
+from photodesk.text import Preparation
+
+
+def rank(
+    dataset: Dataset,
+    encoder: Encoder | None = None,
+    *,
+    preparation: Preparation | None = None,
+    store: Store | None = None,
+    top: int = 100,
+    progress: Progress = silent,
+) -> tuple[Run, tuple[Fault, ...]]:
+    """The best photos of a data set for each of its articles.
+
+    Args:
+        dataset: what `datasets.read` found.
+        encoder: None is the built-in model.
+        preparation: how articles become texts; None reads titles as they are.
+        store: where features are kept; None is the user's cache.
+        top: how many photos an article gets at most.
+        progress: called with (stage, done, of); stages are "texts", "photos", "ranking".
+
+    Returns:
+        the run, articles in the data set's order; what went wrong with single articles and photos.
+
+    Raises:
+        DataError: there is no article with text or no photo that can be opened.
+    """
+    if top < 1:
+        raise UsageError(f"top={top}: an article needs at least one photo")
+    if not dataset.photos:
+        raise DataError("the data set has no photo to rank; name their folder with --photos, or see its faults with: photodesk check")
+    encoder, store = encoder or encoders.load(), store or Store()
+    articles, article_faults = embed_articles(dataset.articles, encoder, store, preparation=preparation, progress=progress)
+    photos, photo_faults = embed_photos(dataset.photos, encoder, store, progress=progress)
+    if not len(articles) or not len(photos):
+        first = [*article_faults, *photo_faults][0]
+        raise DataError(
+            f"nothing to rank: {len(articles)} articles have text, {len(photos)} photos can be opened; the first fault is: {first}"
+        )
+    run = similarity.top_k(articles, photos, top, name=encoder.name, progress=lambda done, of: progress("ranking", done, of))
+    return run, (*article_faults, *photo_faults)
+
+
+def build_index(
+    photos: Path, index: Path, encoder: Encoder | None = None, *, store: Store | None = None, progress: Progress = silent
+) -> tuple[FlatIndex, tuple[Fault, ...]]:
+    """Encode every picture below the folder `photos` and write the index folder `index`, replacing an earlier one.
+
+    Raises:
+        UsageError: `photos` is not a folder.
+        DataError: no picture in it can be opened.
+    """
+    encoder, store = encoder or encoders.load(), store or Store()
+    found, faults = gallery(photos)
+    embeddings, broken = embed_photos(found, encoder, store, progress=progress)
+    if not len(embeddings):
+        raise DataError(f"{photos} holds no picture that can be opened" + (f"; the first fault is: {broken[0]}" if broken else ""))
+    paths = {photo.id: photo.path for photo in found}
+    return FlatIndex.create(index, embeddings, [paths[name] for name in embeddings.ids], encoder=encoder.name), (*faults, *broken)
+
+
+class Searcher:
+    """One article at a time against an index of photos, with the same mathematics as `rank`.
+
+    Args:
+        index: an open index.
+        encoder: the one that made it; None loads it by the name that the index holds.
+        store: where features are kept; None is the user's cache.
+
+    Raises:
+        StoreError: the index was made by another encoder, or another version of it.
+    """
+
+    def __init__(self, index: FlatIndex, encoder: Encoder | None = None) -> None:
+        self.index = index
+        self.encoder = encoder or encoders.load(index.encoder)
+        if self.encoder.fingerprint != index.embeddings.encoder:
+            raise StoreError(
+                f"{index.folder} was made by {index.encoder} ({index.embeddings.encoder}), and this is {self.encoder.name} "
+                f"({self.encoder.fingerprint}); make the index again with: photodesk index PHOTOS -o {index.folder}"
+            )
+
+    @classmethod
+    def open(cls, folder: Path, encoder: Encoder | None = None) -> Searcher:
+        """A searcher on the index in `folder`."""
+        return cls(FlatIndex.open(Path(folder)), encoder)
+
+    def search(self, article: Article | str, *, top: int = 10, preparation: Preparation | None = None) -> tuple[Hit, ...]:
+        """The best photos for one article, or for a headline; best first, ties by photo id.
+
+        Raises:
+            UsageError: there is no text to search for.
+        """
+        if isinstance(article, str):
+            article = Article("query", article)
+        text = (preparation or Preparation())(article)
+        if not text:
+            raise UsageError("there is nothing to search for: the text is empty")
+        features = self.encoder.texts.encode([text])
+        rows = self.encoder.network.texts(features) if self.encoder.network else features
+        return self.index.search(rows[0], top)
