@@ -120,7 +120,14 @@ class Marian:
         for line, row in zip(ids, rows, strict=True):
             line[: len(row)] = torch.tensor(row)
         lengths = torch.tensor([[len(row)] for row in rows])
-        options = {"num_beams": BEAMS, "do_sample": False, "max_new_tokens": self._longest, "max_length": None, "early_stopping": True}
+        options = {
+            "num_beams": BEAMS,
+            "min_new_tokens": 1,
+            "do_sample": False,
+            "max_new_tokens": self._longest,
+            "max_length": None,
+            "early_stopping": True,
+        }
         try:
             with torch.inference_mode(), _quiet(self._transformers):
                 out = self._model.generate(input_ids=ids, attention_mask=(torch.arange(width) < lengths).long(), **options)
