@@ -1,0 +1,91 @@
+"""The demo: ranks the photographs that scikit-image ships for 25 headlines and writes demo/report.html. Needs no network."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from importlib.metadata import version
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from photodesk import datasets, encoders, runs, search
+from photodesk.cli.progress import bars
+from photodesk.encoders import Encoder
+from photodesk.errors import DataError, PhotodeskError, require
+from photodesk.evaluate import Report, evaluate
+from photodesk.measures import parse_all
+from photodesk.report import contact_sheet
+from photodesk.store import Store
+
+HEADLINES = Path(__file__).with_name("demo_headlines.csv")
+
+# Our name → the file inside the scikit-image package; its other pictures are downloads, drawings or cut-outs.
+PHOTOS = {
+    "astronaut": "astronaut.png",
+    "brick": "brick.png",
+    "camera": "camera.png",
+    "cat": "chelsea.png",
+    "cell": "cell.png",
+    "coffee": "coffee.png",
+    "coins": "coins.png",
+    "galaxies": "hubble_deep_field.jpg",
+    "grass": "grass.png",
+    "gravel": "gravel.png",
+    "handwriting": "text.png",
+    "moon": "moon.png",
+    "motorcycle": "motorcycle_left.png",
+    "page": "page.png",
+    "retina": "retina.jpg",
+    "rocket": "rocket.jpg",
+    "tissue": "ihc.png",
+}
+
+
+def gather(folder: Path) -> Path:
+    """Make a data set of `folder`, photos in `folder/photos`, and return its article file.
+
+    Raises:
+        MissingExtra: scikit-image is not installed.
+        DataError: this scikit-image does not ship one of the photos.
+    """
+    require("skimage", "demo")
+    photos = folder / "photos"
+    photos.mkdir(parents=True, exist_ok=True)
+    for name, shipped in PHOTOS.items():
+        with as_file(files("skimage") / "data" / shipped) as path:
+            if not path.is_file():
+                raise DataError(f'scikit-image {version("scikit-image")} does not ship {shipped}; run: pip install "scikit-image==0.26.*"')
+            shutil.copyfile(path, photos / f"{name}{path.suffix}")
+    return Path(shutil.copyfile(HEADLINES, folder / "newsarticles.csv"))
+
+
+def demo(folder: Path, encoder: Encoder | None = None) -> Report:
+    """Rank, measure, and write `run.tsv` and `report.html` into `folder`, with the functions behind `photodesk rank` and `evaluate`."""
+    dataset = datasets.read(gather(folder))
+    encoder = encoder or encoders.load()
+    with bars() as progress:
+        run, faults = search.rank(dataset, encoder, store=Store(folder / "cache"), progress=progress)
+    for fault in (*dataset.faults, *faults):
+        print(fault, file=sys.stderr)
+    runs.write(run, folder / "run.tsv")
+    report = evaluate(run, dataset.pairs, parse_all(["R@1", "R@5", "MRR@100"]))
+    title = f"{len(dataset.articles)} headlines, {len(dataset.photos)} photos"
+    contact_sheet(run, dataset, folder / "report.html", title=title, report=report, about={"Encoder": encoder.name})
+    return report
+
+
+def main(folder: Path = Path("demo"), encoder: Encoder | None = None) -> int:
+    """Run the demo and print its figures, where the page is, and what to try next; returns the exit code."""
+    try:
+        report = demo(folder, encoder)
+    except PhotodeskError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 2
+    print(report)
+    print(f"\nreport: {folder / 'report.html'} (open it in a browser)")
+    print("next:   photodesk rank DATA --out run.tsv --report report.html")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
