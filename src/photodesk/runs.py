@@ -12,8 +12,10 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from operator import attrgetter
+from functools import lru_cache, partial
+from operator import attrgetter, lt
 from pathlib import Path
+from typing import TypeAlias
 from urllib.parse import quote, unquote
 
 from photodesk.errors import RunError, UsageError
@@ -23,8 +25,12 @@ from photodesk.records import Fault, Hit, Run
 _HEADER = re.compile(r"article_id(?: \(transductive: (.+)\))?")
 _INTEGER = re.compile(r"[+-]?\d+")
 _TREC = (".trec", ".run")
+SUFFIXES = (".tsv", *_TREC)
+_LINE = re.compile(r"[^\s\ufeff\ud800-\udfff](?:[^\t\r\n\ufeff\ud800-\udfff]*[^\s\ufeff\ud800-\udfff])?")
+_WORD = re.compile(r"[^\s\ufeff\ud800-\udfff]+")
 _TAG = ";transductive="
 _photo = attrgetter("photo")
+_Ranked: TypeAlias = dict[str, tuple[list[str], list[float]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +80,7 @@ def read(path: Path, *, decimal_comma: bool = False) -> Run:
     """
     if path.suffix in _TREC:
         name, transductive, scored = _read_trec(path, decimal_comma)
-        return Run({article: tuple(Hit(photo, score) for photo, score in hits) for article, hits in scored.items()}, name, transductive)
+        return Run({article: tuple(map(Hit, *hits)) for article, hits in scored.items()}, name, transductive)
     rows = open_rows(path)
     lines: dict[str, int] = {}
     hits: dict[str, tuple[Hit, ...]] = {}
@@ -100,7 +106,7 @@ def open_rows(run: Run | Path, *, decimal_comma: bool = False) -> Rows:
     path = run
     if path.suffix in _TREC:
         name, transductive, scored = _read_trec(path, decimal_comma)
-        return Rows(name, transductive, ((0, article, [photo for photo, _ in hits]) for article, hits in scored.items()))
+        return Rows(name, transductive, ((0, article, photos) for article, (photos, _) in scored.items()))
     lines = _lines(path)
     first = next(lines, None)
     if first is None:
@@ -193,11 +199,53 @@ def _tab_row(path: Path, number: int, line: str) -> tuple[int, str, list[str]]:
     return number, article, photos
 
 
-def _read_trec(path: Path, decimal_comma: bool) -> tuple[str, str, dict[str, list[tuple[str, float]]]]:
+def _read_trec(path: Path, decimal_comma: bool) -> tuple[str, str, _Ranked]:
+    """Name, how transductive, and article → photos and scores, best first."""
+    tag, ranked = (None if decimal_comma else _regular_trec(path)) or _any_trec(path, decimal_comma)
+    for article, (photos, scores) in ranked.items():
+        if any(map(lt, scores, scores[1:])):
+            order = sorted(range(len(scores)), key=lambda i: -scores[i])
+            ranked[article] = [photos[i] for i in order], [scores[i] for i in order]
+    name, _, transductive = tag.partition(_TAG)
+    return unquote(name), unquote(transductive), ranked
+
+
+def _regular_trec(path: Path) -> tuple[str, _Ranked] | None:
+    """The quick way for a file without blank lines whose articles each stand together; None if anything is odd or wrong."""
+    ranked: _Ranked = {}
+    article = tag = b""
+    photos: list[bytes] = []
+    scores: list[float] = []
+
+    def close() -> None:
+        name, ids = article.decode(), b" ".join(photos).decode().split(" ")
+        if name in ranked or len(set(ids)) < len(ids) or not math.isfinite(sum(scores)):
+            raise ValueError
+        ranked[name] = ids, scores
+
+    try:
+        with path.open("rb") as stream:
+            for line in stream:
+                this, _, photo, _, score, tag = line.split()
+                if this != article:
+                    if article:
+                        close()
+                    article, photos, scores = this, [], []
+                photos.append(photo)
+                scores.append(float(score))
+        if article:
+            close()
+        return (tag.decode(), ranked) if ranked and not next(iter(ranked)).startswith("\ufeff") else None
+    except (ValueError, OSError):
+        return None
+
+
+def _any_trec(path: Path, decimal_comma: bool) -> tuple[str, _Ranked]:
+    """The thorough way: names whatever is wrong, by line."""
     hits: dict[str, dict[str, float]] = {}
     tag = ""
     for number, line in _lines(path):
-        cells = line.split()
+        cells = [cell.decode() for cell in line.encode().split()]  # as TREC's own tools: only ASCII blanks separate
         if len(cells) != 6:
             raise RunError(f"{path}:{number}: {_short(line)} has {len(cells)} fields; TREC needs six: article Q0 photo rank score tag")
         article, _, photo, _, number_text, tag = cells
@@ -214,27 +262,24 @@ def _read_trec(path: Path, decimal_comma: bool) -> tuple[str, str, dict[str, lis
         of_article[photo] = score
     if not hits:
         raise RunError(f"{path}: no line of TREC's form: article Q0 photo rank score tag")
-    name, _, transductive = tag.partition(_TAG)
-    ranked = {article: sorted(scores.items(), key=lambda item: -item[1]) for article, scores in hits.items()}
-    return unquote(name), unquote(transductive), ranked
+    return tag, {article: (list(scores), list(scores.values())) for article, scores in hits.items()}
 
 
 def _tab_lines(run: Run) -> Iterator[str]:
-    _holds("transductive", run.transductive, blanks=True, empty=True)
-    head = f"article_id (transductive: {run.transductive})" if run.transductive else "article_id"
+    holds = lru_cache(2**16)(partial(_held, _LINE, "one line without TAB or outer blanks"))
+    head = holds(f"article_id (transductive: {run.transductive})") if run.transductive else "article_id"
     width = max(map(len, run.hits.values()), default=0)
-    yield "\t".join([_quoted(head), *(f"rank{rank}" for rank in range(1, width + 1))]) + "\n"
+    yield "\t".join([head, *(f"rank{rank}" for rank in range(1, width + 1))]) + "\n"
     for article, hits in run.hits.items():
-        cells = [_holds("article", article, blanks=True), *(_holds("photo", hit.photo, blanks=True) for hit in hits)]
-        yield "\t".join(map(_quoted, cells)) + "\n"
+        yield "\t".join([holds(article), *(holds(hit.photo) for hit in hits)]) + "\n"
 
 
 def _trec_lines(run: Run) -> Iterator[str]:
+    holds = lru_cache(2**16)(partial(_held, _WORD, "one word without blanks; a .tsv takes more"))
     tag = quote(run.name, safe="", errors="replace") or "run"
     if run.transductive:
         tag += _TAG + quote(run.transductive, safe="(),=", errors="replace")
     for article, hits in run.hits.items():
-        _holds("article", article)
         before = math.inf
         for rank, hit in enumerate(hits, 1):
             if not math.isfinite(hit.score) or hit.score > before:
@@ -242,28 +287,14 @@ def _trec_lines(run: Run) -> Iterator[str]:
                     f"article {article!r}, rank {rank}: score {hit.score!r} after {before!r}; TREC needs finite scores that do not rise"
                 )
             before = hit.score
-            yield f"{article} Q0 {_holds('photo', hit.photo)} {rank} {float(hit.score)!r} {tag}\n"
+            yield f"{holds(article)} Q0 {holds(hit.photo)} {rank} {float(hit.score)!r} {tag}\n"
 
 
-def _quoted(cell: str) -> str:
-    return '"' + cell.replace('"', '""') + '"' if '"' in cell else cell
-
-
-def _holds(what: str, text: str, *, blanks: bool = False, empty: bool = False) -> str:
-    """`text`, if a run file can give it back as it is."""
-    if not text and empty:
-        return text
-    whole = text.strip() == text and not any(c in text for c in "\t\r\n\ufeff") if blanks else text.split() == [text]
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        whole = False
-    if not text or not whole:
-        raise RunError(
-            f"{what} {text!r} cannot stand in this run file: "
-            f"{'it has to be one line without TAB or outer blanks' if blanks else 'TREC ids have no blanks; write a .tsv'}"
-        )
-    return text
+def _held(form: re.Pattern[str], need: str, text: str) -> str:
+    """`text` as it stands in the file; a RunError if reading would not give it back."""
+    if not form.fullmatch(text):
+        raise RunError(f"{text!r} cannot stand in this run file: it has to be {need}")
+    return '"' + text.replace('"', '""') + '"' if '"' in text and form is _LINE else text
 
 
 def _short(line: str) -> str:
