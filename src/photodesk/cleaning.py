@@ -13,8 +13,6 @@ from photodesk import words
 from photodesk.errors import DataError, require
 from photodesk.records import Article, Fault
 
-Step = Callable[[str, str], str]
-
 # Part of every fingerprint: raise it when a step here starts to give another output.
 VERSION = 1
 
@@ -75,20 +73,22 @@ def correct_spelling(text: str, language: str = "en") -> str:
     Raises:
         MissingExtra: the word lists are not installed.
     """
-    return _each(_correct, text, language, last=_same)
+    return _each(_correct, text, language)
 
 
 def clean(text: str, language: str = "en") -> str:
-    """All steps, spelling before lower case so that capitals still show the names.
-
-    A text in a language without word lists (`words.LANGUAGES`) is only lower-cased.
+    """STEPS_2021, one after the other. A text in a language without word lists (`words.LANGUAGES`) is only lower-cased.
 
     Raises:
         MissingExtra: the word lists are not installed.
     """
     if language not in words.LANGUAGES:
         return _each(lower, text, language)
-    return _each(_all, text, language, last=_all_but_spelling)
+    return _each(_all, text, language)
+
+
+STEPS_2021 = (segment, expand_contractions, correct_spelling, drop_articles, lower)
+"""What `clean` does, in this order: spelling before lower case, so that capitals still show the names."""
 
 
 def clean_with_ekphrasis(text: str, language: str = "en") -> str:
@@ -112,13 +112,15 @@ def with_text(articles: Sequence[Article], fields: Sequence[str], *, drop: bool 
     Returns:
         the articles that stay, in their order, and one Fault for each empty one.
     """
-    empty = [article for article in articles if not any(getattr(article, name).strip() for name in fields)]
-    what = f"has no {' and no '.join(fields)}"
-    faults = tuple(
-        Fault(article.where or "articles", f"article {article.id!r} {what}", "left out" if drop else "kept", "") for article in empty
-    )
-    gone = {id(article) for article in empty} if drop else set()
-    return tuple(article for article in articles if id(article) not in gone), faults
+    kept, faults = [], []
+    for article in articles:
+        empty = not any(getattr(article, name).strip() for name in fields)
+        if empty:
+            what = f"no {' and no '.join(fields)}: article {article.id!r}"
+            faults.append(Fault(article.where or "articles", what, "left out" if drop else "kept"))
+        if not (empty and drop):
+            kept.append(article)
+    return tuple(kept), tuple(faults)
 
 
 def label(values: Sequence[str]) -> tuple[tuple[int, ...], Mapping[str, int]]:
@@ -127,22 +129,15 @@ def label(values: Sequence[str]) -> tuple[tuple[int, ...], Mapping[str, int]]:
     return tuple(mapping[value] for value in values), mapping
 
 
-def _each(step: Step, text: str, language: str, last: Step | None = None) -> str:
-    """`step` of every word; `last` of a word that ends the text without a sign behind it."""
-    parts = text.split()
-    end = parts.pop() if last and parts and parts[-1][-1].isalnum() else ""
-    done = [step(word, language) for word in parts]
-    return " ".join(filter(None, [*done, last(end, language)] if last and end else done))
+def _each(step: Callable[[str, str], str], text: str, language: str) -> str:
+    return " ".join(filter(None, [step(word, language) for word in text.split()]))
 
 
 @functools.lru_cache(maxsize=1 << 18)
 def _all(word: str, language: str) -> str:
-    return lower(drop_articles(_each(_correct, expand_contractions(segment(word, language), language), language), language))
-
-
-@functools.lru_cache(maxsize=1 << 16)
-def _all_but_spelling(word: str, language: str) -> str:
-    return lower(drop_articles(expand_contractions(segment(word, language), language), language))
+    for step in STEPS_2021:
+        word = step(word, language)
+    return word
 
 
 def _edges(word: str) -> tuple[str, str, str]:
@@ -175,10 +170,6 @@ def _expand(word: str, language: str) -> str:
     else:
         return word
     return before + (long.capitalize() if core.lstrip("'")[:1].isupper() else long) + after
-
-
-def _same(word: str, language: str) -> str:
-    return word
 
 
 def _drop(word: str, language: str) -> str:

@@ -198,7 +198,7 @@ class Preparation:
             found[i] = max(found[i], one, key=lambda detected: detected.confidence)
         codes = tuple(a.language or UNKNOWN if one.language == UNKNOWN else one.language for a, one in zip(articles, found, strict=True))
         notes = tuple(
-            _note(article, f"language unknown (at best {one.best}, {one.confidence:.2f})", "left as it is")
+            _note(article, "language unknown", f"at best {one.best} with {one.confidence:.2f}")
             for article, code, one in zip(articles, codes, found, strict=True)
             if code == UNKNOWN
         )
@@ -216,7 +216,8 @@ class Preparation:
             if code in (translator.target, UNKNOWN):
                 continue
             if code and translator.source not in (code, ""):
-                notes += [_note(articles[i], f"is in {code}, {self.translate} reads {translator.source}", "not translated") for i in rows]
+                kind = f"not translated, because it is in {code} and {self.translate} reads {translator.source}"
+                notes += [_note(articles[i], kind, "") for i in rows]
                 continue
             originals = [translate.enough(texts[i], self.max_words) for i in rows]
             done = translate.translate(
@@ -226,9 +227,9 @@ class Preparation:
                 if fine:
                     texts[i], codes[i] = text, translator.target
                 else:
-                    notes.append(_note(articles[i], f"not translated: {failure}", "the original stays; run it again, what is done is kept"))
+                    notes.append(_note(articles[i], "not translated", failure, "run it again; what was translated is kept"))
                 if changes:
-                    notes.append(_note(articles[i], "names put back: " + ", ".join(f"{was} (not {new})" for new, was in changes), ""))
+                    notes.append(_note(articles[i], "names put back", ", ".join(f"{was} for {new}" for new, was in changes)))
         return replace(now, texts=tuple(texts), languages=tuple(codes), notes=tuple(notes))
 
 
@@ -253,8 +254,8 @@ def parse(text: str) -> Preparation:
     return Preparation(**values)
 
 
-def _note(article: Article, what: str, advice: str) -> Fault:
-    return Fault(article.where or "articles", f"article {article.id!r}: {what}", "kept", advice)
+def _note(article: Article, kind: str, what: str, advice: str = "") -> Fault:
+    return Fault(article.where or "articles", f"{kind}: article {article.id!r}{what and ', '}{what}", "kept", advice)
 
 
 def _print(value: object) -> str:
