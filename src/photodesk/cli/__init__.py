@@ -19,6 +19,7 @@ COMMANDS = {
     "compare": ("results", "Say whether one run is really better than another."),
     "evaluate": ("results", "Measure a run file against the truth: R@1 … R@100, MRR@100."),
     "index": ("find", "Encode a folder of photos into an index for `search`."),
+    "prepare": ("prepare", "Detect, translate, clean and cut the texts of articles, and show before and after."),
     "rank": ("find", "Rank the photos for every article of a data set and write a run file."),
     "search": ("find", "Find photos of an index for one headline."),
     "submit": ("results", "Make the zip of pictures that NewsImages 2025 and 2026 ask for."),
