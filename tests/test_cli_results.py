@@ -70,7 +70,7 @@ def test_evaluate_prints_a_table_and_json(call, data, good):
 def test_evaluate_says_what_is_missing_and_takes_several_runs(call, data, good, bad):
     code, out, err = call("evaluate", data, good, bad, "--json", "-m", "R@1")
     assert (code, [found["run"] for found in json.loads(out)]) == (0, ["good", "bad"])
-    assert err == f"{bad}: 1 of 4 articles are missing from the run and count 0: '4'\n"
+    assert err == f"{bad}: articles missing from the run count 0: 1 of 4, such as '4'\n"
 
 
 def test_evaluate_in_other_forms(call, data, good):
@@ -148,6 +148,16 @@ def test_compare(call, data, good, bad):
     assert call("compare", data, good, bad, "--latex")[1].count(r"\begin{tabular}") == 2
 
 
+def test_runs_of_one_name_and_transductive_ones_are_told_apart(call, data, good, tmp_path):
+    (tmp_path / "b").mkdir()
+    run = runs.read(good)
+    runs.write(Run(run.hits, transductive="dual_softmax(temperature=1)"), tmp_path / "b" / "good.tsv")
+    code, out, _ = call("compare", data, good, tmp_path / "b" / "good.tsv", "--markdown")
+    assert code == 0
+    assert out.count(f"| {good} |") == 2
+    assert out.count(f"| {tmp_path / 'b' / 'good.tsv'} (transductive: dual_softmax(temperature=1)) |") == 2
+
+
 def test_submit_then_validate(call, data, good, tmp_path):
     out = tmp_path / "Desk.zip"
     code, shown, err = call("submit", data, good, "-o", out, "--group", "Desk", "--approach", "CLIP")
@@ -156,7 +166,7 @@ def test_submit_then_validate(call, data, good, tmp_path):
         assert archive.namelist() == [f"Desk/RET_CLIP_LARGE/{i}_Desk_CLIP.png" for i in range(1, 5)]
     code, shown, err = call("validate", data, out)
     assert (code, shown) == (0, "")
-    assert "0 faults in Desk.zip" in err
+    assert "Desk.zip: no fault\n" in err
     code, shown, _ = call("validate", data, out, "--edition", "2026", "--all")
     assert (code, shown.count("not of the form [group]_[approach]/")) == (1, 4)
 
@@ -182,7 +192,7 @@ def test_validate_a_run_file(call, data, good, bad):
     assert call("validate", data, good)[:2] == (0, "")
     code, out, err = call("validate", data, bad)
     assert (code, out) == (1, f"{bad}: an article is missing: 4 (kept); rank it; it counts 0\n")
-    assert "1 faults in bad.tsv" in err
+    assert "bad.tsv: 1 fault\n" in err
 
 
 @pytest.mark.parametrize("command", ["evaluate", "compare", "submit", "validate"])

@@ -138,9 +138,9 @@ def test_a_gallery_that_is_used_evenly_has_no_hubs():
 def test_tables_and_json_hold_the_figures():
     a, b = reported(1, 1, 0, 2, name="a"), reported(2, 0, 0, 0, name="b")
     found = compare([a, b], [MRR])
-    row = differences_table(found, decimal_comma=True).rows[0]
+    row = differences_table(found, [a, b], decimal_comma=True).rows[0]
     assert row[:7] == ("a", "b", "MRR@100", "+0,50000", "3", "0", "1")
-    assert differences_table(compare([b, a], [MRR])).rows[0][3] == "-0.50000"
+    assert differences_table(compare([b, a], [MRR]), [a, b]).rows[0][3] == "-0.50000"
     assert as_json(found)[0]["p"] == found[0].p
     table = runs_table([a, b], [1.5, 0.25], [MRR])
     low, high = a.interval(MRR)

@@ -113,8 +113,8 @@ def test_by_hand():
     assert report.values(parse("MRR@2")).tolist() == [1, 0.5, 0, 0]
     assert (report.denominator, report.missing, report.title) == (4, {"4"}, "mine (transductive: x)")
     assert report.notes == (
-        "1 of 4 articles are missing from the run and count 0: '4'",
-        "1 articles of the run are unknown to the truth and count nothing: '7'",
+        "articles missing from the run count 0: 1 of 4, such as '4'",
+        "articles that the truth does not have count nothing: 1, such as '7'",
     )
     with pytest.raises(UsageError, match="R@3 needs ranks up to 3; this report was made for at most 2"):
         report.values(parse("R@3"))
@@ -148,7 +148,7 @@ def test_a_later_row_counts_where_it_finds_the_picture(tmp_path):
     (tmp_path / "r.tsv").write_text("h\n1\ta\tb\n2\tx\tb\n1\tx\ty\n2\ty\ty\tb\n3\tz\n3\ta\n")
     report = evaluate(tmp_path / "r.tsv", [Pair("1", "b"), Pair("2", "b"), Pair("3", "a")])
     assert report.ranks.tolist() == [2, 3, 1]
-    assert report.notes == ("3 articles stand more than once; a later row counts where it finds the picture: '1', '2', '3'",)
+    assert report.notes == ("of articles that come again the later row counts if it finds the picture: 3, such as '1', '2', '3'",)
 
 
 def test_2021_ids_in_either_spelling():

@@ -189,4 +189,5 @@ def test_check_names_each_fault_and_nothing_else():
         ("mine", "a photo that the data set does not have: z for article 9"),
         ("mine", "not 2 photos: 1 for article 2"),
     ]
+    assert runs.check(good, ["1", "2"], [], depth=2) == ()
     assert all(fault.advice for fault in runs.check(bad, ["1", "2", "3"], ["a", "b"]))

@@ -148,12 +148,13 @@ def runs_table(
     return Table("Runs, with 95 % bootstrap intervals", ("run", *map(str, measures), f"hubness@{HUB_DEPTH}"), tuple(rows))
 
 
-def differences_table(differences: Sequence[Difference], *, decimal_comma: bool = False) -> Table:
-    """One row a pair of runs and measure."""
+def differences_table(differences: Sequence[Difference], reports: Sequence[Report], *, decimal_comma: bool = False) -> Table:
+    """One row a pair of runs and measure; `reports` are those that were compared, for the runs' full titles."""
+    titles = {report.name: report.title for report in reports}
     rows = tuple(
         (
-            d.a,
-            d.b,
+            titles[d.a],
+            titles[d.b],
             d.measure,
             ("" if d.difference < 0 else "+") + digits(d.difference, decimal_comma=decimal_comma),
             *map(str, (d.wins, d.losses, d.ties)),

@@ -244,11 +244,11 @@ def _follow(
         ids = "scrambled" if respelled else "true"
         notes.append(f"article ids recognised as the {ids} ones of 2021 ({respelled or sum(seen):,} of {len(articles):,})")
     if missing := [article for article, there in zip(articles, seen, strict=True) if not there]:
-        notes.append(f"{len(missing):,} of {len(articles):,} articles are missing from the run and count 0: {_some(missing)}")
+        notes.append(f"articles missing from the run count 0: {len(missing):,} of {len(articles):,}, such as {_some(missing)}")
     if unknown:
-        notes.append(f"{len(unknown):,} articles of the run are unknown to the truth and count nothing: {_some(unknown)}")
+        notes.append(f"articles that the truth does not have count nothing: {len(unknown):,}, such as {_some(unknown)}")
     if twice:
-        notes.append(f"{len(twice):,} articles stand more than once; a later row counts where it finds the picture: {_some(twice)}")
+        notes.append(f"of articles that come again the later row counts if it finds the picture: {len(twice):,}, such as {_some(twice)}")
     return np.array(ranks, np.int64), frozenset(missing), notes
 
 

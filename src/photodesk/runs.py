@@ -120,13 +120,13 @@ def check(run: Run, articles: Collection[str], photos: Collection[str], *, depth
 
     Args:
         articles: the ids that the run must rank.
-        photos: the ids that it may name.
+        photos: the ids that it may name; empty if unknown.
         depth: how many photos every article needs; fewer only where the gallery is smaller.
         where: what faults name as their place; the run's name if empty.
     """
     where = where or run.name
     articles, photos = dict.fromkeys(articles), frozenset(photos)
-    need = min(depth, len(photos))
+    need = min(depth, len(photos)) if photos else depth
     faults = [Fault(where, f"an article that the data set does not have: {a}", "kept", "remove the row") for a in run if a not in articles]
     faults += [Fault(where, f"an article is missing: {a}", "kept", "rank it; it counts 0") for a in articles if a not in run.hits]
     for article, hits in run.hits.items():
@@ -135,7 +135,7 @@ def check(run: Run, articles: Collection[str], photos: Collection[str], *, depth
             faults.append(Fault(where, f"not {need} photos: {len(ids)} for article {article}", "kept", f"rank exactly {need}"))
         if twice := [photo for photo, count in Counter(ids).items() if count > 1]:
             faults.append(Fault(where, f"a photo more than once: {twice[0]} for article {article}", "kept", "rank it once"))
-        if unknown := [photo for photo in ids if photo not in photos]:
+        if photos and (unknown := [photo for photo in ids if photo not in photos]):
             faults.append(Fault(where, f"a photo that the data set does not have: {unknown[0]} for article {article}", "kept", "remove it"))
     return tuple(faults)
 

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +93,8 @@ def compare(samples: int, form: str | None, seed: int, decimal_comma: bool, **op
     options["measure"] = options["measure"] or ("MRR@100",)
     measures = parse_all(options["measure"])
     dataset, runs, reports = _evaluated(options, decimal_comma)
+    if len({found.name for found in reports}) < len(reports):
+        reports = [replace(found, name=str(path)) for found, path in zip(reports, runs, strict=True)]
     gallery = [photo.id for photo in dataset.photos] or [pair.photo for pair in dataset.pairs]
     hubs = [compared.hubness(path, gallery, decimal_comma=decimal_comma) for path in runs]
     differences = compared.compare(reports, measures, samples=samples, seed=seed)
@@ -101,7 +104,7 @@ def compare(samples: int, form: str | None, seed: int, decimal_comma: bool, **op
         return
     tables = [
         compared.runs_table(reports, hubs, measures, decimal_comma=decimal_comma, seed=seed),
-        compared.differences_table(differences, decimal_comma=decimal_comma),
+        compared.differences_table(differences, reports, decimal_comma=decimal_comma),
     ]
     _show(tables, form)
 
@@ -194,7 +197,8 @@ def validate(context: click.Context, /, edition: str | None, depth: int, every: 
         with _progress("pictures", None) as tick:
             faults += submissions.check(zips, articles, edition=_edition(edition, dataset), tick=tick)
     show_faults(faults, every=every, err=False)
-    click.echo(f"{len(faults)} faults in {', '.join(path.name for path in files)}", err=True)
+    count = "no fault" if not faults else "1 fault" if len(faults) == 1 else f"{len(faults):,} faults"
+    click.echo(f"{', '.join(path.name for path in files)}: {count}", err=True)
     context.exit(1 if faults else 0)
 
 
