@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from photodesk.errors import DataError, UsageError
 from photodesk.measures import DEFAULT, Measure
 from photodesk.records import Pair, Run
-from photodesk.runs import open_rows, scramble
+from photodesk.runs import open_rows, scramble, unscramble
 from photodesk.typeset import Table
 
 
@@ -148,7 +148,7 @@ def evaluate(
             evaluator the later row counts where it finds the picture, else the earlier find stays.
         pairs: the truth. An article with several right photos succeeds by the best-placed of them.
         subsets: article id → the name of its subset, for `Report.subsets`.
-        scrambled: the truth is that of 2021; take article ids in their scrambled as well as in their true spelling.
+        scrambled: the truth is that of 2021: run and truth may spell article ids as they are or scrambled, each in its own way.
         official: where the truth is not one picture an article, do as the official evaluator: of an article's pairs the last
             counts, and sums are divided by the number of pictures, not of articles.
         decimal_comma: a TREC file writes its scores with decimal commas.
@@ -216,12 +216,12 @@ def _follow(
     """The rank of the best-placed right photo of every article, articles that the run lacks, and what was odd about it."""
     at = {article: i for i, article in enumerate(articles)}
     if scrambled:
-        at |= {other: i for i, article in enumerate(articles) if (other := scramble(article)) not in at}
+        at |= {spelt: i for i, article in enumerate(articles) for spelt in (scramble(article), unscramble(article)) if spelt not in at}
     ranks = [0] * len(articles)
     seen = [False] * len(articles)
     unknown: list[str] = []
     twice: list[str] = []
-    respelled = 0
+    obscured = 0
     for _, article, photos in rows:
         i = at.get(article)
         if i is None:
@@ -230,7 +230,7 @@ def _follow(
         if seen[i]:
             twice.append(article)
         seen[i] = True
-        respelled += article != articles[i]
+        obscured += scrambled and unscramble(article) != article
         wanted = right[articles[i]]
         try:
             if isinstance(wanted, str):
@@ -241,8 +241,8 @@ def _follow(
             pass
     notes = []
     if scrambled:
-        ids = "scrambled" if respelled else "true"
-        notes.append(f"article ids recognised as the {ids} ones of 2021 ({respelled or sum(seen):,} of {len(articles):,})")
+        ids = "scrambled" if obscured else "true"
+        notes.append(f"article ids recognised as the {ids} ones of 2021 ({obscured or sum(seen):,} of {len(articles):,})")
     if missing := [article for article, there in zip(articles, seen, strict=True) if not there]:
         notes.append(f"articles missing from the run count 0: {len(missing):,} of {len(articles):,}, such as {_some(missing)}")
     if unknown:

@@ -53,7 +53,7 @@ def evaluate(per_subset: bool, report: Path | None, form: str | None, seed: int,
 
     \b
     photodesk evaluate newsimages2025/ run.tsv
-    photodesk evaluate newsimages2021/ run.tsv --subset content2019-04-gt --decimal-comma
+    photodesk evaluate newsimages2021/ run.tsv --subset content2019-04 --decimal-comma
     photodesk evaluate newsimages2025/ run1.tsv run2.trec -m R@10 -m MRR@100 --markdown
     """
     from photodesk.errors import UsageError
