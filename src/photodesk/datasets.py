@@ -2,41 +2,23 @@
 
 from __future__ import annotations
 
-import os
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+import re
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import MappingProxyType
 
 from photodesk import editions, repair, tables
+from photodesk.duplicates import Groups, groups, shared_titles
 from photodesk.errors import DataError, PhotodeskError, PhotoError, UsageError
+from photodesk.gallery import Listed, files, gather, photo_folder
 from photodesk.records import Article, Fault, Pair, Photo
 
-PHOTO_FOLDERS = ("newsimages", "photos", "images", "pictures", "images_processed", "img")
-"""Names under which a data folder keeps its pictures; without any of them every picture below the folder counts."""
+__all__ = ["Dataset", "Groups", "Listed", "check", "gallery", "groups", "read"]
 
 _TEXTS = ("title", "lead", "text", "tags")
-_RAW = frozenset(editions.FIELDS) - set(_TEXTS)
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """A picture as a table names it, whether or not its file is there.
-
-    Args:
-        photo: the picture's id in run files and pairs.
-        file: the name that its file should have; empty if the table does not say.
-        url: where it can be fetched; empty if unknown.
-        where: `file:line` of the first row that names it.
-        subset: the part of the data that the row belongs to.
-    """
-
-    photo: str
-    file: str = ""
-    url: str = ""
-    where: str = ""
-    subset: str = ""
+_PLAIN = ("url", "date", "language")
 
 
 @dataclass(frozen=True)
@@ -49,7 +31,7 @@ class Dataset:
         pairs: the truth: which picture an article was published with, whether or not its file is here. Empty if unknown.
         edition: the layout that was recognised, such as "NewsImages 2025".
         evidence: why it was recognised.
-        columns: field → name of the column that it was read from, of the first file.
+        columns: field → name of the column that it was read from, of the file that has most of them.
         faults: what was wrong with the files and rows, in their order.
         listed: the pictures that the tables name.
     """
@@ -68,10 +50,10 @@ class Dataset:
 
 
 def read(source: Path, *, photos: Path | None = None, columns: Mapping[str, str] | None = None, subset: str | None = None) -> Dataset:
-    """Read a data folder of any NewsImages edition, or one article file.
+    """Read a data folder of any NewsImages edition or of NYTimes800k, or one article file.
 
     Args:
-        source: a folder with article tables and pictures, or one .csv, .tsv, .json, .jsonl or .parquet file.
+        source: a folder with article tables and pictures, or one file that `tables.read` reads.
         photos: the folder of pictures; by default the one in `source`, or beside the article file.
         columns: field → column name, where the names in the file are unusual. Fields: `editions.FIELDS`.
         subset: only articles of this subset, and the pictures that its rows name.
@@ -79,6 +61,7 @@ def read(source: Path, *, photos: Path | None = None, columns: Mapping[str, str]
     Raises:
         UsageError: no such folder, column, field or subset.
         DataError: there is no article in it, or a file that was named cannot be read.
+        MissingExtra: a Parquet or BSON file without its library.
     """
     source = Path(source)
     if not source.exists():
@@ -86,14 +69,27 @@ def read(source: Path, *, photos: Path | None = None, columns: Mapping[str, str]
     if photos is not None and not Path(photos).is_dir():
         raise UsageError(f"{photos} is not a folder; give the folder that holds the pictures")
     reader = _Reader(dict(columns or {}))
-    reader.source(source)
-    folder = Path(photos) if photos is not None else _photo_folder(source)
-    return reader.dataset(folder, subset)
+    if source.is_dir():
+        reader.folder(source)
+    else:
+        reader.table(tables.read(source, unfold=editions.unfold), many=False)
+    if not reader.articles:
+        first = f"the first fault is: {reader.faults[0]}" if reader.faults else "it has no rows"
+        raise DataError(f"{source} holds no article that can be used; {first}")
+    reader.unscramble()
+    return reader.dataset(Path(photos) if photos is not None else photo_folder(source), subset)
 
 
-def _photo_folder(source: Path) -> Path:
-    base = source if source.is_dir() else source.parent
-    return next((base / name for name in PHOTO_FOLDERS if (base / name).is_dir()), base)
+def gallery(folder: Path) -> tuple[tuple[Photo, ...], tuple[Fault, ...]]:
+    """Every picture below a folder, sorted by id; the id is the path below the folder.
+
+    Raises:
+        UsageError: it is not a folder.
+    """
+    if not Path(folder).is_dir():
+        raise UsageError(f"{folder} is not a folder; give the folder that holds the pictures")
+    found = gather(Path(folder))
+    return found.photos, found.faults
 
 
 class _Reader:
@@ -104,268 +100,223 @@ class _Reader:
         self.columns: dict[str, str] = {}
         self.editions: dict[str, str] = {}
         self.articles: dict[str, Article] = {}
+        self.edition_of: dict[str, str] = {}
         self.pairs: dict[tuple[str, str], None] = {}
         self.listed: dict[str, Listed] = {}
         self.faults: list[Fault] = []
 
-    def source(self, source: Path) -> None:
-        if source.is_file():
-            self.table(tables.read(source))
-        else:
-            self.folder(source)
-        if not self.articles:
-            raise DataError(f"{source} holds no article that can be used; " + _first(self.faults))
-
     def folder(self, folder: Path) -> None:
-        files = [folder / "newsarticles.csv"]
-        if not files[0].is_file():
-            files = sorted(_files(folder, frozenset(tables.READERS) - {".txt"}), key=lambda path: path.relative_to(folder).as_posix())
-        if not files:
-            raise DataError(f"{folder} holds no article file (newsarticles.csv, or any {', '.join(tables.READERS)}); see --articles")
-        refused: list[str] = []
-        for path in files:
+        """Every table below a folder that has titles or lists pictures; only newsarticles.csv where there is one."""
+        found = [folder / "newsarticles.csv"]
+        if not found[0].is_file():
+            found = files(folder, frozenset(tables.SUFFIXES) - {".txt"})
+        if not found:
+            raise DataError(f"{folder} holds no article file (newsarticles.csv, or any {', '.join(tables.SUFFIXES)}); see --articles")
+        refused: list[PhotodeskError] = []
+        for path in found:
             name = path.relative_to(folder).as_posix()
             try:
-                self.table(tables.read(path, name=name), many=len(files) > 1)
-            except PhotodeskError as error:
-                if len(files) == 1:
-                    raise
-                refused.append(str(error))
+                self.table(tables.read(path, name=name, unfold=editions.unfold), many=len(found) > 1)
+            except (DataError, UsageError) as error:
+                refused.append(error)
                 self.faults.append(Fault(name, f"not an article file: {error}", "left out"))
-        if len(refused) == len(files):
-            raise DataError(f"{folder} holds no article file: {refused[0]}")
+        if len(refused) == len(found):
+            raise refused[0]
 
-    def table(self, table: tables.Table, *, many: bool = False) -> None:
-        edition, evidence, at = editions.recognise(table.header, self.override)
-        if "title" not in at and not (edition and "photo" in at):
+    def table(self, table: tables.Table, *, many: bool) -> None:
+        """Take in one table; `many` says that each file is a subset.
+
+        Raises:
+            DataError: it has neither titles nor is it a list of pictures.
+        """
+        layout = editions.recognise(table.header, self.override, table.name)
+        if "title" not in layout.at and not (layout.edition and "photo" in layout.at):
             names = ", ".join(filter(None, table.header)) or "none"
             raise DataError(f"{table.name} has no column with a title; its columns are: {names}; name it with --title-column")
-        self.faults += table.faults
-        self.editions.setdefault(edition, f"{table.name}: {evidence}")
-        if "title" in at and not self.columns:
-            self.columns = {name: table.header[position] for name, position in at.items()}
-        if "title" in at and "id" not in at:
-            advice = "name one with --id-column if the articles have ids"
-            self.faults.append(Fault(table.name, "no column with an article id; articles are called by their line", "kept", advice))
-        rows = _Rows(table, at, self.faults, table.path.stem if many else "")
+        rows = _Rows(table, layout, editions.subset_name(table.name) if many else "")
+        self.faults += table.faults + tuple(rows.faults)
+        self.editions.setdefault(layout.edition, f"{table.name}: {layout.evidence}")
+        if "title" in rows.at and len(rows.at) > len(self.columns):
+            self.columns = {name: table.header[position] for name, position in rows.at.items()}
         for row in table.rows:
             self.row(rows, row)
-        self.faults += rows.cut_words()
 
     def row(self, rows: _Rows, row: tables.Row) -> None:
+        """One row is an article, perhaps with its picture, or only a listed picture; or it is left out with a fault."""
         where = f"{rows.name}:{row.line}"
-        cells = rows.cells(row)
-        subset = cells["subset"] or rows.subset
-        photo = self.picture(cells, where, subset)
-        if not any(cells[name] for name in ("title", "lead", "text", "tags")) and photo and not (cells["url"] or cells["id"]):
+        cells, repairs = rows.cells(row)
+        subset, photo = cells["subset"] or rows.subset, cells["photo"] or cells["file"]
+        words = any(cells[name] for name in _TEXTS)
+        key = cells["id"] if "id" in rows.at else str(row.line)
+        if row.short and cells["url"] and "://" not in cells["url"]:
+            self.say(where, "cells out of place, and too few columns", "left out", "compare the row with the header")
+            return
+        if photo:
+            self.listed.setdefault(photo, Listed(photo, cells["file"], cells["photo_url"], where, subset))
+        if photo and rows.edition and not words and not cells["url"] and not cells["id"]:
             return
         if row.short:
-            if cells["url"] and "://" not in cells["url"]:
-                what = "the row has too few columns and its cells are out of place"
-                self.faults.append(Fault(where, what, "left out", "compare the row with the header"))
-                return
-            self.faults.append(Fault(where, "the row has too few columns", "kept", "compare the row with the header"))
-        key = cells["id"] if "id" in rows.at else str(row.line)
+            self.say(where, "too few columns", "kept", "compare the row with the header")
         if not key:
-            self.faults.append(Fault(where, "no article id", "left out", "give the article an id"))
+            self.say(where, "no article id", "left out", "give the article an id")
             return
         if not cells["title"]:
-            words = any(cells[name] for name in ("lead", "text", "tags"))
-            what = f"empty title: article {key}"
-            self.faults.append(Fault(where, what, "kept" if words else "left out", "give the article a title"))
+            self.say(where, f"empty title: article {key}", "kept" if words else "left out", "give the article a title")
             if not words:
                 return
-        article = Article(
-            key, **{name: cells[name] for name in ("title", "lead", "text", "tags", "url", "date", "language")}, subset=subset, where=where
-        )
+        self.faults += [Fault(where, repair, "repaired") for repair in repairs]
+        texts = {name: cells[name] for name in (*_TEXTS, *_PLAIN)}
+        article = Article(key, **texts, subset=subset, where=where)
         first = self.articles.setdefault(key, article)
+        self.edition_of.setdefault(key, rows.edition)
         if first is not article:
             same = (first.title, first.text) == (article.title, article.text)
             if not same or not photo or (key, photo) in self.pairs:
-                what = f"article id stands twice: {key}, first in {first.where}"
-                self.faults.append(Fault(where, what, "left out", "" if same else "give the article an id of its own"))
+                advice = "" if same else "give the article an id of its own"
+                self.say(where, f"article id stands twice: {key}, first in {first.where}", "left out", advice)
                 return
         if photo:
             self.pairs[key, photo] = None
 
-    def picture(self, cells: Mapping[str, str], where: str, subset: str) -> str:
-        photo = cells["photo"] or cells["file"]
-        if photo:
-            self.listed.setdefault(photo, Listed(photo, cells["file"], cells["photo_url"], where, subset))
-        return photo
+    def say(self, where: str, what: str, fate: str, advice: str) -> None:
+        """Note a fault."""
+        assert fate in ("kept", "left out")
+        self.faults.append(Fault(where, what, "kept" if fate == "kept" else "left out", advice))
+
+    def unscramble(self) -> None:
+        """Join 2021's test articles, whose ids are scrambled, with their rows in the truth file.
+
+        The ids stay as participants got them, since run files use them; title, text and pictures do not tell the truth's place.
+        """
+        true = {key: editions.true_id(key) for key, edition in self.edition_of.items() if edition == editions.TEST_2021}
+        true = {key: other for key, other in true.items() if self.edition_of.get(other) == editions.TRUTH_2021}
+        if not true:
+            return
+        months = {self.articles[key].subset: self.articles[other].subset for key, other in true.items()}
+        scrambled = {other: key for key, other in true.items()}
+        self.pairs = {(scrambled.get(article, article), photo): None for article, photo in self.pairs}
+        articles = (article for key, article in self.articles.items() if key not in scrambled)
+        self.articles = {a.id: replace(a, subset=months.get(a.subset, a.subset)) for a in articles}
+        self.listed = {key: replace(item, subset=months.get(item.subset, item.subset)) for key, item in self.listed.items()}
+        self.editions[editions.TEST_2021] += f"; {len(true)} of its ids are unscrambled by the truth file"
 
     def dataset(self, folder: Path, subset: str | None) -> Dataset:
-        articles, listed = tuple(self.articles.values()), list(self.listed.values())
+        """All of it, or one subset, with the pictures of `folder`."""
+        articles, listed = tuple(self.articles.values()), tuple(self.listed.values())
         if subset is not None:
-            known = sorted({article.subset for article in articles} - {""})
+            known = ", ".join(sorted({article.subset for article in articles} - {""}))
             articles = tuple(article for article in articles if article.subset == subset)
             if not articles:
-                raise UsageError(f"no article of subset {subset!r}; subsets are: {', '.join(known) or 'none'}")
-            listed = [item for item in listed if item.subset == subset]
+                raise UsageError(f"no article of subset {subset!r}; subsets are: {known or 'none'}")
         ids = {article.id for article in articles}
-        gallery = _Gallery(folder, listed)
-        only = {item.photo for item in listed} if subset is not None else set()
-        photos = tuple(photo for photo in gallery.photos if not only or photo.id in only)
-        pairs = tuple(Pair(a, gallery.renamed.get(p, p)) for a, p in self.pairs if a in ids)
-        names = [name for name in self.editions if name]
+        pairs = [pair for pair in self.pairs if pair[0] in ids]
+        if subset is not None:
+            shown = {photo for _, photo in pairs}
+            listed = tuple(item for item in listed if item.subset == subset or item.photo in shown)
+        found = gather(folder, listed)
+        only = {item.photo for item in found.listed} if subset is not None and listed else None
+        photos = tuple(photo for photo in found.photos if only is None or photo.id in only)
+        truth = tuple(dict.fromkeys(Pair(article, found.renamed.get(photo, photo)) for article, photo in pairs))
+        names = [name for name in self.editions if name] or [""]
         edition = " + ".join(names) or "a table of its own"
-        evidence = "; ".join(self.editions[name] for name in names or self.editions)
-        return Dataset(articles, photos, pairs, edition, evidence, self.columns, (*self.faults, *gallery.faults), tuple(listed))
+        evidence = "; ".join(self.editions[name] for name in names)
+        faults = (*self.faults, *found.faults)
+        return Dataset(articles, photos, truth, edition, evidence, self.columns, faults, found.listed)
 
 
 class _Rows:
-    """The cells of one table by field, mended."""
+    """The cells of one table by field, with what a closer look at its columns showed."""
 
-    def __init__(self, table: tables.Table, at: Mapping[str, int], faults: list[Fault], subset: str) -> None:
+    def __init__(self, table: tables.Table, layout: editions.Layout, subset: str) -> None:
         self.name = table.name
-        self.at = at
-        self.faults = faults
+        self.edition = layout.edition
         self.subset = subset
+        self.at = dict(layout.at)
+        self.faults: list[Fault] = []
+        self._key(table, layout.keys)
+        self.limits = {name: _limit(table, position) for name, position in self.at.items() if name in ("lead", "text")}
+        names = [plain for header in table.header if (plain := editions.plain(header))]
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            self.faults.append(Fault(f"{table.name}:1", f"column name stands twice: {name}", "kept"))
 
-    def cells(self, row: tables.Row) -> dict[str, str]:
-        found = dict.fromkeys(editions.FIELDS, "")
+    def _key(self, table: tables.Table, keys: Sequence[int]) -> None:
+        """Of the columns that may hold the id take the one that tells most rows apart."""
+        if not keys:
+            if "title" in self.at:
+                advice = "name one with --id-column if the articles have ids"
+                self.faults.append(Fault(table.name, "no column with an article id", "kept", advice))
+            return
+        counts = {position: len({row.cells[position] for row in table.rows} - {""}) for position in keys}
+        self.at["id"] = max(keys, key=lambda position: (counts[position], -keys.index(position)))
+        header = table.header[self.at["id"]]
+        suspects = [position for position, column in enumerate(table.header) if editions.plain(column) == "article"]
+        for position in {*suspects, *keys} - {self.at["id"]}:
+            filled = [cell for row in table.rows if (cell := row.cells[position])]
+            if len(set(filled)) < len(filled):
+                what = f"the column is not unique: {table.header[position]!r}, so articles are called by their {header!r}"
+                self.faults.append(Fault(table.name, what, "kept"))
+
+    def cells(self, row: tables.Row) -> tuple[dict[str, str], list[str]]:
+        """Field → text, mended, and what was mended."""
+        found, repairs = dict.fromkeys(editions.FIELDS, ""), list[str]()
         for name, position in self.at.items():
             cell = row.cells[position]
             if name in _TEXTS:
-                found[name], done = repair.mend(cell)
-                self.faults += [Fault(f"{self.name}:{row.line}", f"{kind} in the {name}", "repaired") for kind in done]
+                limit = self.limits.get(name, 0)
+                if limit and len(cell.rstrip()) >= limit and cell.rstrip()[-1].isalnum() and " " in cell.strip():
+                    cell = cell.rstrip().rpartition(" ")[0]
+                    repairs.append(f"cut words in the {name}: at {limit} characters")
+                found[name], mended = repair.mend(cell)
+                if name == "tags":
+                    found[name] = ", ".join(filter(None, map(str.strip, re.split("[;|]", found[name]))))
+                repairs += [f"{kind} in the {name}" for kind in mended]
             else:
                 found[name] = " ".join(cell.split())
-        return found
-
-    def cut_words(self) -> list[Fault]:
-        return []
+        return found, repairs
 
 
-class _Gallery:
-    """The pictures of a folder under the ids that the tables give them."""
+def _limit(table: tables.Table, position: int) -> int:
+    """How many characters a column's texts were cut to, or 0 if they were not.
 
-    def __init__(self, folder: Path, listed: Sequence[Listed]) -> None:
-        from photodesk.photos import SUFFIXES
-
-        self.faults: list[Fault] = []
-        self.renamed: dict[str, str] = {}
-        paths = {path.relative_to(folder).as_posix(): path for path in _files(folder, SUFFIXES)}
-        names = sorted(paths)
-        whole: dict[str, str] = {}
-        stems: dict[str, str] = {}
-        for name in reversed(names):
-            whole[PurePosixPath(name).name.casefold()] = name
-            stems[PurePosixPath(name).stem.casefold()] = name
-        found: dict[str, tuple[Listed, bool]] = {}
-        missing: list[Listed] = []
-        for item in listed:
-            at, stem = "", False
-            for wanted in filter(None, (item.file, item.photo)):
-                last = PurePosixPath(wanted.replace("\\", "/")).name.casefold()
-                at = wanted if wanted in paths else whole.get(last, "")
-                if not at and last in stems:
-                    at, stem = stems[last], True
-                if at:
-                    break
-            if at:
-                found.setdefault(at, (item, stem or bool(item.file)))
-            else:
-                missing.append(item)
-        by_stem = any(stem for _, stem in found.values())
-        taken: dict[str, str] = {}
-        for name in names:
-            key = PurePosixPath(name).stem if by_stem else name
-            if name in found:
-                item, _ = found[name]
-                if item.file or PurePosixPath(name).stem == item.photo:
-                    key = item.photo
-                self.renamed[item.photo] = key
-            if key in taken:
-                what = f"two pictures have the id {key}: {taken[key]} came first"
-                self.faults.append(Fault(name, what, "left out", "rename one of them"))
-                continue
-            taken[key] = name
-        self.photos = tuple(Photo(key, paths[name]) for key, name in sorted(taken.items()))
-        if missing and not names:
-            fetch = (
-                "run photodesk fetch on this data"
-                if any(item.url for item in missing)
-                else "put the pictures there, or name their folder with --photos"
-            )
-            self.faults.append(Fault(str(folder), f"no pictures: the tables name {len(missing)}", "kept", fetch))
-        else:
-            self.faults += [_missing(item) for item in missing]
+    Texts that were cut share one greatest length; whole texts hardly do.
+    """
+    lengths = [len(row.cells[position].rstrip()) for row in table.rows]
+    longest = max(lengths, default=0)
+    return longest if longest >= 100 and lengths.count(longest) >= max(5, len(lengths) / 20) else 0
 
 
-def _missing(item: Listed) -> Fault:
-    return Fault(item.where, f"picture is missing: {item.file or item.photo}", "kept", "put the picture in the photo folder")
-
-
-def _files(folder: Path, suffixes: frozenset[str]) -> list[Path]:
-    """Regular files below a folder by suffix; hidden ones are not looked at, links to folders not followed."""
-    found = []
-    for base, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
-        for name in files:
-            path = Path(base, name)
-            if not name.startswith(".") and path.suffix.lower() in suffixes and path.is_file():
-                found.append(path)
-    return found
-
-
-def _first(faults: Sequence[Fault]) -> str:
-    return f"the first fault is: {faults[0]}" if faults else "it has no rows"
-
-
-def check(dataset: Dataset, *, decode: bool = True) -> tuple[Fault, ...]:
+def check(dataset: Dataset, *, decode: bool = True, tick: Callable[[], object] | None = None) -> tuple[Fault, ...]:
     """Every fault of a data set: the reader's, and those of its texts, pictures and duplicates.
 
     Args:
         dataset: what `read` returned.
         decode: decode every picture; without it pictures are not looked at and near-duplicates not searched for.
+        tick: called after each picture.
     """
     faults = list(dataset.faults)
-    faults += _shared_titles(dataset.articles)
+    for group in shared_titles(dataset.articles):
+        others = ", ".join(article.where for article in group[1:4])
+        faults.append(Fault(group[0].where, f"one title, several articles: {len(group)}, also in {others}", "kept"))
     if decode:
-        faults += _pictures(dataset.photos)
+        faults += _pictures(dataset.photos, tick)
     return tuple(faults)
 
 
-def _shared_titles(articles: Sequence[Article]) -> list[Fault]:
-    by_title: defaultdict[str, list[Article]] = defaultdict(list)
-    for article in articles:
-        if article.title:
-            by_title[article.title.casefold()].append(article)
-    return [
-        Fault(group[0].where, f"one title, several articles: {len(group)}, also in {', '.join(a.where for a in group[1:4])}", "kept")
-        for group in by_title.values()
-        if len(group) > 1
-    ]
-
-
-def _pictures(photos: Sequence[Photo]) -> list[Fault]:
+def _pictures(photos: Sequence[Photo], tick: Callable[[], object] | None) -> list[Fault]:
     from photodesk.photos import hashes, near_duplicates
 
     faults: list[Fault] = []
-    whole: list[tuple[Photo, int]] = []
+    whole: defaultdict[str, int] = defaultdict(int)
     for photo, value in hashes(photos):
         if isinstance(value, PhotoError):
-            what, _, advice = str(value).removeprefix(f"{photo.path} ").partition("; ")
+            what, _, advice = str(value).removeprefix(f"{photo.path} ").rpartition("; ")
             faults.append(Fault(str(photo.path), what, "left out", advice))
         else:
-            whole.append((photo, value))
-    for group in near_duplicates([value for _, value in whole]):
-        others = ", ".join(whole[i][0].path.name for i in group[1:4])
-        faults.append(Fault(str(whole[group[0]][0].path), f"near-duplicate pictures: {len(group)}, also {others}", "kept"))
+            whole[str(photo.path)] = value
+        if tick:
+            tick()
+    places = list(whole)
+    for group in near_duplicates(whole.values()):
+        others = ", ".join(Path(places[i]).name for i in group[1:4])
+        faults.append(Fault(places[group[0]], f"near-duplicate pictures: {len(group)}, also {others}", "kept"))
     return faults
-
-
-def kinds(faults: Sequence[Fault]) -> list[tuple[str, Fault, int]]:
-    """Faults of one kind together: (kind, first fault, count), those that need the user first, then by count.
-
-    One kind is what differs only in its place and in the values after the colon.
-    """
-    counts: Counter[tuple[str, str, str]] = Counter()
-    first: dict[tuple[str, str, str], Fault] = {}
-    for fault in faults:
-        key = (fault.what.partition(": ")[0], fault.fate, fault.advice)
-        counts[key] += 1
-        first.setdefault(key, fault)
-    ordered = sorted(counts, key=lambda key: (not key[2], -counts[key], key))
-    return [(key[0], first[key], counts[key]) for key in ordered]

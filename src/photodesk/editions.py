@@ -1,7 +1,8 @@
 """Which column of a file means what: one table per edition of NewsImages, aliases for everything else.
 
 A column name is compared without case, spaces and punctuation: `# article`, `Article` and `ARTICLE` are one. Layouts are those
-of the files that the organisers gave out; of 2022 no column names are public, so its files are read by the aliases.
+of the files that the organisers gave out; of 2022 no column names are public, so its files are known by their names (RSS, RT,
+TW) and read by the aliases.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from photodesk.errors import UsageError
 
@@ -24,21 +26,23 @@ class Edition:
     Args:
         name: as messages call it.
         marks: plain column names that must all be there.
-        columns: field → plain column name; fields that are not named here are not read.
         without: plain column names that must not be there.
-        shape: for messages: how one recognises it.
+        columns: field → plain column name; other fields are not read. Of several names for the id (`aid/url`) the one that tells
+            most rows apart is taken.
     """
 
     name: str
     marks: frozenset[str]
+    without: frozenset[str]
     columns: Mapping[str, str]
-    without: frozenset[str] = frozenset()
 
 
 def _edition(name: str, marks: str, columns: str, without: str = "") -> Edition:
-    pairs = dict(pair.split("=") for pair in columns.split())
-    return Edition(name, frozenset(marks.split()), pairs, frozenset(without.split()))
+    return Edition(name, frozenset(marks.split()), frozenset(without.split()), dict(pair.split("=") for pair in columns.split()))
 
+
+TEST_2021 = "NewsImages 2021 test articles"
+TRUTH_2021 = "NewsImages 2021"
 
 EDITIONS = (
     _edition(
@@ -52,31 +56,34 @@ EDITIONS = (
         "id=articleid title=articletitle url=articleurl photo=imageid photo_url=imageurl",
         without="articletags",
     ),
-    _edition(
+    _edition(  # titleEN and textEN are poor machine translations: not read
         "NewsImages 2023 RT",
-        "title text titleen texten",
-        "id=url title=title text=text url=url date=date photo=hashvalue file=imgfile photo_url=img",
+        "url hashvalue title text titleen texten",
+        "id=url title=title text=text url=url date=date photo=hashvalue photo_url=img",
     ),
-    _edition(
+    _edition(  # its text is names of people and organisations, not prose
         "NewsImages 2023 GDELT",
         "article aid url img iid hashvalue title text imgfile date",
-        "id=aid title=title tags=text url=url date=date photo=iid file=imgfile photo_url=img",
+        "id=aid/url title=title tags=text url=url date=date photo=iid file=imgfile photo_url=img",
     ),
     _edition(
-        "NewsImages 2021",
+        TRUTH_2021,
         "article aid url img iid hashvalue title text imgfile",
-        "id=article title=title text=text url=url photo=iid file=imgfile photo_url=img",
+        "id=article/aid/url title=title text=text url=url photo=iid file=imgfile photo_url=img",
         without="date",
     ),
     _edition(
-        "NewsImages 2021 (restricted)",
+        "NewsImages 2021 (restricted release)",
         "article aid url imageurl iid hashvalueimage title text nreads",
-        "id=article title=title text=text url=url photo=iid file=hashvalueimage photo_url=imageurl",
+        "id=article/aid/url title=title text=text url=url photo=iid file=hashvalueimage photo_url=imageurl",
     ),
+    _edition(TEST_2021, "articleid aid url hashvalue title text", "id=articleid title=title text=text url=url", without="img iid"),
+    _edition("NewsImages 2021 test images", "img iid imgfile", "photo=iid file=imgfile photo_url=img", without="title articleid"),
     _edition(
-        "NewsImages 2021 test articles", "articleid aid url hashvalue title text", "id=articleid title=title text=text url=url", "img iid"
+        "NYTimes800k",
+        "picture caption headline paragraphs weburl",
+        "id=picture title=headline lead=caption text=paragraphs url=weburl date=pubdate subset=split photo=hash",
     ),
-    _edition("NewsImages 2021 test images", "img iid imgfile", "photo=iid file=imgfile photo_url=img", "title"),
 )
 
 ALIASES = {
@@ -89,11 +96,31 @@ ALIASES = {
     "date": "date published publishedat publicationdate pubdate created datetime timestamp datum",
     "language": "language lang locale sprache",
     "subset": "subset split partition part feed",
-    "photo": "imageid photoid pictureid iid imgid image photo picture img imagehash hash bild bildid",
-    "file": "imgfile imagefile photofile filename imagefilename imagename filepath imagepath photopath file hashvalue",
+    "photo": "imageid photoid pictureid iid imgid image photo picture img imagehash hash bild bildid hashvalue",
+    "file": "imgfile imagefile photofile filename imagefilename imagename filepath imagepath photopath file",
     "photo_url": "imageurl photourl pictureurl imgurl imagelink img",
 }
 """Plain column names by field, the surest first; a column serves one field only, in the order of `FIELDS`."""
+
+_PARTS_2022 = re.compile(r"(?:^|[^a-z])(rss|rt|tw)(?:[^a-z]|$)")
+_GENERAL = re.compile(r"[-_. /]*(?:articles?|images?|text|img|gt)$", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What a header was taken for.
+
+    Args:
+        edition: empty for a file of no known edition.
+        evidence: why.
+        at: field → its column's position in the header.
+        keys: positions of the columns that may hold the id, the surest first.
+    """
+
+    edition: str
+    evidence: str
+    at: Mapping[str, int]
+    keys: tuple[int, ...]
 
 
 def plain(header: str) -> str:
@@ -102,47 +129,111 @@ def plain(header: str) -> str:
     return re.sub(r"[\W_]+", "", folded)
 
 
-def recognise(header: Sequence[str], override: Mapping[str, str]) -> tuple[str, str, dict[str, int]]:
-    """Which edition a header belongs to and where each field stands in it.
+def recognise(header: Sequence[str], override: Mapping[str, str], name: str = "") -> Layout:
+    """Which edition a file belongs to and where each field stands in it.
 
     Args:
         header: column names as the file has them.
         override: field → column name, by the user; wins over everything.
-
-    Returns:
-        The edition's name (empty for a file of no known edition), the evidence, and field → position in `header`.
+        name: the file, with the folders that it lies in below the data folder; 2022's are known by it.
 
     Raises:
         UsageError: `override` names an unknown field, or a column that this header does not have.
     """
     at: dict[str, int] = {}
-    for position, name in enumerate(header):
-        if key := plain(name):
+    for position, column in enumerate(header):
+        if key := plain(column):
             at.setdefault(key, position)
-    chosen: dict[str, int] = {}
-    for field, column in override.items():
-        if field not in FIELDS:
-            raise UsageError(f"no field {field!r}; fields are {', '.join(FIELDS)}")
-        if column not in header and plain(column) not in at:
-            close = difflib.get_close_matches(column, header, 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"it has: {', '.join(filter(None, header))}"
-            raise UsageError(f"no column {column!r} for the {field}; {hint}")
-        chosen[field] = header.index(column) if column in header else at[plain(column)]
+    chosen = {field: _column(field, column, header, at) for field, column in override.items()}
+    part = _PARTS_2022.search(name.casefold())
     for edition in EDITIONS:
         if edition.marks <= at.keys() and not edition.without & at.keys():
+            keys = tuple(at[key] for key in edition.columns.get("id", "").split("/") if key in at)
             found = {field: at[column] for field, column in edition.columns.items() if column in at}
+            found |= ({"id": keys[0]} if keys else {}) | chosen
             names = ", ".join(header[at[mark]] for mark in sorted(edition.marks, key=at.__getitem__))
-            return edition.name, f"its columns are {names}", found | chosen
-    return "", "columns taken by their names", _guess(at, chosen)
+            evidence = f"its columns are {names}"
+            if part and edition.name == TRUTH_2021:
+                return Layout("NewsImages 2022", f"its name says {part[1].upper()} and {evidence}", found, keys)
+            return Layout(edition.name, evidence, found, (found["id"],) if "id" in chosen else keys)
+    found = _guess(at, chosen)
+    keys = (found["id"],) if "id" in found else ()
+    if part and "title" in found and not chosen:
+        return Layout("NewsImages 2022", f"its name says {part[1].upper()}; columns taken by their names", found, keys)
+    return Layout("", "columns taken by their names", found, keys)
+
+
+def _column(field: str, column: str, header: Sequence[str], at: Mapping[str, int]) -> int:
+    if field not in FIELDS:
+        raise UsageError(f"no field {field!r}; fields are {', '.join(FIELDS)}")
+    if column in header:
+        return list(header).index(column)
+    if plain(column) in at:
+        return at[plain(column)]
+    close = difflib.get_close_matches(column, header, 1)
+    hint = f"did you mean {close[0]!r}?" if close else f"it has: {', '.join(filter(None, header))}"
+    raise UsageError(f"no column {column!r} for the {field}; {hint}")
 
 
 def _guess(at: Mapping[str, int], chosen: Mapping[str, int]) -> dict[str, int]:
     found = dict(chosen)
     for field in FIELDS:
-        if field in found:
-            continue
-        for alias in ALIASES[field].split():
-            if alias in at and at[alias] not in found.values():
-                found[field] = at[alias]
-                break
+        if field not in found:
+            taken = set(found.values())
+            position = next((at[alias] for alias in ALIASES[field].split() if at.get(alias, -1) not in {-1, *taken}), None)
+            if position is not None:
+                found[field] = position
     return found
+
+
+def subset_name(name: str) -> str:
+    """The part of the data that a file holds, by its name and folder: `RSS/train.csv` → `RSS/train`.
+
+    Files that belong together get one name: `…-Test-Text.tsv` and `…-Test-Img.tsv`, a month and its truth (`-gt`).
+    """
+    folder, slash, last = name.rpartition("/")
+    stem = folder + slash + (last.rpartition(".")[0] or last)
+    while (shorter := _GENERAL.sub("", stem)) not in (stem, ""):
+        stem = shorter
+    return stem
+
+
+def true_id(scrambled: str) -> str:
+    """The id in 2021's truth file of an article in its test file, whose ids are scrambled."""
+    return scrambled[6:10] + scrambled[1:6]
+
+
+def unfold(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """One record per picture of an NYTimes800k article (a document of its collection `articles`); others stay one.
+
+    `image_positions` says which parts of `parsed_section` are captions of pictures; the text is that of all its paragraphs.
+    Source: the collection's layout as published with Tran et al., Transform and Tell, CVPR 2020.
+    """
+    parts, positions = record.get("parsed_section"), record.get("image_positions")
+    if not isinstance(parts, list) or not isinstance(positions, list):
+        return [record]
+    sections = [part if isinstance(part, dict) else {} for part in parts]
+    headline = record.get("headline")
+    paragraphs = "\n".join(str(part.get("text", "")) for part in sections if part.get("type") == "paragraph")
+    shared = {
+        "headline": headline.get("main") if isinstance(headline, dict) else headline,
+        "paragraphs": paragraphs,
+        "web_url": record.get("web_url"),
+        "pub_date": record.get("pub_date"),
+        "split": record.get("split"),
+    }
+    identity = record.get("_id")
+    identity = next(iter(identity.values()), "") if isinstance(identity, dict) else identity
+    found = []
+    for position in map(_number, positions):
+        if 0 <= position < len(sections):
+            part = sections[position]
+            found.append({"picture": f"{identity}:{position}", "caption": part.get("text"), "hash": part.get("hash")} | shared)
+    return found
+
+
+def _number(value: object) -> int:
+    """A position, also as MongoDB's canonical export writes it: `{"$numberInt": "3"}`; -1 for anything else."""
+    if isinstance(value, dict):
+        value = next(iter(value.values()), "")
+    return int(value) if isinstance(value, int) or (isinstance(value, str) and value.isdecimal() and len(value) < 10) else -1

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from photodesk.components import components
 from photodesk.errors import PhotoError
 from photodesk.records import Photo
 
@@ -32,8 +33,9 @@ MAX_BYTES = 512 * 2**20
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp"})
 """Names of picture files, in lower case."""
 
-NEAR = 6
-"""Bits of 64 in which the hashes of two near-duplicates may differ; see `phash`."""
+NEAR = 10
+"""Bits of 64 in which hashes of near-duplicates may differ. Of NewsImages 2025's 21 million pairs of pictures 499 are that near;
+seen by eye, all but two or three are one picture twice. From 12 bits on, most pairs are different pictures."""
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP")
 _TURNS = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270", 7: "TRANSVERSE", 8: "ROTATE_90"}
@@ -61,7 +63,7 @@ def load(path: os.PathLike[str], *, size: int = 0) -> Image.Image:
     except OSError as error:
         raise PhotoError(f"{os.fspath(path)} cannot be read: {error.strerror or error}; check the file and its permissions") from error
     if len(data) > MAX_BYTES:
-        raise PhotoError(f"{os.fspath(path)} has more than {MAX_BYTES >> 20} MiB; make it smaller")
+        raise PhotoError(f"{os.fspath(path)} is too large: it has more than {MAX_BYTES >> 20} MiB; make it smaller")
     return decode(data, size=size, where=os.fspath(path))
 
 
@@ -88,13 +90,15 @@ def decode(data: bytes, *, size: int = 0, where: str) -> Image.Image:
         with _quietly():
             image = Image.open(io.BytesIO(data), formats=_FORMATS)
     except UnidentifiedImageError:
-        raise PhotoError(f"{where} is not a picture but {_guess(data)}; get the picture again or delete the file") from None
+        raise PhotoError(f"{where} is not a picture: {_guess(data)}; get the picture again or delete the file") from None
     except Image.DecompressionBombError:
-        raise PhotoError(f"{where} claims more than {MAX_PIXELS / 1e6:.0f} million pixels; make it smaller if it is a real photo") from None
+        raise PhotoError(
+            f"{where} is too large: it claims more than {MAX_PIXELS / 1e6:.0f} million pixels; make it smaller if it is a real photo"
+        ) from None
     except Exception as error:  # a plugin meets bytes that it never expected: any exception is a damaged file
         raise PhotoError(f"{where} is damaged: {_reason(error)}; get the picture again") from error
     if image.width * image.height > MAX_PIXELS:
-        raise PhotoError(f"{where} claims {image.width} × {image.height} pixels; make it smaller if it is a real photo")
+        raise PhotoError(f"{where} is too large: it claims {image.width} × {image.height} pixels; make it smaller if it is a real photo")
     try:
         if size:
             image.draft(None, (size, size))
@@ -160,22 +164,23 @@ def _reason(error: Exception) -> str:
 
 
 def phash(image: Image.Image) -> int:
-    """64 bits that hardly change when a picture is scaled, compressed again or cropped a little.
+    """64 bits that hardly change when a picture is scaled, compressed again, toned or cropped a little.
 
-    The signs of the 64 lowest frequencies (without the mean) of a 32 × 32 cosine transform, against their median. Two
-    pictures count as near-duplicates if at most `NEAR` bits differ. Source: Zauner, Implementation and benchmarking of
-    perceptual image hash functions, 2010, section 3.2.1.
+    The signs of the 64 lowest frequencies, without the mean, of the 32 × 32 cosine transform of its grey levels. Two pictures
+    count as near-duplicates if at most `NEAR` bits differ. Source: after Zauner, Implementation and benchmarking of perceptual
+    image hash functions, 2010, section 3.2.1; lower frequencies than there, and signs, since they survive crops better.
     """
     from PIL import Image
 
     grey = np.asarray(image.convert("L").resize((_SIDE, _SIDE), Image.Resampling.BOX), np.float64)
-    low = (_COSINES @ grey @ _COSINES.T)[1:, 1:]
-    bits = low > np.median(low)
+    bits = (_WAVES @ grey @ _WAVES.T)[_LOWEST] > 0
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
 
 
 _SIDE = 32
-_COSINES = np.cos(np.pi / _SIDE * np.outer(np.arange(9), np.arange(_SIDE) + 0.5))
+_WAVES = np.cos(np.pi / _SIDE * np.outer(np.arange(11), np.arange(_SIDE) + 0.5))
+_ORDER = sorted((u + v, max(u, v), u, v) for u in range(11) for v in range(11) if u + v)[:64]
+_LOWEST = (np.array([u for *_, u, _ in _ORDER]), np.array([v for *_, v in _ORDER]))
 
 
 def hashes(photos: Sequence[Photo], *, size: int = 64, threads: int | None = None) -> Iterator[tuple[Photo, int | PhotoError]]:
@@ -204,21 +209,16 @@ def near_duplicates(prints: Iterable[int], *, near: int = NEAR) -> list[tuple[in
     """
     rows = np.fromiter(prints, np.uint64)
     values, which = np.unique(rows, return_inverse=True)
-    parent = list(range(len(values)))
 
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
+    def links() -> Iterator[tuple[int, int]]:
+        block = 512
+        for start in range(0, len(values), block):
+            near_by = np.bitwise_count(values[start : start + block, None] ^ values[None, start:]) <= near
+            for i, j in np.argwhere(near_by).tolist():
+                yield start + i, start + j
 
-    block = 512
-    for start in range(0, len(values), block):
-        part = values[start : start + block]
-        close = np.bitwise_count(part[:, None] ^ values[None, start:]) <= near
-        for i, j in zip(*np.nonzero(close), strict=True):
-            parent[root(start + int(j))] = root(start + int(i))
+    part = components(len(values), links())
     groups: dict[int, list[int]] = {}
     for position, value in enumerate(which.tolist()):
-        groups.setdefault(root(value), []).append(position)
+        groups.setdefault(part[value], []).append(position)
     return sorted(tuple(group) for group in groups.values() if len(group) > 1)

@@ -15,6 +15,7 @@ CONTROL = "control characters"
 
 _SPACE = re.compile(r"[\u00a0\u2000-\u200a\u202f\u205f\u3000]")
 _INVISIBLE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u200b\u2060\ufeff]")
+_SOFT = re.compile("\u00ad")
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,31});")
 _NULL = frozenset({"nan", "null", "\\n", "#n/a", "<na>"})
 
@@ -48,6 +49,3 @@ def mend(text: str) -> tuple[str, tuple[str, ...]]:
             done.append(name)
     text = " ".join(unicodedata.normalize("NFC", text).split())
     return ("" if text.casefold() in _NULL else text), tuple(done)
-
-
-_SOFT = re.compile("\u00ad")

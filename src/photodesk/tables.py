@@ -1,4 +1,4 @@
-"""A stranger's table file as rows of text, each with the line it starts on: CSV, TSV, JSON, JSONL, Parquet.
+"""A stranger's table file as rows of text, each with the line it starts on: CSV, TSV, JSON, JSONL, Parquet, BSON.
 
 Nothing here knows about articles. A reader never raises for the content of a row: it repairs the row or leaves it out, says
 so in a `Fault`, and goes on with the next one.
@@ -7,28 +7,26 @@ so in a `Fault`, and goes on with the next one.
 from __future__ import annotations
 
 import bisect
-import codecs
-import itertools
+import csv
 import json
+import mmap
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from photodesk import delimited
+from photodesk.delimited import LINE_END
 from photodesk.errors import DataError, require
+from photodesk.files import replacing
 from photodesk.records import Fault
 
-DELIMITERS = "\t,;|"
-_MAX_COLUMNS = 10_000
-_BOMS: tuple[tuple[bytes, str], ...] = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),
-    (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
-_LINE = re.compile(r"\r\n|\n|\r")
+SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet", ".bson")
+"""The files that `read` reads."""
+
+Record = dict[str, Any]
+Unfold = Callable[[Record], list[Record]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,218 +49,107 @@ class Table:
     faults: tuple[Fault, ...]
 
 
-def read(path: Path, *, name: str = "") -> Table:
+def read(path: Path, *, name: str = "", unfold: Unfold | None = None) -> Table:
     """Read a table file; the suffix says which kind, delimiter and encoding are found out.
 
     Args:
-        path: a .csv, .tsv, .txt, .json, .jsonl, .ndjson, .parquet or .bson file.
+        path: a file with one of `SUFFIXES`. Lines are counted from 1; of Parquet and BSON files the rows.
         name: what messages call the file; its own name by default.
+        unfold: turns one object of a JSON or BSON file into the records that it stands for.
 
     Raises:
         DataError: the file cannot be read at all, or has no header.
-        MissingExtra: Parquet without pyarrow.
+        MissingExtra: Parquet or BSON without its library.
     """
-    name = name or path.name
-    kind = READERS.get(path.suffix.lower())
-    if kind is None:
-        raise DataError(f"{name}: photodesk reads {', '.join(READERS)} files; save the articles as one of these")
+    name, suffix = name or path.name, path.suffix.lower()
     try:
-        return kind(path, name)
+        if suffix in {".csv", ".tsv", ".txt"}:
+            return _delimited(path, name)
+        if suffix == ".parquet":
+            return _parquet(path, name)
+        if suffix not in SUFFIXES:
+            raise DataError(f"{name}: photodesk reads {', '.join(SUFFIXES)} files; save the articles as one of these")
+        faults: list[Fault] = []
+        found = _bson(path, name, faults) if suffix == ".bson" else _json(path, name, faults)
+        return _objects(name, found, faults, path, unfold)
     except OSError as error:
         raise DataError(f"{name} cannot be read: {error.strerror or error}; check the path and its permissions") from error
 
 
-def decode(data: bytes, name: str) -> tuple[str, list[Fault]]:
-    """Text of a file in UTF-8, UTF-16, UTF-32 or Windows-1252, also where single lines of it are in another encoding.
-
-    A line that is not UTF-8 is read as Windows-1252, so that one bad byte costs nothing else. NUL characters are dropped.
-    """
-    faults: list[Fault] = []
-    for mark, encoding in _BOMS:
-        if data.startswith(mark):
-            data = data[len(mark) :]
-            if encoding == "utf-8":
-                faults.append(Fault(f"{name}:1", "the file starts with a byte order mark", "repaired"))
-            else:
-                faults.append(Fault(name, f"the file is {encoding.upper()}, not UTF-8", "repaired"))
-                return _without_nul(data.decode(encoding, "replace"), name, faults)
-            break
-    for first, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
-        half = data[first::2]
-        if len(half) > 8 and half.count(0) > 0.4 * len(half):
-            faults.append(Fault(name, f"the file is {encoding.upper()}, not UTF-8", "repaired"))
-            return _without_nul(data.decode(encoding, "replace"), name, faults)
-    try:
-        return _without_nul(data.decode("utf-8"), name, faults)
-    except UnicodeDecodeError:
-        pass
-    lines, foreign, utf8 = [], [], 0
-    for number, line in enumerate(re.split(rb"(?<=\n)|(?<=\r)(?!\n)", data), start=1):
-        try:
-            lines.append(line.decode("utf-8"))
-            utf8 += not line.isascii()
-        except UnicodeDecodeError:
-            lines.append(line.decode("cp1252", "replace"))
-            foreign.append(number)
-    if utf8 < len(foreign) / 10:
-        what = f"the file is Windows-1252, not UTF-8: {len(foreign)} lines differ, the first is line {foreign[0]}"
-        faults.append(Fault(name, what, "repaired"))
-    else:
-        faults += [Fault(f"{name}:{n}", "the line is not UTF-8; read as Windows-1252", "repaired") for n in foreign]
-    return _without_nul("".join(lines), name, faults)
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV file that a spreadsheet shows as it is: a text that it would run as a formula gets an apostrophe before it."""
+    with replacing(path) as stream:
+        writer = csv.writer(stream)
+        writer.writerow(header)
+        writer.writerows([neutral(cell) for cell in row] for row in rows)
 
 
-def _without_nul(text: str, name: str, faults: list[Fault]) -> tuple[str, list[Fault]]:
-    if at := text.find("\0") + 1:
-        line = len(_LINE.findall(text, 0, at)) + 1
-        faults.append(Fault(f"{name}:{line}", f"NUL characters in the file: {text.count(chr(0))}", "repaired"))
-        text = text.replace("\0", "")
-    return text, faults
+def neutral(cell: object) -> object:
+    """A cell that no spreadsheet takes for a formula; numbers stay what they are. Source: OWASP, CSV injection."""
+    if not isinstance(cell, str):
+        return cell
+    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")) else cell
 
 
 def _delimited(path: Path, name: str) -> Table:
-    text, faults = decode(path.read_bytes(), name)
+    text, faults = delimited.decode(path.read_bytes(), name)
     if "\r" in text:
-        ends = "CRLF" if "\r\n" in text else "CR"
-        faults.append(Fault(name, f"lines end in {ends}", "repaired"))
-    delimiter = _delimiter(text, path)
-    splitter = _Splitter(text, delimiter)
-    records = splitter.records()
-    header: tuple[str, ...] = ()
-    for _, cells, _ in records:
-        if any(cell.strip() for cell in cells):
-            header = tuple(cell.strip() for cell in cells)
-            break
-    if not header:
+        faults.append(Fault(name, f"lines end in {'CRLF' if chr(13) + chr(10) in text else 'CR'}", "repaired"))
+    found = delimited.records(text, tabs=path.suffix.lower() != ".csv")
+    head = next((record for record in found if any(map(str.strip, record.cells))), None)
+    if head is None:
         raise DataError(f"{name} is empty; a table needs a header line with the names of its columns")
-    splitter.width = width = len(header)
+    header = tuple(map(str.strip, head.cells))
+    width = len(header)
     rows: list[Row] = []
     blank: list[int] = []
-    for line, cells, flaw in records:
-        where = f"{name}:{line}"
-        if not any(cell.strip() for cell in cells):
-            blank.append(line)
+    for record in found:
+        where, cells = f"{name}:{record.line}", record.cells
+        if not any(map(str.strip, cells)):
+            blank.append(record.line)
             continue
-        if flaw:
-            faults.append(Fault(where, flaw, "repaired", "check this row" if "not closed" in flaw else ""))
-        if len(cells) > width and not any(cell.strip() for cell in cells[width:]):
-            cells = cells[:width]
-        if len(cells) > width:
-            what = f"the row has {len(cells)} columns, the header {width}"
+        if record.flaw:
+            advice = "check this row" if "not closed" in record.flaw else ""
+            faults.append(Fault(where, record.flaw, "repaired", advice))
+        if any(map(str.strip, cells[width:])):
+            what = f"too many columns: {len(cells)}, the header has {width}"
             faults.append(Fault(where, what, "left out", 'put quotes (") around the cell that holds the delimiter'))
-            continue
-        if tuple(cell.strip() for cell in cells) == header:
+        elif tuple(map(str.strip, cells)) == header:
             faults.append(Fault(where, "the header stands here again", "left out"))
-            continue
-        rows.append(Row(line, tuple(cells) + ("",) * (width - len(cells)), short=len(cells) < width))
+        else:
+            rows.append(Row(record.line, (*cells[:width], *[""] * (width - len(cells))), short=len(cells) < width))
     last = rows[-1].line if rows else 0
     faults += [Fault(f"{name}:{line}", "blank row", "left out") for line in blank if line < last]
     return Table(name, path, header, tuple(rows), tuple(faults))
 
 
-def _delimiter(text: str, path: Path) -> str:
-    head = re.sub(r'"[^"]*"', "", _first_line(text))
-    preferred = "\t" if path.suffix.lower() in {".tsv", ".txt"} else ","
-    return max(DELIMITERS, key=lambda mark: (head.count(mark), mark == preferred))
-
-
-def _first_line(text: str) -> str:
-    return next((line for line in _LINE.split(text[:100_000]) if line.strip()), "")
-
-
-class _Splitter:
-    """Cuts delimited text into records and never lets one stray quote swallow the rows after it.
-
-    A quoted cell may span lines and hold doubled quotes (RFC 4180). A cell that opens a quote without closing it before a
-    delimiter or line end is read literally to the end of its line; so is one that would swallow lines which are plainly rows.
-    """
-
-    def __init__(self, text: str, delimiter: str) -> None:
-        self.text = text
-        self.delimiter = mark = delimiter
-        self.width = 1 + _first_line(text).count(mark)
-        self.starts = [0, *(m.end() for m in _LINE.finditer(text))]
-        mark = re.escape(mark)
-        self.quoted = re.compile(rf' *+"((?:[^"]++|"")*+)" *+(?=[{mark}\r\n]|\Z)')
-        self.loose = re.compile(rf' *+"([^\r\n]*?)" *+(?=[{mark}\r\n]|\Z)')
-        self.plain = re.compile(rf"[^{mark}\r\n]*+")
-        self.rest = re.compile(r"[^\r\n]*+")
-
-    def records(self) -> Iterator[tuple[int, list[str], str]]:
-        """(line, cells, what was repaired) of every record; set `width` once the header is read."""
-        at, size = 0, len(self.text)
-        while at < size:
-            index = bisect.bisect_right(self.starts, at) - 1
-            cells, end, flaw = self._record(at, size)
-            stop = bisect.bisect_left(self.starts, end)
-            if stop - index > 1 and self._swallowed(index, stop):
-                limit = self.starts[index + 1]
-                cells, end, _ = self._record(at, limit)
-                flaw = f"a quote is not closed and would swallow {stop - index - 1} more lines"
-            yield index + 1, cells, flaw
-            at = end
-
-    def _record(self, at: int, limit: int) -> tuple[list[str], int, str]:
-        text, cells, flaw = self.text, [], ""
-        most = min(4 * self.width + 64, _MAX_COLUMNS)
-        while True:
-            if match := self.quoted.match(text, at, limit):
-                cells.append(match[1].replace('""', '"'))
-            elif len(cells) >= most:
-                match = self.rest.match(text, at, limit)
-                cells.append(match[0] if match else "")
-            else:
-                match = self.plain.match(text, at, limit)
-                cell = match[0] if match else ""
-                if cell.lstrip(" ").startswith('"'):
-                    if loose := self.loose.match(text, at, min(limit, at + 10_000)):
-                        match, cell, flaw = loose, loose[1], "quotes inside a quoted cell are not doubled"
-                    else:
-                        cell, flaw = cell.lstrip(" ")[1:], "a quote is not closed in this row"
-                cells.append(cell)
-            at = match.end() if match else at
-            if at < limit and text[at] == self.delimiter:
-                at += 1
-                continue
-            if at < limit:
-                at += 2 if text.startswith("\r\n", at) else 1
-            return cells, at, flaw
-
-    def _swallowed(self, first: int, stop: int) -> bool:
-        """Whether the lines first … stop - 1 look like rows of their own: nearly all have just as many cells as the header."""
-        bounds = [*self.starts[first:stop], self.starts[stop] if stop < len(self.starts) else len(self.text)]
-        lines = [self.text[a:b] for a, b in itertools.pairwise(bounds)]
-        lines = [line for line in lines if line.strip()]
-        whole = sum(line.count(self.delimiter) + 1 == self.width for line in lines)
-        return whole >= 0.9 * len(lines) and whole * (self.width - 1) >= 8
-
-
-def _objects(name: str, records: Iterator[tuple[int, Any]], faults: list[Fault], path: Path) -> Table:
+def _objects(name: str, found: Iterable[tuple[int, Any]], faults: list[Fault], path: Path, unfold: Unfold | None) -> Table:
     """A table from (line, object) pairs; nested objects become columns such as `headline.main`."""
     columns: dict[str, None] = {}
     flat: list[tuple[int, dict[str, str]]] = []
-    for line, record in records:
-        if not isinstance(record, dict):
-            faults.append(
-                Fault(f"{name}:{line}", f"not an object but {type(record).__name__}", "left out", "each line must be a JSON object")
-            )
+    for line, value in found:
+        if not isinstance(value, dict):
+            advice = 'write a JSON object such as {"id": "1", "title": "…"} on each line'
+            faults.append(Fault(f"{name}:{line}", f"not an object: {type(value).__name__}", "left out", advice))
             continue
-        cells = {str(key): _cell(value) for key, value in record.items()}
-        for key, value in record.items():
-            if isinstance(value, dict):
-                cells |= {f"{key}.{inner}": _cell(v) for inner, v in value.items() if not isinstance(v, dict)}
-        if not any(cells.values()):
-            faults.append(Fault(f"{name}:{line}", "blank row", "left out"))
-            continue
-        columns |= dict.fromkeys(cells)
-        flat.append((line, cells))
+        for record in unfold(value) if unfold else [value]:
+            cells = {str(key): _cell(cell) for key, cell in record.items()}
+            for key, inner in record.items():
+                if isinstance(inner, dict):
+                    cells |= {f"{key}.{k}": _cell(v) for k, v in inner.items() if not str(k).startswith("$")}
+            if any(cells.values()):
+                columns |= dict.fromkeys(cells)
+                flat.append((line, cells))
+            else:
+                faults.append(Fault(f"{name}:{line}", "blank row", "left out"))
     if not columns:
-        raise DataError(f"{name} holds no rows; each line must be a JSON object such as " + '{"id": "1", "title": "…"}')
-    return Table(name, path, tuple(columns), tuple(Row(n, tuple(c.get(k, "") for k in columns)) for n, c in flat), tuple(faults))
+        raise DataError(f"{name} holds no records" + (f"; {faults[-1]}" if faults else "; is it the right file?"))
+    rows = tuple(Row(line, tuple(cells.get(column, "") for column in columns)) for line, cells in flat)
+    return Table(name, path, tuple(columns), rows, tuple(faults))
 
 
 def _cell(value: Any) -> str:
-    """A JSON or Parquet value as text: whole floats lose their ".0" (pandas makes them of ids), lists are joined."""
+    """A JSON, BSON or Parquet value as text: whole floats lose their ".0" (pandas makes them of ids), lists are joined."""
     if value is None or value != value:
         return ""
     if isinstance(value, str):
@@ -273,34 +160,60 @@ def _cell(value: Any) -> str:
         return str(int(value))
     if isinstance(value, list | tuple):
         return ", ".join(filter(None, map(_cell, value)))
-    if isinstance(value, dict):
-        return ""
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+    if isinstance(value, dict):  # MongoDB's extended JSON: {"$oid": "5c…"}, {"$date": {"$numberLong": "0"}}
+        return _cell(next(iter(value.values()))) if len(value) == 1 and str(next(iter(value))).startswith("$") else ""
+    return str(value.isoformat()) if hasattr(value, "isoformat") else str(value)
 
 
-def _json_lines(path: Path, name: str) -> Table:
-    text, faults = decode(path.read_bytes(), name)
-    if text.lstrip().startswith("["):
-        return _objects(name, _array(text, name, faults), faults, path)
+def _json(path: Path, name: str, faults: list[Fault]) -> Iterator[tuple[int, Any]]:
+    """Objects of a JSON array, or one a line; a file of lines is streamed, so it may be larger than the memory."""
+    with path.open("rb") as stream:
+        head = stream.read(4096)
+        if delimited.wide(head) or head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
+            text, found = delimited.decode(head + stream.read(), name)
+            faults += found
+            if text.lstrip().startswith("["):
+                yield from _array(text, name, faults)
+            else:
+                yield from _parsed(enumerate(LINE_END.split(text), start=1), name, faults)
+            return
+        stream.seek(0)
+        yield from _parsed(_lines(stream, name, faults), name, faults)
 
-    def records() -> Iterator[tuple[int, Any]]:
-        for number, line in enumerate(_LINE.split(text), start=1):
-            if not line.strip():
-                continue
+
+def _lines(stream: Iterable[bytes], name: str, faults: list[Fault]) -> Iterator[tuple[int, str]]:
+    lines = (line for block in stream for line in re.split(rb"\r(?!\n)(?=.)", block))
+    for number, line in enumerate(lines, start=1):
+        if number == 1 and line.startswith(b"\xef\xbb\xbf"):
+            faults.append(Fault(f"{name}:1", "the file starts with a byte order mark", "repaired"))
+            line = line[3:]
+        try:
+            yield number, line.decode("utf-8")
+        except UnicodeDecodeError:
+            faults.append(Fault(f"{name}:{number}", "the line is not UTF-8 but Windows-1252", "repaired"))
+            yield number, line.decode("cp1252", "replace")
+
+
+def _parsed(lines: Iterable[tuple[int, str]], name: str, faults: list[Fault]) -> Iterator[tuple[int, Any]]:
+    for number, line in lines:
+        if line.strip():
             try:
-                yield number, json.loads(line)
+                yield number, json.loads(line, strict=False)
             except (ValueError, RecursionError) as error:
-                what = f"not JSON: {getattr(error, 'msg', 'nested too deeply')} at character {getattr(error, 'pos', 0) + 1}"
-                faults.append(Fault(f"{name}:{number}", what, "left out", "repair or delete this line"))
+                faults.append(_not_json(f"{name}:{number}", error, "repair or delete this line"))
 
-    return _objects(name, records(), faults, path)
+
+def _not_json(where: str, error: Exception, advice: str) -> Fault:
+    reason = "nested too deeply" if isinstance(error, RecursionError) else getattr(error, "msg", str(error))
+    at = f" at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else ""
+    return Fault(where, f"not JSON: {reason}{at}", "left out", advice)
 
 
 def _array(text: str, name: str, faults: list[Fault]) -> Iterator[tuple[int, Any]]:
     """The elements of a JSON array; after a damaged one it goes on at the next line that begins with `{`."""
-    starts = [0, *(m.end() for m in _LINE.finditer(text))]
-    decoder = json.JSONDecoder()
-    gap, next_object = re.compile(r"[\s,]*+"), re.compile(r"(?:\r\n|\n|\r)[ \t,]*+(?=\{)")
+    starts = [0, *(m.end() for m in LINE_END.finditer(text))]
+    decoder = json.JSONDecoder(strict=False)
+    gap, onward = re.compile(r"[\s,]*+"), re.compile(r"(?:\r\n|\n|\r)[ \t,]*+(?=\{)")
     at = text.index("[") + 1
     while True:
         match = gap.match(text, at)
@@ -310,32 +223,51 @@ def _array(text: str, name: str, faults: list[Fault]) -> Iterator[tuple[int, Any
         line = bisect.bisect_right(starts, at)
         try:
             value, at = decoder.raw_decode(text, at)
-            yield line, value
         except (ValueError, RecursionError) as error:
-            what = f"not JSON: {getattr(error, 'msg', 'nested too deeply')}"
-            faults.append(Fault(f"{name}:{line}", what, "left out", "repair or delete this element"))
-            found = next_object.search(text, at)
+            faults.append(_not_json(f"{name}:{line}", error, "repair or delete this element"))
+            found = onward.search(text, at)
             if found is None:
                 return
             at = found.end()
+        else:
+            yield line, value
+
+
+def _bson(path: Path, name: str, faults: list[Fault]) -> Iterator[tuple[int, Any]]:
+    """Documents of a mongodump file; after a damaged one it goes on where the next begins with the same first field."""
+    bson = require("bson", "nytimes")
+    options = require("bson.codec_options", "nytimes").CodecOptions(unicode_decode_error_handler="replace")
+    if not path.stat().st_size:
+        return
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        first = data[4 : max(data.find(b"\0", 4, 100) + 1, 5)]
+        at = number = 0
+        while at + 5 <= len(data):
+            number += 1
+            size = int.from_bytes(data[at : at + 4], "little")
+            try:
+                if not 5 <= size <= len(data) - at:
+                    raise ValueError(f"it claims {size} bytes, {len(data) - at} are left")
+                value = bson.decode(data[at : at + size], codec_options=options)
+            except Exception as error:  # bson raises what it meets: InvalidBSON, KeyError, OverflowError, …
+                reason = " ".join(str(error).split())[:100]
+                faults.append(Fault(f"{name}:{number}", f"not BSON: {reason}", "left out", "export the collection again"))
+                at = data.find(first, at + 5) - 4
+                if at < 0:
+                    return
+            else:
+                at += size
+                yield number, value
 
 
 def _parquet(path: Path, name: str) -> Table:
-    parquet = require("pyarrow.parquet", "parquet")
-    arrow = require("pyarrow", "parquet")
+    arrow, parquet = require("pyarrow", "parquet"), require("pyarrow.parquet", "parquet")
+
+    def rows() -> Iterator[tuple[int, Any]]:
+        batches = parquet.ParquetFile(path).iter_batches(batch_size=4096)
+        return enumerate((row for batch in batches for row in batch.to_pylist()), start=1)
+
     try:
-        table = parquet.read_table(path)
-        return _objects(name, iter(enumerate(table.to_pylist(), start=1)), [], path)
+        return _objects(name, rows(), [], path, None)
     except (arrow.ArrowException, ValueError, OverflowError) as error:
-        raise DataError(f"{name} is not a readable Parquet file: {str(error)[:150]}; write it again") from error
-
-
-READERS: dict[str, Callable[[Path, str], Table]] = {
-    ".csv": _delimited,
-    ".tsv": _delimited,
-    ".txt": _delimited,
-    ".json": _json_lines,
-    ".jsonl": _json_lines,
-    ".ndjson": _json_lines,
-    ".parquet": _parquet,
-}
+        raise DataError(f"{name} is not a readable Parquet file: {' '.join(str(error).split())[:150]}; write it again") from error

@@ -18,6 +18,7 @@ COMMANDS = {
     "check": ("data", "Name every fault of a data set, by file and line, and what happens to it."),
     "compare": ("results", "Say whether one run is really better than another."),
     "evaluate": ("results", "Measure a run file against the truth: R@1 … R@100, MRR@100."),
+    "fetch": ("data", "Fetch the pictures that a data set names by URL, politely and safely."),
     "index": ("find", "Encode a folder of photos into an index for `search`."),
     "prepare": ("prepare", "Detect, translate, clean and cut the texts of articles, and show before and after."),
     "rank": ("find", "Rank the photos for every article of a data set and write a run file."),

@@ -1,8 +1,9 @@
-"""`check` and `fetch`: look at a data set before working with it."""
+"""`check` and `fetch`: look at a data set before working with it; the options that name a data set, for every command."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,45 +52,138 @@ def show_data(dataset: Dataset) -> None:
     """Say on stderr what was read, and why it was taken for that."""
     click.echo(f"{dataset.edition} ({dataset.evidence})", err=True)
     click.echo("columns: " + ", ".join(f"{name} = {column!r}" for name, column in dataset.columns.items()), err=True)
-    counts = f"{len(dataset.articles)} articles, {len(dataset.photos)} photos, {len(dataset.pairs)} pairs"
-    click.echo(counts, err=True)
+    click.echo(f"{len(dataset.articles)} articles, {len(dataset.photos)} photos, {len(dataset.pairs)} pairs", err=True)
+    counts: dict[str, int] = {}
+    for article in dataset.articles:
+        counts[article.subset] = counts.get(article.subset, 0) + 1
+    if counts.keys() - {""}:
+        click.echo("subsets: " + ", ".join(f"{name or '(none)'} {count}" for name, count in counts.items()), err=True)
 
 
 def show_faults(faults: Sequence[Fault], *, every: bool = False, err: bool = True) -> bool:
     """Print faults, those of one kind as one line with count and first place; returns whether any needs the user."""
-    from photodesk.datasets import kinds
+    from photodesk.faults import kinds
 
     if every:
         for fault in faults:
             click.echo(str(fault), err=err)
     else:
-        for kind, first, count in kinds(faults):
-            line = (
-                str(first)
-                if count == 1
-                else f"{count} × {kind} ({first.fate}), first {first.where}" + (f"; {first.advice}" if first.advice else "")
-            )
+        for kind in kinds(faults):
+            first = kind.first
+            advice = f"; {first.advice}" if first.advice else ""
+            line = str(first) if kind.count == 1 else f"{kind.count} × {kind.name} ({first.fate}), first {first.where}{advice}"
             click.echo(line, err=err)
     return any(fault.advice for fault in faults)
 
 
+def _table(faults: Sequence[Fault]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from photodesk.faults import kinds
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=160)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("count", justify="right")
+    for name in ("fault", "first", "photodesk", "you"):
+        table.add_column(name, overflow="fold")
+    for kind in kinds(faults):
+        what = Text(kind.name)
+        if kind.meaning:
+            what.append(f"\n{kind.meaning}", style="dim")
+        cells = (kind.first.where, kind.first.fate, kind.first.advice or "nothing")
+        table.add_row(str(kind.count), what, *map(Text, cells))
+    console.print(table)
+
+
+@contextmanager
+def _progress(total: int, what: str) -> Iterator[Callable[[], object]]:
+    """A bar on stderr where that is a terminal and there is something to wait for."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True, disable=total < 500 or not Console(stderr=True).is_terminal) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda: progress.advance(task)
+
+
 @click.command()
 @data_options
-@click.option("--all", "every", is_flag=True, help="A line for each fault, not for each kind of fault.")
+@click.option("--all", "every", is_flag=True, help="Before the table, a line for each single fault.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE.csv", help="Write every single fault to a CSV file.")
 @click.option("--no-decode", is_flag=True, help="Do not open the pictures: quick, but finds no broken and no duplicate ones.")
 @click.pass_context
-def check(context: click.Context, /, every: bool, no_decode: bool, **options: Any) -> None:
+def check(context: click.Context, /, every: bool, out: Path | None, no_decode: bool, **options: Any) -> None:
     """Name every fault of a data set, by file and line, and what happens to it.
 
-    Ends with 1 if anything needs you, else with 0.
+    Ends with a table: a row for each kind of fault, what it means, what photodesk did about it and what is left for you.
+    Exit code 1 if anything is left for you, else 0.
 
     \b
     photodesk check newsimages2025/
     photodesk check --articles desk.csv --photos pictures/ --title-column Schlagzeile
     """
     from photodesk import datasets
+    from photodesk.faults import export
 
     dataset = read_data(options)
     show_data(dataset)
-    faults = datasets.check(dataset, decode=not no_decode)
-    context.exit(1 if show_faults(faults, every=every, err=False) else 0)
+    with _progress(0 if no_decode else len(dataset.photos), "decoding") as tick:
+        faults = datasets.check(dataset, decode=not no_decode, tick=tick)
+    if out:
+        export(faults, out)
+    if every:
+        show_faults(faults, every=True, err=False)
+    if faults:
+        _table(faults)
+    open_ = sum(1 for fault in faults if fault.advice)
+    click.echo(f"{len(faults)} faults, {open_} need you" if faults else "no faults", err=True)
+    context.exit(1 if open_ else 0)
+
+
+@click.command()
+@data_options
+@click.option(
+    "--to", type=click.Path(path_type=Path), metavar="DIR", help="Folder for the pictures; by default --photos, else newsimages in DATA."
+)
+@click.option("--rate", type=click.FloatRange(0.01, 20), default=2.0, show_default=True, help="Requests a second to one host.")
+@click.option("--retries", type=click.IntRange(0, 10), default=3, show_default=True, help="Repeats after no answer, 429 or 5xx.")
+@click.option("--contact", default="", metavar="ADDRESS", help="Your address, for the User-Agent.")
+@click.option("--allow-private-for-tests", is_flag=True, hidden=True, help="Ask servers in private networks; only for tests.")
+@click.pass_context
+def fetch(
+    context: click.Context, /, to: Path | None, rate: float, retries: int, contact: str, allow_private_for_tests: bool, **options: Any
+) -> None:
+    """Fetch the pictures that a data set names by URL and that are not there yet.
+
+    For releases without pictures, such as 2021's. Asks politely, only hosts that the files name, saves only whole pictures, and
+    writes every request to fetch.log in the photo folder. Stopped, the same command goes on from there. The pictures belong to
+    their publishers: whether you may use them is for you to know.
+
+    \b
+    photodesk fetch newsimages2021/ --contact desk@example.org
+    """
+    from photodesk.fetch import LOG
+    from photodesk.fetch import fetch as get
+    from photodesk.polite import Manners
+
+    base: Path = options["data"] or options["articles"] or Path()
+    folder = to or options["photos"] or (base if base.is_dir() else base.parent) / "newsimages"
+    options["photos"] = folder if folder.is_dir() else None
+    dataset = read_data(options)
+    show_data(dataset)
+    have = {photo.id for photo in dataset.photos}
+    wanted = [item for item in dataset.listed if item.url and item.photo not in have]
+    manners = Manners(rate=rate, retries=retries, contact=contact, allow_private=allow_private_for_tests)
+    with _progress(len(wanted), "fetching") as tick:
+        result = get(wanted, folder, manners=manners, tick=tick)
+    show_faults(result.faults)
+    click.echo(
+        f"{result.saved} pictures saved in {folder}, {len(have) + result.there} were there, {len(result.faults)} cannot be had; see {LOG}",
+        err=True,
+    )
+    context.exit(1 if result.faults else 0)
