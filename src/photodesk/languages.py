@@ -14,8 +14,8 @@ VERSION = 1
 
 UNKNOWN = "unknown"
 
-# Below this confidence a language is unknown. On our sample of titles in four languages 0.6 keeps 96 % of the right answers
-# and drops half of the wrong ones; benchmarks/text.py prints that table.
+# Below this confidence a language is unknown. Of 120 titles in four languages 0.6 lets 118 through, none of them wrong; of their first
+# two words alone 94 right and 1 wrong, where 0 lets through 115 and 5 (benchmarks/text.py).
 THRESHOLD = 0.6
 
 
