@@ -206,7 +206,9 @@ class Service(BaseHTTPRequestHandler):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.asked.append((self.path, asked))
         mode = self.server.mode
-        status = 500 if mode == "error" else 307 if mode == "redirect" else 302 if mode == "moved" else 429 if mode == "busy" else 200
+        status = (
+            500 if mode in ("error", "mute") else 307 if mode == "redirect" else 302 if mode == "moved" else 429 if mode == "busy" else 200
+        )
         texts = [text.upper() for text in asked["q"]]
         body = {
             "plain": json.dumps({"translatedText": texts}).encode(),
@@ -227,7 +229,7 @@ class Service(BaseHTTPRequestHandler):
         self.send_response(status)
         if mode in ("redirect", "moved"):
             self.send_header("Location", f"http://127.0.0.1:{self.server.elsewhere}/steal")
-        self.send_header("Content-Length", str(1 << 40 if mode in ("huge", "drips") else len(body) + 10 * (mode == "cut")))
+        self.send_header("Content-Length", str(1 << 40 if mode in ("huge", "drips", "mute") else len(body) + 10 * (mode == "cut")))
         self.end_headers()
         if mode == "huge":
             block = b" " * (1 << 20)
@@ -237,6 +239,8 @@ class Service(BaseHTTPRequestHandler):
                     self.wfile.write(block)
                 except OSError:
                     return
+        elif mode == "mute":
+            self.server.stop.wait(10)
         elif mode == "drips":
             while not self.server.stop.wait(0.02):
                 try:
@@ -286,6 +290,7 @@ def test_a_service_is_asked_in_its_own_words(service, monkeypatch):
     ("mode", "says"),
     [
         ("error", "HTTP 500.*model crashed"),
+        ("mute", "HTTP 500: Internal Server Error"),
         ("busy", "HTTP 429.*10 per minute"),
         ("html", "not JSON with translatedText but b'<html>Hello"),
         ("deep", "not JSON"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import os
 import time
@@ -78,7 +80,8 @@ class LibreTranslate:
             with self._opener.open(request, timeout=self._timeout) as stream:
                 return self._read(stream, deadline)
         except urllib.error.HTTPError as error:
-            with error:
+            said = b""
+            with error, contextlib.suppress(OSError, http.client.HTTPException):
                 said = error.read(300)
             raise self._bad(f"HTTP {error.code}: {said.decode('utf-8', 'replace').strip() or error.reason}") from None
         except (OSError, ValueError, urllib.error.URLError) as error:
