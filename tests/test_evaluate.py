@@ -93,6 +93,18 @@ def test_official_counting_where_the_truth_is_not_one_to_one(tmp_path_factory, p
     assert {name: digits(mean) for name, mean in report.means.items()} == official(truth, path.read_text())
 
 
+def test_a_truth_that_is_not_one_to_one_is_said():
+    pairs = [Pair("1", "a"), Pair("2", "a"), Pair("3", "b")]
+    run = Run({a: hits("a") for a in "123"})
+    assert (evaluate(run, pairs).means["R@1"], evaluate(run, pairs, official=True).means["R@1"]) == (2 / 3, 1.0)
+    assert evaluate(run, pairs).notes == (
+        "divided by the 3 articles of the truth; the official evaluator divides by the 2 pictures of the truth (--official)",
+    )
+    assert evaluate(run, pairs, official=True).notes == (
+        "divided by the 2 pictures of the truth, as the official evaluator does, not by the 3 articles of the truth",
+    )
+
+
 def test_halves_are_rounded_up_as_java_does():
     assert digits(1 / 64) == "0.01563"  # 0.015625: C and Python print 0.01562
     assert digits(1.005, 2) == "1.01"
@@ -106,7 +118,9 @@ def test_halves_are_rounded_up_as_java_does():
 def test_by_hand():
     pairs = [Pair("1", "a"), Pair("2", "b"), Pair("3", "c"), Pair("4", "d")]
     run = Run({"1": hits("a", "b"), "2": hits("a", "b"), "3": hits("a", "b"), "7": hits("a")}, name="mine", transductive="x")
-    report = evaluate(run, pairs, parse_all(["R@1", "R@2", "MRR@2", "MRR@1"]))
+    report = evaluate(run, pairs, ["R@1", parse("R@2"), "MRR@2", "MRR@1", "R@1"])
+    assert report.measures == parse_all(["R@1", "R@2", "MRR@2", "MRR@1"])
+    assert report.interval("R@2") == report.interval(parse("R@2"))
     assert report.means == {"R@1": 0.25, "R@2": 0.5, "MRR@2": 0.375, "MRR@1": 0.25}
     assert report.articles == ("1", "2", "3", "4")
     assert report.ranks.tolist() == [1, 2, 0, 0]
@@ -145,8 +159,8 @@ def test_subsets():
 
 
 def test_a_later_row_counts_where_it_finds_the_picture(tmp_path):
-    (tmp_path / "r.tsv").write_text("h\n1\ta\tb\n2\tx\tb\n1\tx\ty\n2\ty\ty\tb\n3\tz\n3\ta\n")
-    report = evaluate(tmp_path / "r.tsv", [Pair("1", "b"), Pair("2", "b"), Pair("3", "a")])
+    (tmp_path / "r.tsv").write_text("h\n1\ta\tb\n2\tx\tc\n1\tx\ty\n2\ty\ty\tc\n3\tz\n3\ta\n")
+    report = evaluate(tmp_path / "r.tsv", [Pair("1", "b"), Pair("2", "c"), Pair("3", "a")])
     assert report.ranks.tolist() == [2, 3, 1]
     assert report.notes == ("of articles that come again the later row counts if it finds the picture: 3, such as '1', '2', '3'",)
 

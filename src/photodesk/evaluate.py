@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photodesk.errors import DataError, UsageError
-from photodesk.measures import DEFAULT, Measure
+from photodesk.measures import DEFAULT, Measure, parse, parse_all
 from photodesk.records import Pair, Run
 from photodesk.runs import open_rows, scramble, unscramble
 from photodesk.typeset import Table
@@ -62,27 +62,29 @@ class Report:
         """Measure → mean over the truth, by the text that the measure prints as."""
         return {str(measure): self.mean(measure) for measure in self.measures}
 
-    def mean(self, measure: Measure) -> float:
+    def mean(self, measure: Measure | str) -> float:
         """Mean of the measure over the truth, from a sum that is rounded once."""
         return fsum(self.values(measure)) / self.denominator
 
-    def values(self, measure: Measure) -> NDArray[np.float64]:
+    def values(self, measure: Measure | str) -> NDArray[np.float64]:
         """(n,) values of the measure, beside `articles`.
 
         Raises:
             UsageError: the ranks were not followed as far as the measure's k.
         """
+        measure = parse(measure)
         if measure.k > (known := max(m.k for m in self.measures)):
             raise UsageError(f"{measure} needs ranks up to {measure.k}; this report was made for at most {known}")
         return measure.of(self.ranks)
 
-    def interval(self, measure: Measure, *, level: float = 0.95, samples: int = 2000, seed: int = 0) -> tuple[float, float]:
+    def interval(self, measure: Measure | str, *, level: float = 0.95, samples: int = 2000, seed: int = 0) -> tuple[float, float]:
         """Percentile bootstrap interval of the mean, resampling articles.
 
         A resample of n articles is a multinomial draw of how often each rank occurs, so its cost does not grow with n.
 
         Source: Efron & Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
         """
+        measure = parse(measure)
         self.values(measure)
         ranks, counts = np.unique(self.ranks, return_counts=True)
         drawn = np.random.default_rng(seed).multinomial(len(self.ranks), counts / len(self.ranks), size=samples)
@@ -134,7 +136,7 @@ class Report:
 def evaluate(
     run: Run | Path,
     pairs: Sequence[Pair],
-    measures: Sequence[Measure] = DEFAULT,
+    measures: Sequence[Measure | str] = DEFAULT,
     *,
     subsets: Mapping[str, str] = MappingProxyType({}),
     scrambled: bool = False,
@@ -147,6 +149,7 @@ def evaluate(
         run: a run in memory, or a run file, which is read row by row. There an article may stand twice; as in the official
             evaluator the later row counts where it finds the picture, else the earlier find stays.
         pairs: the truth. An article with several right photos succeeds by the best-placed of them.
+        measures: values of `measures.parse`, or the text that it reads, such as "R@10".
         subsets: article id → the name of its subset, for `Report.subsets`.
         scrambled: the truth is that of 2021: run and truth may spell article ids as they are or scrambled, each in its own way.
         official: where the truth is not one picture an article, do as the official evaluator: of an article's pairs the last
@@ -162,7 +165,8 @@ def evaluate(
         raise DataError(
             "there is no truth to evaluate against: the data set lists no article with its photo; name a truth file with --truth"
         )
-    if not measures:
+    chosen = parse_all(measures)
+    if not chosen:
         raise UsageError("no measure given; known: R@k and MRR@k, such as R@10, MRR@100")
     right: dict[str, str | Set[str]] = {}
     for pair in pairs:
@@ -173,20 +177,24 @@ def evaluate(
             right[pair.article] = {pair.photo} | ({before} if isinstance(before, str) else before)
     rows = open_rows(run, decimal_comma=decimal_comma)
     articles = tuple(right)
-    ranks, missing, notes = _follow(rows.items, articles, right, max(m.k for m in measures), scrambled)
+    ranks, missing, notes = _follow(rows.items, articles, right, max(m.k for m in chosen), scrambled)
     photos = len({pair.photo for pair in pairs})
-    if official and photos != len(articles):
-        notes.append(f"divided by the {photos:,} pictures of the truth, not its {len(articles):,} articles, as the official evaluator does")
+    if photos != len(articles):
+        by_picture, by_article = f"{photos:,} pictures of the truth", f"{len(articles):,} articles of the truth"
+        notes.append(
+            f"divided by the {by_picture}, as the official evaluator does, not by the {by_article}"
+            if official
+            else f"divided by the {by_article}; the official evaluator divides by the {by_picture} (--official)"
+        )
     parts: dict[str, list[int]] = {}
     for i, article in enumerate(articles):
         if part := subsets.get(article, ""):
             parts.setdefault(part, []).append(i)
-    measures = tuple(measures)
     return Report(
         rows.name,
         articles,
         ranks,
-        measures,
+        chosen,
         photos if official else len(articles),
         rows.transductive,
         missing,
@@ -196,7 +204,7 @@ def evaluate(
                 f"{rows.name}, {part}",
                 ids := tuple(articles[i] for i in at),
                 ranks[at],
-                measures,
+                chosen,
                 len(at),
                 rows.transductive,
                 missing.intersection(ids),

@@ -37,19 +37,21 @@ class Measure:
         return values
 
 
-def parse(text: str) -> Measure:
-    """Read a measure.
+def parse(text: str | Measure) -> Measure:
+    """Read a measure; one that is read already is given back.
 
     Raises:
         UsageError: not a measure; says what is known.
     """
+    if isinstance(text, Measure):
+        return text
     match = re.fullmatch(r"(R|MRR)@([1-9][0-9]{0,8})", text)
     if not match:
         raise UsageError(f"no measure {text!r}; known: R@k (right photo among the first k) and MRR@k (1 / its rank), such as R@10, MRR@100")
     return Measure("R" if match[1] == "R" else "MRR", int(match[2]))
 
 
-def parse_all(texts: Iterable[str]) -> tuple[Measure, ...]:
+def parse_all(texts: Iterable[str | Measure]) -> tuple[Measure, ...]:
     """Several measures, each once, in the order given."""
     return tuple(dict.fromkeys(parse(text) for text in texts))
 
