@@ -11,9 +11,9 @@ from types import MappingProxyType
 
 from photodesk import editions, repair, tables
 from photodesk.duplicates import Groups, groups, shared_titles
-from photodesk.errors import DataError, PhotodeskError, PhotoError, UsageError
+from photodesk.errors import DataError, MissingExtra, PhotodeskError, PhotoError, UsageError
 from photodesk.gallery import Listed, files, gather, photo_folder
-from photodesk.records import Article, Fault, Pair, Photo
+from photodesk.records import Article, Fate, Fault, Pair, Photo
 
 __all__ = ["Dataset", "Groups", "Listed", "check", "gallery", "groups", "read"]
 
@@ -117,9 +117,10 @@ class _Reader:
             name = path.relative_to(folder).as_posix()
             try:
                 self.table(tables.read(path, name=name, unfold=editions.unfold), many=len(found) > 1)
-            except (DataError, UsageError) as error:
+            except PhotodeskError as error:
                 refused.append(error)
-                self.faults.append(Fault(name, f"not an article file: {error}", "left out"))
+                advice = "install what it needs, if it holds articles" if isinstance(error, MissingExtra) else ""
+                self.faults.append(Fault(name, f"not an article file: {error}", "left out", advice))
         if len(refused) == len(found):
             raise refused[0]
 
@@ -178,10 +179,9 @@ class _Reader:
         if photo:
             self.pairs[key, photo] = None
 
-    def say(self, where: str, what: str, fate: str, advice: str) -> None:
+    def say(self, where: str, what: str, fate: Fate, advice: str) -> None:
         """Note a fault."""
-        assert fate in ("kept", "left out")
-        self.faults.append(Fault(where, what, "kept" if fate == "kept" else "left out", advice))
+        self.faults.append(Fault(where, what, fate, advice))
 
     def unscramble(self) -> None:
         """Join 2021's test articles, whose ids are scrambled, with their rows in the truth file.
@@ -243,8 +243,8 @@ class _Rows:
         """Of the columns that may hold the id take the one that tells most rows apart."""
         if not keys:
             if "title" in self.at:
-                advice = "name one with --id-column if the articles have ids"
-                self.faults.append(Fault(table.name, "no column with an article id", "kept", advice))
+                what = "no column with an article id: --id-column names one, if there is any"
+                self.faults.append(Fault(table.name, what, "kept"))
             return
         counts = {position: len({row.cells[position] for row in table.rows} - {""}) for position in keys}
         self.at["id"] = max(keys, key=lambda position: (counts[position], -keys.index(position)))

@@ -96,7 +96,7 @@ def decode(data: bytes, *, size: int = 0, where: str) -> Image.Image:
             f"{where} is too large: it claims more than {MAX_PIXELS / 1e6:.0f} million pixels; make it smaller if it is a real photo"
         ) from None
     except Exception as error:  # a plugin meets bytes that it never expected: any exception is a damaged file
-        raise PhotoError(f"{where} is damaged: {_reason(error)}; get the picture again") from error
+        raise _broken(where, error) from error
     if image.width * image.height > MAX_PIXELS:
         raise PhotoError(f"{where} is too large: it claims {image.width} × {image.height} pixels; make it smaller if it is a real photo")
     try:
@@ -108,8 +108,13 @@ def decode(data: bytes, *, size: int = 0, where: str) -> Image.Image:
         upright = _rgb(image)
         return upright.transpose(Image.Transpose[turn]) if turn else upright
     except Exception as error:  # as above
-        verb = "is cut short" if "truncat" in str(error).lower() else "is damaged"
-        raise PhotoError(f"{where} {verb}: {_reason(error)}; get the picture again") from error
+        raise _broken(where, error) from error
+
+
+def _broken(where: str, error: Exception) -> PhotoError:
+    reason = " ".join(str(error).split())[:120] or type(error).__name__
+    verb = "is cut short" if "truncat" in reason.lower() else "is damaged"
+    return PhotoError(f"{where} {verb}: {reason}; get the picture again")
 
 
 def _orientation(image: Image.Image) -> int:
@@ -157,10 +162,6 @@ def _guess(data: bytes) -> str:
     if b"\0" not in head and all(byte >= 9 for byte in head):
         return "a text"
     return f"something that begins with {data[:8].hex(' ')}"
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:120] or type(error).__name__
 
 
 def phash(image: Image.Image) -> int:

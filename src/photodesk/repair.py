@@ -13,6 +13,8 @@ SPACES = "non-breaking or odd spaces"
 ENTITIES = "HTML entities"
 CONTROL = "control characters"
 
+_TWICE = re.compile(r"[^\x00-\x7f]{2}|[ÂÃ] ")
+"""A letter that was encoded twice is two foreign ones, or one and a space; looking for that first spares ftfy most texts."""
 _SPACE = re.compile(r"[\u00a0\u2000-\u200a\u202f\u205f\u3000]")
 _INVISIBLE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u200b\u2060\ufeff]")
 _SOFT = re.compile("\u00ad")
@@ -31,7 +33,7 @@ def mend(text: str) -> tuple[str, tuple[str, ...]]:
     if text.isascii() and text.isprintable() and "&" not in text:
         text = " ".join(text.split())
         return ("" if text.casefold() in _NULL else text), ()
-    if not text.isascii():
+    if _TWICE.search(text):
         import ftfy
 
         fixed = ftfy.fix_encoding(text)
