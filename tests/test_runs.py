@@ -3,7 +3,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from photodesk import runs
@@ -29,6 +29,7 @@ def trec_runs():
 
 
 @given(run=tab_runs())
+@example(run=Run({'"': (Hit('""', -1.0), Hit('"a', -2.0)), '""': (), 'a"': (), "article_id": ()}, transductive='"x"'))
 def test_tab_write_then_read_is_identity(tmp_path_factory, run):
     path = tmp_path_factory.mktemp("runs") / "run.tsv"
     runs.write(run, path)

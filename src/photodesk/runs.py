@@ -180,10 +180,10 @@ def _tab_rows(path: Path, first: tuple[int, str], lines: Iterator[tuple[int, str
         found = True
         yield _tab_row(path, *first)
     for number, line in lines:
-        article = line.partition("\t")[0].strip('"')
-        if article if any_id else _INTEGER.fullmatch(article):
+        row = _tab_row(path, number, line)
+        if row[1] if any_id else _INTEGER.fullmatch(row[1]):
             found = True
-            yield _tab_row(path, number, line)
+            yield row
     if not found:
         raise RunError(
             f"{path}:{first[0]}: {_short(first[1])} is taken for the header, and no line begins with an integer article id and TAB; "
