@@ -3,8 +3,11 @@
 import contextlib
 import io
 import random
+import sys
 import threading
+import warnings
 import zlib
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -203,9 +206,17 @@ def test_any_bytes_give_a_picture_or_a_photo_error(noise: bytes, kind: str, at: 
             assert decode(candidate).mode == "RGB"
 
 
-def test_threads_share_the_warning_state_without_a_trace() -> None:
-    import warnings
+@pytest.fixture
+def _restless() -> Iterator[None]:
+    """Threads that take turns after every few instructions."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual)
 
+
+@pytest.mark.usefixtures("_restless")
+def test_threads_share_the_warning_state_without_a_trace() -> None:
     good, odd = encoded(scene(), "JPEG"), encoded(scene(), "JPEG", exif=b"Exif\0\0II*\0\xff\xff")
     before = list(warnings.filters)
     wrong: list[object] = []

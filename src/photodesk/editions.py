@@ -54,7 +54,6 @@ EDITIONS = (
         "NewsImages 2026",
         "articleid articleurl articletitle imageid",
         "id=articleid title=articletitle url=articleurl photo=imageid photo_url=imageurl",
-        without="articletags",
     ),
     _edition(  # titleEN and textEN are poor machine translations: not read
         "NewsImages 2023 RT",
