@@ -11,7 +11,7 @@ from photodesk.encoders.lite import Lite
 from photodesk.errors import EncoderError
 from photodesk.network import Network, load
 
-PHOTO_VERSIONS = (2,)  # of EfficientNet-Lite; the network was trained on these
+PHOTO_VERSIONS = (0, 1, 2)  # of EfficientNet-Lite; the network was trained on these
 
 
 def towers() -> tuple[E5, Lite]:

@@ -1,0 +1,188 @@
+"""The main job with encoders whose answers are known."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from doubles import constant, desk, echo, paint
+
+from photodesk import datasets, runs
+from photodesk.cli import commands
+from photodesk.errors import DataError, StoreError, UsageError
+from photodesk.evaluate import evaluate
+from photodesk.index.flat import FlatIndex
+from photodesk.search import Searcher, build_index, rank
+from photodesk.store import Store
+
+WORDS = ["Sea", "Wood", "Sun", "Moon", "Rain", "Schnee", "Sand", "Wüste", "Fire", "Stone", "Bread", "Glass"]
+
+
+def test_an_encoder_that_echoes_finds_every_photo(tmp_path):
+    data = datasets.read(desk(tmp_path / "data", WORDS))
+    run, faults = rank(data, echo(), store=Store(tmp_path / "cache"))
+    assert faults == ()
+    report = evaluate(run, data.pairs)
+    assert report.means["R@1"] == 1.0
+    assert report.means["MRR@100"] == 1.0
+
+
+def test_an_encoder_that_knows_nothing_is_right_once_in_m(tmp_path):
+    data = datasets.read(desk(tmp_path / "data", WORDS))
+    run, _ = rank(data, constant(), store=Store(tmp_path / "cache"))
+    assert evaluate(run, data.pairs).means["R@1"] == pytest.approx(1 / len(WORDS))
+    assert [hit.photo for hit in run["1"]] == sorted(photo.id for photo in data.photos)
+
+
+def test_the_second_time_encodes_nothing_and_writes_the_same_bytes(tmp_path):
+    data, encoder = datasets.read(desk(tmp_path / "data", WORDS)), echo()
+    written = []
+    for name in ("a.tsv", "b.tsv"):
+        run, _ = rank(data, encoder, store=Store(tmp_path / "cache"))
+        runs.write(run, tmp_path / name)
+        written.append((tmp_path / name).read_bytes())
+    assert written[0] == written[1]
+    assert encoder.photos.seen == len(WORDS)
+
+
+def test_articles_without_text_and_broken_photos_are_named_and_the_rest_is_ranked(tmp_path):
+    folder = desk(tmp_path / "data", WORDS)
+    data = datasets.read(folder)
+    broken = data.photos[4].path
+    broken.write_bytes(b"")
+    table = folder / "newsarticles.csv"
+    table.write_text(table.read_text("utf-8").replace('"Moon",', ","), "utf-8")
+    data = datasets.read(folder)
+    run, faults = rank(data, echo(), store=Store(tmp_path / "cache"))
+    assert any("newsarticles.csv:5" in fault.where for fault in data.faults)
+    assert [fault.where for fault in faults] == [str(broken)]
+    right = {pair.article: pair.photo for pair in data.pairs}
+    for article in run:
+        if right[article] != broken.stem:
+            assert run[article][0].photo == right[article]
+
+
+def test_a_data_set_without_photos_is_refused(tmp_path):
+    folder = desk(tmp_path / "data", ["Sea"])
+    for path in (folder / "newsimages").iterdir():
+        path.unlink()
+    with pytest.raises(DataError, match="no photo to rank"):
+        rank(datasets.read(folder), echo(), store=Store(tmp_path / "cache"))
+
+
+def test_no_verb_writes_to_its_arguments(tmp_path):
+    run, _ = rank(datasets.read(desk(tmp_path / "data", WORDS)), echo(), store=Store(tmp_path / "cache"))
+    with pytest.raises(TypeError):
+        run.hits["1"] = ()
+
+
+def index_of(tmp_path, words=WORDS, name="index"):
+    for word in words:
+        paint(tmp_path / "photos" / f"{word}.png", word)
+    return build_index(tmp_path / "photos", tmp_path / name, echo(), store=Store(tmp_path / "cache"))
+
+
+def test_one_article_gets_what_the_batch_gives_it(tmp_path):
+    index, faults = index_of(tmp_path)
+    assert faults == ()
+    searcher = Searcher(FlatIndex.open(tmp_path / "index"), echo())
+    data = datasets.read(desk(tmp_path / "data", WORDS))
+    run, _ = rank(data, echo(), store=Store(tmp_path / "cache"))
+    for word, article in zip(WORDS, data.articles, strict=True):
+        hits = searcher.search(word, top=5)
+        assert hits[0].photo == f"{word}.png"
+        assert [hit.score for hit in hits] == pytest.approx([hit.score for hit in run[article.id][:5]], abs=1e-6)
+    assert index.paths["Sea.png"] == (tmp_path / "photos" / "Sea.png").resolve()
+
+
+def test_an_index_made_again_replaces_the_old_one(tmp_path):
+    index_of(tmp_path)
+    (tmp_path / "photos" / "Sea.png").unlink()
+    index_of(tmp_path, [*WORDS[1:], "New"])
+    index = FlatIndex.open(tmp_path / "index")
+    assert "Sea.png" not in index.paths
+    assert "New.png" in index.paths
+    assert len(list((tmp_path / "index").iterdir())) == 3
+
+
+def test_an_index_of_another_encoder_is_refused_with_both_names(tmp_path):
+    index_of(tmp_path)
+    with pytest.raises(StoreError, match=r"echo-texts\+echo-photos.*constant"):
+        Searcher(FlatIndex.open(tmp_path / "index"), constant())
+
+
+def test_damaged_and_absent_indexes_are_named(tmp_path):
+    with pytest.raises(StoreError, match="make one with"):
+        FlatIndex.open(tmp_path / "nothing")
+    index_of(tmp_path)
+    rows = next((tmp_path / "index").glob("rows-*.npy"))
+    whole = rows.read_bytes()
+    rows.write_bytes(whole[:40])
+    with pytest.raises(StoreError, match="damaged"):
+        FlatIndex.open(tmp_path / "index")
+    rows.unlink()
+    with pytest.raises(StoreError, match="is missing"):
+        FlatIndex.open(tmp_path / "index")
+
+
+def test_a_folder_with_other_files_is_not_made_an_index(tmp_path):
+    (tmp_path / "index").mkdir()
+    (tmp_path / "index" / "thesis.txt").write_text("ten years of work")
+    with pytest.raises(StoreError, match="not empty"):
+        index_of(tmp_path)
+    assert (tmp_path / "index" / "thesis.txt").read_text() == "ten years of work"
+
+
+def test_an_empty_question_is_refused(tmp_path):
+    index_of(tmp_path)
+    with pytest.raises(UsageError, match="empty"):
+        Searcher.open(tmp_path / "index", echo()).search("   ")
+
+
+def call(*arguments):
+    return CliRunner().invoke(commands, [str(a) for a in arguments])
+
+
+def test_the_built_in_model_works_from_the_command_line(tmp_path, monkeypatch):
+    """rank, evaluate, index and search on real code paths; the painted pictures mean nothing to it, so no quality is asked."""
+    monkeypatch.setenv("PHOTODESK_CACHE", str(tmp_path / "cache"))
+    folder = desk(tmp_path / "data", WORDS)
+    for name in ("run.tsv", "again.tsv"):
+        made = call("rank", folder, "--out", tmp_path / name, "--report", tmp_path / "report.html")
+        assert made.exit_code == 0, made.output
+    assert (tmp_path / "run.tsv").read_bytes() == (tmp_path / "again.tsv").read_bytes()
+    assert "NewsImages 2025" in made.stderr
+    assert (tmp_path / "report.html").read_text("utf-8").count("Wüste") >= 1
+    measured = call("evaluate", folder, tmp_path / "run.tsv", "--json")
+    assert measured.exit_code == 0, measured.output
+    assert 0 < json.loads(measured.stdout)["means"]["MRR@100"] <= 1
+    assert call("index", folder / "newsimages", "-o", tmp_path / "index").exit_code == 0
+    found = call("search", tmp_path / "index", "Wüste", "--top", "3", "--json")
+    assert found.exit_code == 0, found.output
+    hits = json.loads(found.stdout)
+    assert len(hits) == 3
+    assert hits[0]["score"] >= hits[1]["score"] >= hits[2]["score"]
+    run = runs.read(tmp_path / "run.tsv")
+    article = next(a.id for a in datasets.read(folder).articles if a.title == "Wüste")
+    assert [hit.photo for hit in run[article][:3]] == [hit["photo"].removesuffix(".png") for hit in hits]
+
+
+def test_faults_end_with_1_and_wrong_calls_with_2(tmp_path, monkeypatch):
+    monkeypatch.setenv("PHOTODESK_CACHE", str(tmp_path / "cache"))
+    folder = desk(tmp_path / "data", WORDS[:3])
+    next((folder / "newsimages").iterdir()).write_bytes(b"GIF89a")
+    faulty = call("rank", folder, "--out", tmp_path / "run.tsv")
+    assert faulty.exit_code == 1, faulty.output
+    assert ".png" in faulty.stderr
+    assert (tmp_path / "run.tsv").exists()
+    assert call("rank", folder).exit_code == 2
+    assert isinstance(call("rank", folder, "--out", tmp_path / "run.xls").exception, UsageError)
+
+
+def test_rows_of_an_index_are_read_only(tmp_path):
+    index, _ = index_of(tmp_path)
+    with pytest.raises(ValueError, match="read-only"):
+        index.embeddings.rows[0, 0] = 1
+    assert np.isfinite(index.embeddings.rows).all()
