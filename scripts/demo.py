@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from dataclasses import replace
 from importlib.metadata import version
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -67,10 +68,12 @@ def demo(folder: Path, encoder: Encoder | None = None) -> Report:
         run, faults = search.rank(dataset, encoder, store=Store(folder / "cache"), progress=progress)
     for fault in (*dataset.faults, *faults):
         print(fault, file=sys.stderr)
+    run = replace(run, name="demo")
     runs.write(run, folder / "run.tsv")
     report = evaluate(run, dataset.pairs, parse_all(["R@1", "R@5", "MRR@100"]))
     title = f"{len(dataset.articles)} headlines, {len(dataset.photos)} photos"
-    contact_sheet(run, dataset, folder / "report.html", title=title, report=report, about={"Encoder": encoder.name})
+    about = {"Data": f"photographs of scikit-image {version('scikit-image')}", "Encoder": encoder.name}
+    contact_sheet(run, dataset, folder / "report.html", title=title, report=report, about=about)
     return report
 
 

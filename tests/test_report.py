@@ -240,7 +240,7 @@ def test_measures_facts_and_the_transductive_mark(run: Run, data: Dataset, tmp_p
         low, high = report.interval(measure)
         assert tile.all("dt")[0].text == str(measure)
         assert [d.text for d in tile.all("dd")] == [f"{report.means[str(measure)]:.3f}", f"{low:.3f} – {high:.3f}"]
-    assert report.notes[0] in page.text
+    assert report.notes[0][1:] in page.text
     assert "Transductive run: dual_softmax(temperature=1)" in page.text
     contact_sheet(run, data, tmp_path / "page.html", title="x")
     assert "Transductive" not in read(tmp_path / "page.html").text
@@ -301,10 +301,12 @@ def test_a_run_file_without_scores_shows_none(data: Dataset, tmp_path: Path) -> 
     assert [c.text for c in read(tmp_path / "page.html").all("figcaption")] == ["1photo-00", "2photo-01"]
 
 
-def test_small_and_large_scores_keep_three_digits(data: Dataset, tmp_path: Path) -> None:
-    hits = [Hit("photo-00", 31.25), Hit("photo-01", 0.0163934), Hit("photo-02", -0.25)]
-    contact_sheet(Run({"a0": hits}), data, tmp_path / "page.html", title="x")
-    assert [c.all("span")[0].text for c in read(tmp_path / "page.html").all("figcaption")] == ["31.2", "0.0164", "-0.250"]
+def test_the_largest_score_of_an_article_has_three_digits(data: Dataset, tmp_path: Path) -> None:
+    scores = {"a0": [31.27, 0.5], "a1": [0.0163934, 0.00123], "a2": [0.31, 0.0473, -0.25], "a3": [0.0, 0.0], "a4": [1234.5], "a5": [1e-300]}
+    run = Run({name: [Hit(f"photo-{i:02}", score) for i, score in enumerate(row)] for name, row in scores.items()})
+    contact_sheet(run, Dataset(data.articles, data.photos, ()), tmp_path / "page.html", title="x")
+    shown = [[c.all("span")[0].text for c in block.all("figcaption")] for block in read(tmp_path / "page.html").all("article")]
+    assert shown == [["31.3", "0.5"], ["0.0164", "0.0012"], ["0.310", "0.047", "-0.250"], ["0.000", "0.000"], ["1234"], ["0.000000000000"]]
 
 
 HOSTILE = [

@@ -242,7 +242,7 @@ def _measures(report: Report | None) -> str:
     if report is None:
         return ""
     tiles = "".join(_tile(str(measure), report.means[str(measure)], *report.interval(measure)) for measure in report.measures)
-    notes = "".join(f'<p class="faint">{_e(note)}</p>\n' for note in report.notes)
+    notes = "".join(f'<p class="faint">{_e(note[:1].upper() + note[1:])}.</p>\n' for note in report.notes)
     return (
         f'<dl class="measures">{tiles}</dl>\n<p class="faint">Means over {len(report.articles):,} articles whose right photo is known, with '
         f"95 % bootstrap intervals.</p>\n{notes}"
@@ -284,7 +284,7 @@ def _article(row: _Row, number: int, album: _Album) -> str:
     return (
         f'<article class="{row.outcome}" id="a{number}" aria-labelledby="h{number}">\n<div class="words">\n'
         f'<h3 id="h{number}"{language} dir="auto">{_e(article.title.strip()) or "(no headline)"}</h3>\n'
-        f'<p class="where faint"><a href="#a{number}">{number}</a> · {facts}</p>\n<p class="verdict">{_verdict(row)}</p>\n'
+        f'<p class="where faint"><a href="#a{number}">#{number}</a> · {facts}</p>\n<p class="verdict">{_verdict(row)}</p>\n'
         + (f'<div class="wanted">{_figure(album, row.wanted, row.rank, row.score, row)}</div>\n' if row.wanted is not None else "")
         + "</div>\n"
         + (f'<ol class="strip" role="list">\n{strip}</ol>\n' if strip else '<p class="note">The run ranks no photo for this article.</p>\n')
@@ -295,11 +295,18 @@ def _article(row: _Row, number: int, album: _Album) -> str:
 def _figure(album: _Album, photo: str, rank: float, score: float, row: _Row) -> str:
     right = photo in row.right
     place = f"<b>{rank:,.0f}</b>" if rank < math.inf else ""
-    place += f"<span>{score:#.3g}</span>" if rank < math.inf and score != -rank else ""  # a .tsv run has −rank in place of scores
+    if rank < math.inf and score != -rank:  # a .tsv run has −rank in place of scores
+        place += f"<span>{score:.{_decimals(row.hits)}f}</span>"
     return (
         f'<figure{" class=right" if right else ""}><div class="frame">{album.photo(photo)}'
         f"{'<span class=badge>✓ right</span>' if right else ''}</div><figcaption>{place}<bdi>{_e(photo)}</bdi></figcaption></figure>"
     )
+
+
+def _decimals(hits: Sequence[Hit]) -> int:
+    """So many that the largest score of an article shows three digits: all its scores are then of one form."""
+    largest = max(abs(hit.score) for hit in hits)
+    return min(max(2 - math.floor(math.log10(largest)), 0), 12) if 0 < largest < math.inf else 3
 
 
 def _verdict(row: _Row) -> str:
