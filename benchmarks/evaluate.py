@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from photodesk import runs
-from photodesk.evaluate import evaluate
+from photodesk.evaluation import evaluate
 from photodesk.measures import DEFAULT
 from photodesk.records import Hit, Pair, Run
 

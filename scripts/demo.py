@@ -13,7 +13,7 @@ from photodesk import datasets, encoders, runs, search
 from photodesk.cli.progress import bars
 from photodesk.encoders import Encoder
 from photodesk.errors import DataError, PhotodeskError, require
-from photodesk.evaluate import Report, evaluate
+from photodesk.evaluation import Report, evaluate
 from photodesk.measures import parse_all
 from photodesk.report import contact_sheet
 from photodesk.store import Store

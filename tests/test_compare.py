@@ -9,7 +9,7 @@ from scipy import stats
 from photodesk import runs
 from photodesk.compare import as_json, compare, differences_table, holm, hubness, randomisation, runs_table
 from photodesk.errors import UsageError
-from photodesk.evaluate import evaluate
+from photodesk.evaluation import evaluate
 from photodesk.measures import parse, parse_all
 from photodesk.records import Hit, Pair, Run
 

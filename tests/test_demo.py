@@ -14,7 +14,7 @@ from PIL import Image
 
 from photodesk import datasets, runs
 from photodesk.encoders import Encoder
-from photodesk.evaluate import evaluate
+from photodesk.evaluation import evaluate
 
 ROOT = Path(__file__).parent.parent
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from photodesk.datasets import Dataset
 from photodesk.errors import PhotoError, UsageError
-from photodesk.evaluate import evaluate
+from photodesk.evaluation import evaluate
 from photodesk.photos import load
 from photodesk.records import Article, Hit, Pair, Photo, Run
 from photodesk.report import contact_sheet, error_gallery

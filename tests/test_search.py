@@ -12,7 +12,7 @@ from doubles import constant, desk, echo, paint
 from photodesk import datasets, runs
 from photodesk.cli import commands
 from photodesk.errors import DataError, StoreError, UsageError
-from photodesk.evaluate import evaluate
+from photodesk.evaluation import evaluate
 from photodesk.index.flat import FlatIndex
 from photodesk.search import Searcher, build_index, rank
 from photodesk.store import Store

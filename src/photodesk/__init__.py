@@ -1,4 +1,4 @@
-"""Finds the right picture for a news article. Names below load what they need when first used."""
+"""Finds the right picture for a news article. The names below load what they need when first used."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Article": "records",
-    "Embeddings": "records",
     "Photo": "records",
+    "Preparation": "text",
     "Run": "records",
+    "Searcher": "search",
+    "build_index": "search",
     "check": "datasets",
-    "evaluate": "evaluate",
+    "contact_sheet": "report",
+    "evaluate": "evaluation",
     "load": "encoders",
     "rank": "search",
     "read": "datasets",

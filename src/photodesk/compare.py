@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photodesk.errors import UsageError
-from photodesk.evaluate import Report, digits
+from photodesk.evaluation import Report, digits
 from photodesk.measures import Measure
 from photodesk.records import Run
 from photodesk.runs import open_rows

@@ -27,7 +27,7 @@ from photodesk.records import Article, Hit, Photo, Run
 
 if TYPE_CHECKING:
     from photodesk.datasets import Dataset
-    from photodesk.evaluate import Report
+    from photodesk.evaluation import Report
 
 THUMBNAIL = 320  # pixels of the longer side: sharp at the widest column, some 12 kB as JPEG
 LIMIT = 200  # articles on one page: at most 1,200 photos, a file of some 20 MB

@@ -211,7 +211,7 @@ def _whitening(covariance: NDArray[np.float64], ridge: float) -> FloatArray:
 
 def train(
     pairs: Pairs,
-    validation: Pairs,
+    validation: Pairs | None,
     towers: tuple[str, str],
     settings: Settings | None = None,
     *,
@@ -220,10 +220,11 @@ def train(
     """Train one joint space on `pairs` and keep the epoch that is best on `validation`.
 
     The measure is R@10 + R@100 + MRR@100 of titles. Epoch 0 is the warm start; the same seed gives the same weights.
+    Without a validation part all epochs are run and the last is kept: to train on every pair with settings chosen before.
 
     Args:
         pairs: the training part.
-        validation: pairs that share no group with it.
+        validation: pairs that share no group with it, or None.
         towers: fingerprints of the text and the photo tower.
         settings: None takes the defaults.
         report: called with one dictionary an epoch: epoch, loss, temperature, seconds, the measures, whether it is the best.
@@ -233,7 +234,7 @@ def train(
         MissingExtra: torch is not installed.
     """
     settings = settings or Settings()
-    if np.intersect1d(pairs.group, validation.group).size:
+    if validation is not None and np.intersect1d(pairs.group, validation.group).size:
         raise UsageError("training and validation share articles or pictures; split them by group (held_out)")
     started = time.monotonic()
     start = warm_start(pairs, settings)
@@ -243,8 +244,8 @@ def train(
 
     def note(epoch: int, loss: float | None, network: Network, temperature: float) -> None:
         nonlocal best, highest, since
-        measured = measure(network, validation)
-        total = measured["R@10"] + measured["R@100"] + measured["MRR@100"]
+        measured = measure(network, validation) if validation is not None else {}
+        total = measured["R@10"] + measured["R@100"] + measured["MRR@100"] if measured else float(epoch)
         better = total > highest
         if better:
             best, highest, since = network, total, 0
@@ -260,20 +261,33 @@ def train(
             if since >= settings.patience:
                 break
     kept = max(row["epoch"] for row in history if row["best"])
-    card = {"settings": asdict(settings), "pairs": len(pairs), "validation_pairs": len(validation), "epoch": kept, "history": history}
+    card = {
+        "settings": asdict(settings),
+        "pairs": len(pairs),
+        "validation_pairs": len(validation) if validation is not None else 0,
+        "epoch": kept,
+        "history": history,
+    }
     return replace(best, card=card)
 
 
 GAIN = 0.5  # keeps the start of tanh's arguments where it is nearly straight
 
 
+def _gain(start: Start) -> FloatArray:
+    """(D,) what tanh's arguments spread by in each direction: its weight, GAIN in the mean."""
+    gain: FloatArray = (start.weights * (GAIN / np.sqrt(np.mean(start.weights**2)))).astype(np.float32)
+    return gain
+
+
 def _start_network(start: Start, pairs: Pairs, towers: tuple[str, str]) -> Network:
     """The warm start as a T×V network: projection in the first block, identity in the second."""
 
+    gain = _gain(start)
+
     def side(mean: FloatArray, white: FloatArray, ways: FloatArray, rows: FloatArray) -> tuple[FloatArray, FloatArray]:
-        matrix = white @ (ways * start.weights)
-        spread = ((rows - mean) @ matrix).std()
-        matrix = matrix * np.float32(GAIN / spread)
+        matrix = white @ ways
+        matrix = matrix * (gain / ((rows - mean) @ matrix).std(axis=0))
         return matrix, -mean @ matrix
 
     text = side(start.text_mean, start.text_white, start.text_ways, pairs.texts[0, pairs.first])
@@ -358,7 +372,7 @@ def _module(torch: Any, start: Start, settings: Settings) -> Any:
             norm.weight.copy_(torch.from_numpy(gain))
         return nn.Sequential(linear, norm, nn.Tanh(), nn.Dropout(settings.dropout))
 
-    gain = (start.weights * (GAIN / np.sqrt(np.mean(start.weights**2)))).astype(np.float32)
+    gain = _gain(start)
 
     class TxV(nn.Module):  # type: ignore[misc, name-defined]  # torch is untyped here
         def __init__(self) -> None:

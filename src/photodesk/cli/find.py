@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from photodesk.cli.data import data_options, read_data, show_data, show_faults
 
-if TYPE_CHECKING:
-    from photodesk.text import Preparation
-
 encoder_option = click.option("--encoder", default="builtin", show_default=True, help="The model that reads texts and photos.")
 cache_option = click.option(
     "--cache", type=click.Path(path_type=Path), metavar="DIR", help="Where features are kept [default: the user's cache]."
 )
-
-
-def _preparation(fields: str, words: int) -> Preparation:
-    from photodesk.text import Preparation
-
-    return Preparation(fields=tuple(fields.split("+")), max_words=words)
 
 
 @click.command()
@@ -36,8 +27,7 @@ def _preparation(fields: str, words: int) -> Preparation:
 )
 @click.option("--report", type=click.Path(path_type=Path, dir_okay=False), metavar="HTML", help="Also write a contact sheet.")
 @click.option("--top", default=100, show_default=True, type=click.IntRange(1), help="Photos an article.")
-@click.option("--fields", default="title", show_default=True, help="What is read of an article, such as title+tags.")
-@click.option("--words", default=0, type=click.IntRange(0), help="Read only so many words; 0 reads all.")
+@click.option("--preparation", "-p", metavar="P", default="fields=title", show_default=True, help="How texts are prepared; see `prepare`.")
 @encoder_option
 @cache_option
 @click.pass_context
@@ -47,8 +37,7 @@ def rank(
     out: Path,
     report: Path | None,
     top: int,
-    fields: str,
-    words: int,
+    preparation: str,
     encoder: str,
     cache: Path | None,
     **options: Any,
@@ -61,8 +50,9 @@ def rank(
     \b
     photodesk rank newsimages2025/ --out run.tsv --report report.html
     photodesk rank --articles desk.csv --photos pictures/ --out run.tsv --title-column Schlagzeile
+    photodesk rank newsimages2021/ --out run.trec -p "fields=title+text, max_words=40"
     """
-    from photodesk import encoders, runs, search
+    from photodesk import encoders, runs, search, text
     from photodesk.cli.progress import bars
     from photodesk.errors import UsageError
     from photodesk.store import Store
@@ -75,7 +65,7 @@ def rank(
         run, faults = search.rank(
             dataset,
             encoders.load(encoder),
-            preparation=_preparation(fields, words),
+            preparation=text.parse(preparation),
             store=Store(cache),
             top=top,
             progress=progress,
@@ -83,7 +73,7 @@ def rank(
     runs.write(run, out)
     click.echo(f"{len(run)} articles ranked into {out}", err=True)
     if report:
-        from photodesk.evaluate import evaluate
+        from photodesk.evaluation import evaluate
         from photodesk.report import contact_sheet
 
         measured = evaluate(run, dataset.pairs) if dataset.pairs else None

@@ -16,7 +16,7 @@ from photodesk.cli.data import data_options, read_data, show_faults
 
 if TYPE_CHECKING:
     from photodesk.datasets import Dataset
-    from photodesk.evaluate import Report
+    from photodesk.evaluation import Report
     from photodesk.records import Fault
     from photodesk.typeset import Table
 
@@ -216,7 +216,7 @@ def _data_and_files(options: dict[str, Any], files: list[Path]) -> tuple[Dataset
 
 def _evaluated(options: dict[str, Any], decimal_comma: bool) -> tuple[Dataset, list[Path], list[Report]]:
     from photodesk import datasets, measures
-    from photodesk.evaluate import evaluate as measured
+    from photodesk.evaluation import evaluate as measured
 
     truth, texts, official = options.pop("truth"), options.pop("measure"), options.pop("official")
     chosen = measures.parse_all(texts) or measures.DEFAULT

@@ -31,7 +31,13 @@ from photodesk.cli.find import cache_option
     type=click.FloatRange(0),
     help="Weight of a pair of the further DATA beside one of the first.",
 )
-@click.option("--validation", default=700, show_default=True, type=click.IntRange(1), help="Pairs of the first DATA that choose the epoch.")
+@click.option(
+    "--validation",
+    default=700,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Pairs of the first DATA that choose the epoch; 0 runs all epochs.",
+)
 @click.option(
     "--test",
     default=0,
@@ -74,7 +80,7 @@ def train(data: tuple[Path, ...], out: Path, validation: int, test: int, cache: 
     chosen = training.held_out(rest, validation, seed=settings.seed + 1)
     made = training.train(
         rest.take(~chosen),
-        rest.take(chosen),
+        rest.take(chosen) if validation else None,
         (texts.fingerprint, photos.fingerprint),
         settings,
         report=lambda row: click.echo(training.epoch_line(row)),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from photodesk import runs
 from photodesk.errors import DataError, UsageError
-from photodesk.evaluate import digits, evaluate
+from photodesk.evaluation import digits, evaluate
 from photodesk.measures import parse, parse_all
 from photodesk.records import Hit, Pair, Run
 
