@@ -6,7 +6,8 @@ gets R@1 near 1/m and never 1.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,8 @@ from photodesk.records import Embeddings, FloatArray, Hit, Run, Scores
 
 ARTICLES, PHOTOS = 1024, 8192  # a block of scores: 32 MB of float32
 
+Progress = Callable[[int, int], None]  # (photos done, photos)
+
 
 def cosine(articles: Embeddings, photos: Embeddings) -> Scores:
     """The full matrix of cosines (n articles, m photos); for small sets.
@@ -23,7 +26,7 @@ def cosine(articles: Embeddings, photos: Embeddings) -> Scores:
     Raises:
         StoreError: the two were made by different encoders.
     """
-    _comparable(articles, photos)
+    comparable(articles, photos)
     return Scores(articles.ids, photos.ids, articles.rows @ photos.rows.T)
 
 
@@ -33,7 +36,7 @@ def top_k(
     k: int = 100,
     *,
     name: str = "cosine",
-    progress: Callable[[int, int], None] = lambda done, of: None,
+    progress: Progress = lambda done, of: None,
 ) -> Run:
     """The k best photos of every article by cosine, best first, ties by photo id.
 
@@ -44,32 +47,135 @@ def top_k(
         photos: m gallery rows of the same encoder.
         k: at most so many hits an article.
         name: of the run.
-        progress: called with (articles done, articles).
+        progress: called with (photos done, photos).
 
     Raises:
         StoreError: the two were made by different encoders.
     """
-    _comparable(articles, photos)
-    order = sorted(range(len(photos)), key=lambda j: photos.ids[j])
-    ids = [photos.ids[j] for j in order]
-    rows = photos.rows[order]
-    k = min(k, len(ids))
-    hits: dict[str, tuple[Hit, ...]] = {}
-    for start in range(0, len(articles), ARTICLES):
-        block = articles.rows[start : start + ARTICLES]
-        best = np.empty((len(block), 0), np.float32)
-        where = np.empty((len(block), 0), np.int64)
-        for first in range(0, len(rows), PHOTOS):
-            scores = block @ rows[first : first + PHOTOS].T
-            columns = np.broadcast_to(np.arange(first, first + scores.shape[1]), scores.shape)
-            best, where = best_of(np.hstack([best, scores]), np.hstack([where, columns]), k)
-        for article, values, at in zip(articles.ids[start : start + ARTICLES], best.tolist(), where.tolist(), strict=True):
-            hits[article] = tuple(Hit(ids[j], value) for j, value in zip(at, values, strict=True))
-        progress(start + len(block), len(articles))
-    return Run(hits, name)
+    comparable(articles, photos)
+    return Run(hits(articles, photos, *best(articles.rows, photos.rows, k, order=by_id(photos), progress=progress)), name)
 
 
-def best_of(scores: FloatArray, columns: NDArray[np.int64], k: int) -> tuple[FloatArray, NDArray[np.int64]]:
+def by_id(photos: Embeddings) -> NDArray[np.intp]:
+    """(m,) the rows of `photos` in ascending order of their ids: the order in which ties are broken."""
+    return np.array(sorted(range(len(photos)), key=photos.ids.__getitem__), np.intp)
+
+
+def hits(articles: Embeddings, photos: Embeddings, values: FloatArray, columns: NDArray[np.intp]) -> dict[str, tuple[Hit, ...]]:
+    """What `best` found, by the ids of articles and photos."""
+    ids = photos.ids
+    return {
+        article: tuple([Hit(ids[j], value) for j, value in zip(at.tolist(), row.tolist(), strict=True)])
+        for article, row, at in zip(articles.ids, values, columns, strict=True)
+    }
+
+
+def products(
+    rows: FloatArray,
+    columns: FloatArray,
+    *,
+    scale: float = 1.0,
+    order: NDArray[np.intp] | None = None,
+    minus: FloatArray | None = None,
+    weight: FloatArray | None = None,
+) -> Iterator[tuple[slice, slice, FloatArray]]:
+    """Blocks of `scale · rows @ columns[order].T − weight ⊗ minus[order]`: (rows, columns, scores), all rows of some columns first.
+
+    A block may be written to, and lasts until the next one is asked for. `minus` is one number per column, which enters the product as one more
+    dimension, and `weight`, one per row, how much of it the row takes (all, if not given).
+    """
+    rooms = [np.empty(min(ARTICLES, len(rows)) * min(PHOTOS, len(columns)), np.float32) for _ in range(2)]
+
+    def parts() -> Iterator[tuple[slice, slice, FloatArray]]:
+        for first in range(0, len(columns), PHOTOS):
+            j = slice(first, min(first + PHOTOS, len(columns)))
+            right = columns[j if order is None else order[j]]
+            if minus is not None:
+                right = np.column_stack([right, -minus[j if order is None else order[j]]])
+            for start in range(0, len(rows), ARTICLES):
+                yield slice(start, min(start + ARTICLES, len(rows))), j, right
+
+    def product(i: slice, j: slice, right: FloatArray, room: FloatArray) -> tuple[slice, slice, FloatArray]:
+        left = rows[i]
+        if minus is not None:
+            left = np.column_stack([left, np.ones(len(left), np.float32) if weight is None else weight[i]])
+        if scale != 1:
+            left = left * np.float32(scale)
+        return i, j, np.matmul(left, right.T, out=room[: len(left) * len(right)].reshape(len(left), len(right)))
+
+    # one block is multiplied while its forerunner is read
+    with ThreadPoolExecutor(1) as pool:
+        ahead: Future[tuple[slice, slice, FloatArray]] | None = None
+        for number, part in enumerate(parts()):
+            done, ahead = ahead, pool.submit(product, *part, rooms[number % 2])
+            if done is not None:
+                yield done.result()
+        if ahead is not None:
+            yield ahead.result()
+
+
+def best(
+    rows: FloatArray,
+    columns: FloatArray,
+    k: int,
+    *,
+    order: NDArray[np.intp] | None = None,
+    minus: FloatArray | None = None,
+    weight: FloatArray | None = None,
+    change: Callable[[FloatArray, NDArray[np.intp]], FloatArray] | None = None,
+    progress: Progress = lambda done, of: None,
+) -> tuple[FloatArray, NDArray[np.intp]]:
+    """The k highest of `rows @ columns.T − weight ⊗ minus` in each row, and their columns; the whole matrix never exists.
+
+    Only scores above the k-th that a row has found so far are looked at, so little is added to the time of the product.
+
+    Args:
+        rows: (n, d) float32.
+        columns: (m, d) float32.
+        k: how many; all if m ≤ k.
+        order: (m,) the order of columns in which equal scores are ranked; ascending if not given.
+        minus: (m,) taken off every score of a column.
+        weight: (n,) how much of `minus` a row takes; 1 if not given.
+        change: gives new scores for a block and the columns that it covers.
+        progress: called with (columns done, columns).
+
+    Returns:
+        (n, k) scores, best first, and (n, k) columns.
+    """
+    k = min(k, len(columns))
+    values = np.full((len(rows), k), -np.inf, np.float32)
+    places = np.zeros((len(rows), k), np.int32)  # positions in `order`, ascending within a row until the end
+    for i, j, scores in products(rows, columns, order=order, minus=minus, weight=weight):
+        if change is not None:
+            scores = change(scores, np.arange(j.start, j.stop) if order is None else order[j])
+        if j.start == 0 and scores.shape[1] >= k:
+            values[i], places[i] = _highest(scores, np.broadcast_to(np.arange(j.stop, dtype=np.int32), scores.shape), k)
+        else:
+            _merge(values[i], places[i], scores, j.start)
+        if i.stop == len(rows):
+            progress(j.stop, len(columns))
+    for start in range(0, len(rows), ARTICLES):
+        i = slice(start, start + ARTICLES)
+        values[i], places[i] = best_of(values[i], places[i], k)
+    found = places.astype(np.intp)
+    return values, found if order is None else order[found]
+
+
+def _merge(values: FloatArray, places: NDArray[np.int32], scores: FloatArray, first: int) -> None:
+    """Put those of `scores` that are higher than a row's lowest value in the place of the lowest; columns count from `first`."""
+    at, column = np.divmod(np.flatnonzero(scores > values.min(axis=1, keepdims=True)), scores.shape[1])
+    if not at.size:
+        return
+    counts = np.bincount(at, minlength=len(values))
+    slot = np.arange(at.size) - np.repeat(np.cumsum(counts) - counts, counts)
+    extra = np.full((len(values), int(counts.max())), -np.inf, np.float32)
+    extra_places = np.zeros(extra.shape, np.int32)
+    extra[at, slot] = scores[at, column]
+    extra_places[at, slot] = column + first
+    values[:], places[:] = _highest(np.hstack([values, extra]), np.hstack([places, extra_places]), values.shape[1])
+
+
+def best_of(scores: FloatArray, columns: NDArray[np.integer], k: int) -> tuple[FloatArray, NDArray[np.integer]]:
     """The k highest scores of each row with their columns, best first, equal scores by ascending column.
 
     Args:
@@ -78,18 +184,24 @@ def best_of(scores: FloatArray, columns: NDArray[np.int64], k: int) -> tuple[Flo
         k: how many to keep; all if c ≤ k.
     """
     if scores.shape[1] > k:
-        # everything above the k-th score, then those equal to it from the left until k are found
-        limit = np.partition(scores, scores.shape[1] - k, axis=1)[:, scores.shape[1] - k, None]
-        above = scores > limit
-        level = scores == limit
-        keep = above | (level & (np.cumsum(level, axis=1) <= k - above.sum(axis=1, keepdims=True)))
-        scores = scores[keep].reshape(-1, k)
-        columns = columns[keep].reshape(-1, k)
+        scores, columns = _highest(scores, columns, k)
     order = np.argsort(-scores, axis=1, kind="stable")
     return np.take_along_axis(scores, order, axis=1), np.take_along_axis(columns, order, axis=1)
 
 
-def _comparable(articles: Embeddings, photos: Embeddings) -> None:
+def _highest(scores: FloatArray, columns: NDArray[np.integer], k: int) -> tuple[FloatArray, NDArray[np.integer]]:
+    """As `best_of` with c ≥ k, but each row stays in the order that it has."""
+    limit = np.partition(scores, scores.shape[1] - k, axis=1)[:, scores.shape[1] - k, None]
+    keep = scores >= limit
+    crowded = np.flatnonzero(np.count_nonzero(keep, axis=1) > k)
+    if crowded.size:  # of those equal to the k-th score, the first ones until k are found
+        above, level = scores[crowded] > limit[crowded], scores[crowded] == limit[crowded]
+        keep[crowded] = above | (level & (np.cumsum(level, axis=1) <= k - above.sum(axis=1, keepdims=True)))
+    return scores[keep].reshape(-1, k), columns[keep].reshape(-1, k)
+
+
+def comparable(articles: Embeddings, photos: Embeddings) -> None:
+    """Raise a StoreError if the two were made by different encoders."""
     if articles.encoder != photos.encoder or articles.dim != photos.dim:
         raise StoreError(
             f"articles were embedded by {articles.encoder or 'an unnamed encoder'} ({articles.dim} numbers), photos by "
