@@ -192,3 +192,11 @@ def test_check_names_each_fault_and_nothing_else():
     ]
     assert runs.check(good, ["1", "2"], [], depth=2) == ()
     assert all(fault.advice for fault in runs.check(bad, ["1", "2", "3"], ["a", "b"]))
+
+
+def test_ids_of_2021_are_respelt_as_the_truth_spells_them():
+    hits = (runs.Hit("p", 1.0),)
+    true, hidden = "201943217", runs.scramble("201943217")
+    assert set(runs.respelt(runs.Run({hidden: hits}), {true})) == {true}
+    assert set(runs.respelt(runs.Run({true: hits}), {hidden})) == {hidden}
+    assert set(runs.respelt(runs.Run({true: hits, "other": hits}), {"7"})) == {true, "other"}

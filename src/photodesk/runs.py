@@ -11,7 +11,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from operator import attrgetter, lt
 from pathlib import Path
@@ -148,6 +148,15 @@ def scramble(article: str) -> str:
 def unscramble(article: str) -> str:
     """The true article id behind a ten-digit one of the 2021 test set; any other text as it is."""
     return article[6:10] + article[1:6] if re.fullmatch(r"[0-9]{10}", article) else article
+
+
+def respelt(run: Run, known: Collection[str]) -> Run:
+    """The run with ids of 2021 spelt as in `known`, scrambled or not; ids that are there in neither spelling stay."""
+
+    def spelt(article: str) -> str:
+        return next((other for other in (article, unscramble(article), scramble(article)) if other in known), article)
+
+    return replace(run, hits={spelt(article): hits for article, hits in run.hits.items()})
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -48,6 +48,7 @@ class Settings:
         temperature: where InfoNCE starts.
         margin: of the margin loss.
         ridge: of the warm start, in fiftieths of the total variance.
+        power: to which the correlations of the warm start are weights, both sides together.
         other: weight of a pair of the further data sets beside one of the first.
         seed: of everything random.
     """
@@ -64,6 +65,7 @@ class Settings:
     temperature: float = 0.1
     margin: float = 0.2
     ridge: float = 0.1
+    power: float = 1.5
     other: float = 0.03
     seed: int = 0
 
@@ -199,7 +201,7 @@ def warm_start(pairs: Pairs, settings: Settings) -> Start:
         photo_white,
         np.ascontiguousarray(left[:, : settings.dim]),
         np.ascontiguousarray(right[: settings.dim].T),
-        np.sqrt(strength[: settings.dim] / strength[0]),
+        ((strength[: settings.dim] / max(float(strength[0]), 1e-9)) ** (settings.power / 2)).astype(np.float32),
     )
 
 
@@ -274,20 +276,12 @@ def train(
 GAIN = 0.5  # keeps the start of tanh's arguments where it is nearly straight
 
 
-def _gain(start: Start) -> FloatArray:
-    """(D,) what tanh's arguments spread by in each direction: its weight, GAIN in the mean."""
-    gain: FloatArray = (start.weights * (GAIN / np.sqrt(np.mean(start.weights**2)))).astype(np.float32)
-    return gain
-
-
 def _start_network(start: Start, pairs: Pairs, towers: tuple[str, str]) -> Network:
     """The warm start as a T×V network: projection in the first block, identity in the second."""
 
-    gain = _gain(start)
-
     def side(mean: FloatArray, white: FloatArray, ways: FloatArray, rows: FloatArray) -> tuple[FloatArray, FloatArray]:
-        matrix = white @ ways
-        matrix = matrix * (gain / ((rows - mean) @ matrix).std(axis=0))
+        matrix = white @ (ways * start.weights)
+        matrix = matrix * np.float32(GAIN / max(float(((rows - mean) @ matrix).std()), 1e-9))
         return matrix, -mean @ matrix
 
     text = side(start.text_mean, start.text_white, start.text_ways, pairs.texts[0, pairs.first])
@@ -372,7 +366,7 @@ def _module(torch: Any, start: Start, settings: Settings) -> Any:
             norm.weight.copy_(torch.from_numpy(gain))
         return nn.Sequential(linear, norm, nn.Tanh(), nn.Dropout(settings.dropout))
 
-    gain = _gain(start)
+    gain = (start.weights * (GAIN / np.sqrt(np.mean(start.weights**2)))).astype(np.float32)
 
     class TxV(nn.Module):  # type: ignore[misc, name-defined]  # torch is untyped here
         def __init__(self) -> None:

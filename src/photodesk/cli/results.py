@@ -68,9 +68,10 @@ def evaluate(per_subset: bool, report: Path | None, form: str | None, seed: int,
         _show([found.table(per_subset=per_subset, decimal_comma=decimal_comma, seed=seed) for found in reports], form)
     if report is not None:
         from photodesk.report import error_gallery
-        from photodesk.runs import read
+        from photodesk.runs import read, respelt
 
-        error_gallery(read(runs[0], decimal_comma=decimal_comma), dataset, reports[0], report, n=20)
+        run = respelt(read(runs[0], decimal_comma=decimal_comma), {article.id for article in dataset.articles})
+        error_gallery(run, dataset, reports[0], report, n=20)
 
 
 @click.command()
@@ -233,7 +234,7 @@ def _evaluated(options: dict[str, Any], decimal_comma: bool) -> tuple[Dataset, l
         covered = [name for name, part in report.subsets.items() if len(part.missing) < len(part.articles)]
         if report.missing and len(covered) == 1 < len(report.subsets):
             click.echo(f"{path}: all its articles are of subset {covered[0]}; to measure only that, add --subset {covered[0]}", err=True)
-    return dataset, runs, reports
+    return replace(dataset, pairs=right.pairs), runs, reports
 
 
 def _edition(named: str | None, dataset: Dataset) -> Any:
