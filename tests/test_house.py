@@ -21,10 +21,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 # from the ground up; a file may import from its own floor and those below
 FLOORS = (
     ("errors", "records", "files", "components"),
-    (
-        "measures repair editions delimited tables network similarity typeset runs faults gallery languages words names polite "
-        "photos duplicates datasets cleaning translate translators text budget evaluation compare fetch encoders"
-    ).split(),
+    ["measures", "repair", "editions", "delimited", "tables", "network", "similarity", "pooling", "revisions", "revise", "typeset", "runs", "faults", "gallery", "languages", "words", "names", "polite", "photos", "duplicates", "datasets", "cleaning", "translate", "translators", "text", "budget", "evaluation", "compare", "fetch", "encoders"],
     ("store", "embed", "index", "report", "submissions"),
     ("train", "search"),
     ("cli", "__main__"),

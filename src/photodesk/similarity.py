@@ -149,7 +149,8 @@ def best(
         if change is not None:
             scores = change(scores, np.arange(j.start, j.stop) if order is None else order[j])
         if j.start == 0 and scores.shape[1] >= k:
-            values[i], places[i] = _highest(scores, np.broadcast_to(np.arange(j.stop, dtype=np.int32), scores.shape), k)
+            places[i] = at = _highest(scores, k)
+            values[i] = np.take_along_axis(scores, at, axis=1)
         else:
             _merge(values[i], places[i], scores, j.start)
         if i.stop == len(rows):
@@ -172,7 +173,10 @@ def _merge(values: FloatArray, places: NDArray[np.int32], scores: FloatArray, fi
     extra_places = np.zeros(extra.shape, np.int32)
     extra[at, slot] = scores[at, column]
     extra_places[at, slot] = column + first
-    values[:], places[:] = _highest(np.hstack([values, extra]), np.hstack([places, extra_places]), values.shape[1])
+    scores = np.hstack([values, extra])
+    keep = _highest(scores, values.shape[1])
+    values[:] = np.take_along_axis(scores, keep, axis=1)
+    places[:] = np.take_along_axis(np.hstack([places, extra_places]), keep, axis=1)
 
 
 def best_of(scores: FloatArray, columns: NDArray[np.integer], k: int) -> tuple[FloatArray, NDArray[np.integer]]:
@@ -184,20 +188,22 @@ def best_of(scores: FloatArray, columns: NDArray[np.integer], k: int) -> tuple[F
         k: how many to keep; all if c ≤ k.
     """
     if scores.shape[1] > k:
-        scores, columns = _highest(scores, columns, k)
+        keep = _highest(scores, k)
+        scores, columns = np.take_along_axis(scores, keep, axis=1), np.take_along_axis(columns, keep, axis=1)
     order = np.argsort(-scores, axis=1, kind="stable")
     return np.take_along_axis(scores, order, axis=1), np.take_along_axis(columns, order, axis=1)
 
 
-def _highest(scores: FloatArray, columns: NDArray[np.integer], k: int) -> tuple[FloatArray, NDArray[np.integer]]:
-    """As `best_of` with c ≥ k, but each row stays in the order that it has."""
+def _highest(scores: FloatArray, k: int) -> NDArray[np.intp]:
+    """(n, k) where the k highest of c ≥ k scores stand in each row, ascending; of equal ones the first."""
     limit = np.partition(scores, scores.shape[1] - k, axis=1)[:, scores.shape[1] - k, None]
     keep = scores >= limit
     crowded = np.flatnonzero(np.count_nonzero(keep, axis=1) > k)
     if crowded.size:  # of those equal to the k-th score, the first ones until k are found
         above, level = scores[crowded] > limit[crowded], scores[crowded] == limit[crowded]
         keep[crowded] = above | (level & (np.cumsum(level, axis=1) <= k - above.sum(axis=1, keepdims=True)))
-    return scores[keep].reshape(-1, k), columns[keep].reshape(-1, k)
+    at: NDArray[np.intp] = np.flatnonzero(keep).reshape(-1, k) % scores.shape[1]
+    return at
 
 
 def comparable(articles: Embeddings, photos: Embeddings) -> None:

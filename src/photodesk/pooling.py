@@ -1,0 +1,52 @@
+"""One number per column of a score matrix that is never held as a whole: its soft maximum, or the mean of its k largest."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from photodesk.records import FloatArray
+from photodesk.similarity import PHOTOS, best, products
+
+
+def soft_maximum(rows: FloatArray, columns: FloatArray, temperature: float, *, minus: FloatArray | None = None) -> FloatArray:
+    """T · log(mean over rows of exp(score / T)) of every column: near the mean for a large temperature T, the maximum for a small one.
+
+    The result lies between the column's mean and its maximum, so it is safe in float32 at any temperature. Where exp stays in
+    range it is summed as it is (as exp − 1 for T ≥ 1, where the sum would else drown in the ones); below that by a running maximum.
+
+    Args:
+        rows: (n, d) float32 of length 1.
+        columns: (m, d) float32 of length 1.
+        temperature: T > 0.
+        minus: (n,) taken off every score of a row.
+
+    Returns:
+        (m,) float32.
+    """
+    total = np.zeros(len(columns))
+    bounded = minus is None and temperature >= 1 / 40  # |score / T| ≤ 40: no sum of exp leaves float32
+    peak = np.full(len(columns), 0.0 if bounded else -np.inf, np.float32)
+    for i, j, x in products(rows, columns, scale=1 / temperature):
+        if minus is not None:
+            x -= (minus[i, None] / temperature).astype(np.float32)
+        if bounded:
+            (np.expm1 if temperature >= 1 else np.exp)(x, out=x)
+        else:
+            higher = np.maximum(peak[j], x.max(axis=0))
+            np.exp(np.subtract(x, higher, out=x), out=x)
+            total[j] *= np.exp(peak[j] - higher)
+            peak[j] = higher
+        total[j] += x.sum(axis=0)
+    mean = total / len(rows)
+    logs = np.log1p(mean) if bounded and temperature >= 1 else np.log(mean)
+    return (temperature * (logs + peak)).astype(np.float32)
+
+
+def largest(rows: FloatArray, columns: FloatArray, k: int) -> tuple[FloatArray, FloatArray]:
+    """(m,) mean of the k largest scores of every column, and (m,) the smallest of these; of all scores if there are fewer than k."""
+    means, least = np.empty(len(columns), np.float32), np.empty(len(columns), np.float32)
+    for start in range(0, len(columns), PHOTOS):
+        j = slice(start, start + PHOTOS)
+        values, _ = best(columns[j], rows, k)
+        means[j], least[j] = values.mean(axis=1, dtype=np.float64), values[:, -1]
+    return means, least
