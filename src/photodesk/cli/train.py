@@ -22,11 +22,11 @@ from photodesk.cli.find import cache_option
     help="File of the network, .safetensors.",
 )
 @click.option("--loss", default="infonce", show_default=True, type=click.Choice(["infonce", "margin"]), help="What is made small.")
-@click.option("--epochs", default=20, show_default=True, type=click.IntRange(0), help="At most so many; 0 keeps the warm start.")
+@click.option("--epochs", default=8, show_default=True, type=click.IntRange(0), help="At most so many; 0 keeps the warm start.")
 @click.option("--dim", default=384, show_default=True, type=click.IntRange(1), help="Numbers per embedding.")
 @click.option(
     "--other",
-    default=0.03,
+    default=0.06,
     show_default=True,
     type=click.FloatRange(0),
     help="Weight of a pair of the further DATA beside one of the first.",
@@ -45,9 +45,10 @@ from photodesk.cli.find import cache_option
     type=click.IntRange(0),
     help="Pairs of the first DATA that are kept apart and only measured at the end.",
 )
+@click.option("--refit", is_flag=True, help="When the epoch is chosen and measured, train again on every pair and keep that.")
 @click.option("--seed", default=0, show_default=True, help="Of the split and of everything random.")
 @cache_option
-def train(data: tuple[Path, ...], out: Path, validation: int, test: int, cache: Path | None, **options: Any) -> None:
+def train(data: tuple[Path, ...], out: Path, validation: int, test: int, refit: bool, cache: Path | None, **options: Any) -> None:
     """Train a T×V network on the built-in model's frozen features.
 
     The first DATA is what the network is for: validation and test pairs are taken from it, by groups that share no title, URL or
@@ -90,5 +91,9 @@ def train(data: tuple[Path, ...], out: Path, validation: int, test: int, cache: 
         card["test_pairs"] = int(kept_apart.sum())
         card["test"] = training.measure(made, pairs.take(kept_apart))
         click.echo(training.epoch_line({"test": card["test_pairs"], **card["test"]}))
+    if refit:
+        click.echo("again, on every pair", err=True)
+        made = training.train(pairs, None, (texts.fingerprint, photos.fingerprint), settings, stop=card["epoch"])
+        card["pairs"] = len(pairs)
     network.save(replace(made, card=card), out)
     click.echo(f"epoch {card['epoch']} is in {out}", err=True)

