@@ -21,7 +21,38 @@ FILES = sorted(SOURCE.rglob("*.py"))
 # from the ground up; a file may import from its own floor and those below
 FLOORS = (
     ("errors", "records", "files", "components"),
-    ["measures", "repair", "editions", "delimited", "tables", "network", "similarity", "pooling", "revisions", "revise", "typeset", "runs", "faults", "gallery", "languages", "words", "names", "polite", "photos", "duplicates", "datasets", "cleaning", "translate", "translators", "text", "budget", "evaluation", "compare", "fetch", "encoders"],
+    [
+        "measures",
+        "repair",
+        "editions",
+        "delimited",
+        "tables",
+        "network",
+        "similarity",
+        "pooling",
+        "revisions",
+        "revise",
+        "typeset",
+        "runs",
+        "faults",
+        "gallery",
+        "languages",
+        "words",
+        "names",
+        "polite",
+        "photos",
+        "duplicates",
+        "datasets",
+        "cleaning",
+        "translate",
+        "translators",
+        "text",
+        "budget",
+        "evaluation",
+        "compare",
+        "fetch",
+        "encoders",
+    ],
     ("store", "embed", "index", "report", "submissions"),
     ("train", "search"),
     ("cli", "__main__"),
@@ -74,7 +105,9 @@ def test_every_file_says_what_it_is_for(path):
 
 
 def loaded_by(code: str) -> set[str]:
-    out = subprocess.run([sys.executable, "-c", f"import sys\n{code}\nprint(*sys.modules, file=sys.stderr)"], capture_output=True, text=True, check=True)
+    out = subprocess.run(
+        [sys.executable, "-c", f"import sys\n{code}\nprint(*sys.modules, file=sys.stderr)"], capture_output=True, text=True, check=True
+    )
     return {name.split(".")[0] for name in out.stderr.split()}
 
 
@@ -90,7 +123,9 @@ def test_importing_costs_nothing(code):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_help_of_a_command_loads_no_model_and_teaches_by_example(name):
     code = f"from photodesk.cli import commands\ncommands.main(['{name}', '--help'], standalone_mode=False)"
-    run = subprocess.run([sys.executable, "-c", f"import sys\n{code}\nprint(*sys.modules, file=sys.stderr)"], capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", f"import sys\n{code}\nprint(*sys.modules, file=sys.stderr)"], capture_output=True, text=True, check=True
+    )
     assert not {module.split(".")[0] for module in run.stderr.split()} & set(HEAVY)
     assert f"photodesk {name} " in run.stdout
 

@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from scipy.special import logsumexp, softmax
 
+from doubles import desk, echo
 from photodesk import revise, runs, similarity
+from photodesk.cli import commands
 from photodesk.errors import StoreError, UsageError
 from photodesk.evaluation import evaluate
 from photodesk.records import Embeddings, Pair
@@ -267,6 +271,10 @@ def test_a_run_that_saw_its_own_queries_says_so_wherever_it_is_shown(tmp_path):
         assert runs.read(tmp_path / f"run{suffix}").transductive == "dual_softmax(temperature=1)"
     assert "transductive: dual_softmax(temperature=1)" in evaluate(batch, pairs).table().text()
     assert revise.top_k(A, P, dual_softmax(), bank=A).transductive  # the batch by another name
+    some = Embeddings((*B.ids, "a7"), np.vstack([B.rows, A.rows[7:8]]), "x")
+    assert revise.top_k(A, P, dual_softmax(), bank=some).transductive
+    namesake = Embeddings((*B.ids[1:], "a7"), B.rows, "x")  # of another data set
+    assert not revise.top_k(A, P, dual_softmax(), bank=namesake).transductive
     banked = revise.top_k(A, P, dual_softmax(), bank=B, name="model")
     assert banked.transductive == ""
     assert banked.name == "model, dual_softmax(temperature=1), bank of 40"
@@ -350,3 +358,30 @@ def test_what_cannot_be_revised_is_named(tmp_path):
             path.write_bytes(content)
         with pytest.raises(StoreError, match="compute them again"):
             revise.Numbers.load(path)
+
+
+def test_rank_revises_with_the_batch_or_with_a_file_of_other_articles(tmp_path, monkeypatch):
+    monkeypatch.setattr("photodesk.encoders.load", lambda name: echo())
+    data = desk(tmp_path / "data", ["Sea", "Wood", "Sun", "Moon", "Rain"])
+    other = desk(tmp_path / "other", ["Fire", "Stone", "Bread"]) / "newsarticles.csv"
+
+    def call(*options):
+        done = CliRunner().invoke(commands, ["rank", str(data), "-o", str(tmp_path / "run.trec"), "--cache", str(tmp_path / "c"), *options])
+        return done, runs.read(tmp_path / "run.trec") if done.exit_code == 0 else None
+
+    plain = call()[1]
+    batch = call("--revise", "dual_softmax")[1]
+    banked = call("--revise", "nnn(k=2)", "--bank", str(other))[1]
+    assert batch.transductive == "dual_softmax(temperature=1)"
+    assert (banked.transductive, banked.name) == ("", "echo, nnn(k=2, alpha=0.75), bank of 3")
+    # by hand from the plain scores and those of the bank
+    texts, photos = echo().texts, {h.photo: h.score for h in banked["1"]}
+    bank_rows, row = texts.encode(["Fire", "Stone", "Bread"]), texts.encode(["Sea"])[0]
+    for hit in plain["1"]:
+        word = next(p for p in (data / "newsimages").iterdir() if p.stem == hit.photo)
+        with Image.open(word) as picture:
+            v = echo().photos.encode(np.array([picture.getpixel((0, 0))]))[0]
+        assert photos[hit.photo] == pytest.approx(row @ v - 0.75 * np.sort(bank_rows @ v)[-2:].mean(), abs=1e-5)
+    failed, _ = call("--bank", str(other))
+    assert isinstance(failed.exception, UsageError)
+    assert "--revise" in str(failed.exception)

@@ -30,6 +30,7 @@ from photodesk.revisions import Revision, parse
 from photodesk.similarity import Progress, best, by_id, comparable, hits
 
 FORMAT = "photodesk-numbers/1"
+HEAD = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,20 +42,20 @@ class Numbers:
         photos: m ids.
         values: (m,) float32, taken off every score of the photo.
         encoder: fingerprint of the encoder of bank and photos.
-        bank: how many articles the bank has.
+        bank: ids of its n articles.
+        heads: (n, 8 at most) the first numbers of their embeddings: with the ids they tell whether a run has seen its own queries.
         hubs: (m,) which photos are among the best k of any article of the bank; all True where the method asks nothing of it.
         least: (m,) the k-th largest score of each photo, for `nnn`; else empty.
-        articles: ids of the bank, to tell whether a run has seen its own queries.
     """
 
     revision: Revision
     photos: tuple[str, ...]
     values: FloatArray
     encoder: str
-    bank: int
+    bank: tuple[str, ...]
+    heads: FloatArray
     hubs: NDArray[np.bool_]
     least: FloatArray
-    articles: frozenset[str] = frozenset()
 
     def extended(self, photos: Embeddings) -> FloatArray:
         """(m, d+1) rows `[v, −number]`: for an inner-product index that returns revised rankings.
@@ -67,6 +68,15 @@ class Numbers:
     def queries(self, articles: Embeddings, photos: Embeddings) -> FloatArray:
         """(n, d+1) rows `[q, 1]` for such an index; `[q, 0]` for articles that dynamic inverted softmax leaves alone."""
         return np.column_stack([articles.rows, self._weights(articles, photos)])
+
+    def saw(self, articles: Embeddings) -> bool:
+        """Whether one of `articles` is in the bank: the same id with the same embedding."""
+        at = {name: i for i, name in enumerate(self.bank)}
+        shared = [(i, at[name]) for i, name in enumerate(articles.ids) if name in at]
+        if not shared:
+            return False
+        ours, theirs = map(list, zip(*shared, strict=True))
+        return bool((np.abs(articles.rows[ours, :HEAD] - self.heads[theirs]) < 1e-3).all(axis=1).any())
 
     def _of(self, photos: Embeddings) -> FloatArray:
         if photos.ids != self.photos or photos.encoder != self.encoder:
@@ -81,7 +91,7 @@ class Numbers:
 
     def joined(self, scores: FloatArray, columns: NDArray[np.intp]) -> FloatArray:
         """(n, c) revised scores of n articles each of which joins the bank, as it does in a batch; `scores` are cosines of `columns`."""
-        values, option, n = self.values[columns].astype(np.float64), dict(self.revision.options), self.bank
+        values, option, n = self.values[columns].astype(np.float64), dict(self.revision.options), len(self.bank)
         if self.revision.method == "nnn":
             k, least = int(option["k"]), self.least[columns]
             if k > n:  # all count: one more
@@ -97,16 +107,16 @@ class Numbers:
 
     def save(self, path: Path) -> None:
         """Write the numbers as .npz, whole or not at all."""
-        about = [FORMAT, str(self.revision), self.encoder, str(self.bank)]
         with replacing(path, "wb") as stream:
             np.savez(
                 stream,
-                about=np.array(about),
-                photos=np.array(self.photos),
+                about=np.array([FORMAT, str(self.revision), self.encoder]),
+                photos=np.array(self.photos, dtype=str),
+                bank=np.array(self.bank, dtype=str),
+                heads=self.heads,
                 values=self.values,
                 hubs=self.hubs,
                 least=self.least,
-                articles=np.array(sorted(self.articles), dtype=str),
             )
 
     @classmethod
@@ -118,11 +128,11 @@ class Numbers:
         """
         try:
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-                form, revision, encoder, bank = file["about"].tolist()
+                form, revision, encoder = file["about"].tolist()
                 if form != FORMAT:
                     raise StoreError(f"{path} holds {form}, not {FORMAT}; compute the numbers again")
-                photos, articles = tuple(file["photos"].tolist()), frozenset(file["articles"].tolist())
-                made = cls(parse(revision), photos, file["values"], encoder, int(bank), file["hubs"], file["least"], articles)
+                photos, bank = tuple(file["photos"].tolist()), tuple(file["bank"].tolist())
+                made = cls(parse(revision), photos, file["values"], encoder, bank, file["heads"], file["hubs"], file["least"])
         except (OSError, ValueError, KeyError, EOFError, AttributeError, TypeError, BadZipFile, UsageError) as error:
             raise StoreError(f"{path} holds no numbers of a revision or is damaged ({error}); compute them again") from None
         if not made.values.shape == made.hubs.shape == (len(photos),) or not np.isfinite(made.values).all():
@@ -166,7 +176,7 @@ def numbers(bank: Embeddings, photos: Embeddings, revision: Revision, *, batch: 
         if method == "dynamic_inverted_softmax" and not batch:
             _, first = best(bank.rows, photos.rows, int(option["k"]), order=by_id(photos))
             hubs = np.bincount(first.ravel(), minlength=len(photos)) > 0
-    return Numbers(revision, photos.ids, values, photos.encoder, len(bank), hubs, least, frozenset(bank.ids))
+    return Numbers(revision, photos.ids, values, photos.encoder, bank.ids, bank.rows[:, :HEAD].copy(), hubs, least)
 
 
 def top_k(
@@ -215,8 +225,8 @@ def top_k(
         values, columns = best(articles.rows, photos.rows, k, order=order, minus=taken, weight=weight, progress=progress)
     if revision.method == "cosine":
         return Run(hits(articles, photos, values, columns), name)
-    seen = bank is None or not found.articles.isdisjoint(articles.ids)
-    label = f"{name}, {revision}" + ("" if bank is None else f", bank of {found.bank:,}")
+    seen = bank is None or found.saw(articles)
+    label = f"{name}, {revision}" + ("" if bank is None else f", bank of {len(found.bank):,}")
     return replace(Run(hits(articles, photos, values, columns), label), transductive=str(revision) if seen else "")
 
 

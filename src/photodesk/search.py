@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from photodesk import encoders, similarity
+from photodesk import encoders, revise
 from photodesk.datasets import Dataset, gallery
 from photodesk.embed import Progress, embed_articles, embed_photos, silent
 from photodesk.encoders import Encoder
 from photodesk.errors import DataError, StoreError, UsageError
 from photodesk.index.flat import FlatIndex
 from photodesk.records import Article, Fault, Hit, Run
+from photodesk.revisions import Revision, cosine
 from photodesk.store import Store
 from photodesk.text import Preparation
 
@@ -22,6 +24,8 @@ def rank(
     preparation: Preparation | None = None,
     store: Store | None = None,
     top: int = 100,
+    revision: Revision | None = None,
+    bank: Sequence[Article] | None = None,
     progress: Progress = silent,
 ) -> tuple[Run, tuple[Fault, ...]]:
     """The best photos of a data set for each of its articles.
@@ -32,7 +36,9 @@ def rank(
         preparation: how articles become texts; None reads titles as they are.
         store: where features are kept; None is the user's cache.
         top: how many photos an article gets at most.
-        progress: called with (stage, done, of); stages are "texts", "photos", "ranking".
+        revision: how cosines are revised; None leaves them.
+        bank: other articles for the revision; None is the data set's own, which makes the run transductive.
+        progress: called with (stage, done, of); stages are "texts", "photos", "bank", "ranking".
 
     Returns:
         the run, articles in the data set's order; what went wrong with single articles and photos.
@@ -52,8 +58,21 @@ def rank(
         raise DataError(
             f"nothing to rank: {len(articles)} articles have text, {len(photos)} photos can be opened; the first fault is: {first}"
         )
-    run = similarity.top_k(articles, photos, top, name=encoder.name, progress=lambda done, of: progress("ranking", done, of))
-    return run, (*article_faults, *photo_faults)
+    others, bank_faults = None, tuple[Fault, ...]()
+    if bank is not None:
+        others, bank_faults = embed_articles(
+            bank, encoder, store, preparation=preparation, progress=lambda _, done, of: progress("bank", done, of)
+        )
+    run = revise.top_k(
+        articles,
+        photos,
+        revision or cosine(),
+        top,
+        bank=others,
+        name=encoder.name,
+        progress=lambda done, of: progress("ranking", done, of),
+    )
+    return run, (*article_faults, *photo_faults, *bank_faults)
 
 
 def build_index(

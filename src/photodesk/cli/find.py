@@ -28,6 +28,8 @@ cache_option = click.option(
 @click.option("--report", type=click.Path(path_type=Path, dir_okay=False), metavar="HTML", help="Also write a contact sheet.")
 @click.option("--top", default=100, show_default=True, type=click.IntRange(1), help="Photos an article.")
 @click.option("--preparation", "-p", metavar="P", default="fields=title", show_default=True, help="How texts are prepared; see `prepare`.")
+@click.option("--revise", metavar="R", help="How cosines are revised, such as dual_softmax(temperature=1); see `tune`.")
+@click.option("--bank", type=click.Path(path_type=Path), metavar="FILE", help="Other articles for --revise, instead of those of DATA.")
 @encoder_option
 @cache_option
 @click.pass_context
@@ -38,6 +40,8 @@ def rank(
     report: Path | None,
     top: int,
     preparation: str,
+    revise: str | None,
+    bank: Path | None,
     encoder: str,
     cache: Path | None,
     **options: Any,
@@ -46,19 +50,25 @@ def rank(
 
     DATA is a folder of any NewsImages edition: an article file and a folder of pictures; or give --articles and --photos.
     What was encoded is kept: the same command a second time encodes nothing, and one that was stopped goes on.
+    --revise without --bank reads the other articles of DATA: run file, report and tables then call the run transductive.
 
     \b
     photodesk rank newsimages2025/ --out run.tsv --report report.html
     photodesk rank --articles desk.csv --photos pictures/ --out run.tsv --title-column Schlagzeile
     photodesk rank newsimages2021/ --out run.trec -p "fields=title+text, max_words=40"
+    photodesk rank newsimages2025/ --out run.tsv --revise "dual_softmax(temperature=1)" --bank archive.csv
     """
-    from photodesk import encoders, runs, search, text
+    from photodesk import datasets, encoders, revisions, runs, search, text
     from photodesk.cli.progress import bars
     from photodesk.errors import UsageError
     from photodesk.store import Store
 
     if out.suffix not in runs.SUFFIXES:
         raise UsageError(f"{out}: a run file ends in {' or '.join(runs.SUFFIXES)}")
+    if bank and not revise:
+        raise UsageError("--bank says what --revise is to read; give it a revision as well, such as --revise dual_softmax")
+    revision = revisions.parse(revise) if revise else None
+    others = datasets.read(bank).articles if bank else None
     dataset = read_data(options)
     show_data(dataset)
     with bars() as progress:
@@ -68,6 +78,8 @@ def rank(
             preparation=text.parse(preparation),
             store=Store(cache),
             top=top,
+            revision=revision,
+            bank=others,
             progress=progress,
         )
     runs.write(run, out)
