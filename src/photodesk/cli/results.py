@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from photodesk.cli.data import data_options, read_data, show_faults
+from photodesk.cli.data import data_options, read_data, show_data, show_faults
 
 if TYPE_CHECKING:
     from photodesk.datasets import Dataset
@@ -212,7 +212,9 @@ def _data_and_files(options: dict[str, Any], files: list[Path]) -> tuple[Dataset
         options["data"] = None
     if not files:
         raise UsageError("name at least one file after the data, such as run.tsv")
-    return read_data(options), files
+    dataset = read_data(options)
+    show_data(dataset)
+    return dataset, files
 
 
 def _evaluated(options: dict[str, Any], decimal_comma: bool) -> tuple[Dataset, list[Path], list[Report]]:
