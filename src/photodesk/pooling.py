@@ -7,6 +7,8 @@ import numpy as np
 from photodesk.records import FloatArray
 from photodesk.similarity import PHOTOS, best, products
 
+STRIP = 64  # rows of a block that stay in a core's cache between one step and the next
+
 
 def soft_maximum(rows: FloatArray, columns: FloatArray, temperature: float, *, minus: FloatArray | None = None) -> FloatArray:
     """T · log(mean over rows of exp(score / T)) of every column: near the mean for a large temperature T, the maximum for a small one.
@@ -26,17 +28,20 @@ def soft_maximum(rows: FloatArray, columns: FloatArray, temperature: float, *, m
     total = np.zeros(len(columns))
     bounded = minus is None and temperature >= 1 / 40  # |score / T| ≤ 40: no sum of exp leaves float32
     peak = np.full(len(columns), 0.0 if bounded else -np.inf, np.float32)
-    for i, j, x in products(rows, columns, scale=1 / temperature):
+    for i, j, block in products(rows, columns, scale=1 / temperature):
+        sums, part = total[j], peak[j]
         if minus is not None:
-            x -= (minus[i, None] / temperature).astype(np.float32)
-        if bounded:
-            (np.expm1 if temperature >= 1 else np.exp)(x, out=x)
-        else:
-            higher = np.maximum(peak[j], x.max(axis=0))
-            np.exp(np.subtract(x, higher, out=x), out=x)
-            total[j] *= np.exp(peak[j] - higher)
-            peak[j] = higher
-        total[j] += x.sum(axis=0)
+            block -= (minus[i, None] / temperature).astype(np.float32)
+        if not bounded:
+            part = np.maximum(part, block.max(axis=0))
+            sums *= np.exp(peak[j] - part)
+            peak[j] = part
+        for start in range(0, len(block), STRIP):
+            x = block[start : start + STRIP]
+            if not bounded:
+                x -= part
+            (np.expm1 if bounded and temperature >= 1 else np.exp)(x, out=x)
+            sums += x.sum(axis=0)
     mean = total / len(rows)
     logs = np.log1p(mean) if bounded and temperature >= 1 else np.log(mean)
     return (temperature * (logs + peak)).astype(np.float32)

@@ -65,7 +65,7 @@ def hits(articles: Embeddings, photos: Embeddings, values: FloatArray, columns: 
     """What `best` found, by the ids of articles and photos."""
     ids = photos.ids
     return {
-        article: tuple([Hit(ids[j], value) for j, value in zip(at.tolist(), row.tolist(), strict=True)])
+        article: tuple(map(Hit, [ids[j] for j in at.tolist()], row.tolist()))
         for article, row, at in zip(articles.ids, values, columns, strict=True)
     }
 

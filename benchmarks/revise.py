@@ -1,0 +1,189 @@
+"""Revision beside the bare product it cannot do without, the whole-matrix forms, and nnn-retrieval.
+
+    python benchmarks/revise.py [--sizes 8500x8500 10000x100000] [--methods "dual_softmax(temperature=1)" "nnn(k=128, alpha=0.75)"]
+        [--dim 512] [--json FILE]
+
+For each size, random unit rows (with a common part, so that there are hubs) are revised and the best 100 of each article kept. The limit is
+two passes of a blocked matrix product of the same shape in float32: once to read the bank, once to rank. Rows:
+
+    bare product    one pass of numpy.matmul over the same blocks, nothing done with the scores
+    photodesk       photodesk.revise: numbers of the photos and the best 100 as arrays; "as Run" adds the hits as Python objects
+    whole matrix    the paper's lines in numpy (both softmaxes, float32, in place where it can be) and argpartition; up to 20,000 × 20,000
+    nnn-retrieval   the authors' package for NNN (pip install nnn-retrieval; needs torch), in its own batches of 128
+
+Bare product and photodesk are timed in turn `--repeats` times, and the ratio is of the best of each. Peak memory is that of the process after
+photodesk minus that before, so what blocks and results take beside the inputs. Where both ran, the top 100 have to agree, but for
+scores within rounding.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from photodesk import revise, similarity
+from photodesk.records import Embeddings
+from photodesk.revisions import Revision, parse
+
+
+def embeddings(n: int, dim: int, seed: int, prefix: str) -> Embeddings:
+    rng = np.random.default_rng(seed)
+    rows = rng.standard_normal((n, dim), np.float32) + np.float32(0.3)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return Embeddings(tuple(f"{prefix}{i:08}" for i in range(n)), rows, "random")
+
+
+def bare(articles: np.ndarray, photos: np.ndarray) -> None:
+    a, p = similarity.ARTICLES, similarity.PHOTOS
+    room = np.empty(a * p, np.float32)
+    for first in range(0, len(photos), p):
+        right = photos[first : first + p]
+        for start in range(0, len(articles), a):
+            left = articles[start : start + a]
+            np.matmul(left, right.T, out=room[: len(left) * len(right)].reshape(len(left), len(right)))
+
+
+def streamed(articles: Embeddings, photos: Embeddings, revision: Revision) -> tuple[np.ndarray, np.ndarray]:
+    found = revise.numbers(articles, photos, revision, batch=True)
+    return similarity.best(articles.rows, photos.rows, 100, order=similarity.by_id(photos), minus=found.values)
+
+
+def whole(articles: Embeddings, photos: Embeddings, revision: Revision) -> tuple[np.ndarray, np.ndarray]:
+    """The definition, on the whole matrix."""
+    s = articles.rows @ photos.rows.T
+    if revision.method == "dual_softmax":
+        s /= np.float32(revision["temperature"])
+        by_photo = np.exp(s - s.max(axis=0))
+        by_photo /= by_photo.sum(axis=0)
+        np.exp(s - s.max(axis=1, keepdims=True), out=s)
+        s /= s.sum(axis=1, keepdims=True)
+        s *= by_photo
+    elif revision.method == "nnn":
+        k = min(int(revision["k"]), len(s))
+        s -= np.float32(revision["alpha"]) * np.partition(s, len(s) - k, axis=0)[len(s) - k :].mean(axis=0)
+    else:
+        raise SystemExit(f"no whole-matrix form of {revision} here")
+    at = np.argpartition(-s, 100, axis=1)[:, :100]
+    values = np.take_along_axis(s, at, axis=1)
+    order = np.argsort(-values, axis=1, kind="stable")
+    return np.take_along_axis(values, order, axis=1), np.take_along_axis(at, order, axis=1)
+
+
+def authors(articles: Embeddings, photos: Embeddings, revision: Revision) -> tuple[np.ndarray, np.ndarray]:
+    """The package of NNN's authors."""
+    from nnn import NNNRanker, NNNRetriever
+
+    ranker = NNNRanker(
+        NNNRetriever(photos.dim), photos.rows, articles.rows, alternate_ks=int(revision["k"]), alternate_weight=float(revision["alpha"])
+    )
+    values, at = ranker.search(articles.rows, 100)
+    return np.asarray(values), np.asarray(at)
+
+
+def clock(call: Callable[[], Any]) -> tuple[float, Any]:
+    start = time.perf_counter()
+    value = call()
+    return time.perf_counter() - start, value
+
+
+def peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # MB on Linux
+
+
+def agree(articles: Embeddings, photos: Embeddings, ours: np.ndarray, theirs: np.ndarray, numbers: np.ndarray) -> float:
+    """Share of places that name the same photo; those that differ must be equal in score to 3e-6."""
+    same = ours == theirs
+    at = np.argwhere(~same)
+    for i, place in at:
+        row = articles.rows[i].astype(np.float64)
+        ours_score, their_score = (row @ photos.rows[j[i, place]] - numbers[j[i, place]] for j in (ours, theirs))
+        assert abs(ours_score - their_score) < 3e-6, f"article {i}, place {place + 1}: {ours_score} and {their_score}"
+    return float(same.mean())
+
+
+def measure(size: tuple[int, int], method: str, options: argparse.Namespace) -> dict[str, Any]:
+    """One size and method, in a process of its own so that its peak memory is its own."""
+    n, m = size
+    revision = parse(method)
+    articles, photos = embeddings(n, options.dim, 0, "a"), embeddings(m, options.dim, 1, "p")
+    before = peak()
+    limits, times, found = [], [], None
+    numbers_time = 0.0
+    for _ in range(options.repeats):
+        limits.append(clock(lambda: bare(articles.rows, photos.rows))[0])
+        numbers_time = clock(lambda: revise.numbers(articles, photos, revision, batch=True))[0] if options.split else 0.0
+        seconds, found = clock(lambda: streamed(articles, photos, revision))
+        times.append(seconds)
+    assert found is not None
+    row: dict[str, Any] = {"articles": n, "photos": m, "dim": options.dim, "method": method, "bare product": min(limits)}
+    row |= {"photodesk": min(times), "× bare": min(times) / min(limits), "peak MB": peak() - before}
+    row |= {
+        "whole matrix MB": n * m * 4 / 2**20,
+        "inputs MB": (n + m) * options.dim * 4 / 2**20,
+        "all": {"bare": limits, "photodesk": times},
+    }
+    if numbers_time:
+        row["numbers alone"] = numbers_time
+    if n * m <= 4e8:
+        values = revise.numbers(articles, photos, revision, batch=True).values
+        row["as Run"] = clock(lambda: revise.top_k(articles, photos, revision))[0]
+        row["whole matrix"], theirs = clock(lambda: whole(articles, photos, revision))
+        tolerance = revision.method == "nnn" or revision["temperature"] < 100
+        row["same places, whole matrix"] = agree(articles, photos, found[1], theirs[1], values) if tolerance else None
+        if revision.method == "nnn":
+            try:
+                row["nnn-retrieval"], theirs = clock(lambda: authors(articles, photos, revision))
+                row["same places, nnn-retrieval"] = agree(articles, photos, found[1], theirs[1], values)
+            except ModuleNotFoundError as error:
+                row["nnn-retrieval"] = f"not installed ({error.name} is missing)"
+    return row
+
+
+def _child(size: tuple[int, int], method: str, options: argparse.Namespace, pipe: Any) -> None:
+    pipe.send(measure(size, method, options))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", nargs="+", default=["8500x8500", "10000x100000"], help="articles x photos")
+    parser.add_argument("--methods", nargs="+", default=["dual_softmax(temperature=1)", "nnn(k=128, alpha=0.75)"])
+    parser.add_argument("--dim", type=int, default=512)
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--split", action="store_true", help="also time the first pass alone")
+    parser.add_argument("--json", type=Path, help="write the figures there as well")
+    options = parser.parse_args()
+    rows = []
+    for size in options.sizes:
+        for method in options.methods:
+            n, m = map(int, size.split("x"))
+            ours, theirs = multiprocessing.get_context("spawn").Pipe(duplex=False)
+            child = multiprocessing.get_context("spawn").Process(target=_child, args=((n, m), method, options, theirs))
+            child.start()
+            theirs.close()
+            try:
+                rows.append(ours.recv())
+            except EOFError:
+                sys.exit(f"{method} on {size} did not finish")
+            child.join()
+            print(f"\n{method}, {n:,} articles × {m:,} photos × {options.dim}")
+            for name, value in rows[-1].items():
+                if name not in ("articles", "photos", "dim", "method", "all"):
+                    print(f"  {name:28} {value if isinstance(value, str) or value is None else f'{value:.3f}'}", flush=True)
+            if options.json:
+                about = {"python": platform.python_version(), "numpy": np.__version__, "cpus": os.cpu_count(), "results": rows}
+                options.json.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
