@@ -32,6 +32,7 @@ FLOORS = (
         "pooling",
         "revisions",
         "revise",
+        "fusion",
         "typeset",
         "runs",
         "faults",
