@@ -2,7 +2,7 @@
 
 A tower turns raw material into feature rows; the store keeps those, keyed by content and the tower's fingerprint. A
 network (`network.py`) maps features into the joint space and is cheap, so its output is never stored. `load(name)` finds an
-encoder by the text that it prints as; names are `builtin`, `openclip:MODEL/TAG`, …; one file here per optional dependency.
+encoder by the text that it prints as (`spec.py`); one file here per optional dependency.
 """
 
 from __future__ import annotations
@@ -83,18 +83,27 @@ class Encoder:
         texts: the text tower.
         photos: the photo tower.
         network: maps both towers' features into the joint space; None where the towers already share one.
+        runs_on: device and precision, for people; empty where there is no choice.
     """
 
     name: str
     texts: TextTower
     photos: PhotoTower
     network: Network | None = None
+    runs_on: str = ""
 
     @property
     def fingerprint(self) -> str:
         """Identifies the joint space: embeddings are comparable if and only if this is equal."""
         parts = [self.texts.fingerprint, self.photos.fingerprint]
         return "+".join(parts + ([self.network.fingerprint] if self.network else []))
+
+    def reads(self, fingerprint: str) -> bool:
+        """Whether photo embeddings made by an encoder of that fingerprint are also this one's: the same photo tower and network.
+
+        Who read the texts does not matter to them, so several text towers that share one space with a photo tower share its index.
+        """
+        return fingerprint.partition("+")[2] == self.fingerprint.partition("+")[2]
 
 
 def _builtin(name: str) -> Encoder:
@@ -104,18 +113,55 @@ def _builtin(name: str) -> Encoder:
     return load_builtin(Path(path) if path else None)
 
 
-FAMILIES: dict[str, Callable[[str], Encoder]] = {"builtin": _builtin}
+def _openclip(name: str) -> Encoder:
+    from photodesk.encoders import openclip, spec
+
+    return openclip.load(spec.parse(name)[""])
+
+
+def _clip(name: str) -> Encoder:
+    from photodesk.encoders import clip, spec
+
+    return clip.load(spec.parse(name)[""])
+
+
+def _onnx(name: str) -> Encoder:
+    from photodesk.encoders import spec
+    from photodesk.encoders.onnx import load as load_exported
+
+    return load_exported(spec.parse(name)[""])
+
+
+def _sentence(name: str) -> Encoder:
+    raise UsageError(f"{name} reads texts only; pair it with the photo tower it was trained beside: text={name}, image=openclip:MODEL/TAG")
+
+
+def _pair(name: str) -> Encoder:
+    from photodesk.encoders import pair, spec
+
+    return pair.load(spec.parse(name))
+
+
+FAMILIES: dict[str, Callable[[str], Encoder]] = {
+    "builtin": _builtin,
+    "clip": _clip,
+    "onnx": _onnx,
+    "openclip": _openclip,
+    "sentence": _sentence,
+}
 
 
 def load(name: str = "builtin") -> Encoder:
-    """The encoder of that name.
+    """The encoder of that name: `builtin`, `openclip:MODEL/TAG`, `clip:MODEL`, `onnx:FOLDER`, or `text=…, image=…` of two towers.
 
     Raises:
-        UsageError: no such family of encoders.
+        UsageError: no such family of encoders, or an unknown model or option.
         EncoderError: the model is missing or damaged.
         MissingExtra: its library is not installed.
     """
+    if name.startswith(("text=", "image=")):
+        return _pair(name)
     family = name.partition("@")[0].partition(":")[0]
     if family not in FAMILIES:
-        raise UsageError(f"no encoder {name!r}; known: {', '.join(sorted(FAMILIES))}")
+        raise UsageError(f"no encoder {name!r}; known: {', '.join(sorted(FAMILIES))}; see: photodesk encoders")
     return FAMILIES[family](name)

@@ -1,0 +1,141 @@
+"""A model's files: placed by hand, in the Hugging Face cache, or downloaded – and where to put them if none of that works.
+
+What is on the machine is used without asking anybody. Else the hub is tried, for a few seconds only: without a network its own
+library tries again for half a minute.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from photodesk.errors import EncoderError, require
+from photodesk.files import cache_folder
+
+PATIENCE = 4.0  # seconds until a hub that does not answer counts as out of reach
+CONFIGS = ("*.json", "*.txt", "*.model", "*.spm", "*.jinja")
+TENSORS = ("*.safetensors",)
+
+
+def place(repository: str) -> Path:
+    """The folder where a user may put files of a repository by hand."""
+    return cache_folder() / "models" / repository.replace("/", "--")
+
+
+def find(repository: str, names: Sequence[str]) -> Path | None:
+    """The first of the files `names` that is on this machine."""
+    hub = require("huggingface_hub", "openclip")
+    for name in names:
+        if (place(repository) / name).is_file():
+            return place(repository) / name
+        with contextlib.suppress(ValueError):  # a name that the hub does not allow
+            if isinstance(cached := hub.try_to_load_from_cache(repository, name), str):
+                return Path(cached)
+    return None
+
+
+def file(repository: str, names: Sequence[str], *, instead: str = "") -> Path:
+    """One file of a repository, downloaded if need be.
+
+    Args:
+        repository: `owner/name` on the hub.
+        names: what the file may be called, the best first.
+        instead: how else the user can name their own copy, for the message.
+
+    Raises:
+        EncoderError: it is not here and cannot be fetched; says which file to put where.
+    """
+    if found := find(repository, names):
+        return found
+    _check_reach(repository, names[0], instead)
+    hub = require("huggingface_hub", "openclip")
+    reason = ""
+    for name in names:
+        try:
+            return Path(hub.hf_hub_download(repository, name))
+        except hub.errors.RemoteEntryNotFoundError:
+            reason = "the hub does not have it"
+        except Exception as error:  # whatever the network does
+            raise EncoderError(_advice(repository, name, f"the download failed: {_short(error)}", instead)) from error
+    raise EncoderError(_advice(repository, " or ".join(names), reason, instead))
+
+
+def folder(
+    repository: str, *, patterns: Sequence[str] = CONFIGS + TENSORS, needed: Sequence[str] = ("config.json",), instead: str = ""
+) -> Path:
+    """A folder with the files of a repository that match `patterns`, downloaded if need be.
+
+    Args:
+        repository: `owner/name` on the hub, or a local folder, which is taken as it is.
+        needed: patterns of which each must have a file, or the copy here counts as unfinished.
+
+    Raises:
+        EncoderError: it is not here and cannot be fetched; says which file to put where.
+    """
+    hub = require("huggingface_hub", "openclip")
+    candidates = [Path(repository).expanduser(), place(repository)]
+    with contextlib.suppress(OSError, ValueError):  # not in the cache, or no name of the hub
+        candidates.append(Path(hub.snapshot_download(repository, local_files_only=True)))
+    for candidate in candidates:
+        if candidate.is_dir() and all(any(candidate.glob(pattern)) for pattern in needed):
+            return candidate
+    if candidates[0].is_dir():
+        lacks = [pattern for pattern in needed if not any(candidates[0].glob(pattern))]
+        raise EncoderError(f"{repository} lacks {', '.join(lacks)}; put the model's own files there")
+    wanted = ", ".join(needed)
+    _check_reach(repository, wanted, instead)
+    try:
+        return Path(hub.snapshot_download(repository, allow_patterns=list(patterns)))
+    except Exception as error:  # whatever the network does
+        raise EncoderError(_advice(repository, wanted, f"the download failed: {_short(error)}", instead)) from error
+
+
+def _check_reach(repository: str, name: str, instead: str) -> None:
+    hub = require("huggingface_hub", "openclip")
+    if hub.constants.HF_HUB_OFFLINE:
+        raise EncoderError(_advice(repository, name, "HF_HUB_OFFLINE forbids a download", instead))
+    endpoint = hub.constants.ENDPOINT
+    if trouble := unreachable(endpoint):
+        raise EncoderError(_advice(repository, name, f"{endpoint} cannot be reached ({trouble})", instead))
+
+
+@functools.lru_cache
+def unreachable(address: str) -> str:
+    """Why `address` does not answer within `PATIENCE` seconds; empty if it does.
+
+    In a thread of its own, since looking a name up knows no time limit.
+    """
+    outcome: list[str] = []
+
+    def knock() -> None:
+        try:
+            request = urllib.request.Request(address, method="HEAD")  # noqa: S310  the hub's own address
+            with urllib.request.urlopen(request, timeout=PATIENCE):  # noqa: S310
+                outcome.append("")
+        except urllib.error.HTTPError:
+            outcome.append("")  # an answer all the same
+        except (OSError, ValueError) as error:
+            outcome.append(_short(getattr(error, "reason", error)))
+
+    thread = threading.Thread(target=knock, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    return outcome[0] if outcome else f"no answer in {PATIENCE:.0f} seconds"
+
+
+def _short(error: Any) -> str:
+    return " ".join(str(error).split())[:160] or type(error).__name__
+
+
+def _advice(repository: str, name: str, reason: str, instead: str) -> str:
+    address = f"{os.environ.get('HF_ENDPOINT', 'https://huggingface.co')}/{repository}"
+    return f"{name} of {repository} is not on this machine and {reason}; put {name} from {address} into {place(repository)}" + (
+        f", or say {instead}" if instead else ""
+    )
