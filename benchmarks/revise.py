@@ -11,8 +11,8 @@ two passes of a blocked matrix product of the same shape in float32: once to rea
     whole matrix    the paper's lines in numpy (both softmaxes, float32, in place where it can be) and argpartition; up to 20,000 × 20,000
     nnn-retrieval   the authors' package for NNN (pip install nnn-retrieval; needs torch), in its own batches of 128
 
-Bare product and photodesk are timed in turn `--repeats` times, and the ratio is of the best of each. Peak memory is that of the process after
-photodesk minus that before, so what blocks and results take beside the inputs. Where both ran, the top 100 have to agree, but for
+Bare product and photodesk are timed in turn `--repeats` times, and the ratio is of the best of each. Peak memory (Linux) is what
+photodesk took beside the inputs: blocks and results. Where both ran, the top 100 have to agree, but for
 scores within rounding.
 """
 
@@ -23,7 +23,6 @@ import json
 import multiprocessing
 import os
 import platform
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -97,8 +96,15 @@ def clock(call: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - start, value
 
 
-def peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # MB on Linux
+def forget_peak() -> None:
+    """Linux: let the peak begin at what the process holds now."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def memory(field: str) -> float:
+    """MB of the process: VmRSS is now, VmHWM the peak."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
 
 
 def agree(articles: Embeddings, photos: Embeddings, ours: np.ndarray, theirs: np.ndarray, numbers: np.ndarray) -> float:
@@ -117,17 +123,19 @@ def measure(size: tuple[int, int], method: str, options: argparse.Namespace) -> 
     n, m = size
     revision = parse(method)
     articles, photos = embeddings(n, options.dim, 0, "a"), embeddings(m, options.dim, 1, "p")
-    before = peak()
     limits, times, found = [], [], None
-    numbers_time = 0.0
+    numbers_time = taken = 0.0
     for _ in range(options.repeats):
         limits.append(clock(lambda: bare(articles.rows, photos.rows))[0])
         numbers_time = clock(lambda: revise.numbers(articles, photos, revision, batch=True))[0] if options.split else 0.0
+        forget_peak()
+        before = memory("VmRSS")
         seconds, found = clock(lambda: streamed(articles, photos, revision))
+        taken = memory("VmHWM") - before
         times.append(seconds)
     assert found is not None
     row: dict[str, Any] = {"articles": n, "photos": m, "dim": options.dim, "method": method, "bare product": min(limits)}
-    row |= {"photodesk": min(times), "× bare": min(times) / min(limits), "peak MB": peak() - before}
+    row |= {"photodesk": min(times), "× bare": min(times) / min(limits), "peak MB": taken}
     row |= {
         "whole matrix MB": n * m * 4 / 2**20,
         "inputs MB": (n + m) * options.dim * 4 / 2**20,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from photodesk.records import FloatArray
-from photodesk.similarity import PHOTOS, best, products
+from photodesk.similarity import PHOTOS, best, products, shared_out
 
 STRIP = 64  # rows of a block that stay in a core's cache between one step and the next
 
@@ -25,26 +26,33 @@ def soft_maximum(rows: FloatArray, columns: FloatArray, temperature: float, *, m
     Returns:
         (m,) float32.
     """
-    total = np.zeros(len(columns))
     bounded = minus is None and temperature >= 1 / 40  # |score / T| ≤ 40: no sum of exp leaves float32
-    peak = np.full(len(columns), 0.0 if bounded else -np.inf, np.float32)
-    for i, j, block in products(rows, columns, scale=1 / temperature):
-        sums, part = total[j], peak[j]
-        if minus is not None:
-            block -= (minus[i, None] / temperature).astype(np.float32)
-        if not bounded:
-            part = np.maximum(part, block.max(axis=0))
-            sums *= np.exp(peak[j] - part)
-            peak[j] = part
-        for start in range(0, len(block), STRIP):
-            x = block[start : start + STRIP]
+
+    def part(of: slice) -> tuple[NDArray[np.float64], FloatArray]:
+        total = np.zeros(len(columns))
+        peak = np.full(len(columns), 0.0 if bounded else -np.inf, np.float32)
+        for i, j, block in products(rows[of], columns, scale=1 / temperature):
+            sums, highest = total[j], peak[j]
+            if minus is not None:
+                block -= (minus[of][i, None] / temperature).astype(np.float32)
             if not bounded:
-                x -= part
-            (np.expm1 if bounded and temperature >= 1 else np.exp)(x, out=x)
-            sums += x.sum(axis=0)
-    mean = total / len(rows)
+                highest = np.maximum(highest, block.max(axis=0))
+                sums *= np.exp(peak[j] - highest)
+                peak[j] = highest
+            for start in range(0, len(block), STRIP):
+                x = block[start : start + STRIP]
+                if not bounded:
+                    x -= highest
+                (np.expm1 if bounded and temperature >= 1 else np.exp)(x, out=x)
+                sums += x.sum(axis=0)
+        return total, peak
+
+    parts = shared_out(len(rows), part)
+    peak = np.maximum.reduce([highest for _, highest in parts])
+    mean = sum(total * np.exp(highest - peak) for total, highest in parts) / len(rows)
     logs = np.log1p(mean) if bounded and temperature >= 1 else np.log(mean)
-    return (temperature * (logs + peak)).astype(np.float32)
+    number: FloatArray = (temperature * (logs + peak)).astype(np.float32)
+    return number
 
 
 def largest(rows: FloatArray, columns: FloatArray, k: int) -> tuple[FloatArray, FloatArray]:

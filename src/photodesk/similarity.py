@@ -6,18 +6,25 @@ gets R@1 near 1/m and never 1.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from photodesk.errors import StoreError
 from photodesk.records import Embeddings, FloatArray, Hit, Run, Scores
 
-ARTICLES, PHOTOS = 1024, 8192  # a block of scores: 32 MB of float32
+ARTICLES, PHOTOS = 1024, 8192  # a block of scores: 32 MB of float32 for each core
 
 Progress = Callable[[int, int], None]  # (photos done, photos)
+A = TypeVar("A")
+
+_LIMIT = Lock()  # the number of threads in a product is one for the whole process
 
 
 def cosine(articles: Embeddings, photos: Embeddings) -> Scores:
@@ -84,34 +91,34 @@ def products(
     A block may be written to, and lasts until the next one is asked for. `minus` is one number per column, which enters the product as one more
     dimension, and `weight`, one per row, how much of it the row takes (all, if not given).
     """
-    rooms = [np.empty(min(ARTICLES, len(rows)) * min(PHOTOS, len(columns)), np.float32) for _ in range(2)]
-
-    def parts() -> Iterator[tuple[slice, slice, FloatArray]]:
-        for first in range(0, len(columns), PHOTOS):
-            j = slice(first, min(first + PHOTOS, len(columns)))
-            right = columns[j if order is None else order[j]]
-            if minus is not None:
-                right = np.column_stack([right, -minus[j if order is None else order[j]]])
-            for start in range(0, len(rows), ARTICLES):
-                yield slice(start, min(start + ARTICLES, len(rows))), j, right
-
-    def product(i: slice, j: slice, right: FloatArray, room: FloatArray) -> tuple[slice, slice, FloatArray]:
-        left = rows[i]
+    room = np.empty(min(ARTICLES, len(rows)) * min(PHOTOS, len(columns)), np.float32)
+    for first in range(0, len(columns), PHOTOS):
+        j = slice(first, min(first + PHOTOS, len(columns)))
+        right = columns[j if order is None else order[j]]
         if minus is not None:
-            left = np.column_stack([left, np.ones(len(left), np.float32) if weight is None else weight[i]])
-        if scale != 1:
-            left = left * np.float32(scale)
-        return i, j, np.matmul(left, right.T, out=room[: len(left) * len(right)].reshape(len(left), len(right)))
+            right = np.column_stack([right, -minus[j if order is None else order[j]]])
+        for start in range(0, len(rows), ARTICLES):
+            i = slice(start, min(start + ARTICLES, len(rows)))
+            left = rows[i]
+            if minus is not None:
+                left = np.column_stack([left, np.ones(len(left), np.float32) if weight is None else weight[i]])
+            if scale != 1:
+                left = left * np.float32(scale)
+            yield i, j, np.matmul(left, right.T, out=room[: len(left) * len(right)].reshape(len(left), len(right)))
 
-    # one block is multiplied while its forerunner is read
-    with ThreadPoolExecutor(1) as pool:
-        ahead: Future[tuple[slice, slice, FloatArray]] | None = None
-        for number, part in enumerate(parts()):
-            done, ahead = ahead, pool.submit(product, *part, rooms[number % 2])
-            if done is not None:
-                yield done.result()
-        if ahead is not None:
-            yield ahead.result()
+
+def shared_out(rows: int, task: Callable[[slice], A]) -> list[A]:
+    """`task` of a part of the rows for each core at once, in order.
+
+    A product that takes all cores leaves them idle while its scores are read. Here each core multiplies and reads blocks of its own.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    parts = max(1, min(cores, rows // 256))
+    if parts == 1:
+        return [task(slice(0, rows))]
+    edges = [rows * part // parts for part in range(parts + 1)]
+    with _LIMIT, threadpool_limits(1, "blas"), ThreadPoolExecutor(parts) as pool:
+        return list(pool.map(task, map(slice, edges, edges[1:])))
 
 
 def best(
@@ -145,19 +152,24 @@ def best(
     k = min(k, len(columns))
     values = np.full((len(rows), k), -np.inf, np.float32)
     places = np.zeros((len(rows), k), np.int32)  # positions in `order`, ascending within a row until the end
-    for i, j, scores in products(rows, columns, order=order, minus=minus, weight=weight):
-        if change is not None:
-            scores = change(scores, np.arange(j.start, j.stop) if order is None else order[j])
-        if j.start == 0 and scores.shape[1] >= k:
-            places[i] = at = _highest(scores, k)
-            values[i] = np.take_along_axis(scores, at, axis=1)
-        else:
-            _merge(values[i], places[i], scores, j.start)
-        if i.stop == len(rows):
-            progress(j.stop, len(columns))
-    for start in range(0, len(rows), ARTICLES):
-        i = slice(start, start + ARTICLES)
-        values[i], places[i] = best_of(values[i], places[i], k)
+
+    def part(of: slice) -> None:
+        mine, at, taken = values[of], places[of], None if weight is None else weight[of]
+        for i, j, scores in products(rows[of], columns, order=order, minus=minus, weight=taken):
+            if change is not None:
+                scores = change(scores, np.arange(j.start, j.stop) if order is None else order[j])
+            if j.start == 0 and scores.shape[1] >= k:
+                at[i] = first = _highest(scores, k)
+                mine[i] = np.take_along_axis(scores, first, axis=1)
+            else:
+                _merge(mine[i], at[i], scores, j.start)
+            if of.start == 0 and i.stop == len(mine):
+                progress(j.stop, len(columns))
+        for start in range(0, len(mine), ARTICLES):
+            i = slice(start, start + ARTICLES)
+            mine[i], at[i] = best_of(mine[i], at[i], k)
+
+    shared_out(len(rows), part)
     found = places.astype(np.intp)
     return values, found if order is None else order[found]
 
