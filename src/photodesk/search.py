@@ -98,7 +98,8 @@ class Searcher:
 
     Args:
         index: an open index.
-        encoder: the one that made it; None loads it by the name that the index holds.
+        encoder: the one that made it, or another text tower in the same space (`Encoder.reads`); None loads it by the name
+            that the index holds.
         store: where features are kept; None is the user's cache.
 
     Raises:
@@ -108,7 +109,7 @@ class Searcher:
     def __init__(self, index: FlatIndex, encoder: Encoder | None = None) -> None:
         self.index = index
         self.encoder = encoder or encoders.load(index.encoder)
-        if self.encoder.fingerprint != index.embeddings.encoder:
+        if not self.encoder.reads(index.embeddings.encoder):
             raise StoreError(
                 f"{index.folder} was made by {index.encoder} ({index.embeddings.encoder}), and this is {self.encoder.name} "
                 f"({self.encoder.fingerprint}); make the index again with: photodesk index PHOTOS -o {index.folder}"

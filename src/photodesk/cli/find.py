@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from photodesk.cli.data import data_options, read_data, show_data, show_faults
 
-encoder_option = click.option("--encoder", default="builtin", show_default=True, help="The model that reads texts and photos.")
+if TYPE_CHECKING:
+    from photodesk.encoders import Encoder
+
+encoder_option = click.option(
+    "--encoder", default="builtin", show_default=True, help="The model that reads texts and photos; see `encoders`."
+)
 cache_option = click.option(
     "--cache", type=click.Path(path_type=Path), metavar="DIR", help="Where features are kept [default: the user's cache]."
 )
+
+
+def load_encoder(name: str) -> Encoder:
+    """The encoder of that name; says where it runs if there was a choice."""
+    from photodesk import encoders
+
+    encoder = encoders.load(name)
+    if encoder.runs_on:
+        click.echo(f"{encoder.name} runs on {encoder.runs_on}", err=True)
+    return encoder
 
 
 @click.command()
@@ -58,7 +73,7 @@ def rank(
     photodesk rank newsimages2021/ --out run.trec -p "fields=title+text, max_words=40"
     photodesk rank newsimages2025/ --out run.tsv --revise "dual_softmax(temperature=1)" --bank archive.csv
     """
-    from photodesk import datasets, encoders, revisions, runs, search, text
+    from photodesk import datasets, revisions, runs, search, text
     from photodesk.cli.progress import bars
     from photodesk.errors import UsageError
     from photodesk.store import Store
@@ -71,10 +86,11 @@ def rank(
     others = datasets.read(bank).articles if bank else None
     dataset = read_data(options)
     show_data(dataset)
+    loaded = load_encoder(encoder)
     with bars() as progress:
         run, faults = search.rank(
             dataset,
-            encoders.load(encoder),
+            loaded,
             preparation=text.parse(preparation),
             store=Store(cache),
             top=top,
@@ -109,12 +125,13 @@ def index(context: click.Context, /, photos: Path, out: Path, encoder: str, cach
     \b
     photodesk index pictures/ -o archive.index
     """
-    from photodesk import encoders, search
+    from photodesk import search
     from photodesk.cli.progress import bars
     from photodesk.store import Store
 
+    loaded = load_encoder(encoder)
     with bars() as progress:
-        made, faults = search.build_index(photos, out, encoders.load(encoder), store=Store(cache), progress=progress)
+        made, faults = search.build_index(photos, out, loaded, store=Store(cache), progress=progress)
     click.echo(f"{len(made)} photos in {out}", err=True)
     context.exit(1 if show_faults(faults) else 0)
 
@@ -124,7 +141,8 @@ def index(context: click.Context, /, photos: Path, out: Path, encoder: str, cach
 @click.argument("headline")
 @click.option("--top", default=10, show_default=True, type=click.IntRange(1), help="How many photos.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON list instead of lines.")
-def search(index: Path, headline: str, top: int, as_json: bool) -> None:
+@click.option("--encoder", help="Another text tower in the space of the index's photos [default: the encoder that made it].")
+def search(index: Path, headline: str, top: int, as_json: bool, encoder: str | None) -> None:
     """Find photos of INDEX for one HEADLINE: score and file, best first.
 
     \b
@@ -134,7 +152,7 @@ def search(index: Path, headline: str, top: int, as_json: bool) -> None:
 
     from photodesk.search import Searcher
 
-    searcher = Searcher.open(index)
+    searcher = Searcher.open(index, load_encoder(encoder) if encoder else None)
     hits = searcher.search(headline, top=top)
     if as_json:
         found = [{"photo": hit.photo, "score": hit.score, "path": str(searcher.index.paths[hit.photo])} for hit in hits]
