@@ -97,6 +97,8 @@ def load(spec: Spec) -> Encoder:
     runner = Runner(spec, EXTRA)
     open_clip = library()
     name, _, tag = spec.model.partition("/")
+    if tag == "openai" and f"{name}-quickgelu" in open_clip.list_models():
+        name += "-quickgelu"  # OpenAI published its models by the plain names, and all compute with QuickGELU
     config = known_model(open_clip, name)
     trained = known_tag(open_clip, name, tag) if tag else {}
     if not tag and spec.path is None:

@@ -1,0 +1,137 @@
+"""Exported towers: near their originals, without torch, and refused where they are not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from doubles import paint
+from photodesk import encoders
+from photodesk.encoders import export as exporting
+from photodesk.encoders.export import TEXTS, export, scene
+from photodesk.errors import EncoderError, UsageError
+from photodesk.records import Photo
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_an_export_is_near_its_original_on_pictures_it_was_not_compared_on(zoo, precision):
+    original, exported = encoders.load(zoo.openclip), encoders.load(f"{zoo.onnx}, precision={precision}")
+    batch = np.stack([original.photos.prepare(scene(seed)) for seed in range(1000, 1030)])
+    for a, b in (
+        (original.photos.encode(batch), exported.photos.encode(batch)),
+        (original.texts.encode(TEXTS[::-1]), exported.texts.encode(TEXTS[::-1])),
+    ):
+        cosines = (a * b).sum(axis=1)
+        assert cosines.min() >= (0.99 if precision == "int8" else 0.999999)
+        assert (precision == "int8") == (not np.allclose(a, b, atol=1e-5))
+    assert exported.runs_on == f"cpu, {precision}, onnxruntime"
+    for text in TEXTS:
+        assert exported.texts.tokens(text) == original.texts.tokens(text)
+
+
+@pytest.mark.parametrize("kind", ["openclip_xlmr", "openclip_siglip"])
+def test_other_tokenizers_and_towers_are_exported_too(zoo, tmp_path, kind):
+    card = export(getattr(zoo, kind), tmp_path / "made", precisions=["fp32"])
+    assert min(card["least_cosine"]["fp32"].values()) > 0.999999
+    original, exported = encoders.load(getattr(zoo, kind)), encoders.load(f"onnx:{tmp_path / 'made'}")
+    assert exported.texts.context == original.texts.context
+    assert not list((tmp_path / "made").glob("*int8*"))
+    with pytest.raises(EncoderError, match="has no int8 towers"):
+        encoders.load(f"onnx:{tmp_path / 'made'}, precision=int8")
+
+
+def test_an_export_runs_without_torch(zoo):
+    code = """
+import sys
+sys.modules["torch"] = sys.modules["transformers"] = sys.modules["open_clip"] = None  # importing them fails
+from photodesk import encoders
+encoder = encoders.load(sys.argv[1])
+print(encoder.fingerprint, *encoder.texts.encode(["Flood"])[0])
+"""
+    out = subprocess.run([sys.executable, "-c", code, zoo.onnx], capture_output=True, text=True, check=True).stdout.split()
+    encoder = encoders.load(zoo.onnx)
+    assert out[0] == encoder.fingerprint
+    assert np.allclose([float(x) for x in out[1:]], encoder.texts.encode(["Flood"])[0], atol=1e-6)
+
+
+def test_an_export_that_differs_is_refused_and_leaves_nothing(zoo, tmp_path, monkeypatch):
+    monkeypatch.setattr(exporting, "LEAST", 1.1)
+    with pytest.raises(EncoderError, match=r"fp32 export of photos reaches a cosine of 1.0000 .* nothing was written"):
+        export(zoo.openclip, tmp_path / "made")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_towers_that_changed_on_the_way_are_found_out(zoo, tmp_path, monkeypatch):
+    """A quantiser that ruins the weights must not get through."""
+
+    def ruin(source, target):
+        import onnx
+
+        model = onnx.load(source)
+        for tensor in model.graph.initializer:
+            if len(tensor.dims) == 2:
+                values = onnx.numpy_helper.to_array(tensor)
+                tensor.CopyFrom(onnx.numpy_helper.from_array(np.sign(values) * np.float32(0.1), tensor.name))
+        onnx.save(model, target)
+
+    monkeypatch.setattr(exporting, "_quantize", ruin)
+    with pytest.raises(EncoderError, match="int8 export of photos reaches a cosine of .*export with --precision fp32"):
+        export(zoo.openclip, tmp_path / "made", precisions=["fp32", "int8"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_of_an_export_are_checked(zoo, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(zoo.folder / "onnx", folder)
+    fine = encoders.load(f"onnx:{folder}")
+    assert fine.fingerprint == encoders.load(zoo.onnx).fingerprint
+    data = bytearray((folder / "photos.onnx").read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / "photos.onnx").write_bytes(data)
+    with pytest.raises(EncoderError, match=r"photos\.onnx is not the file that was exported"):
+        encoders.load(f"onnx:{folder}")
+    assert encoders.load(f"onnx:{folder}, precision=int8").photos.dim == 16  # other files
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(EncoderError, match=r"lacks tokenizer\.json"):
+        encoders.load(f"onnx:{folder}, precision=int8")
+    (folder / "photodesk.json").write_text(json.dumps({"format": "photodesk-onnx/9"}))
+    with pytest.raises(EncoderError, match="format photodesk-onnx/9"):
+        encoders.load(f"onnx:{folder}")
+    (folder / "photodesk.json").write_text("{")
+    with pytest.raises(EncoderError, match="is damaged"):
+        encoders.load(f"onnx:{folder}")
+    with pytest.raises(EncoderError, match="holds no export; make one with: photodesk export"):
+        encoders.load(f"onnx:{tmp_path}")
+
+
+@pytest.mark.parametrize("option", ["precision=bf16", "device=cuda", "compile=yes"])
+def test_exports_run_on_the_cpu_only(zoo, option):
+    with pytest.raises(UsageError, match="exported models run on the CPU"):
+        encoders.load(f"{zoo.onnx}, {option}")
+
+
+def test_what_cannot_be_exported_is_said_before_anything_is_loaded(zoo, tmp_path):
+    with pytest.raises(UsageError, match="openclip:MODEL/TAG can be exported"):
+        export("builtin", tmp_path / "made")
+    with pytest.raises(UsageError, match="openclip:MODEL/TAG can be exported"):
+        export(zoo.pair, tmp_path / "made")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    with pytest.raises(UsageError, match="holds no export; name a new folder"):
+        export(zoo.openclip, tmp_path / "mine")
+    paint(tmp_path / "one.png", "red")
+    with pytest.raises(UsageError, match="1 of the photos can be opened; an export is compared on 100"):
+        export(zoo.openclip, tmp_path / "made", photos=[Photo("one", tmp_path / "one.png"), Photo("x", Path("missing.png"))])
+
+
+def test_scenes_are_the_same_every_time_and_differ():
+    first, again, other = (np.asarray(scene(seed)) for seed in (3, 3, 4))
+    assert np.array_equal(first, again)
+    assert first.shape != other.shape or not np.array_equal(first, other)
+    assert first.std() > 20
