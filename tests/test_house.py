@@ -51,6 +51,7 @@ FLOORS = (
         "budget",
         "evaluation",
         "compare",
+        "tune",
         "fetch",
         "encoders",
     ],

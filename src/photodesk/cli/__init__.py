@@ -25,6 +25,7 @@ COMMANDS = {
     "search": ("find", "Find photos of an index for one headline."),
     "submit": ("results", "Make the zip of pictures that NewsImages 2025 and 2026 ask for."),
     "train": ("train", "Train a T×V network on frozen features."),
+    "tune": ("tune", "Choose a revision of similarity and its temperature on a validation part."),
     "validate": ("results", "Name every fault of a run file or a submission zip."),
 }
 
