@@ -70,7 +70,7 @@ def test_a_pair_of_transformers_shares_frozen_photos(zoo, tmp_path):
     assert pair.texts.fingerprint != base.texts.fingerprint
     model.visual_projection.weight.data[0, 0] += 1
     model.save_pretrained(folder)
-    with pytest.raises(EncoderError, match="1 of .* tensors .* differ"):
+    with pytest.raises(EncoderError, match=r"1 of .* tensors .* differ"):
         encoders.load(f"text=clip:{folder}, image={zoo.clip}")
 
 
@@ -119,7 +119,7 @@ def test_sentence_rows_are_those_of_sentence_transformers(zoo):
 
 def test_a_text_tower_that_does_not_imitate_is_refused(zoo, tmp_path):
     stranger = tiny.sentence(tmp_path / "stranger", 16)
-    with pytest.raises(EncoderError, match="finds . of 8 sentences .* share no space"):
+    with pytest.raises(EncoderError, match=r"finds . of 8 sentences .* share no space"):
         encoders.load(f"text=sentence:{stranger}, image={zoo.openclip}")
     narrow = tiny.sentence(tmp_path / "narrow", 8)
     with pytest.raises(EncoderError, match="gives 8 numbers and the photo tower 16"):

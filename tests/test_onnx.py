@@ -81,7 +81,7 @@ def test_towers_that_changed_on_the_way_are_found_out(zoo, tmp_path, monkeypatch
         onnx.save(model, target)
 
     monkeypatch.setattr(exporting, "_quantize", ruin)
-    with pytest.raises(EncoderError, match="int8 export of photos reaches a cosine of .*export with --precision fp32"):
+    with pytest.raises(EncoderError, match=r"int8 export of photos reaches a cosine of .*export with --precision fp32"):
         export(zoo.openclip, tmp_path / "made", precisions=["fp32", "int8"])
     assert list(tmp_path.iterdir()) == []
 

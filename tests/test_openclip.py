@@ -165,7 +165,7 @@ def test_a_pair_of_other_preprocessing_or_another_make_is_refused(zoo, tmp_path)
         encoders.load(f"text={zoo.openclip_xlmr}, image=openclip:tiny@{folder}")
     with pytest.raises(EncoderError, match="built differently"):
         encoders.load(f"text={zoo.openclip_siglip}, image={zoo.openclip}")
-    with pytest.raises(UsageError, match="builtin.* cannot be image of a pair"):
+    with pytest.raises(UsageError, match=r"builtin.* cannot be image of a pair"):
         encoders.load(f"text={zoo.openclip}, image=builtin")
 
 
@@ -270,7 +270,7 @@ def test_the_place_of_a_file_tells_what_it_is(zoo, tmp_path):
     folder = tmp_path / "models--timm--vit_base_patch32_clip_224.openai" / "snapshots"
     folder.mkdir(parents=True)
     (folder / "open_clip_model.safetensors").write_bytes(b"x")
-    with pytest.raises(EncoderError, match="with QuickGELU and ViT-B-32 computes without it.*openclip:ViT-B-32-quickgelu@"):
+    with pytest.raises(EncoderError, match=r"with QuickGELU and ViT-B-32 computes without it.*openclip:ViT-B-32-quickgelu@"):
         encoders.load(f"openclip:ViT-B-32@{folder}")
 
 
