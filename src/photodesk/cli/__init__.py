@@ -17,7 +17,9 @@ from photodesk.errors import PhotodeskError
 COMMANDS = {
     "check": ("data", "Name every fault of a data set, by file and line, and what happens to it."),
     "compare": ("results", "Say whether one run is really better than another."),
+    "encoders": ("encoders", "Show the models that can read texts and photos, and what they cost here."),
     "evaluate": ("results", "Measure a run file against the truth: R@1 … R@100, MRR@100."),
+    "export": ("encoders", "Write an open_clip model as ONNX that runs without torch."),
     "fetch": ("data", "Fetch the pictures that a data set names by URL, politely and safely."),
     "index": ("find", "Encode a folder of photos into an index for `search`."),
     "prepare": ("prepare", "Detect, translate, clean and cut the texts of articles, and show before and after."),

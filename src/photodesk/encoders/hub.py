@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from photodesk.errors import EncoderError, require
+from photodesk.errors import EncoderError, MissingExtra, require
 from photodesk.files import cache_folder
 
 PATIENCE = 4.0  # seconds until a hub that does not answer counts as out of reach
@@ -31,12 +31,11 @@ def place(repository: str) -> Path:
 
 def find(repository: str, names: Sequence[str]) -> Path | None:
     """The first of the files `names` that is on this machine."""
-    hub = require("huggingface_hub", "openclip")
     for name in names:
         if (place(repository) / name).is_file():
             return place(repository) / name
-        with contextlib.suppress(ValueError):  # a name that the hub does not allow
-            if isinstance(cached := hub.try_to_load_from_cache(repository, name), str):
+        with contextlib.suppress(ValueError, MissingExtra):  # a name that the hub does not allow; no cache without its library
+            if isinstance(cached := require("huggingface_hub", "openclip").try_to_load_from_cache(repository, name), str):
                 return Path(cached)
     return None
 
