@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from doubles import constant, desk, echo, paint
 
+from doubles import constant, desk, echo, paint
 from photodesk import datasets, runs
 from photodesk.cli import commands
 from photodesk.errors import DataError, StoreError, UsageError

@@ -73,3 +73,21 @@ def test_a_constant_added_to_a_row_changes_no_rank():
 def test_embeddings_of_two_encoders_are_not_compared():
     with pytest.raises(StoreError, match="encode both with the same one"):
         similarity.top_k(embeddings(2, 4, 0, "a", "one"), embeddings(3, 4, 1, "p", "other"))
+
+
+@pytest.mark.parametrize("photos", [8192, 700])
+def test_a_wrong_guess_of_the_first_limit_is_put_right(monkeypatch, photos):
+    """Every eighth photo scores high, so what is judged by them is too high for all rows; another article finds them all alike."""
+    monkeypatch.setattr(similarity, "PHOTOS", photos)
+    rng = np.random.default_rng(0)
+    high = np.where(np.arange(2000) % 8 == 0, 0.5, 0.0) + rng.random(2000) * 0.3
+    rows = np.stack([high, np.sqrt(1 - high**2)], axis=1).astype(np.float32)
+    queries = np.array([[1, 0], [0, 1], [-1, 0]], np.float32)
+    values, columns = similarity.best(queries, rows, 300)
+    for query, found, at in zip(queries, values, columns, strict=True):
+        scores = rows @ query
+        assert at.tolist() == sorted(range(2000), key=lambda j: (-scores[j], j))[:300]
+        assert np.array_equal(found, scores[at])
+    alike, columns = similarity.best(queries[:1], np.tile(rows[:1], (2000, 1)), 300)
+    assert columns[0].tolist() == list(range(300))
+    assert (alike == alike[0, 0]).all()

@@ -8,8 +8,8 @@ import textwrap
 
 import numpy as np
 import pytest
-from doubles import EchoPhotos, EchoTexts, paint
 
+from doubles import EchoPhotos, EchoTexts, paint
 from photodesk.errors import StoreError
 from photodesk.records import Photo
 from photodesk.store import Store

@@ -67,7 +67,7 @@ class Settings:
     margin: float = 0.2
     ridge: float = 0.1
     power: float = 2.0
-    other: float = 0.06
+    other: float = 0.03
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -235,10 +235,17 @@ def train(
         report: called with one dictionary an epoch: epoch, loss, temperature, seconds, the measures, whether it is the best.
 
     Raises:
+        DataError: there is no pair to train on.
         UsageError: validation and training share a group.
         MissingExtra: torch is not installed.
     """
     settings = settings or Settings()
+    if not len(pairs) or not pairs.first.any():
+        raise DataError(
+            "no pair of the first data set is left to train on; keep fewer apart (pairs are kept apart in groups that share a title or picture)"
+        )
+    if validation is not None and not len(validation):
+        validation = None
     if validation is not None and np.intersect1d(pairs.group, validation.group).size:
         raise UsageError("training and validation share articles or pictures; split them by group (held_out)")
     started = time.monotonic()

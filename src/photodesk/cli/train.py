@@ -26,7 +26,7 @@ from photodesk.cli.find import cache_option
 @click.option("--dim", default=384, show_default=True, type=click.IntRange(1), help="Numbers per embedding.")
 @click.option(
     "--other",
-    default=0.06,
+    default=0.03,
     show_default=True,
     type=click.FloatRange(0),
     help="Weight of a pair of the further DATA beside one of the first.",
