@@ -380,7 +380,7 @@ def test_rank_revises_with_the_batch_or_with_a_file_of_other_articles(tmp_path, 
     for hit in plain["1"]:
         word = next(p for p in (data / "newsimages").iterdir() if p.stem == hit.photo)
         with Image.open(word) as picture:
-            v = echo().photos.encode(np.array([picture.getpixel((0, 0))]))[0]
+            v = echo().photos.encode(echo().photos.prepare(picture)[None])[0]
         assert photos[hit.photo] == pytest.approx(row @ v - 0.75 * np.sort(bank_rows @ v)[-2:].mean(), abs=1e-5)
     failed, _ = call("--bank", str(other))
     assert isinstance(failed.exception, UsageError)
