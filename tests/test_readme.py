@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from doubles import desk, paint
 
+from doubles import desk, paint
 from photodesk.cli import commands
 
 ROOT = Path(__file__).parents[1]

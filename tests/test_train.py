@@ -79,10 +79,10 @@ def test_descent_makes_the_loss_small(loss):
     pytest.importorskip("torch")
     rest, _ = parts()
     last = {}
-    for rate in (1e-9, 1e-2):  # the same batches and the same noise, with steps too small to matter and with real ones
-        made = train.train(rest, None, ("t", "p"), Settings(**SMALL | {"loss": loss, "rate": rate, "epochs": 6, "noise": 0.0, "dropout": 0.0}))
-        last[rate] = made.card["history"][-1]["loss"]
-    assert last[1e-2] < 0.95 * last[1e-9]
+    poor = SMALL | {"loss": loss, "epochs": 6, "noise": 0.0, "dropout": 0.0, "ridge": 100.0}  # a start that leaves room
+    for rate in (1e-9, 1e-2):  # the same batches, with steps too small to matter and with real ones
+        last[rate] = train.train(rest, None, ("t", "p"), Settings(**poor | {"rate": rate})).card["history"][-1]["loss"]
+    assert last[1e-2] < 0.7 * last[1e-9]
 
 
 def naive_loss(scores, group, kind, temperature=0.1, margin=0.2):
