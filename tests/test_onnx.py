@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -44,6 +45,26 @@ def test_other_tokenizers_and_towers_are_exported_too(zoo, tmp_path, kind):
     assert not list((tmp_path / "made").glob("*int8*"))
     with pytest.raises(EncoderError, match="has no int8 towers"):
         encoders.load(f"onnx:{tmp_path / 'made'}, precision=int8")
+
+
+def test_a_large_export_keeps_its_weights_beside_it(zoo, tmp_path, monkeypatch):
+    monkeypatch.setattr(exporting, "LARGE", 0)
+    card = export(zoo.openclip, tmp_path / "made")
+    kinds = [f"{tower}{precision}.onnx{data}" for tower in ("texts", "photos") for precision in ("", ".int8") for data in ("", ".data")]
+    assert set(card["files"]) == {*kinds, "tokenizer.json"} == {path.name for path in (tmp_path / "made").iterdir()} - {"photodesk.json"}
+    assert (tmp_path / "made").stat().st_mode & 0o777 == 0o777 & ~_mask()
+    exported, small = encoders.load(f"onnx:{tmp_path / 'made'}"), encoders.load(zoo.onnx)
+    assert np.array_equal(exported.texts.encode(TEXTS), small.texts.encode(TEXTS))
+    with (tmp_path / "made" / "photos.onnx.data").open("r+b") as stream:
+        stream.write(b"other")
+    with pytest.raises(EncoderError, match=r"photos\.onnx\.data is not the file"):
+        encoders.load(f"onnx:{tmp_path / 'made'}")
+
+
+def _mask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def test_an_export_runs_without_torch(zoo):

@@ -8,6 +8,7 @@ text of a list, or nothing is written.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 import warnings
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 LEAST = 0.99
+LARGE = 1_800_000_000  # bytes of a file from which on its weights lie beside it: ONNX files end at 2 GiB
 COUNT = 100
 TEXTS = (
     *SENTENCES,
@@ -93,6 +95,9 @@ def export(name: str, folder: Path, *, precisions: Sequence[str] = ("fp32", "int
             stream.write(json.dumps(card, indent=1, ensure_ascii=False) + "\n")
         if folder.exists():
             shutil.rmtree(folder)
+        mask = os.umask(0o022)
+        os.umask(mask)
+        made.chmod(0o777 & ~mask)  # a temporary folder is its owner's alone
         made.rename(folder)
         made.mkdir()  # for the context manager to remove
     return card
@@ -136,17 +141,29 @@ def _towers(texts: openclip.Texts, photos: openclip.Photos, folder: Path) -> Non
     ids = texts.tokenizer(["a photo", "two"])
     pixels = torch.from_numpy(np.zeros((2, 3, photos.size, photos.size), np.float32))
     for name, method, given, argument in (("texts", "encode_text", ids, "ids"), ("photos", "encode_image", pixels, "pixels")):
-        with _plain_attention(torch), torch.no_grad():
+        target = folder / onnx.file_name(name, "fp32")
+        with _plain_attention(torch), torch.no_grad(), tempfile.TemporaryDirectory(dir=folder) as apart:
             torch.onnx.export(
                 Call(photos.model, method).eval(),
                 (given,),
-                str(folder / onnx.file_name(name, "fp32")),
+                str(Path(apart) / target.name),
                 input_names=[argument],
                 output_names=["rows"],
                 dynamic_axes={argument: {0: "n"}, "rows": {0: "n"}},
                 opset_version=17,
                 dynamo=False,
             )
+            _gather(Path(apart), target)
+
+
+def _gather(apart: Path, target: Path) -> None:
+    """Bring a tower that the exporter wrote into `apart` to `target`; of a large one, all weights into one file beside it."""
+    if sum(path.stat().st_size for path in apart.iterdir()) < LARGE:
+        (apart / target.name).rename(target)
+        return
+    library = require("onnx", onnx.EXTRA)
+    model = library.load(apart / target.name)
+    library.save_model(model, target, save_as_external_data=True, location=f"{target.name}.data", size_threshold=1024)
 
 
 @contextmanager
@@ -167,7 +184,7 @@ def _quantize(source: Path, target: Path) -> None:
 
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    large = sum(path.stat().st_size for path in source.parent.iterdir()) > 1_500_000_000
+    large = sum(path.stat().st_size for path in source.parent.glob(f"{source.name}*")) >= LARGE
     logging.disable(logging.WARNING)  # it advises a preparation that dynamic quantisation does not need
     try:
         quantize_dynamic(
