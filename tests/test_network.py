@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -127,6 +128,14 @@ def test_weights_that_are_not_numbers_are_refused(tmp_path):
     save(net, tmp_path / "net.safetensors")
     with pytest.raises(EncoderError, match="not numbers"):
         load(tmp_path / "net.safetensors")
+
+
+def test_it_knows_what_it_was_trained_on():
+    net = replace(network(), card={"data": ["NewsImages 2025: 6500 pairs"]})
+    assert net.saw("NewsImages 2025")
+    assert not net.saw("NewsImages 202")
+    assert not net.saw("")
+    assert not network().saw("NewsImages 2025")
 
 
 def test_features_of_another_encoder_are_refused():

@@ -153,7 +153,7 @@ def test_the_built_in_model_works_from_the_command_line(tmp_path, monkeypatch):
         made = call("rank", folder, "--out", tmp_path / name, "--report", tmp_path / "report.html")
         assert made.exit_code == 0, made.output
     assert (tmp_path / "run.tsv").read_bytes() == (tmp_path / "again.tsv").read_bytes()
-    assert "NewsImages 2025" in made.stderr
+    assert "caution: builtin was trained on NewsImages 2025" in made.stderr
     assert (tmp_path / "report.html").read_text("utf-8").count("Wüste") >= 1
     measured = call("evaluate", folder, tmp_path / "run.tsv", "--json")
     assert measured.exit_code == 0, measured.output

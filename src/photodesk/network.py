@@ -79,6 +79,11 @@ class Network:
         """Numbers per embedding: T · V · D."""
         return len(self.text_dims) * len(self.visual_dims) * int(self.weights["pair.0.0.b"].shape[0])
 
+    def saw(self, edition: str) -> bool:
+        """Whether it was trained on data of that edition, such as "NewsImages 2025"."""
+        data = self.card.get("data", [])
+        return bool(edition) and isinstance(data, list) and any(str(line).startswith(f"{edition}: ") for line in data)
+
     def texts(self, features: FloatArray) -> FloatArray:
         """(n, Σ text_dims) feature rows → (n, T·V·D) unit rows."""
         parts = _split(features, self.text_dims, "text")

@@ -105,7 +105,6 @@ def rank(
         from photodesk.report import contact_sheet
 
         measured = evaluate(run, dataset.pairs) if dataset.pairs else None
-        about = {"Encoder": encoder, "Texts": preparation}
         contact_sheet(run, dataset, report, title=f"{out.stem}: {dataset.edition}", report=measured, about=about)
         click.echo(f"contact sheet in {report}", err=True)
     context.exit(1 if show_faults([*dataset.faults, *faults]) else 0)
