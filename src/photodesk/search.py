@@ -100,7 +100,6 @@ class Searcher:
         index: an open index.
         encoder: the one that made it, or another text tower in the same space (`Encoder.reads`); None loads it by the name
             that the index holds.
-        store: where features are kept; None is the user's cache.
 
     Raises:
         StoreError: the index was made by another encoder, or another version of it.

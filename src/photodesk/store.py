@@ -2,7 +2,7 @@
 
 One folder per tower fingerprint holds `rows.bin`: records of fixed size, `key (16 bytes) · row (dim float32) · CRC32 · padding`,
 appended batch by batch. A record that was cut short or damaged fails its checksum and is dropped (and so encoded again); a batch is
-on disk before the next one is reported as done. One writer at a time holds `lock`; readers need none.
+with the operating system before it is reported as done, so a kill loses none. One writer at a time holds `lock`.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ class _Rows:
                     self._at[record["key"].tobytes()] = a + i
 
     def append(self, keys: Sequence[bytes], rows: FloatArray) -> None:
-        """Add records and hand them to the disk before returning."""
+        """Add records; they are with the operating system when this returns."""
         block = np.zeros(len(keys), self.record)
         block["key"] = np.frombuffer(b"".join(keys), "V16")
         block["row"] = rows
