@@ -49,7 +49,9 @@ class Dataset:
         object.__setattr__(self, "columns", MappingProxyType(dict(self.columns)))
 
 
-def read(source: Path, *, photos: Path | None = None, columns: Mapping[str, str] | None = None, subset: str | None = None) -> Dataset:
+def read(
+    source: Path | str, *, photos: Path | str | None = None, columns: Mapping[str, str] | None = None, subset: str | None = None
+) -> Dataset:
     """Read a data folder of any NewsImages edition or of NYTimes800k, or one article file.
 
     Args:

@@ -76,7 +76,7 @@ def rank(
 
 
 def build_index(
-    photos: Path, index: Path, encoder: Encoder | None = None, *, store: Store | None = None, progress: Progress = silent
+    photos: Path | str, index: Path | str, encoder: Encoder | None = None, *, store: Store | None = None, progress: Progress = silent
 ) -> tuple[FlatIndex, tuple[Fault, ...]]:
     """Encode every picture below the folder `photos` and write the index folder `index`, replacing an earlier one.
 
@@ -85,12 +85,12 @@ def build_index(
         DataError: no picture in it can be opened.
     """
     encoder, store = encoder or encoders.load(), store or Store()
-    found, faults = gallery(photos)
+    found, faults = gallery(Path(photos))
     embeddings, broken = embed_photos(found, encoder, store, progress=progress)
     if not len(embeddings):
         raise DataError(f"{photos} holds no picture that can be opened" + (f"; the first fault is: {broken[0]}" if broken else ""))
     paths = {photo.id: photo.path for photo in found}
-    return FlatIndex.create(index, embeddings, [paths[name] for name in embeddings.ids], encoder=encoder.name), (*faults, *broken)
+    return FlatIndex.create(Path(index), embeddings, [paths[name] for name in embeddings.ids], encoder=encoder.name), (*faults, *broken)
 
 
 class Searcher:
@@ -115,7 +115,7 @@ class Searcher:
             )
 
     @classmethod
-    def open(cls, folder: Path, encoder: Encoder | None = None) -> Searcher:
+    def open(cls, folder: Path | str, encoder: Encoder | None = None) -> Searcher:
         """A searcher on the index in `folder`."""
         return cls(FlatIndex.open(Path(folder)), encoder)
 
