@@ -157,6 +157,7 @@ def test_the_built_in_model_works_from_the_command_line(tmp_path, monkeypatch):
     assert (tmp_path / "report.html").read_text("utf-8").count("Wüste") >= 1
     measured = call("evaluate", folder, tmp_path / "run.tsv", "--json")
     assert measured.exit_code == 0, measured.output
+    assert measured.stderr.startswith("NewsImages 2025 (newsarticles.csv: its columns are")
     assert 0 < json.loads(measured.stdout)["means"]["MRR@100"] <= 1
     assert call("index", folder / "newsimages", "-o", tmp_path / "index").exit_code == 0
     found = call("search", tmp_path / "index", "Wüste", "--top", "3", "--json")

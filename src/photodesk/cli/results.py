@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from photodesk.cli.data import data_options, read_data, show_data, show_faults
+from photodesk.cli.data import data_options, read_data, show_faults
 
 if TYPE_CHECKING:
     from photodesk.datasets import Dataset
@@ -213,7 +213,7 @@ def _data_and_files(options: dict[str, Any], files: list[Path]) -> tuple[Dataset
     if not files:
         raise UsageError("name at least one file after the data, such as run.tsv")
     dataset = read_data(options)
-    show_data(dataset)
+    click.echo(f"{dataset.edition} ({dataset.evidence})", err=True)
     return dataset, files
 
 
