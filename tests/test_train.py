@@ -11,7 +11,8 @@ from photodesk import network as networks
 from photodesk import train
 from photodesk.cli import commands
 from photodesk.errors import UsageError
-from photodesk.train import Pairs, Settings, held_out, measure, warm_start
+from photodesk.pairs import Pairs, held_out, measure
+from photodesk.train import Settings, warm_start
 
 SMALL = {"dim": 6, "batch": 32, "epochs": 2, "noise": 0.1, "ridge": 0.01}
 

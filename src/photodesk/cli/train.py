@@ -61,6 +61,7 @@ def train(data: tuple[Path, ...], out: Path, validation: int, test: int, refit: 
     from dataclasses import replace
 
     from photodesk import datasets, network
+    from photodesk import pairs as pairing
     from photodesk import train as training
     from photodesk.cli.progress import bars
     from photodesk.encoders.builtin import towers
@@ -75,10 +76,10 @@ def train(data: tuple[Path, ...], out: Path, validation: int, test: int, refit: 
         show_data(dataset)
     texts, photos = towers()
     with bars() as progress:
-        pairs = training.gather(read, texts, photos, Store(cache), progress=progress)
-    kept_apart = training.held_out(pairs, test, seed=settings.seed)
+        pairs = pairing.gather(read, texts, photos, Store(cache), progress=progress)
+    kept_apart = pairing.held_out(pairs, test, seed=settings.seed)
     rest = pairs.take(~kept_apart)
-    chosen = training.held_out(rest, validation, seed=settings.seed + 1)
+    chosen = pairing.held_out(rest, validation, seed=settings.seed + 1)
     made = training.train(
         rest.take(~chosen),
         rest.take(chosen) if validation else None,
@@ -89,7 +90,7 @@ def train(data: tuple[Path, ...], out: Path, validation: int, test: int, refit: 
     card: dict[str, Any] = {**made.card, "data": [f"{dataset.edition}: {len(dataset.pairs)} pairs" for dataset in read]}
     if test:
         card["test_pairs"] = int(kept_apart.sum())
-        card["test"] = training.measure(made, pairs.take(kept_apart))
+        card["test"] = pairing.measure(made, pairs.take(kept_apart))
         click.echo(training.epoch_line({"test": card["test_pairs"], **card["test"]}))
     if refit:
         click.echo("again, on every pair", err=True)
