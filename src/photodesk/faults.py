@@ -49,10 +49,6 @@ MEANINGS = {
     "is damaged": "its bytes contradict each other",
     "is too large": "more pixels than a photo has; such files are made to fill the memory",
     "cannot be read": "the system does not give the file out",
-    "nothing to read": "none of the fields that are read has words; the article cannot be ranked",
-    "language unknown": "too short or too mixed to tell; the text stays as it is",
-    "not translated": "the translator does not read that language, or failed; the text stays as it is",
-    "names put back": "the translation had changed them",
     "cannot be fetched": "the picture is not saved; a broken one never is",
 }
 """What a fault's `what` contains → what that means, for whoever meets it the first time."""
