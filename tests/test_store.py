@@ -53,6 +53,7 @@ def test_rows_stay_with_their_photos_whatever_is_broken_between(tmp_path):
     assert np.allclose(rows, EchoTexts().encode([photo.id for photo in kept]), atol=0.02)
     assert [fault.where for fault in faults] == [str(photos[3].path), str(photos[5].path)]
     assert all(fault.fate == "left out" and fault.advice for fault in faults)
+    assert all(str(fault).count(fault.where) == 1 for fault in faults)
 
 
 def test_copies_of_one_picture_are_encoded_once(tmp_path):

@@ -17,6 +17,9 @@ from photodesk.records import Article, Fate, Fault, Pair, Photo
 
 __all__ = ["Dataset", "Groups", "Listed", "check", "gallery", "groups", "read"]
 
+OWN_TABLE = "a table of its own"
+"""The edition of data in no known layout; it does not say where the data came from."""
+
 _TEXTS = ("title", "lead", "text", "tags")
 _PLAIN = ("url", "date", "language")
 
@@ -220,7 +223,7 @@ class _Reader:
         photos = tuple(photo for photo in found.photos if only is None or photo.id in only)
         truth = tuple(dict.fromkeys(Pair(article, found.renamed.get(photo, photo)) for article, photo in pairs))
         names = [name for name in self.editions if name] or [""]
-        edition = " + ".join(names) or "a table of its own"
+        edition = " + ".join(names) or OWN_TABLE
         evidence = "; ".join(self.editions[name] for name in names)
         faults = (*self.faults, *found.faults)
         return Dataset(articles, photos, truth, edition, evidence, self.columns, faults, found.listed)

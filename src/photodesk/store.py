@@ -110,8 +110,9 @@ def _encode(chunk: Sequence[Photo], tower: PhotoTower, rows: _Rows) -> list[tupl
                 fresh[key] = tower.prepare(pictures.decode(data, size=tower.size, where=str(photo.path)))
             found.append((key, None))
         except (PhotoError, OSError) as error:
-            reason = str(error).removeprefix(f"{photo.path}: ")
-            found.append((Fault(str(photo.path), reason, "left out", "replace or remove the file"), None))
+            said = f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
+            what, _, advice = said.removeprefix(f"{photo.path} ").partition("; ")
+            found.append((Fault(str(photo.path), what, "left out", advice or "replace or remove the file"), None))
     if fresh:
         encoded = dict(zip(fresh, tower.encode(np.stack(list(fresh.values()))), strict=True))
         return [(key, encoded.get(key) if isinstance(key, bytes) else None) for key, _ in found]

@@ -88,7 +88,7 @@ def rank(
     show_data(dataset)
     loaded = load_encoder(encoder)
     about = {"Encoder": encoder, "Texts": preparation}
-    if loaded.network and loaded.network.saw(dataset.edition):
+    if dataset.edition != datasets.OWN_TABLE and loaded.network and loaded.network.saw(dataset.edition):
         about["Caution"] = f"{encoder} was trained on {dataset.edition}; figures on pairs that it saw say nothing about others"
         click.echo(f"caution: {about['Caution']}", err=True)
     with bars() as progress:
