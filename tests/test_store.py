@@ -82,10 +82,9 @@ def test_texts_keep_their_order_and_are_encoded_once(tmp_path):
 def test_a_record_cut_short_or_damaged_is_encoded_again(tmp_path):
     tower, store = EchoTexts(), Store(tmp_path / "cache")
     rows = store.texts(WORDS, tower)
-    path = tmp_path / "cache" / "echo-texts" / "rows.bin"
+    path = tmp_path / "cache" / "echo-texts" / "000001.rows"
     data = bytearray(path.read_bytes())
-    size = len(data) // len(WORDS)
-    data[size + 20] ^= 0xFF  # inside the second record's row
+    data[len(data) // len(WORDS) + 5] ^= 0xFF  # inside the second record's row
     path.write_bytes(data[:-5])  # and the last one cut
     tower.seen.clear()
     assert np.array_equal(store.texts(WORDS, tower), rows)
