@@ -14,7 +14,8 @@ from photodesk.cli import commands
 from photodesk.errors import DataError, StoreError, UsageError
 from photodesk.evaluation import evaluate
 from photodesk.index.flat import FlatIndex
-from photodesk.search import Searcher, build_index, rank
+from photodesk.revisions import nnn
+from photodesk.search import Searcher, build_index, rank, revise_index
 from photodesk.store import Store
 
 WORDS = ["Sea", "Wood", "Sun", "Moon", "Rain", "Schnee", "Sand", "Wüste", "Fire", "Stone", "Bread", "Glass"]
@@ -197,3 +198,59 @@ def test_rows_of_an_index_are_read_only(tmp_path):
     with pytest.raises(ValueError, match="read-only"):
         index.embeddings.rows[0, 0] = 1
     assert np.isfinite(index.embeddings.rows).all()
+
+
+@pytest.mark.parametrize("revision", ["dual_softmax(temperature=0.05)", "nnn(k=2)", "dynamic_inverted_softmax", "cosine"])
+def test_one_article_gets_what_rank_gives_it_with_the_same_bank(tmp_path, monkeypatch, revision):
+    """`search` on an index with numbers, beside `rank --revise … --bank …`: same photos, same order, same scores."""
+    monkeypatch.setenv("PHOTODESK_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("photodesk.encoders.load", lambda name="echo": echo())
+    folder = desk(tmp_path / "data", WORDS)
+    bank = desk(tmp_path / "bank", ["Salt", "Iron", "Milk", "Gold", "Sea"]) / "newsarticles.csv"
+    made = call("rank", folder, "-o", tmp_path / "run.trec", "--revise", revision, "--bank", bank)
+    assert made.exit_code == 0, made.output
+    made = call("index", folder / "newsimages", "-o", tmp_path / "index", "--revise", revision, "--bank", bank)
+    assert made.exit_code == 0, made.output
+    run = runs.read(tmp_path / "run.trec")
+    differs = False
+    for article in datasets.read(folder).articles:
+        hits = json.loads(call("search", tmp_path / "index", article.title, "--top", "12", "--json").stdout)
+        assert [hit["photo"].removesuffix(".png") for hit in hits] == [hit.photo for hit in run[article.id]]
+        assert [hit["score"] for hit in hits] == pytest.approx([hit.score for hit in run[article.id]], abs=1e-5)
+        plain = json.loads(call("search", tmp_path / "index", article.title, "--top", "12", "--json", "--cosine").stdout)
+        differs |= plain != hits
+    assert differs == (revision != "cosine")
+
+
+def test_numbers_do_not_outlive_the_photos_that_they_belong_to(tmp_path):
+    index, _ = index_of(tmp_path)
+    bank = datasets.read(desk(tmp_path / "bank", ["Salt", "Iron"])).articles
+    revise_index(index, bank, nnn(), echo(), store=Store(tmp_path / "cache"))
+    index_of(tmp_path)
+    assert Searcher.open(tmp_path / "index", echo()).numbers  # the same photos again
+    paint(tmp_path / "photos" / "Sea.png", "Salt")  # another picture by the same name
+    index_of(tmp_path, WORDS[1:])
+    assert Searcher.open(tmp_path / "index", echo()).numbers is None
+    assert len(list((tmp_path / "index").iterdir())) == 3
+
+
+def test_numbers_from_texts_of_another_encoder_are_refused(tmp_path):
+    index, _ = index_of(tmp_path)
+    bank = datasets.read(desk(tmp_path / "bank", ["Salt", "Iron"])).articles
+    revise_index(index, bank, nnn(), echo(), store=Store(tmp_path / "cache"))
+    other = echo()
+    other.texts.fingerprint = "other-texts"
+    searcher = Searcher.open(tmp_path / "index", other)
+    with pytest.raises(StoreError, match=r"nnn.*another encoder read"):
+        searcher.search("Sea")
+    assert searcher.search("Sea", revised=False)[0].photo == "Sea.png"
+    index.numbers.write_bytes(b"")
+    with pytest.raises(StoreError, match="compute them again"):
+        Searcher.open(tmp_path / "index", echo())
+
+
+def test_an_index_is_revised_with_a_bank_or_not_at_all(tmp_path):
+    for options in (["--revise", "nnn"], ["--bank", "desk.csv"]):
+        refused = call("index", tmp_path, "-o", tmp_path / "index", *options)
+        assert isinstance(refused.exception, UsageError)
+        assert "--revise" in str(refused.exception)

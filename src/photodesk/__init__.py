@@ -19,6 +19,7 @@ _HOME = {
     "load": "encoders",
     "rank": "search",
     "read": "datasets",
+    "revise_index": "search",
 }
 
 __all__ = sorted([*_HOME, "__version__"])

@@ -89,6 +89,12 @@ class Numbers:
         _, first = best(articles.rows, photos.rows, 1, order=by_id(photos))
         return self.hubs[first[:, 0]].astype(np.float32)
 
+    def revised(self, scores: FloatArray) -> FloatArray:
+        """(n, m) revised scores of n articles, from their cosines with all m photos; of equal ones the first counts as an article's best."""
+        if self.hubs.all():
+            return scores - self.values
+        return scores - self.hubs[scores.argmax(axis=1), None].astype(np.float32) * self.values
+
     def joined(self, scores: FloatArray, columns: NDArray[np.intp]) -> FloatArray:
         """(n, c) revised scores of n articles each of which joins the bank, as it does in a batch; `scores` are cosines of `columns`."""
         values, option, n = self.values[columns].astype(np.float64), dict(self.revision.options), len(self.bank)

@@ -11,7 +11,7 @@ from photodesk.embed import Progress, embed_articles, embed_photos, silent
 from photodesk.encoders import Encoder
 from photodesk.errors import DataError, StoreError, UsageError
 from photodesk.index.flat import FlatIndex
-from photodesk.records import Article, Fault, Hit, Run
+from photodesk.records import Article, Embeddings, Fault, Hit, Run
 from photodesk.revisions import Revision, cosine
 from photodesk.store import Store
 from photodesk.text import Preparation
@@ -93,13 +93,56 @@ def build_index(
     return FlatIndex.create(Path(index), embeddings, [paths[name] for name in embeddings.ids], encoder=encoder.name), (*faults, *broken)
 
 
+def revise_index(
+    index: FlatIndex,
+    bank: Sequence[Article],
+    revision: Revision,
+    encoder: Encoder | None = None,
+    *,
+    preparation: Preparation | None = None,
+    store: Store | None = None,
+    progress: Progress = silent,
+) -> tuple[revise.Numbers, tuple[Fault, ...]]:
+    """Take one number per photo from a bank of articles and keep them in the index: `Searcher` then ranks every article by revised scores.
+
+    Args:
+        index: an open index; numbers that it held before are replaced.
+        bank: articles that stand for those to come.
+        revision: how cosines are revised.
+        encoder: as for `Searcher`; None loads it by the name that the index holds.
+        preparation: how the bank becomes texts; None reads titles as they are.
+        store: where features of the bank are kept; None is the user's cache.
+        progress: called with ("bank", done, of).
+
+    Returns:
+        the numbers; which articles of the bank have no text.
+
+    Raises:
+        StoreError: the index was made by another encoder.
+        UsageError: the method takes no bank, or no article of it has text.
+    """
+    encoder = Searcher(index, encoder).encoder
+    photos = Embeddings(index.embeddings.ids, index.embeddings.rows, encoder.fingerprint)
+    others, faults = embed_articles(
+        bank, encoder, store or Store(), preparation=preparation, progress=lambda _, done, of: progress("bank", done, of)
+    )
+    numbers = revise.numbers(others, photos, revision)
+    numbers.save(index.numbers)
+    return numbers, faults
+
+
 class Searcher:
     """One article at a time against an index of photos, with the same mathematics as `rank`.
+
+    Where the index holds numbers of a revision (`revise_index`), scores are revised like those of a `rank` with the same bank.
 
     Args:
         index: an open index.
         encoder: the one that made it, or another text tower in the same space (`Encoder.reads`); None loads it by the name
             that the index holds.
+
+    Attributes:
+        numbers: what the index's revision takes off each photo; None where it has none.
 
     Raises:
         StoreError: the index was made by another encoder, or another version of it.
@@ -113,17 +156,27 @@ class Searcher:
                 f"{index.folder} was made by {index.encoder} ({index.embeddings.encoder}), and this is {self.encoder.name} "
                 f"({self.encoder.fingerprint}); make the index again with: photodesk index PHOTOS -o {index.folder}"
             )
+        self.numbers = revise.Numbers.load(index.numbers) if index.numbers.exists() else None
 
     @classmethod
     def open(cls, folder: Path | str, encoder: Encoder | None = None) -> Searcher:
         """A searcher on the index in `folder`."""
         return cls(FlatIndex.open(Path(folder)), encoder)
 
-    def search(self, article: Article | str, *, top: int = 10, preparation: Preparation | None = None) -> tuple[Hit, ...]:
+    def search(
+        self, article: Article | str, *, top: int = 10, preparation: Preparation | None = None, revised: bool = True
+    ) -> tuple[Hit, ...]:
         """The best photos for one article, or for a headline; best first, ties by photo id.
+
+        Args:
+            article: one article, or its headline.
+            top: how many hits.
+            preparation: how the article becomes a text.
+            revised: False ranks by cosine even where the index holds numbers of a revision.
 
         Raises:
             UsageError: there is no text to search for.
+            StoreError: the numbers were taken from texts by another encoder.
         """
         if isinstance(article, str):
             article = Article("query", article)
@@ -132,4 +185,11 @@ class Searcher:
             raise UsageError("there is nothing to search for: the text is empty")
         features = self.encoder.texts.encode([text])
         rows = self.encoder.network.texts(features) if self.encoder.network else features
-        return self.index.search(rows[0], top)
+        if not revised or self.numbers is None:
+            return self.index.search(rows[0], top)
+        if self.numbers.encoder != self.encoder.fingerprint:
+            raise StoreError(
+                f"{self.index.folder} holds numbers of {self.numbers.revision} from texts that another encoder read ({self.numbers.encoder}), "
+                f"and this is {self.encoder.fingerprint}; take them again with this one, or search by cosine"
+            )
+        return self.index.search(rows[0], top, change=self.numbers.revised)

@@ -117,25 +117,41 @@ def rank(
 @click.command()
 @click.argument("photos", type=click.Path(path_type=Path))
 @click.option("--out", "-o", required=True, type=click.Path(path_type=Path), metavar="INDEX", help="Folder of the index.")
+@click.option("--revise", metavar="R", help="Revise the scores of every search, such as nnn(k=128, alpha=0.75); see `tune`.")
+@click.option("--bank", type=click.Path(path_type=Path), metavar="FILE", help="The articles that --revise takes one number a photo from.")
 @encoder_option
 @cache_option
 @click.pass_context
-def index(context: click.Context, /, photos: Path, out: Path, encoder: str, cache: Path | None) -> None:
+def index(
+    context: click.Context, /, photos: Path, out: Path, revise: str | None, bank: Path | None, encoder: str, cache: Path | None
+) -> None:
     """Encode every picture below PHOTOS into an index for `search`.
 
-    Run it again when pictures came or went: only new contents are encoded.
+    Run it again when pictures came or went: only new contents are encoded. With --revise and --bank the index also keeps one number
+    a photo, and `search` ranks one headline as `rank` with the same --revise and --bank does.
 
     \b
     photodesk index pictures/ -o archive.index
+    photodesk index pictures/ -o archive.index --revise "nnn(k=128, alpha=0.75)" --bank desk.csv
     """
-    from photodesk import search
+    from photodesk import datasets, revisions, search
     from photodesk.cli.progress import bars
+    from photodesk.errors import UsageError
     from photodesk.store import Store
 
+    if bool(bank) != bool(revise):
+        raise UsageError("an index is revised with both: --revise, such as dual_softmax, and --bank, a file of articles like those to come")
+    revision = revisions.parse(revise) if revise else None
+    others = datasets.read(bank).articles if bank else ()
     loaded = load_encoder(encoder)
     with bars() as progress:
         made, faults = search.build_index(photos, out, loaded, store=Store(cache), progress=progress)
+        if revision:
+            numbers, nameless = search.revise_index(made, others, revision, loaded, store=Store(cache), progress=progress)
+            faults = (*faults, *nameless)
     click.echo(f"{len(made)} photos in {out}", err=True)
+    if revision:
+        click.echo(f"searches are revised by {revision} with a bank of {len(numbers.bank)} articles", err=True)
     context.exit(1 if show_faults(faults) else 0)
 
 
@@ -144,9 +160,12 @@ def index(context: click.Context, /, photos: Path, out: Path, encoder: str, cach
 @click.argument("headline")
 @click.option("--top", default=10, show_default=True, type=click.IntRange(1), help="How many photos.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON list instead of lines.")
+@click.option("--cosine", is_flag=True, help="Rank by cosine, even if the index holds the numbers of a revision.")
 @click.option("--encoder", help="Another text tower in the space of the index's photos [default: the encoder that made it].")
-def search(index: Path, headline: str, top: int, as_json: bool, encoder: str | None) -> None:
+def search(index: Path, headline: str, top: int, as_json: bool, cosine: bool, encoder: str | None) -> None:
     """Find photos of INDEX for one HEADLINE: score and file, best first.
+
+    An index that was made with --revise gives revised scores.
 
     \b
     photodesk search archive.index "Hochwasser an der Elbe"
@@ -156,7 +175,7 @@ def search(index: Path, headline: str, top: int, as_json: bool, encoder: str | N
     from photodesk.search import Searcher
 
     searcher = Searcher.open(index, load_encoder(encoder) if encoder else None)
-    hits = searcher.search(headline, top=top)
+    hits = searcher.search(headline, top=top, revised=not cosine)
     if as_json:
         found = [{"photo": hit.photo, "score": hit.score, "path": str(searcher.index.paths[hit.photo])} for hit in hits]
         click.echo(json.dumps(found, ensure_ascii=False, indent=1))

@@ -1,13 +1,13 @@
 """An exact index: unit rows in one memory-mapped file, scanned by a matrix product.
 
-The folder holds `index.json` (what made it, and which files belong to it), `rows-….npy` ((m, d) float32) and `photos-….jsonl` (id and path of
-each row). The JSON is replaced last, so a kill leaves the old index or the new one.
+The folder holds `index.json` (what made it, and which files belong to it), `rows-….npy` ((m, d) float32), `photos-….jsonl` (id and path of
+each row) and perhaps `numbers-….npz` (what a revision takes off each row). The JSON is replaced last, so a kill leaves the old index or the new one.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,10 +28,11 @@ class FlatIndex:
         embeddings: the rows, sorted by photo id.
         paths: photo id → file.
         encoder: name of the encoder, as `encoders.load` reads it.
+        numbers: where the numbers of a revision are kept, if there are any. The name changes with the rows, so that numbers never outlive them.
     """
 
-    def __init__(self, folder: Path, embeddings: Embeddings, paths: dict[str, Path], encoder: str) -> None:
-        self.folder, self.embeddings, self.paths, self.encoder = folder, embeddings, paths, encoder
+    def __init__(self, folder: Path, embeddings: Embeddings, paths: dict[str, Path], encoder: str, numbers: Path) -> None:
+        self.folder, self.embeddings, self.paths, self.encoder, self.numbers = folder, embeddings, paths, encoder, numbers
 
     def __len__(self) -> int:
         return len(self.embeddings)
@@ -65,7 +66,7 @@ class FlatIndex:
                 text.write(listing)
             with replacing(folder / "index.json") as text:
                 text.write(json.dumps(about, indent=1) + "\n")
-            for old in [*folder.glob("rows-*.npy"), *folder.glob("photos-*.jsonl")]:
+            for old in [*folder.glob("rows-*.npy"), *folder.glob("photos-*.jsonl"), *folder.glob("numbers-*.npz")]:
                 if tag not in old.name:
                     old.unlink()
         except OSError as error:
@@ -88,7 +89,8 @@ class FlatIndex:
             if rows.shape != (about["photos"], about["dim"]) or len(listed) != about["photos"]:
                 raise StoreError(f"{folder} is damaged: it should hold {about['photos']} photos; make it again")
             embeddings = Embeddings(tuple(photo["id"] for photo in listed), rows, about["fingerprint"])
-            return cls(folder, embeddings, {photo["id"]: Path(photo["path"]) for photo in listed}, about["encoder"])
+            paths = {photo["id"]: Path(photo["path"]) for photo in listed}
+            return cls(folder, embeddings, paths, about["encoder"], folder / f"numbers-{about['files']}.npz")
         except FileNotFoundError as error:
             if (folder / "index.json").exists():
                 raise StoreError(f"{folder} is damaged: {Path(error.filename).name} is missing; make it again") from None
@@ -96,8 +98,16 @@ class FlatIndex:
         except (KeyError, TypeError, ValueError, OSError) as error:
             raise StoreError(f"{folder} is damaged ({error}); make it again with: photodesk index PHOTOS -o {folder}") from None
 
-    def search(self, query: FloatArray, top: int) -> tuple[Hit, ...]:
-        """The `top` rows of highest cosine with a (d,) unit query, best first, ties by photo id."""
+    def search(self, query: FloatArray, top: int, *, change: Callable[[FloatArray], FloatArray] | None = None) -> tuple[Hit, ...]:
+        """The `top` rows of highest cosine with a (d,) unit query, best first, ties by photo id.
+
+        Args:
+            query: what is looked for.
+            top: how many hits.
+            change: makes other scores, such as `Numbers.revised`, of the (1, m) cosines.
+        """
         scores = (self.embeddings.rows @ query)[None]
+        if change is not None:
+            scores = change(scores)
         best, at = best_of(scores, np.arange(len(self))[None], min(top, len(self)))
         return tuple(Hit(self.embeddings.ids[j], score) for j, score in zip(at[0].tolist(), best[0].tolist(), strict=True))
