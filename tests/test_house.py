@@ -55,7 +55,7 @@ FLOORS = (
         "fetch",
         "encoders",
     ],
-    ("shards", "store", "upkeep", "embed", "index", "report", "submissions"),
+    ("shards", "pipeline", "store", "upkeep", "embed", "index", "report", "submissions"),
     ("pairs", "train", "lease", "ledger", "daybook", "archive", "search"),
     ("cli", "__main__"),
 )

@@ -55,7 +55,16 @@ def load(path: os.PathLike[str], *, size: int = 0) -> Image.Image:
     """`decode` of a file.
 
     Raises:
-        PhotoError: as `decode`; also where the file cannot be read or holds more than `MAX_BYTES`.
+        PhotoError: as `decode` and `content`.
+    """
+    return decode(content(path), size=size, where=os.fspath(path))
+
+
+def content(path: os.PathLike[str]) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        PhotoError: it cannot be read or holds more than `MAX_BYTES`.
     """
     try:
         with open(path, "rb") as stream:  # noqa: PTH123 - any PathLike
@@ -64,7 +73,7 @@ def load(path: os.PathLike[str], *, size: int = 0) -> Image.Image:
         raise PhotoError(f"{os.fspath(path)} cannot be read: {error.strerror or error}; check the file and its permissions") from error
     if len(data) > MAX_BYTES:
         raise PhotoError(f"{os.fspath(path)} is too large: it has more than {MAX_BYTES >> 20} MiB; make it smaller")
-    return decode(data, size=size, where=os.fspath(path))
+    return data
 
 
 def decode(data: bytes, *, size: int = 0, where: str) -> Image.Image:

@@ -6,20 +6,13 @@ survives a kill at any instant. A row that turns out damaged is encoded again.
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from photodesk import photos as pictures
+from photodesk import pipeline
 from photodesk.encoders import PhotoTower, TextTower
-from photodesk.errors import PhotoError
 from photodesk.files import cache_folder, digest
 from photodesk.records import Fault, FloatArray, Photo
 from photodesk.shards import Shards, StoredRows, folder_name
@@ -29,10 +22,6 @@ Progress = Callable[[int, int], None]  # (done, of)
 
 def silent(done: int, of: int) -> None:
     """Reports progress to nobody."""
-
-
-A = TypeVar("A")
-B = TypeVar("B")
 
 
 class Store:
@@ -122,7 +111,7 @@ def _texts(shards: Shards, keys: Sequence[bytes], texts: Sequence[str], tower: T
     todo.sort(key=lambda key: (len(by_key[key]), key))
     done = len(by_key) - len(todo)
     progress(done, len(by_key))
-    for chunk in _chunks(todo, tower.batch):
+    for chunk in pipeline.chunks(todo, tower.batch):
         shards.append(chunk, tower.encode([by_key[key] for key in chunk]))
         done += len(chunk)
         progress(done, len(by_key))
@@ -132,70 +121,27 @@ def _texts(shards: Shards, keys: Sequence[bytes], texts: Sequence[str], tower: T
 def _photos(
     shards: Shards, photos: Sequence[Photo], tower: PhotoTower, progress: Progress, threads: int | None
 ) -> tuple[list[Photo], list[bytes], list[Fault]]:
-    """Encode what is not stored: the photos that can be opened, their keys, the faults.
-
-    Every core takes a batch of photos through reading, decoding and the model, so decoding and inference overlap and share the cores
-    without queues.
-    """
+    """Encode what is not stored: the photos that can be opened, their keys, the faults."""
     keys: list[bytes] = []
     kept: list[Photo] = []
     faults: list[Fault] = []
-    threads = threads or _cores()
-    with ThreadPoolExecutor(threads) as pool:
-        done = 0
-        progress(0, len(photos))
-        for chunk, found in _ahead(pool, lambda chunk: _encode(chunk, tower, shards), _chunks(photos, tower.batch), threads + 2):
-            new = {key: row for key, row in found if isinstance(key, bytes) and row is not None}
-            fresh = [key for key, stored in zip(new, shards.has(list(new)), strict=True) if not stored]
-            if fresh:
-                shards.append(fresh, np.stack([new[key] for key in fresh]))
-            for photo, (key, _) in zip(chunk, found, strict=True):
-                if isinstance(key, Fault):
-                    faults.append(key)
-                else:
-                    kept.append(photo)
-                    keys.append(key)
-            done += len(chunk)
-            progress(done, len(photos))
+    done = 0
+    progress(0, len(photos))
+    for batch in pipeline.encode(map(pipeline.of_file, photos), tower, shards.has, threads=threads):
+        add(shards, batch.rows)
+        for photo, key in zip(photos[done : done + len(batch.keys)], batch.keys, strict=True):
+            if isinstance(key, Fault):
+                faults.append(key)
+            else:
+                kept.append(photo)
+                keys.append(key)
+        done += len(batch.keys)
+        progress(done, len(photos))
     return kept, keys, faults
 
 
-def _encode(chunk: Sequence[Photo], tower: PhotoTower, shards: Shards) -> list[tuple[bytes | Fault, FloatArray | None]]:
-    """For each photo its content key, or what is wrong with it, and its row if that is not stored yet."""
-    found: list[tuple[bytes | Fault, FloatArray | None]] = []
-    fresh: dict[bytes, NDArray[np.generic]] = {}
-    for photo in chunk:
-        try:
-            data = photo.path.read_bytes()
-            key = digest(data)
-            if key not in fresh and not shards.has([key])[0]:
-                fresh[key] = tower.prepare(pictures.decode(data, size=tower.size, where=str(photo.path)))
-            found.append((key, None))
-        except (PhotoError, OSError) as error:
-            said = f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
-            what, _, advice = said.removeprefix(f"{photo.path} ").partition("; ")
-            found.append((Fault(str(photo.path), what, "left out", advice or "replace or remove the file"), None))
-    if fresh:
-        encoded = dict(zip(fresh, tower.encode(np.stack(list(fresh.values()))), strict=True))
-        return [(key, encoded.get(key) if isinstance(key, bytes) else None) for key, _ in found]
-    return found
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _chunks(items: Iterable[A], size: int) -> Iterator[list[A]]:
-    iterator = iter(items)
-    while chunk := list(islice(iterator, size)):
-        yield chunk
-
-
-def _ahead(pool: ThreadPoolExecutor, work: Callable[[A], B], items: Iterator[A], depth: int) -> Iterator[tuple[A, B]]:
-    """(item, work(item)) in order, with at most `depth` items under way: bounded memory however many there are."""
-    waiting = deque((item, pool.submit(work, item)) for item in islice(items, depth))
-    while waiting:
-        item, future = waiting.popleft()
-        result = future.result()
-        waiting.extend((item, pool.submit(work, item)) for item in islice(items, 1))
-        yield item, result
+def add(shards: Shards, rows: Mapping[bytes, FloatArray]) -> None:
+    """Append the rows that are not there yet: batches that were under way together may bring one content twice."""
+    keys = list(rows)
+    if fresh := [key for key, there in zip(keys, shards.has(keys) if keys else (), strict=True) if not there]:
+        shards.append(fresh, np.stack([rows[key] for key in fresh]))
