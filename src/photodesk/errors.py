@@ -7,6 +7,7 @@ PhotodeskError            base: one sentence with the value, the expectation and
 ├── EncoderError          a model is missing, damaged or not the one the data was made with
 ├── TranslationError      a translation model or service cannot be used or answered wrongly
 ├── StoreError            stored embeddings or an index are damaged, locked or of another make
+│   └── ArchiveInUse      another process holds the archive; has its pid and, if it serves, its address
 ├── RunError              a run file or submission breaks its format
 └── MissingExtra          an optional dependency is not installed; says the pip command
 """
@@ -41,6 +42,20 @@ class TranslationError(PhotodeskError):
 
 class StoreError(PhotodeskError):
     """Stored embeddings or an index are damaged, locked, or were made by another encoder."""
+
+
+class ArchiveInUse(StoreError):
+    """Another process holds the archive.
+
+    Attributes:
+        pid: of that process; 0 if it did not say.
+        url: where it answers for others; empty if it does not.
+        key: what it wants to be shown there.
+    """
+
+    def __init__(self, message: str, *, pid: int = 0, url: str = "", key: str = "") -> None:
+        super().__init__(message)
+        self.pid, self.url, self.key = pid, url, key
 
 
 class RunError(PhotodeskError):

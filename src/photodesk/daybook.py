@@ -1,0 +1,72 @@
+"""What a desk did with its photos, in the ledger of its archive: uses in print or online, picks, the bank of articles."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from photodesk.ledger import Ledger, now
+from photodesk.records import Article, FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """A photo that somebody chose for an article, at `rank` (from 1) of what was found, at `at` (ISO 8601, UTC)."""
+
+    article: Article
+    photo: str
+    rank: int
+    score: float
+    at: str = ""
+
+
+class Daybook:
+    """The desk's part of a ledger; every method is one transaction, on disk when it returns."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+
+    def use(self, photo: str, day: str, article: str = "") -> None:
+        """Note that a photo was printed or put online on a day (YYYY-MM-DD), with which article."""
+        with self.ledger.change() as db:
+            db.execute("INSERT OR IGNORE INTO uses VALUES (?, ?, ?)", (photo, day, article))
+
+    def used(self, since: str) -> dict[str, str]:
+        """Photos used on or after a day, with the last day of each."""
+        return {str(p): str(d) for p, d in self.ledger.ask("SELECT photo, max(day) FROM uses WHERE day >= ? GROUP BY photo", (since,))}
+
+    def pick(self, pick: Pick) -> None:
+        """Note a choice."""
+        about = {name: value for name in Article.__slots__ if (value := getattr(pick.article, name))}
+        with self.ledger.change() as db:
+            db.execute(
+                "INSERT INTO picks (at, article, photo, rank, score) VALUES (?, ?, ?, ?, ?)",
+                (pick.at or now(), json.dumps(about, ensure_ascii=False), pick.photo, pick.rank, pick.score),
+            )
+
+    def picks(self) -> list[Pick]:
+        """All choices, oldest first."""
+        rows = self.ledger.ask("SELECT article, photo, rank, score, at FROM picks ORDER BY pick")
+        return [Pick(Article(**json.loads(str(a))), str(p), int(str(r)), float(str(s)), str(at)) for a, p, r, s, at in rows]
+
+    def add_to_bank(self, articles: Sequence[str], rows: FloatArray) -> None:
+        """Articles (ids) and their (n, d) float32 rows, standing for the queries to come."""
+        with self.ledger.change() as db:
+            db.executemany(
+                "INSERT OR REPLACE INTO bank VALUES (?, ?, ?)",
+                [(name, np.asarray(row, "<f4").tobytes(), now()) for name, row in zip(articles, rows, strict=True)],
+            )
+
+    def bank(self) -> tuple[tuple[str, ...], FloatArray]:
+        """Ids, ascending, and (n, d) float32 rows of the bank; (0, 0) where it is empty."""
+        found = self.ledger.ask("SELECT article, row FROM bank ORDER BY article")
+        rows = np.frombuffer(b"".join(row for _, row in found if isinstance(row, bytes)), "<f4").astype(np.float32)
+        return tuple(str(name) for name, _ in found), rows.reshape(len(found), -1) if found else np.empty((0, 0), np.float32)
+
+    def empty_bank(self) -> None:
+        """Forget all articles of the bank."""
+        with self.ledger.change() as db:
+            db.execute("DELETE FROM bank")

@@ -1,0 +1,67 @@
+"""An exact scan in a quarter of the memory traffic: 8-bit codes say which rows can be among the best, float32 rows decide.
+
+A row x is stored as whole numbers c and a scale s, with e = |x − s·c|. For a query q the product differs from s·(c·q) by at most e·|q|
+(Cauchy–Schwarz), so every row whose upper bound is below the k-th largest lower bound is out: nothing is lost, however the data lie.
+The query itself is coded twice, the second time what the first left over, so that its own error does not count.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from photodesk.records import FloatArray
+
+PART = 65536
+"""Rows that one thread multiplies at a time."""
+
+
+def encode(rows: FloatArray) -> tuple[NDArray[np.int8], FloatArray]:
+    """(n, d) codes and (n, 2) scale and error of each row."""
+    scale = np.maximum(np.abs(rows).max(axis=1, initial=0.0), 1e-30) / 127
+    codes = np.rint(rows / scale[:, None]).astype(np.int8)
+    error = np.linalg.norm(rows - codes * scale[:, None].astype(np.float64), axis=1)
+    return codes, np.column_stack([scale, error * (1 + 1e-5) + 1e-7]).astype(np.float32)
+
+
+def bounded(codes: NDArray[np.int8], bounds: FloatArray, query: FloatArray) -> tuple[FloatArray, FloatArray] | None:
+    """(n,) estimates of `rows @ query`, and (n,) by how much each may be wrong; None where the library for it is not installed."""
+    try:
+        import numkong
+    except ModuleNotFoundError:
+        return None
+    high, s = _whole(query)
+    low, t = _whole(query - high * s)
+    rest = float(np.linalg.norm(query - high * s - low * t))
+    packed = numkong.dots_pack(np.stack([high.astype(np.int8), low.astype(np.int8)]))
+
+    def part(start: int) -> FloatArray:
+        product = np.asarray(numkong.dots_packed(codes[start : start + PART], packed))
+        out: FloatArray = (product @ np.array([s, t], np.float64)).astype(np.float32)
+        return out
+
+    estimate = _shared_out(part, len(codes)) * bounds[:, 0]
+    length = float(np.linalg.norm(query))
+    # |s·c| ≤ |x| + e; 1e-6 stands for the rounding of float32
+    return estimate, bounds[:, 1] * np.float32(length + rest) + np.float32(1.01 * rest + 1e-6 * (1 + length))
+
+
+def _whole(query: FloatArray) -> tuple[FloatArray, np.float32]:
+    scale = np.float32(max(float(np.abs(query).max(initial=0.0)), 1e-30) / 127)
+    rounded: FloatArray = np.rint(query / scale)
+    return rounded, scale
+
+
+def _shared_out(part: Any, rows: int) -> FloatArray:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    starts = range(0, rows, PART)
+    if cores == 1 or len(starts) < 2:
+        parts = list(map(part, starts))
+    else:
+        with ThreadPoolExecutor(cores) as pool:
+            parts = list(pool.map(part, starts))
+    return np.concatenate(parts) if parts else np.empty(0, np.float32)
