@@ -28,6 +28,8 @@ FLOORS = (
         "delimited",
         "tables",
         "network",
+        "selection",
+        "bfloat",
         "similarity",
         "pooling",
         "revisions",

@@ -43,7 +43,7 @@ def blocks(request, monkeypatch):
     """Sizes of blocks that cut the matrices of the tests differently."""
     monkeypatch.setattr(similarity, "ARTICLES", request.param[0])
     monkeypatch.setattr(similarity, "PHOTOS", request.param[1])
-    monkeypatch.setattr("photodesk.pooling.PHOTOS", request.param[1])
+    monkeypatch.setattr("photodesk.pooling.CHUNK", request.param[1])
 
 
 A, P, B = embeddings(23, 12, 0, "a"), embeddings(61, 12, 1, "p"), embeddings(40, 12, 2, "b")

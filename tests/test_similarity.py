@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from photodesk import similarity
+from photodesk import bfloat, similarity
 from photodesk.errors import StoreError
 from photodesk.records import Embeddings
+from photodesk.selection import floats
 
 
 def embeddings(n, d, seed, prefix, encoder="x"):
@@ -91,3 +92,109 @@ def test_a_wrong_guess_of_the_first_limit_is_put_right(monkeypatch, photos):
     alike, columns = similarity.best(queries[:1], np.tile(rows[:1], (2000, 1)), 300)
     assert columns[0].tolist() == list(range(300))
     assert (alike == alike[0, 0]).all()
+
+
+def near_ties(kind):
+    """(9 rows, 700 columns, minus, weight) that try a product which is not exact."""
+    rng = np.random.default_rng(6)
+    rows, columns = rng.standard_normal((9, 70)), rng.standard_normal((700, 70))
+    match kind:
+        case "copies":  # more of one photo than there is room for
+            columns[100:500] = columns[5]
+        case "crowd":  # differences between what bfloat16 and what float32 can tell
+            columns[:400] = columns[5] + rng.standard_normal((400, 70)) * 10.0 ** -rng.integers(1, 8, (400, 1))
+            rows += columns[5]
+        case "few":  # the same, and room for all of them
+            columns[:50] = columns[5] + rng.standard_normal((50, 70)) * 10.0 ** -rng.integers(2, 8, (50, 1))
+            rows += columns[5]
+        case "loud":  # one dimension that drowns the others
+            columns[:, 3] += 40
+            rows[:, 3] -= 40
+        case "opposite":  # every score negative
+            rows, columns = rows * 0.1 - 1, columns * 0.1 + 1
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    columns /= np.linalg.norm(columns, axis=1, keepdims=True)
+    return rows.astype(np.float32), columns.astype(np.float32)
+
+
+def one_by_one(rows, columns, k, minus, weight, order):
+    """Every score by itself in float32, and a full sort."""
+    values, places = [], []
+    for row, taken in zip(rows, weight, strict=True):
+        scores = np.vecdot(columns, row) - np.float32(taken) * minus
+        first = sorted(range(len(columns)), key=lambda j, s=scores: (-s[j], order.tolist().index(j)))[:k]
+        values.append(scores[first])
+        places.append(first)
+    return np.array(values), np.array(places)
+
+
+@pytest.fixture(params=["float32", "bfloat16"])
+def precision(request, monkeypatch):
+    """Every product names candidates, in small blocks, by this precision."""
+    if request.param == "bfloat16":
+        pytest.importorskip("torch")
+        monkeypatch.setattr(bfloat, "WORTH", 0)
+        monkeypatch.setattr(bfloat, "available", lambda: True)
+    monkeypatch.setattr(similarity, "MANY", 1)
+    monkeypatch.setattr(similarity, "PHOTOS", 300)
+    monkeypatch.setattr(similarity, "CHUNK", 4)
+    return request.param
+
+
+@pytest.mark.parametrize("kind", ["plain", "copies", "crowd", "few", "loud", "opposite"])
+@pytest.mark.parametrize("taken", ["nothing", "numbers", "some", "much"])
+def test_the_best_are_those_of_single_scores_to_the_last_bit(precision, kind, taken):
+    """In float32 and in bfloat16, with ties in the order asked for."""
+    rows, columns = near_ties(kind)
+    rng = np.random.default_rng(7)
+    order = rng.permutation(700)
+    minus = (
+        np.zeros(700, np.float32) if taken == "nothing" else rng.standard_normal(700).astype(np.float32) * (9 if taken == "much" else 0.1)
+    )
+    if kind == "copies":
+        minus[100:500] = minus[5]
+    weight = np.ones(9, np.float32) if taken != "some" else (np.arange(9) % 2).astype(np.float32)
+    assert similarity.Precision.of(9, columns).name == precision
+    options = {} if taken == "nothing" else {"minus": minus} | ({"weight": weight} if taken == "some" else {})
+    values, places = similarity.best(rows, columns, 25, order=order, **options)
+    wanted, at = one_by_one(rows, columns, 25, minus, weight, order)
+    assert np.array_equal(places, at)
+    assert np.array_equal(values, wanted)
+
+
+@pytest.mark.usefixtures("precision")
+def test_without_its_margin_a_product_would_miss_some(monkeypatch):
+    """So the test above can fail: candidates are cut at the k-th score of the product itself."""
+    monkeypatch.setattr(similarity.Precision, "cut", lambda self, rows, kth, minus: kth)
+    missed = 0
+    for kind in ("plain", "few"):
+        rows, columns = near_ties(kind)
+        wanted = one_by_one(rows, columns, 25, np.zeros(700, np.float32), np.ones(9), np.arange(700))[1]
+        missed += not np.array_equal(similarity.best(rows, columns, 25)[1], wanted)
+    assert missed
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 99), st.sampled_from([1e-3, 1.0, 30.0]))
+def test_a_product_in_bfloat16_is_wrong_by_less_than_the_bound(seed, size):
+    pytest.importorskip("torch")
+    rng = np.random.default_rng(seed)
+    rows, columns = (rng.standard_normal((n, 40)).astype(np.float32) * rng.lognormal(size=40).astype(np.float32) for n in (5, 30))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    columns /= np.linalg.norm(columns, axis=1, keepdims=True)
+    minus = rng.standard_normal(30).astype(np.float32) * np.float32(size)
+    precise = similarity.Precision.of(5, columns, "bfloat16")
+    wanted = rows.astype(np.float64) @ columns.T + (minus.max() - minus)
+    for i, j, bits in bfloat.products(rows, columns, 3, 20, minus=minus):
+        found = floats(bits).astype(np.float64)
+        reach = found - precise.cut(np.repeat(rows[i], found.shape[1], axis=0), found.ravel(), 2 * np.abs(minus).max()).reshape(found.shape)
+        assert (np.abs(found - wanted[i, j]) <= reach / 2).all()
+
+
+@given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1))
+def test_three_bfloat16_numbers_hold_one_of_float32(numbers):
+    values = np.array(numbers, np.float32)
+    values[np.abs(values) < 1e-25] = 0  # below what the last third can reach
+    thirds = bfloat._thirds(values)
+    assert (thirds.view(np.int32) & 0xFFFF == 0).all()
+    assert np.array_equal(thirds.astype(np.float64).sum(axis=1), values)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photodesk.records import FloatArray
-from photodesk.similarity import PHOTOS, best, products, shared_out
+from photodesk.similarity import CHUNK, MANY, Precision, products, shared_out, unsorted
 
 STRIP = 64  # rows of a block that stay in a core's cache between one step and the next
 
@@ -58,8 +58,9 @@ def soft_maximum(rows: FloatArray, columns: FloatArray, temperature: float, *, m
 def largest(rows: FloatArray, columns: FloatArray, k: int) -> tuple[FloatArray, FloatArray]:
     """(m,) mean of the k largest scores of every column, and (m,) the smallest of these; of all scores if there are fewer than k."""
     means, least = np.empty(len(columns), np.float32), np.empty(len(columns), np.float32)
-    for start in range(0, len(columns), PHOTOS):
-        j = slice(start, start + PHOTOS)
-        values, _ = best(columns[j], rows, k)
-        means[j], least[j] = values.mean(axis=1, dtype=np.float64), values[:, -1]
+    precision = Precision.of(len(columns), rows) if len(rows) >= MANY * k else None
+    for start in range(0, len(columns), CHUNK):
+        j = slice(start, start + CHUNK)
+        values = unsorted(columns[j], rows, k, precision)
+        means[j], least[j] = values.mean(axis=1, dtype=np.float64), values.min(axis=1)
     return means, least

@@ -9,17 +9,24 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
 from threading import Lock
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from photodesk import bfloat
 from photodesk.errors import StoreError
 from photodesk.records import Embeddings, FloatArray, Hit, Run, Scores
+from photodesk.selection import Bits, Kept
+from photodesk.selection import best_of as best_of
 
 ARTICLES, PHOTOS = 1024, 8192  # a block of scores: 32 MB of float32 for each core
+CHUNK = 16384  # rows whose candidates are held at once
+MANY = 200  # columns for each of the best k, from which on looking at candidates again costs little
 
 Progress = Callable[[int, int], None]  # (photos done, photos)
 A = TypeVar("A")
@@ -77,6 +84,12 @@ def hits(articles: Embeddings, photos: Embeddings, values: FloatArray, columns: 
     }
 
 
+def block_of(columns: int) -> tuple[int, int]:
+    """(rows, columns) of the blocks in which a product with so many columns is made: as wide as makes all of one width."""
+    width = max(1, -(-columns // max(1, round(columns / PHOTOS))))
+    return max(1, ARTICLES * PHOTOS // width), width
+
+
 def products(
     rows: FloatArray,
     columns: FloatArray,
@@ -91,14 +104,15 @@ def products(
     A block may be written to, and lasts until the next one is asked for. `minus` is one number per column, which enters the product as one more
     dimension, and `weight`, one per row, how much of it the row takes (all, if not given).
     """
-    room = np.empty(min(ARTICLES, len(rows)) * min(PHOTOS, len(columns)), np.float32)
-    for first in range(0, len(columns), PHOTOS):
-        j = slice(first, min(first + PHOTOS, len(columns)))
+    height, width = block_of(len(columns))
+    room = np.empty(min(height, len(rows)) * width, np.float32)
+    for first in range(0, len(columns), width):
+        j = slice(first, min(first + width, len(columns)))
         right = columns[j if order is None else order[j]]
         if minus is not None:
             right = np.column_stack([right, -minus[j if order is None else order[j]]])
-        for start in range(0, len(rows), ARTICLES):
-            i = slice(start, min(start + ARTICLES, len(rows)))
+        for start in range(0, len(rows), height):
+            i = slice(start, min(start + height, len(rows)))
             left = rows[i]
             if minus is not None:
                 left = np.column_stack([left, np.ones(len(left), np.float32) if weight is None else weight[i]])
@@ -121,6 +135,59 @@ def shared_out(rows: int, task: Callable[[slice], A]) -> list[A]:
         return list(pool.map(task, map(slice, edges, edges[1:])))
 
 
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """How a product too large to be kept is computed first, and what it may be wrong by.
+
+    Args:
+        name: "float32" or "bfloat16".
+        length: the greatest length of a column.
+        loss: the greatest length of what rounding takes from a column.
+    """
+
+    name: Literal["float32", "bfloat16"]
+    length: float
+    loss: float = 0.0
+
+    @classmethod
+    def of(cls, rows: int, columns: FloatArray, name: Literal["float32", "bfloat16"] | None = None) -> Precision:
+        """For a product of so many rows with `columns`: bfloat16 where it can be had and pays, if no name is given."""
+        if name is None:
+            name = "bfloat16" if rows * columns.size >= bfloat.WORTH and bfloat.available() else "float32"
+        length = max(float(np.linalg.norm(columns[at : at + 4096], axis=1).max()) for at in range(0, len(columns), 4096))
+        loss = float(bfloat.lost(columns).max()) if name == "bfloat16" else 0.0
+        return cls(name, length * (1 + 1e-6), loss)
+
+    def cut(self, rows: FloatArray, kth: FloatArray, minus: float) -> NDArray[np.float64]:
+        """(n,) where each row's first scores have to be looked at again, down from the k-th of them, so that none of its best k is missed.
+
+        Let s be a score by `dots`, p the score before, a the same as stored. |s − p| ≤ e, by Cauchy and Schwarz for what rounding takes from
+        either side, and by the standard bound for sums of d + 3 products, twice. Storing takes u·|p| at most. k rows have a ≥ kth, so
+        the k-th best s is ≥ kth − u·|kth| − e, and whatever has such an s has p ≥ kth − u·|kth| − 2e, and an a as much lower again.
+
+        Args:
+            rows: (n, d).
+            kth: (n,) the k-th highest of the scores that came first.
+            minus: the greatest size of what is added to a score.
+        """
+        length = np.linalg.norm(rows, axis=1).astype(np.float64) * (1 + 1e-6)
+        half = self.name == "bfloat16"
+        own = bfloat.lost(rows) if half else 0.0
+        u = bfloat.ROUNDING * 1.01 if half else 0.0
+        error = own * (self.length + self.loss) + length * self.loss
+        error += 2 * (rows.shape[1] + 3) * 2.0**-23 * ((length + own) * (self.length + self.loss) + minus)
+        level = np.abs(kth.astype(np.float64)) + 2 * error
+        return np.asarray(kth - 2 * error - 2 * u * level, np.float64)
+
+
+def dots(row: FloatArray, columns: FloatArray, minus: FloatArray | None, weight: np.float32) -> FloatArray:
+    """(m,) scores of one row, each by itself, so that they do not depend on what else is computed, or how."""
+    scores: FloatArray = np.vecdot(columns, row)
+    if minus is not None:
+        scores -= weight * minus
+    return scores
+
+
 def best(
     rows: FloatArray,
     columns: FloatArray,
@@ -130,11 +197,14 @@ def best(
     minus: FloatArray | None = None,
     weight: FloatArray | None = None,
     change: Callable[[FloatArray, NDArray[np.intp]], FloatArray] | None = None,
+    precision: Precision | None = None,
     progress: Progress = lambda done, of: None,
 ) -> tuple[FloatArray, NDArray[np.intp]]:
     """The k highest of `rows @ columns.T − weight ⊗ minus` in each row, and their columns; the whole matrix never exists.
 
-    Only scores above the k-th that a row has found so far are looked at, so little is added to the time of the product.
+    Only scores above the best that a row has found so far are looked at, so little is added to the time of the product. Where columns are many
+    the product only names candidates: all whose score could be among the best k, given what the product may be wrong by. Their scores are then
+    computed one by one in float32, so that the result is the same to the last bit with bfloat16 and float32, and whatever the blocks.
 
     Args:
         rows: (n, d) float32.
@@ -144,90 +214,130 @@ def best(
         minus: (m,) taken off every score of a column.
         weight: (n,) how much of `minus` a row takes; 1 if not given.
         change: gives new scores for a block and the columns that it covers.
+        precision: of a product with many columns; the fastest if not given.
         progress: called with (columns done, columns).
 
     Returns:
         (n, k) scores, best first, and (n, k) columns.
     """
+    k, n, m = min(k, len(columns)), len(rows), len(columns)
+    if change is not None or m < MANY * max(k, 1):
+        values, places = _direct(rows, columns, k, order, minus, weight, change, progress)
+        for start in range(0, n, ARTICLES):
+            i = slice(start, start + ARTICLES)
+            values[i], places[i] = best_of(values[i], places[i], k)
+        found = places.astype(np.intp)
+        return values, found if order is None else order[found]
+    precision = precision or Precision.of(n, columns)
+    values, found = np.empty((n, k), np.float32), np.empty((n, k), np.intp)
+    rank = None if order is None else np.argsort(order)
+    for start in range(0, n, CHUNK):
+        i = slice(start, min(start + CHUNK, n))
+
+        def share(done: int, of: int, i: slice = i) -> None:
+            progress((i.start * of + (i.stop - i.start) * done) // n, of)
+
+        values[i], found[i] = _candidates(rows[i], columns, k, rank, minus, None if weight is None else weight[i], precision, share)
+    return values, found
+
+
+def unsorted(rows: FloatArray, columns: FloatArray, k: int, precision: Precision | None) -> FloatArray:
+    """(n, k) scores as `best` gives them, in any order."""
     k = min(k, len(columns))
-    values = np.full((len(rows), k), -np.inf, np.float32)
-    places = np.zeros((len(rows), k), np.int32)  # positions in `order`, ascending within a row until the end
+    if len(columns) < MANY * k:
+        return _direct(rows, columns, k, None, None, None, None, lambda done, of: None)[0]
+    return best(rows, columns, k, precision=precision)[0]
+
+
+def _direct(
+    rows: FloatArray,
+    columns: FloatArray,
+    k: int,
+    order: NDArray[np.intp] | None,
+    minus: FloatArray | None,
+    weight: FloatArray | None,
+    change: Callable[[FloatArray, NDArray[np.intp]], FloatArray] | None,
+    progress: Progress,
+) -> tuple[FloatArray, NDArray[np.int32]]:
+    """`best` as the product has the scores: (n, k) of them in any order, and their positions in `order`."""
+    kept = Kept(len(rows), k)
 
     def part(of: slice) -> None:
-        mine, at, taken = values[of], places[of], None if weight is None else weight[of]
+        mine, taken = kept.part(of), None if weight is None else weight[of]
         for i, j, scores in products(rows[of], columns, order=order, minus=minus, weight=taken):
             if change is not None:
                 scores = change(scores, np.arange(j.start, j.stop) if order is None else order[j])
-            if j.start == 0 and scores.shape[1] >= k:
-                _merge(mine[i], at[i], scores, 0, _guess(scores, k))
-                short = i.start + np.flatnonzero(mine[i].min(axis=1) == -np.inf)  # the guess was too high
-                at[short] = first = _highest(scores[short - i.start], k)
-                mine[short] = np.take_along_axis(scores[short - i.start], first, axis=1)
-            else:
-                _merge(mine[i], at[i], scores, j.start, mine[i].min(axis=1, keepdims=True))
-            if of.start == 0 and i.stop == len(mine):
+            mine.offer(i, j.start, scores)
+            if of.start == 0 and i.stop == len(mine.values):
                 progress(j.stop, len(columns))
-        for start in range(0, len(mine), ARTICLES):
-            i = slice(start, start + ARTICLES)
-            mine[i], at[i] = best_of(mine[i], at[i], k)
 
     shared_out(len(rows), part)
-    found = places.astype(np.intp)
-    return values, found if order is None else order[found]
+    return kept.values, kept.places
 
 
-def _guess(scores: FloatArray, k: int) -> FloatArray:
-    """(n, 1) scores which in most rows, though not in all, somewhat more than k of the c ≥ k columns exceed: judged by every eighth column."""
-    expected = k / 8
-    rank = int(expected + 3 * expected**0.5) + 1
-    sample = scores[:, ::8]
-    if 2 * rank > sample.shape[1]:
-        return np.full((len(scores), 1), -np.inf, np.float32)
-    return np.partition(sample, -rank, axis=1)[:, -rank, None]
+def _candidates(
+    rows: FloatArray,
+    columns: FloatArray,
+    k: int,
+    rank: NDArray[np.intp] | None,
+    minus: FloatArray | None,
+    weight: FloatArray | None,
+    precision: Precision,
+    progress: Progress,
+) -> tuple[FloatArray, NDArray[np.intp]]:
+    """`best` by way of candidates; `rank` is the place of each column among equal scores."""
+    half = precision.name == "bfloat16"
+    room = min(3 * k if half else k + 32, len(columns))
+    kept = Kept(len(rows), room)
+    values, found = np.empty((len(rows), k), np.float32), np.empty((len(rows), k), np.intp)
+    added = 0.0 if minus is None else 2 * float(np.abs(minus).max())
+
+    def part(of: slice) -> list[int]:
+        mine, taken = kept.part(of), None if weight is None else weight[of]
+        blocks: Iterator[tuple[slice, slice, FloatArray | Bits]]
+        if half:
+            blocks = bfloat.products(rows[of], columns, *block_of(len(columns)), minus=minus, weight=taken)
+        else:
+            blocks = products(rows[of], columns, minus=minus, weight=taken)
+        for i, j, scores in blocks:
+            mine.offer(i, j.start, scores)
+            if of.start == 0 and i.stop == len(mine.values):
+                progress(j.stop, len(columns))
+        kth = np.partition(mine.values, room - k, axis=1)[:, room - k]
+        cut = precision.cut(rows[of], kth, added)
+        open_ended = (mine.values.min(axis=1) >= cut) & (room < len(columns))  # more than there was room for
+        for row in np.flatnonzero(~open_ended):
+            at = mine.places[row][mine.values[row] >= cut[row]]
+            one = np.float32(1) if taken is None else taken[row]
+            scores = dots(rows[of][row], columns.take(at, axis=0), None if minus is None else minus[at], one)
+            first = np.lexsort((at if rank is None else rank[at], -scores))[:k]
+            values[of.start + row], found[of.start + row] = scores[first], at[first]
+        return [of.start + int(row) for row in np.flatnonzero(open_ended)]
+
+    with bfloat.one_core_each() if half else nullcontext():
+        rest = np.array([row for rows_left in shared_out(len(rows), part) for row in rows_left], np.intp)
+    if rest.size:
+        taken = None if weight is None else weight[rest]
+        if half:
+            again = Precision("float32", precision.length)
+            values[rest], found[rest] = _candidates(rows[rest], columns, k, rank, minus, taken, again, lambda done, of: None)
+        else:
+            for at, row in enumerate(rest):
+                values[row], found[row] = _one(rows[row], columns, k, rank, minus, np.float32(1) if taken is None else taken[at])
+    return values, found
 
 
-def _merge(values: FloatArray, places: NDArray[np.int32], scores: FloatArray, first: int, limit: FloatArray) -> None:
-    """Let those of `scores` that are above a row's limit compete with its values; columns count from `first`."""
-    at, column = np.divmod(np.flatnonzero(scores > limit), scores.shape[1])
-    if not at.size:
-        return
-    counts = np.bincount(at, minlength=len(values))
-    slot = np.arange(at.size) - np.repeat(np.cumsum(counts) - counts, counts)
-    extra = np.full((len(values), int(counts.max())), -np.inf, np.float32)
-    extra_places = np.zeros(extra.shape, np.int32)
-    extra[at, slot] = scores[at, column]
-    extra_places[at, slot] = column + first
-    scores = np.hstack([values, extra])
-    keep = _highest(scores, values.shape[1])
-    values[:] = np.take_along_axis(scores, keep, axis=1)
-    places[:] = np.take_along_axis(np.hstack([places, extra_places]), keep, axis=1)
-
-
-def best_of(scores: FloatArray, columns: NDArray[np.integer], k: int) -> tuple[FloatArray, NDArray[np.integer]]:
-    """The k highest scores of each row with their columns, best first, equal scores by ascending column.
-
-    Args:
-        scores: (n, c) with c ≥ 0; NaN is not allowed.
-        columns: (n, c) what each score belongs to, ascending within a row among equal scores.
-        k: how many to keep; all if c ≤ k.
-    """
-    if scores.shape[1] > k:
-        keep = _highest(scores, k)
-        scores, columns = np.take_along_axis(scores, keep, axis=1), np.take_along_axis(columns, keep, axis=1)
-    order = np.argsort(-scores, axis=1, kind="stable")
-    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(columns, order, axis=1)
-
-
-def _highest(scores: FloatArray, k: int) -> NDArray[np.intp]:
-    """(n, k) where the k highest of c ≥ k scores stand in each row, ascending; of equal ones the first."""
-    limit = np.partition(scores, scores.shape[1] - k, axis=1)[:, scores.shape[1] - k, None]
-    keep = scores >= limit
-    crowded = np.flatnonzero(np.count_nonzero(keep, axis=1) > k)
-    if crowded.size:  # of those equal to the k-th score, the first ones until k are found
-        above, level = scores[crowded] > limit[crowded], scores[crowded] == limit[crowded]
-        keep[crowded] = above | (level & (np.cumsum(level, axis=1) <= k - above.sum(axis=1, keepdims=True)))
-    at: NDArray[np.intp] = np.flatnonzero(keep).reshape(-1, k) % scores.shape[1]
-    return at
+def _one(
+    row: FloatArray, columns: FloatArray, k: int, rank: NDArray[np.intp] | None, minus: FloatArray | None, weight: np.float32
+) -> tuple[FloatArray, NDArray[np.intp]]:
+    """The best of one row by all its `dots`: for rows whose scores are so many alike that no product can tell them apart."""
+    scores = np.empty(len(columns), np.float32)
+    for start in range(0, len(columns), PHOTOS):
+        j = slice(start, start + PHOTOS)
+        scores[j] = dots(row, columns[j], None if minus is None else minus[j], weight)
+    at = np.flatnonzero(scores >= np.partition(scores, len(scores) - k)[len(scores) - k])
+    at = at[np.lexsort((at if rank is None else rank[at], -scores[at]))[:k]]
+    return scores[at], at
 
 
 def comparable(articles: Embeddings, photos: Embeddings) -> None:
