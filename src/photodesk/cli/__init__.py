@@ -15,6 +15,7 @@ from photodesk.errors import PhotodeskError
 
 # command → (file of this folder, what `photodesk --help` says of it)
 COMMANDS = {
+    "ablate": ("recipes", "Leave out one component of a recipe at a time, and say what each contributes."),
     "check": ("data", "Name every fault of a data set, by file and line, and what happens to it."),
     "compare": ("results", "Say whether one run is really better than another."),
     "encoders": ("encoders", "Show the models that can read texts and photos, and what they cost here."),
@@ -24,6 +25,8 @@ COMMANDS = {
     "index": ("find", "Encode a folder of photos into an index for `search`."),
     "prepare": ("prepare", "Detect, translate, clean and cut the texts of articles, and show before and after."),
     "rank": ("find", "Rank the photos for every article of a data set and write a run file."),
+    "recipes": ("recipes", "List the rows of the papers' tables that can be run, and what each needs."),
+    "reproduce": ("recipes", "Run a row of a paper's table and print ours beside it."),
     "search": ("find", "Find photos of an index for one headline."),
     "store": ("store", "Look after what was encoded: verify it, make it smaller, delete what nobody uses."),
     "submit": ("results", "Make the zip of pictures that NewsImages 2025 and 2026 ask for."),

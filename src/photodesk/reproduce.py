@@ -1,0 +1,287 @@
+"""Runs a recipe: its part of the data, its texts, models, network, fusion and revision; ours beside the paper's.
+
+The chain is that of `search.rank`, read from a file. Runs over several word limits or encoders are averaged as one concatenated embedding, so
+nothing here holds a score matrix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from photodesk import encoders, fusion, revise
+from photodesk.datasets import Dataset
+from photodesk.duplicates import groups
+from photodesk.embed import Progress, embed_articles, embed_photos, silent
+from photodesk.encoders import Encoder
+from photodesk.errors import DataError, EncoderError
+from photodesk.evaluation import Report, digits, evaluate
+from photodesk.fusion import Encoding
+from photodesk.measures import DEFAULT, parse_all
+from photodesk.network import Network
+from photodesk.recipe import PART, Net, Recipe
+from photodesk.records import Embeddings, Fault, Run
+from photodesk.revisions import cosine
+from photodesk.store import Store
+from photodesk.text import Preparation
+from photodesk.typeset import Table
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A data set as a recipe divides it: what is measured, with its gallery, and what is left for training and banks."""
+
+    test: Dataset
+    rest: Dataset
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A recipe that was run.
+
+    Args:
+        recipe: as it was run.
+        run: the rankings.
+        report: their measures.
+        faults: what went wrong with single articles and photos.
+    """
+
+    recipe: Recipe
+    run: Run
+    report: Report
+    faults: tuple[Fault, ...] = ()
+
+
+def in_part(subset: str, words: str) -> bool:
+    """Whether a subset's name holds all of `words`, whatever their case and order: "RSS/test" is in "rss test"."""
+    return _words(words) <= _words(subset)
+
+
+def divide(recipe: Recipe, dataset: Dataset) -> Parts:
+    """What a recipe measures of a data set, and what it leaves.
+
+    With `test = "all"` the gallery is every picture that the part's tables name; else it is the pictures of the pairs that are measured.
+
+    Raises:
+        DataError: no article is of the parts that the recipe names; says which there are.
+    """
+    wanted = [recipe.data.subset, *(recipe.network.train if recipe.network else ())]
+    for words in wanted:
+        if not any(in_part(article.subset, words) for article in dataset.articles):
+            known = ", ".join(sorted({article.subset for article in dataset.articles} - {""}))
+            raise DataError(f"the data has no part {words!r}; its parts are: {known or 'none, its files are one'}; name one with --subset")
+    train = recipe.network.train if recipe.network else ()
+    pool = {a.id for a in dataset.articles if not train or any(in_part(a.subset, words) for words in wanted)}
+    measured = {article.id for article in dataset.articles if in_part(article.subset, recipe.data.subset)}
+    if recipe.data.test == "all":
+        subsets = {article.subset for article in dataset.articles if article.id in measured}
+        gallery = (
+            {item.photo for item in dataset.listed if item.subset in subsets} if recipe.data.subset else {p.id for p in dataset.photos}
+        )
+        return Parts(_only(dataset, measured, gallery), _only(dataset, pool - measured))
+    drawn = _drawn(_only(dataset, pool), recipe.data.test, recipe.data.seed)
+    return Parts(_only(dataset, measured & drawn), _only(dataset, pool - drawn))
+
+
+def _only(dataset: Dataset, articles: Collection[str], gallery: Collection[str] = ()) -> Dataset:
+    pairs = tuple(pair for pair in dataset.pairs if pair.article in articles)
+    shown = {pair.photo for pair in pairs} | set(gallery)
+    return replace(
+        dataset,
+        articles=tuple(article for article in dataset.articles if article.id in articles),
+        photos=tuple(photo for photo in dataset.photos if photo.id in shown),
+        pairs=pairs,
+        listed=tuple(item for item in dataset.listed if item.photo in shown),
+    )
+
+
+def _drawn(dataset: Dataset, part: str, seed: int) -> frozenset[str]:
+    """Articles of the pairs that `part` draws: whole groups in random order until there are enough, as `photodesk train --test` keeps apart."""
+    found = PART.fullmatch(part)
+    assert found, part
+    if found[1] == "random":  # an article with several photos stays whole
+        number = {article: i for i, article in enumerate(dict.fromkeys(pair.article for pair in dataset.pairs))}
+    else:
+        number = dict(groups(dataset).articles)
+    group = np.array([number[pair.article] for pair in dataset.pairs], np.int64)
+    count = round(float(found[2]) * len(group)) if "." in found[2] else int(found[2])
+    kinds, sizes = np.unique(group, return_counts=True)
+    order = np.random.default_rng(seed).permutation(len(kinds))
+    drawn = kinds[order[: int(np.searchsorted(np.cumsum(sizes[order]), count)) + 1]] if count else kinds[:0]
+    return frozenset(pair.article for pair, chosen in zip(dataset.pairs, np.isin(group, drawn), strict=True) if chosen)
+
+
+@dataclass
+class Kitchen:
+    """Runs recipes on one data set; features are kept in the store, trained networks here.
+
+    Args:
+        dataset: all of the data.
+        store: where features are kept.
+        pretrain: the data set to train on before, for recipes that name one.
+        network: a ready network, instead of training one.
+        progress: as in `search.rank`.
+    """
+
+    dataset: Dataset
+    store: Store
+    pretrain: Dataset | None = None
+    network: Network | None = None
+    progress: Progress = silent
+    _trained: dict[tuple[object, ...], Network] = field(default_factory=dict)
+    _parts: dict[tuple[object, ...], Parts] = field(default_factory=dict)
+    _encoders: dict[str, Encoder] = field(default_factory=dict)
+
+    def parts(self, recipe: Recipe) -> Parts:
+        """As `divide`, once for recipes that divide alike."""
+        key = (recipe.data, recipe.network.train if recipe.network else ())
+        if key not in self._parts:
+            self._parts[key] = divide(recipe, self.dataset)
+        return self._parts[key]
+
+    def cook(self, recipe: Recipe, name: str = "") -> Outcome:
+        """Run a recipe and measure it.
+
+        Args:
+            recipe: what to do.
+            name: of the run; the recipe's if empty.
+
+        Raises:
+            DataError: the data has no such part, no truth for it, or nothing that can be ranked.
+            EncoderError: a network does not fit the encoder's towers.
+        """
+        parts = self.parts(recipe)
+        if not parts.test.pairs:
+            raise DataError(f"{recipe.name} cannot be measured: no article of {recipe.data.subset or 'the data'} has a known right photo")
+        used = [self._encoder(recipe, one) for one in recipe.encoders.names]
+        faults: list[Fault] = []
+        test = self._encodings(recipe, used, parts.test, faults)
+        bank = (
+            self._encodings(recipe, used, parts.rest, faults, photos=False) if recipe.revision and recipe.revision.bank == "rest" else None
+        )
+        weights = [
+            e * t for e in _weights(recipe.encoders.weights, used) for t in _weights(recipe.texts.weights, recipe.texts.preparations)
+        ]
+        articles, photos = _fused(recipe, test, weights)
+        others = None if bank is None else _fused(recipe, [(b, p) for (b, _), (_, p) in zip(bank, test, strict=True)], weights)[0]
+        method = recipe.revision.revision if recipe.revision else cosine()
+        report = lambda done, of: self.progress("ranking", done, of)  # noqa: E731
+        run = revise.top_k(articles, photos, method, 100, bank=others, name=name or recipe.name, progress=report)
+        run = replace(run, name=name or recipe.name)
+        measures = parse_all([*DEFAULT, *recipe.claim.numbers])
+        return Outcome(recipe, run, evaluate(run, parts.test.pairs, measures), tuple(dict.fromkeys(faults)))
+
+    def load(self, name: str) -> Encoder:
+        """An encoder, loaded once."""
+        if name not in self._encoders:
+            self._encoders[name] = encoders.load(name)
+        return self._encoders[name]
+
+    def spaceless(self, recipe: Recipe) -> tuple[str, ...]:
+        """Encoders of a recipe whose towers share no space of their own: they stand or fall with a network."""
+        return tuple(name for name in recipe.encoders.names if self.load(name).network is not None)
+
+    def network_of(self, recipe: Recipe, name: str) -> Network | None:
+        """The T×V network that `recipe` uses with the encoder `name`: the ready one, else one trained once; None where it uses none."""
+        if recipe.network is None or self.network is not None:
+            return self.network if recipe.network else None
+        key = (recipe.network, recipe.data, recipe.texts.preparations[-1], name)
+        if key not in self._trained:
+            before = self.pretrain if recipe.network.pretrain else None
+            rest, preparation = self.parts(recipe).rest, recipe.texts.preparations[-1]
+            self._trained[key] = trained(recipe.network, self.load(name), rest, before, preparation, self.store, self.progress)
+        return self._trained[key]
+
+    def _encoder(self, recipe: Recipe, name: str) -> Encoder:
+        encoder, network = self.load(name), self.network_of(recipe, name)
+        if network is None:
+            return encoder
+        towers = encoder.texts.fingerprint, encoder.photos.fingerprint
+        if (network.text_tower, network.photo_tower) != towers:
+            raise EncoderError(
+                f"the network was trained on {network.text_tower} and {network.photo_tower}, and {name} is {' and '.join(towers)}"
+            )
+        return replace(encoder, network=network)
+
+    def _encodings(
+        self, recipe: Recipe, used: Sequence[Encoder], part: Dataset, faults: list[Fault], *, photos: bool = True
+    ) -> list[Encoding]:
+        """One an encoder and word limit, over the same articles and photos; without photos, an empty gallery."""
+        found: list[Encoding] = []
+        for encoder in used:
+            gallery, wrong = embed_photos(part.photos if photos else (), encoder, self.store, progress=self.progress)
+            faults += wrong
+            for preparation in recipe.texts.preparations:
+                articles, wrong = embed_articles(part.articles, encoder, self.store, preparation=preparation, progress=self.progress)
+                faults += wrong
+                found.append((articles, gallery))
+        shared = [set.intersection(*(set(one[side].ids) for one in found)) for side in (0, 1)]
+        if not shared[0] or (photos and not shared[1]):
+            first = f"; the first fault is: {faults[0]}" if faults else ""
+            raise DataError(f"nothing to rank: {len(shared[0])} articles have text, {len(shared[1])} photos can be opened{first}")
+        return [(_kept(a, shared[0]), _kept(p, shared[1])) for a, p in found]
+
+
+def _kept(embeddings: Embeddings, ids: Collection[str]) -> Embeddings:
+    return embeddings if len(ids) == len(embeddings) else embeddings.take([name for name in embeddings.ids if name in ids])
+
+
+def _weights(given: Sequence[float], items: Sequence[object]) -> Sequence[float]:
+    return given or [1 / len(items)] * len(items)
+
+
+def _fused(recipe: Recipe, encodings: Sequence[Encoding], weights: Sequence[float]) -> Encoding:
+    if len(encodings) == 1:
+        return encodings[0]
+    return fusion.concatenated(encodings, weights, normalise=recipe.encoders.normalisation)
+
+
+def trained(
+    net: Net, encoder: Encoder, data: Dataset, pretrain: Dataset | None, preparation: Preparation, store: Store, progress: Progress
+) -> Network:
+    """The network that a recipe's `[network]` asks for, trained on `data`, with all texts prepared as they will be ranked.
+
+    Where those are titles, titles with tags are a second view (`pairs.VIEWS`).
+
+    Raises:
+        DataError: nothing to train on.
+        UsageError: no such preset.
+        MissingExtra: torch is not installed.
+    """
+    from photodesk import settings, splits, train
+    from photodesk.encoders.beside import dims
+    from photodesk.pairs import gather
+
+    sets = [each for each in (data, pretrain) if each is not None]
+    weights = (1.0, 0.0) if pretrain is not None else ()
+    pairs = gather(sets, encoder.texts, encoder.photos, store, weights=weights, preparation=preparation, progress=progress)
+    kind, _, size = net.split.partition(":")
+    share = float(size) if "." in size else min(int(size), int(pairs.main.sum()) // 2)
+    presets = {**settings.PRESETS, "builtin": settings.Settings(), "closed-form": settings.Settings(epochs=0)}
+    return train.fit(
+        pairs,
+        (encoder.texts.fingerprint, encoder.photos.fingerprint),
+        (dims(encoder.texts), dims(encoder.photos)),
+        replace(presets[net.preset], seed=net.seed),
+        split=splits.parse(kind),
+        validation=share,
+        leaks="keep",
+        pretrain=1 if pretrain is not None else None,
+    )
+
+
+def beside(outcome: Outcome, title: str, *, seed: int = 0) -> Table:
+    """Ours beside the paper's: measure, paper, ours, its 95 % interval, the difference, and whether the interval holds the paper's number."""
+    rows = []
+    for name, claimed in outcome.recipe.claim.numbers.items():
+        ours = outcome.report.mean(name)
+        low, high = outcome.report.interval(name, seed=seed)
+        gap = ("" if ours < claimed else "+") + digits(ours - claimed)
+        rows.append((name, digits(claimed), digits(ours), digits(low), digits(high), gap, "yes" if low <= claimed <= high else "no"))
+    return Table(title, ("measure", "paper", "ours", "95 % from", "to", "ours − paper", "paper within"), tuple(rows))
+
+
+def _words(text: str) -> set[str]:
+    return set("".join(sign if sign.isalnum() else " " for sign in text.casefold()).split())
