@@ -17,12 +17,12 @@ class Kept:
 
     Attributes:
         values: (n, room) scores in no order; −inf where nothing is kept yet.
-        places: (n, room) their columns, ascending among equal scores.
+        places: (n, room) their columns, ascending among equal scores; (n, 0) where they are of no interest.
     """
 
-    def __init__(self, n: int, room: int) -> None:
+    def __init__(self, n: int, room: int, *, places: bool = True) -> None:
         self.values = np.full((n, room), -np.inf, np.float32)
-        self.places = np.zeros((n, room), np.int32)
+        self.places = np.zeros((n, room if places else 0), np.int32)
 
     def part(self, of: slice) -> Kept:
         """Some of the rows, in the same memory."""
@@ -33,15 +33,20 @@ class Kept:
     def offer(self, i: slice, first: int, block: FloatArray | Bits) -> None:
         """Let a block of scores compete: all rows of `i`, columns from `first` on; columns come in ascending order."""
         values, places = self.values[i], self.places[i]
-        if first or block.shape[1] < values.shape[1]:
+        if first:
             _merge(values, places, block, first, values.min(axis=1, keepdims=True))
+            return
+        if block.shape[1] < values.shape[1]:
+            _merge(values, places, block, 0, np.full((len(values), 1), -np.inf, np.float32))
             return
         _merge(values, places, block, 0, _guess(block, values.shape[1]))
         short = np.flatnonzero(values.min(axis=1) == -np.inf)  # the guess was too high
         if short.size:
             scores = floats(block[short])
-            places[short] = at = _highest(scores, values.shape[1])
+            at = _highest(scores, values.shape[1])
             values[short] = np.take_along_axis(scores, at, axis=1)
+            if places.shape[1]:
+                places[short] = at
 
 
 def floats(block: FloatArray | Bits) -> FloatArray:
@@ -87,21 +92,26 @@ def _above(block: FloatArray | Bits, limit: FloatArray) -> tuple[NDArray[np.intp
 
 
 def _merge(values: FloatArray, places: NDArray[np.int32], block: FloatArray | Bits, first: int, limit: FloatArray) -> None:
-    """Let those of the block that are above a row's limit compete with its values; columns count from `first`."""
+    """Let those of the block that are above a row's limit compete with its values; columns count from `first`, and before 0 nothing is kept."""
     at, found = _above(block, limit)
     if not at.size:
         return
-    row, column = np.divmod(at, block.shape[1])
-    counts = np.bincount(row, minlength=len(values))
-    slot = np.arange(at.size) - np.repeat(np.cumsum(counts) - counts, counts)
-    old = values.shape[1] if values.max(initial=-np.inf) > -np.inf else 0  # of the first block there is nothing before
-    width = max(old + int(counts.max()), values.shape[1])
-    scores, columns = np.full((len(values), width), -np.inf, np.float32), np.zeros((len(values), width), np.int32)
-    scores[:, :old], columns[:, :old] = values[:, :old], places[:, :old]
-    slot += row * width + old
+    k, old = values.shape[1], values.shape[1] if first else 0
+    rows = np.arange(len(values))
+    edges = np.searchsorted(at, np.arange(len(values) + 1) * block.shape[1])
+    counts = np.diff(edges)
+    width = max(old + int(counts.max()), k)
+    slot = np.arange(at.size) + np.repeat(rows * width + old - edges[:-1], counts)
+    scores = np.full((len(values), width), -np.inf, np.float32)
+    scores[:, :old] = values[:, :old]
     scores.reshape(-1)[slot] = found
-    columns.reshape(-1)[slot] = column + first
-    keep = _highest(scores, values.shape[1])
+    if not places.shape[1]:  # nobody asks for them
+        values[:] = np.partition(scores, width - k, axis=1)[:, width - k :]
+        return
+    columns = np.zeros((len(values), width), np.int32)
+    columns[:, :old] = places[:, :old]
+    columns.reshape(-1)[slot] = at - np.repeat(rows * block.shape[1] - first, counts)
+    keep = _highest(scores, k)
     values[:] = np.take_along_axis(scores, keep, axis=1)
     places[:] = np.take_along_axis(columns, keep, axis=1)
 

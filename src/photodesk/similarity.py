@@ -245,7 +245,7 @@ def unsorted(rows: FloatArray, columns: FloatArray, k: int, precision: Precision
     """(n, k) scores as `best` gives them, in any order."""
     k = min(k, len(columns))
     if len(columns) < MANY * k:
-        return _direct(rows, columns, k, None, None, None, None, lambda done, of: None)[0]
+        return _direct(rows, columns, k, None, None, None, None, lambda done, of: None, places=False)[0]
     return best(rows, columns, k, precision=precision)[0]
 
 
@@ -258,9 +258,11 @@ def _direct(
     weight: FloatArray | None,
     change: Callable[[FloatArray, NDArray[np.intp]], FloatArray] | None,
     progress: Progress,
+    *,
+    places: bool = True,
 ) -> tuple[FloatArray, NDArray[np.int32]]:
     """`best` as the product has the scores: (n, k) of them in any order, and their positions in `order`."""
-    kept = Kept(len(rows), k)
+    kept = Kept(len(rows), k, places=places)
 
     def part(of: slice) -> None:
         mine, taken = kept.part(of), None if weight is None else weight[of]
