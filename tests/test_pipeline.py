@@ -28,7 +28,7 @@ def nothing(keys):
 @pytest.mark.parametrize("threads", [1, 3])
 def test_every_picture_comes_once_in_order_with_its_row(tmp_path, threads):
     batches = list(pipeline.encode(pictures(tmp_path), EchoPhotos(), nothing, threads=threads))
-    assert [picture.photo for batch in batches for picture in batch.pictures] == WORDS
+    assert [photo for batch in batches for photo, _ in batch.names] == WORDS
     rows = [batch.rows[key] for batch in batches for key in batch.keys]
     assert np.allclose(rows, EchoTexts().encode(WORDS), atol=0.02)
 

@@ -50,15 +50,15 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """What became of some pictures.
+    """What became of n pictures; plain data, so it travels.
 
     Args:
-        pictures: n of them.
+        names: id and place of each.
         keys: for each the name of its content, or what is wrong with it.
         rows: the row of every content that was not stored, by key.
     """
 
-    pictures: Sequence[Picture]
+    names: Sequence[tuple[str, str]]
     keys: Sequence[bytes | Fault]
     rows: Mapping[bytes, FloatArray]
 
@@ -112,7 +112,7 @@ def _encode(batch: Sequence[Picture], tower: PhotoTower, stored: Stored, sizes: 
         fault(batch[i].where, broken[key], of=batch) if isinstance(key, bytes) and key in broken else key for i, key in enumerate(found)
     ]
     rows = sizes.timed(tower.encode, np.stack(list(pixels.values()))) if pixels else ()
-    return Batch(batch, keys, dict(zip(pixels, rows, strict=True)))
+    return Batch([(picture.photo, picture.where) for picture in batch], keys, dict(zip(pixels, rows, strict=True)))
 
 
 def fault(where: str, error: PhotoError | OSError, of: Sequence[Picture] = ()) -> Fault:

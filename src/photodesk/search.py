@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
-from photodesk import encoders, revise
-from photodesk.datasets import Dataset, gallery
-from photodesk.embed import Progress, embed_articles, embed_photos, silent
+import numpy as np
+
+from photodesk import cluster, encoders, pipeline, revise, sources
+from photodesk.datasets import Dataset
+from photodesk.embed import Progress, embed_articles, embed_photos, photo_rows, silent
 from photodesk.encoders import Encoder
 from photodesk.errors import DataError, StoreError, UsageError
 from photodesk.index.flat import FlatIndex
 from photodesk.records import Article, Embeddings, Fault, Hit, Run
 from photodesk.revisions import Revision, cosine
+from photodesk.shards import Shards
 from photodesk.store import Store
 from photodesk.text import Preparation
 
@@ -76,21 +80,47 @@ def rank(
 
 
 def build_index(
-    photos: Path | str, index: Path | str, encoder: Encoder | None = None, *, store: Store | None = None, progress: Progress = silent
+    photos: Path | str,
+    index: Path | str,
+    encoder: Encoder | None = None,
+    *,
+    store: Store | None = None,
+    ray: str = "",
+    progress: Progress = silent,
 ) -> tuple[FlatIndex, tuple[Fault, ...]]:
-    """Encode every picture below the folder `photos` and write the index folder `index`, replacing an earlier one.
+    """Encode every picture of a source and write the index folder `index`, replacing an earlier one.
+
+    Args:
+        photos: a folder, or what else `sources.find` takes: a list of paths, tars, Parquet files, URLs.
+        index: folder of the index.
+        encoder: None is the built-in model.
+        store: where features are kept; None is the user's cache.
+        ray: address of a Ray cluster that encodes, as `cluster.encode` takes it; empty encodes here.
+        progress: called with ("photos", done, of).
 
     Raises:
-        UsageError: `photos` is not a folder.
-        DataError: no picture in it can be opened.
+        DataError: there is no source, or no picture in it can be opened.
     """
     encoder, store = encoder or encoders.load(), store or Store()
-    found, faults = gallery(Path(photos))
-    embeddings, broken = embed_photos(found, encoder, store, progress=progress)
-    if not len(embeddings):
-        raise DataError(f"{photos} holds no picture that can be opened" + (f"; the first fault is: {broken[0]}" if broken else ""))
-    paths = {photo.id: photo.path for photo in found}
-    return FlatIndex.create(Path(index), embeddings, [paths[name] for name in embeddings.ids], encoder=encoder.name), (*faults, *broken)
+    units, faults = sources.find(photos)
+
+    def results(shards: Shards) -> Iterator[tuple[int, pipeline.Batch]]:
+        if ray:
+            yield from cluster.encode(units, encoder.name, encoder.photos.fingerprint, shards.keys(), ray)
+        else:
+            pictures = chain.from_iterable(unit.pictures() for unit in units)
+            yield from ((0, batch) for batch in pipeline.encode(pictures, encoder.photos, shards.has))
+
+    made = store.collect(encoder.photos, results, of=sources.count(units), progress=lambda done, of: progress("photos", done, of))
+    if not len(made.photos):
+        raise DataError(
+            f"{photos} holds no picture that can be opened" + (f"; the first fault is: {made.faults[0]}" if made.faults else "")
+        )
+    rows = np.empty((len(made.photos), encoder.network.dim if encoder.network else encoder.photos.dim), np.float32)
+    for start in range(0, len(rows), 4096):
+        rows[start : start + 4096] = photo_rows(made.rows[start : start + 4096], encoder)
+    embeddings = Embeddings(tuple(made.photos), rows, encoder.fingerprint)
+    return FlatIndex.create(Path(index), embeddings, made.places, encoder=encoder.name), (*faults, *made.faults)
 
 
 def revise_index(

@@ -293,6 +293,10 @@ class StoredRows:
     def __array__(self, dtype: np.dtype[Any] | None = None, copy: bool | None = None) -> NDArray[Any]:
         return self[:] if dtype is None else self[:].astype(dtype, copy=False)
 
+    def damaged(self) -> NDArray[np.int64]:
+        """Which of the n rows are damaged: reads all, in bounded memory."""
+        return np.concatenate([np.zeros(0, np.int64), *(block[self.read(block)[1]] for block in blocks(len(self)))])
+
     def read(self, which: slice | NDArray[Any] | Sequence[int] = slice(None)) -> tuple[FloatArray, NDArray[np.int64]]:
         """(k, d) rows, and which of the k are damaged."""
         at = self._at[which]
@@ -428,7 +432,8 @@ class Shards:
 
     def keys(self) -> Keys:
         """All keys, sorted."""
-        return np.unique(np.concatenate([joined(list(self._at)), *(part.keys for part in self._sealed)]))
+        keys = np.unique(np.concatenate([joined(list(self._at)), *(part.keys for part in self._sealed)]))
+        return keys[self.find(keys) >= 0] if self._lost else keys
 
     def forget(self, keys: Sequence[bytes]) -> None:
         """Take these as not stored until they are appended again: their rows turned out damaged."""

@@ -6,7 +6,8 @@ survives a kill at any instant. A row that turns out damaged is encoded again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,19 @@ Progress = Callable[[int, int], None]  # (done, of)
 
 def silent(done: int, of: int) -> None:
     """Reports progress to nobody."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoded:
+    """Pictures that could be encoded, by id; where each lies (path or URL); their (m, d) rows; what was wrong with the others."""
+
+    photos: Sequence[str]
+    places: Sequence[str]
+    rows: StoredRows
+    faults: Sequence[Fault]
+
+
+Results = Callable[[Shards], Iterable[tuple[int, pipeline.Batch]]]
 
 
 class Store:
@@ -86,6 +100,26 @@ class Store:
             kept, keys, faults = _photos(shards, photos, tower, progress, threads)
             return kept, shards.rows(keys), faults
 
+    def collect(self, tower: PhotoTower, results: Results, *, of: int = 0, progress: Progress = silent) -> Encoded:
+        """Commit what workers bring, batch by batch as it comes, and give the rows of all in the order of their numbers.
+
+        A batch is on disk before the next is asked for, so whoever is lost takes nothing with him.
+
+        Args:
+            tower: the model that the workers hold.
+            results: given the shards, yields (number, batch); batches of one number come in order.
+            of: how many pictures there are; 0 is unknown.
+            progress: called with (done, of); an unknown total is what is done so far, and one more until the end.
+        """
+        with self._shards(tower) as shards:
+            while True:
+                found, faults = _commit(shards, results(shards), of, progress)
+                rows = shards.rows([key for *_, key in found])
+                bad = [found[i][-1] for i in rows.damaged().tolist()]
+                if not bad:
+                    return Encoded([one[1] for one in found], [one[2] for one in found], rows, faults)
+                shards.forget(bad)
+
     def rows(self, keys: Sequence[bytes], tower: TextTower | PhotoTower) -> StoredRows:
         """Rows by their keys (`files.digest` of a text in UTF-8 or of a picture file), without encoding and beside a writer.
 
@@ -145,3 +179,30 @@ def add(shards: Shards, rows: Mapping[bytes, FloatArray]) -> None:
     keys = list(rows)
     if fresh := [key for key, there in zip(keys, shards.has(keys) if keys else (), strict=True) if not there]:
         shards.append(fresh, np.stack([rows[key] for key in fresh]))
+
+
+def _commit(
+    shards: Shards, results: Iterable[tuple[int, pipeline.Batch]], of: int, progress: Progress
+) -> tuple[list[tuple[int, str, str, bytes]], list[Fault]]:
+    """Store what comes; (number, id, place, key) of each picture in the order of numbers, ids unique, and the faults in theirs."""
+    found: list[tuple[int, str, str, bytes]] = []
+    faults: list[tuple[int, Fault]] = []
+    done = 0
+    progress(0, of or 1)
+    for number, batch in results:
+        add(shards, batch.rows)
+        for (photo, place), key in zip(batch.names, batch.keys, strict=True):
+            if isinstance(key, Fault):
+                faults.append((number, key))
+            else:
+                found.append((number, photo, place, key))
+        done += len(batch.keys)
+        progress(done, of or done + 1)
+    progress(done, done)
+    found.sort(key=lambda one: one[0])
+    first: dict[str, int] = {}
+    for i, (number, photo, place, _) in enumerate(found):
+        if (other := first.setdefault(photo, i)) != i:
+            what = f"has the id of another picture: {photo}, of {found[other][2]}"
+            faults.append((number, Fault(place, what, "left out", "give it an id of its own")))
+    return [found[i] for i in first.values()], [fault for _, fault in sorted(faults, key=lambda one: one[0])]

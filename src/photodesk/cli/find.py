@@ -115,24 +115,39 @@ def rank(
 
 
 @click.command()
-@click.argument("photos", type=click.Path(path_type=Path))
+@click.argument("photos")
 @click.option("--out", "-o", required=True, type=click.Path(path_type=Path), metavar="INDEX", help="Folder of the index.")
+@click.option(
+    "--ray", default="", metavar="ADDRESS", help="Encode on a Ray cluster: its address, auto for the one here, local to start one."
+)
+@click.option("--float16", is_flag=True, help="Keep new rows in half the bytes.")
 @click.option("--revise", metavar="R", help="Revise the scores of every search, such as nnn(k=128, alpha=0.75); see `tune`.")
 @click.option("--bank", type=click.Path(path_type=Path), metavar="FILE", help="The articles that --revise takes one number a photo from.")
 @encoder_option
 @cache_option
 @click.pass_context
 def index(
-    context: click.Context, /, photos: Path, out: Path, revise: str | None, bank: Path | None, encoder: str, cache: Path | None
+    context: click.Context,
+    /,
+    photos: str,
+    out: Path,
+    ray: str,
+    float16: bool,
+    revise: str | None,
+    bank: Path | None,
+    encoder: str,
+    cache: Path | None,
 ) -> None:
-    """Encode every picture below PHOTOS into an index for `search`.
+    """Encode every picture of PHOTOS into an index for `search`.
 
+    PHOTOS is a folder; or a text file with one path or URL a line, tars, Parquet files with the pictures' bytes, or a URL of any of these.
     Run it again when pictures came or went: only new contents are encoded. With --revise and --bank the index also keeps one number
     a photo, and `search` ranks one headline as `rank` with the same --revise and --bank does.
 
     \b
     photodesk index pictures/ -o archive.index
     photodesk index pictures/ -o archive.index --revise "nnn(k=128, alpha=0.75)" --bank desk.csv
+    photodesk index "s3://bucket/part-*.tar" -o archive.index --ray auto --float16
     """
     from photodesk import datasets, revisions, search
     from photodesk.cli.progress import bars
@@ -144,10 +159,11 @@ def index(
     revision = revisions.parse(revise) if revise else None
     others = datasets.read(bank).articles if bank else ()
     loaded = load_encoder(encoder)
+    store = Store(cache, dtype="float16" if float16 else "float32")
     with bars() as progress:
-        made, faults = search.build_index(photos, out, loaded, store=Store(cache), progress=progress)
+        made, faults = search.build_index(photos, out, loaded, store=store, ray=ray, progress=progress)
         if revision:
-            numbers, nameless = search.revise_index(made, others, revision, loaded, store=Store(cache), progress=progress)
+            numbers, nameless = search.revise_index(made, others, revision, loaded, store=store, progress=progress)
             faults = (*faults, *nameless)
     click.echo(f"{len(made)} photos in {out}", err=True)
     if revision:

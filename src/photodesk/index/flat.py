@@ -26,19 +26,19 @@ class FlatIndex:
     Attributes:
         folder: where it lives.
         embeddings: the rows, sorted by photo id.
-        paths: photo id → file.
+        paths: photo id → file, or URL as a string.
         encoder: name of the encoder, as `encoders.load` reads it.
         numbers: where the numbers of a revision are kept, if there are any. The name changes with the rows, so that numbers never outlive them.
     """
 
-    def __init__(self, folder: Path, embeddings: Embeddings, paths: dict[str, Path], encoder: str, numbers: Path) -> None:
+    def __init__(self, folder: Path, embeddings: Embeddings, paths: dict[str, Path | str], encoder: str, numbers: Path) -> None:
         self.folder, self.embeddings, self.paths, self.encoder, self.numbers = folder, embeddings, paths, encoder, numbers
 
     def __len__(self) -> int:
         return len(self.embeddings)
 
     @classmethod
-    def create(cls, folder: Path, embeddings: Embeddings, paths: Sequence[Path], *, encoder: str) -> FlatIndex:
+    def create(cls, folder: Path, embeddings: Embeddings, paths: Sequence[Path | str], *, encoder: str) -> FlatIndex:
         """Write an index of m rows and the m files that they stand for; an earlier index in the folder is replaced.
 
         Raises:
@@ -48,7 +48,7 @@ class FlatIndex:
             raise StoreError(f"{folder} is not empty and holds no index; name a new folder")
         order = sorted(range(len(embeddings)), key=lambda i: embeddings.ids[i])
         rows = np.ascontiguousarray(embeddings.rows[order])
-        lines = [json.dumps({"id": embeddings.ids[i], "path": str(paths[i].resolve())}, ensure_ascii=False) for i in order]
+        lines = [json.dumps({"id": embeddings.ids[i], "path": _place(paths[i])}, ensure_ascii=False) for i in order]
         listing = "\n".join(lines) + "\n"
         tag = digest(listing.encode() + digest(rows.tobytes())).hex()
         about = {
@@ -89,7 +89,7 @@ class FlatIndex:
             if rows.shape != (about["photos"], about["dim"]) or len(listed) != about["photos"]:
                 raise StoreError(f"{folder} is damaged: it should hold {about['photos']} photos; make it again")
             embeddings = Embeddings(tuple(photo["id"] for photo in listed), rows, about["fingerprint"])
-            paths = {photo["id"]: Path(photo["path"]) for photo in listed}
+            paths = {photo["id"]: photo["path"] if "://" in photo["path"] else Path(photo["path"]) for photo in listed}
             return cls(folder, embeddings, paths, about["encoder"], folder / f"numbers-{about['files']}.npz")
         except FileNotFoundError as error:
             if (folder / "index.json").exists():
@@ -111,3 +111,7 @@ class FlatIndex:
             scores = change(scores)
         best, at = best_of(scores, np.arange(len(self))[None], min(top, len(self)))
         return tuple(Hit(self.embeddings.ids[j], score) for j, score in zip(at[0].tolist(), best[0].tolist(), strict=True))
+
+
+def _place(path: Path | str) -> str:
+    return path if isinstance(path, str) else str(path.resolve())

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import io
+import pickle
+import tarfile
+
+import numpy as np
+import pytest
+
+from doubles import EchoPhotos, EchoTexts, echo, paint
+from photodesk import pipeline, sources
+from photodesk.errors import DataError, PhotoError
+from photodesk.records import Fault
+from photodesk.search import build_index
+from photodesk.store import Store
+
+WORDS = ["sea", "wood", "sun", "moon", "rain"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for word in WORDS:
+        paint(tmp_path / "photos" / f"{word}.png", word)
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def contents(folder):
+    return {path.stem: path.read_bytes() for path in folder.glob("*.png")}
+
+
+def pack(path, files):
+    with tarfile.open(path, "w") as tar:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return path
+
+
+def parquet(path, groups=2, **columns):
+    arrow, writer = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    table = arrow.table(columns)
+    writer.write_table(table, path, row_group_size=-(-len(table) // groups))
+    return path
+
+
+def words_of(source):
+    """Id → the word whose colour the picture has, by encoding what the units give after travelling."""
+    units, _ = sources.find(source)
+    pictures = (picture for unit in pickle.loads(pickle.dumps(units)) for picture in unit.pictures())
+    found = {}
+    truth = EchoTexts().encode(WORDS)
+    for batch in pipeline.encode(pictures, EchoPhotos(), lambda keys: [False] * len(keys)):
+        for (photo, _), key in zip(batch.names, batch.keys, strict=True):
+            found[photo] = key if isinstance(key, Fault) else WORDS[int(np.argmax(truth @ batch.rows[key]))]
+    return found
+
+
+def test_a_folder_gives_paths_below_it(folder):
+    assert words_of(folder) == {f"{word}.png": word for word in WORDS}
+    assert sources.count(sources.find(folder)[0]) == 5
+
+
+def test_units_are_small_and_in_order(folder, monkeypatch):
+    monkeypatch.setattr(sources, "PER_UNIT", 2)
+    units, _ = sources.find(folder)
+    assert [[photo for photo, _ in unit.files] for unit in units] == [["moon.png", "rain.png"], ["sea.png", "sun.png"], ["wood.png"]]
+
+
+def test_a_list_of_paths_and_urls(folder, tmp_path):
+    pytest.importorskip("fsspec")
+    listing = tmp_path / "list.txt"
+    listing.write_text(f"# ours\nphotos/sea.png\n\n{folder / 'sun.png'}\nfile://{folder / 'moon.png'}\nphotos/none.png\n", "utf-8")
+    found = words_of(listing)
+    assert [v if isinstance(v, str) else v.what for v in found.values()] == [
+        "sea",
+        "sun",
+        "moon",
+        "cannot be read: No such file or directory",
+    ]
+
+
+def test_tars_hold_what_webdataset_writes(contents, tmp_path):
+    pack(tmp_path / "part-0.tar", {f"{w}.png": contents[w] for w in WORDS[:3]} | {"sea.json": b"{}", "sea.txt": b"words"})
+    pack(tmp_path / "part-1.tar", {f"more/{w}.png": contents[w] for w in WORDS[3:]})
+    wanted = {f"part-0/{w}.png": w for w in WORDS[:3]} | {f"part-1/more/{w}.png": w for w in WORDS[3:]}
+    assert words_of(tmp_path / "part-*.tar") == wanted
+    assert words_of(tmp_path / "part-1.tar") == {f"part-1/more/{w}.png": w for w in WORDS[3:]}
+
+
+def test_a_tar_cut_short_gives_what_is_whole_and_is_named(contents, tmp_path):
+    path = pack(tmp_path / "a.tar", {f"{w}.png": contents[w] for w in WORDS})
+    path.write_bytes(path.read_bytes()[: 2 * 1024 + 700])
+    found = words_of(path)
+    assert found["a/sea.png"] == "sea"
+    assert found[""].where == str(path)
+    assert "damaged" in found[""].what
+
+
+def test_parquet_with_bytes_and_with_the_structure_of_datasets(contents, tmp_path):
+    plain = parquet(tmp_path / "a.parquet", image_id=list(range(5)), caption=WORDS, jpg=[contents[w] for w in WORDS])
+    assert len(sources.find(plain)[0]) == 2
+    assert words_of(plain) == {f"{i}": word for i, word in enumerate(WORDS)}
+    nested = parquet(tmp_path / "b.parquet", image=[{"bytes": contents[w], "path": None} for w in WORDS[:4]] + [None])
+    found = words_of(nested)
+    assert {k: v for k, v in found.items() if isinstance(v, str)} == {f"b/{i}": WORDS[i] for i in range(4)}
+    assert found["b/4"].what == "is empty"
+
+
+def test_parquet_without_pictures_says_which_columns_there_are(tmp_path):
+    (fault,) = words_of(parquet(tmp_path / "a.parquet", groups=1, id=[1, 2], title=["a", "b"])).values()
+    assert "no column with the bytes of pictures among id, title" in fault.what
+    (tmp_path / "b.parquet").write_bytes(b"PAR1 and then nothing")
+    with pytest.raises(DataError, match=r"b\.parquet is not a Parquet file"):
+        sources.find(tmp_path / "b.parquet")
+
+
+def test_urls_are_listed_and_read(contents, tmp_path):
+    fsspec = pytest.importorskip("fsspec")
+    memory = fsspec.filesystem("memory")
+    try:
+        for word in WORDS:
+            memory.pipe(f"/bucket/photos/{word}.png", contents[word])
+        memory.pipe("/bucket/tars/one.tar", pack(tmp_path / "one.tar", {"sea.png": contents["sea"]}).read_bytes())
+        assert words_of("memory://bucket/photos") == {f"{word}.png": word for word in WORDS}
+        assert words_of("memory://bucket/photos/s*.png") == {f"memory:///bucket/photos/{w}.png": w for w in ("sea", "sun")}
+        assert words_of("memory://bucket/tars") == {"one/sea.png": "sea"}
+        with pytest.raises(PhotoError, match=r"memory://bucket/none\.png cannot be read"):
+            sources.read("memory://bucket/none.png")
+        with pytest.raises(DataError, match="memory://nowhere is not there"):
+            sources.find("memory://nowhere")
+        index, faults = build_index("memory://bucket/photos", tmp_path / "index", echo(), store=Store(tmp_path / "cache"))
+        assert faults == ()
+        assert index.paths["sea.png"] == "memory:///bucket/photos/sea.png"
+    finally:
+        memory.rm("/bucket", recursive=True)
+
+
+def test_what_holds_nothing_is_named(tmp_path):
+    with pytest.raises(DataError, match="is not there"):
+        sources.find(tmp_path / "none")
+    (tmp_path / "notes.md").write_text("nothing")
+    with pytest.raises(DataError, match="holds no picture"):
+        sources.find(tmp_path)
+
+
+def test_an_index_is_the_same_from_every_source(folder, contents, tmp_path):
+    tar = pack(tmp_path / "all.tar", {f"{w}.png": contents[w] for w in WORDS} | {"sub/sea.png": b"broken"})
+    encoder, store = echo(), Store(tmp_path / "cache")
+    first, _ = build_index(folder, tmp_path / "a.index", encoder, store=store)
+    second, faults = build_index(tar, tmp_path / "b.index", encoder, store=store)
+    assert encoder.photos.seen == len(WORDS)  # contents are known, whatever holds them
+    assert [f"all/{photo}" for photo in first.embeddings.ids] == list(second.embeddings.ids)
+    assert np.array_equal(first.embeddings.rows, second.embeddings.rows)
+    assert [fault.where for fault in faults] == [f"{tar}#sub/sea.png"]
+
+
+def test_two_pictures_with_one_id_are_named(contents, tmp_path):
+    parquet(tmp_path / "a.parquet", id=["x", "x", "y"], image=[contents[w] for w in WORDS[:3]])
+    index, faults = build_index(tmp_path / "a.parquet", tmp_path / "index", echo(), store=Store(tmp_path / "cache"))
+    assert index.embeddings.ids == ("x", "y")
+    assert [fault.what for fault in faults] == [f"has the id of another picture: x, of {tmp_path / 'a.parquet'}#0"]
+
+
+def test_a_damaged_row_is_encoded_again(folder, tmp_path):
+    encoder, store = echo(), Store(tmp_path / "cache")
+    first, _ = build_index(folder, tmp_path / "a.index", encoder, store=store)
+    path = tmp_path / "cache" / "echo-photos" / "000001.rows"
+    data = bytearray(path.read_bytes())
+    data[3] ^= 1
+    path.write_bytes(data)
+    second, _ = build_index(folder, tmp_path / "b.index", encoder, store=store)
+    assert np.array_equal(first.embeddings.rows, second.embeddings.rows)
+    assert encoder.photos.seen == len(WORDS) + 1
