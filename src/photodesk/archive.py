@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,8 @@ from photodesk.revisions import Revision, parse
 LEDGER = "archive.sqlite"
 THUMBNAIL = 320
 """Longest side of a thumbnail, in pixels."""
+RESERVE = 128 * 2**20
+"""Bytes that must be free on the disk before anything is added."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,27 +180,39 @@ class Archive:
         """Where the thumbnail of a photo is kept."""
         return self.folder / "thumbnails" / photo[:2] / f"{photo}.jpg"
 
-    def put(self, points: Sequence[Point], files: Sequence[File], *, prints: Sequence[int], thumbnails: Sequence[bytes]) -> None:
-        """Add photos with their files; all of it is on disk when this returns.
+    def keep_thumbnail(self, photo: str, picture: bytes) -> None:
+        """Store the thumbnail of a photo, as JPEG."""
+        with _disk(self.folder), replacing(self.thumbnail(photo), "wb") as stream:
+            stream.write(picture)
+
+    def put(self, points: Sequence[Point], files: Sequence[File], *, prints: Sequence[int], thumbnails: Sequence[bytes]) -> list[str]:
+        """Add photos with their files; all of it is on disk when this returns. Returns photos that had to go, as `place`.
 
         Args:
             points: with numbers for the present bank already in them, see `numbers`.
             files: at least one for each point.
             prints: perceptual hash of each point; thumbnails likewise, as JPEG.
         """
-        with _disk(self.folder):
-            for point, picture in zip(points, thumbnails, strict=True):
-                with replacing(self.thumbnail(point.photo), "wb") as stream:
-                    stream.write(picture)
+        self._check_room()
+        for point, picture in zip(points, thumbnails, strict=True):
+            self.keep_thumbnail(point.photo, picture)
         known = [(point.photo, print_, point.entry.group) for point, print_ in zip(points, prints, strict=True)]
-        self.ledger.announce(known, files)
+        leaving = self.ledger.announce(known, files)
         self.engine.upsert(points)
         self.ledger.confirm(point.photo for point in points)
+        self.drop(leaving)
+        return leaving
+
+    def place(self, files: Sequence[File]) -> list[str]:
+        """Note files of photos that are there already; photos whose last file has now another content go, and are returned."""
+        leaving = self.ledger.located(files)
+        self.drop(leaving)
+        return leaving
 
     def forget_files(self, paths: Sequence[str]) -> list[str]:
         """Forget files, and photos that have none left; returns the ids of these."""
         gone = self.ledger.leaving(paths)
-        self._delete(gone)
+        self.drop(gone)
         return gone
 
     def numbers(self, rows: FloatArray) -> FloatArray:
@@ -238,17 +253,34 @@ class Archive:
         """Whether every photo has the number of the present bank, so that a search may take it off."""
         return self.ledger.settings().get("numbers", "") == revise_tag(self.bank(), self.settings.revision) != ""
 
+    def _check_room(self) -> None:
+        """An engine maps its files into memory, where a full disk is not an error but the end of the process; so stop well before."""
+        free = shutil.disk_usage(self.folder).free
+        if free < RESERVE:
+            raise StoreError(
+                f"only {free / 2**20:,.0f} MB are left on the disk of {self.folder}, and {RESERVE >> 20} are wanted in reserve; "
+                "what was reported as done is kept: make room and repeat the command"
+            )
+
     def _settle(self) -> None:
         unsettled = self.ledger.unsettled()
         coming = [photo for photo, state in unsettled.items() if state == COMING]
         there = {point.photo for point in self.engine.get(coming)} if coming else set()
         self.ledger.confirm(sorted(there))
         self.ledger.forget(photo for photo in coming if photo not in there)
-        self._delete([photo for photo, state in unsettled.items() if state != COMING])
+        self.drop([photo for photo, state in unsettled.items() if state != COMING])
         self.recovered = len(unsettled)
 
-    def _delete(self, photos: Sequence[str]) -> None:
+    def use(self, engine: Engine, uri: str) -> None:
+        """Work with another engine, which holds the same points, from now on."""
+        self.ledger.set({"engine": uri, "moving": ""})
+        self.engine.close()
+        self.engine, self.settings = engine, replace(self.settings, engine=uri)
+
+    def drop(self, photos: Sequence[str]) -> None:
+        """Forget photos, whatever files stand behind them."""
         if photos:
+            self.ledger.leave(photos)
             self.engine.delete(photos)
             self.ledger.forget(photos)
             for photo in photos:

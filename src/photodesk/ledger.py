@@ -158,15 +158,38 @@ class Ledger:
 
     # photos and files
 
-    def announce(self, photos: Sequence[tuple[str, int, str]], files: Sequence[File]) -> None:
-        """Say that photos (id, perceptual hash, group) are about to be put into the engine, and where their files are."""
+    def announce(self, photos: Sequence[tuple[str, int, str]], files: Sequence[File]) -> list[str]:
+        """Say that photos (id, perceptual hash, group) are about to be put into the engine, and where their files are.
+
+        A photo whose last file now has another content is marked as leaving, and its uses and picks go over to the new photo.
+
+        Returns:
+            the photos that are leaving, for the engine to delete and then `forget`.
+        """
         with self.change() as db:
             db.executemany(
                 "INSERT INTO photos VALUES (?, 0, ?, ?, ?) ON CONFLICT (photo) DO UPDATE SET state = 0",
                 [(photo, _signed(print_), family, now()) for photo, print_, family in photos],
             )
-            db.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", [_row(file) for file in files])
-            db.executemany("DELETE FROM faults WHERE path = ?", [(file.path,) for file in files])
+            return self._place(db, files)
+
+    def located(self, files: Sequence[File]) -> list[str]:
+        """Note files of photos that are there already; returns as `announce`."""
+        with self.change() as db:
+            return self._place(db, files)
+
+    def _place(self, db: sqlite3.Connection, files: Sequence[File]) -> list[str]:
+        leaving = []
+        for file in files:
+            old = db.execute("SELECT photo FROM files WHERE path = ?", (file.path,)).fetchone()
+            db.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", (file.path, file.photo, file.root, file.size, file.mtime))
+            db.execute("DELETE FROM faults WHERE path = ?", (file.path,))
+            if old and old[0] != file.photo and not db.execute("SELECT 1 FROM files WHERE photo = ?", old).fetchone():
+                db.execute("UPDATE photos SET state = 2 WHERE photo = ?", old)
+                for table in ("uses", "picks"):
+                    db.execute(f"UPDATE OR IGNORE {table} SET photo = ? WHERE photo = ?", (file.photo, old[0]))  # noqa: S608  our words
+                leaving.append(str(old[0]))
+        return leaving
 
     def confirm(self, photos: Iterable[str]) -> None:
         """Say that photos are in the engine."""
@@ -184,19 +207,17 @@ class Ledger:
             db.executemany("UPDATE photos SET state = 2 WHERE photo = ?", [(photo,) for photo in gone])
             return gone
 
+    def leave(self, photos: Iterable[str]) -> None:
+        """Say that photos are about to be deleted from the engine."""
+        with self.change() as db:
+            db.executemany("UPDATE photos SET state = 2 WHERE photo = ?", [(photo,) for photo in photos])
+
     def forget(self, photos: Iterable[str]) -> None:
         """Say that photos are out of the engine; with their files, so that what was only announced is taken up again."""
         with self.change() as db:
             for photo in photos:
                 db.execute("DELETE FROM photos WHERE photo = ?", (photo,))
                 db.execute("DELETE FROM files WHERE photo = ?", (photo,))
-
-    def moved(self, old: Iterable[str], files: Sequence[File]) -> None:
-        """Forget paths and note others of photos that are there."""
-        with self.change() as db:
-            db.executemany("DELETE FROM files WHERE path = ?", [(path,) for path in old])
-            db.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", [_row(file) for file in files])
-            db.executemany("DELETE FROM faults WHERE path = ?", [(file.path,) for file in files])
 
     def unsettled(self) -> dict[str, int]:
         """Photos that a kill left between announcement and confirmation, with their states."""
@@ -216,6 +237,11 @@ class Ledger:
         question = "SELECT path, photo, root, size, mtime FROM files WHERE ?1 IS NULL OR photo = ?1 ORDER BY path"
         for path, name, root, size, mtime in self.ask(question, [photo]):
             yield File(str(path), str(name), str(root), int(str(size)), int(str(mtime)))
+
+    def roots(self) -> list[str]:
+        """Folders that were added, without those below others."""
+        found = sorted(str(root) for (root,) in self.ask("SELECT DISTINCT root FROM files"))
+        return [root for root in found if not any(root.startswith(other.rstrip("/") + "/") for other in found)]
 
     def fault(self, faults: Sequence[tuple[Fault, int, int]]) -> None:
         """Note files that could not be taken, with their size and mtime, so that they are looked at again only when they change."""
@@ -282,18 +308,15 @@ class Ledger:
                 raise _trouble(path, error) from None
 
 
-def _row(file: File) -> tuple[str, str, str, int, int]:
-    return file.path, file.photo, file.root, file.size, file.mtime
-
-
 def _signed(value: int) -> int:
     return value - 2**64 if value >= 2**63 else value
 
 
 def _trouble(path: Path, error: sqlite3.Error) -> StoreError:
     reason = str(error)
-    if "full" in reason:
-        return StoreError(f"no room left on the disk of {path.parent}; what was reported as done is kept: make room and repeat the command")
+    if "full" in reason or "disk I/O" in reason:
+        what = "no room left on" if "full" in reason else "cannot write to"
+        return StoreError(f"{what} the disk of {path.parent}; what was reported as done is kept: make room and repeat the command")
     if "readonly" in reason or "read-only" in reason:
         return StoreError(f"cannot write {path.parent}: it is read-only; nothing was changed")
     if "locked" in reason:

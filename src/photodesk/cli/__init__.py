@@ -16,6 +16,7 @@ from photodesk.errors import PhotodeskError
 # command → (file of this folder, what `photodesk --help` says of it)
 COMMANDS = {
     "ablate": ("recipes", "Leave out one component of a recipe at a time, and say what each contributes."),
+    "archive": ("archive", "Keep the photos of a desk: init, add, remove, update, stats, verify, backup, move."),
     "check": ("data", "Name every fault of a data set, by file and line, and what happens to it."),
     "compare": ("results", "Say whether one run is really better than another."),
     "encoders": ("encoders", "Show the models that can read texts and photos, and what they cost here."),

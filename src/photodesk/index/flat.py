@@ -1,7 +1,8 @@
 """An exact index: unit rows in one memory-mapped file, scanned by a matrix product.
 
 The folder holds `index.json` (what made it, and which files belong to it), `rows-….npy` ((m, d) float32), `photos-….jsonl` (id and path of
-each row) and perhaps `numbers-….npz` (what a revision takes off each row). The JSON is replaced last, so a kill leaves the old index or the new one.
+each row) and perhaps `numbers-….npz` (what a revision takes off each row). The JSON is replaced last, so a kill leaves the old index or
+the new one.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class FlatIndex:
         embeddings: the rows, sorted by photo id.
         paths: photo id → file, or URL as a string.
         encoder: name of the encoder, as `encoders.load` reads it.
-        numbers: where the numbers of a revision are kept, if there are any. The name changes with the rows, so that numbers never outlive them.
+        numbers: where the numbers of a revision are kept, if there are any. The name changes with the rows: numbers never outlive them.
     """
 
     def __init__(self, folder: Path, embeddings: Embeddings, paths: dict[str, Path | str], encoder: str, numbers: Path) -> None:

@@ -190,6 +190,8 @@ class ScanEngine:
             self._db.close()
             os.close(self._lock)
             self._lock = -1
+            self._ids = self._ids[:0]
+            self._map()  # lets go of the files
 
     def _candidates(self, query: FloatArray, k: int, admitted: NDArray[np.bool_], revised: float) -> NDArray[np.intp]:
         """Slots that surely hold the k best, and not many more."""
@@ -273,7 +275,9 @@ class ScanEngine:
             }
         except (OSError, ValueError) as error:
             raise StoreError(f"{self.path} is damaged: {error}; restore the archive from a backup: see docs/archive.md") from None
-        self._rows, self._codes, self._bounds = (np.asarray(maps[name]) for name, _ in PARTS)
+        self._rows: FloatArray = np.asarray(maps["rows"])
+        self._codes: NDArray[np.int8] = np.asarray(maps["codes"])
+        self._bounds: FloatArray = np.asarray(maps["bounds"])
 
     def _write(self, slots: Sequence[int], parts: Mapping[str, NDArray[np.generic]]) -> None:
         try:

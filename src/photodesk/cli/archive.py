@@ -1,0 +1,235 @@
+"""`archive`: the photos of a desk, kept and found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from photodesk.cli.data import show_faults
+
+if TYPE_CHECKING:
+    from photodesk.archive import Archive
+    from photodesk.chores import Outcome
+
+ARCHIVE = click.argument("archive", type=click.Path(path_type=Path))
+
+
+@click.group("archive")
+def archive() -> None:
+    """Keep the photos of a desk: what is new is read, described and encoded, what is known is not.
+
+    An archive is a folder with an engine, thumbnails and a ledger. One process at a time holds it; where that is a `serve`, the commands
+    here hand their work to it.
+
+    \b
+    photodesk archive init desk/
+    photodesk archive add desk/ pictures/
+    photodesk archive stats desk/
+    """
+
+
+@archive.command()
+@ARCHIVE
+@click.option(
+    "--engine", default="edge:shard", show_default=True, metavar="URI", help="edge:PATH, flat:PATH or qdrant:http://host:6333/collection."
+)
+@click.option("--encoder", default="builtin", show_default=True, help="The model that reads texts and photos; see `encoders`.")
+@click.option("--language", default="german", show_default=True, help="Of the captions, for word search: endings and stop words.")
+@click.option(
+    "--revise", default="dual_softmax(temperature=1)", show_default=True, metavar="R", help="How the bank of articles revises scores."
+)
+def init(archive: Path, engine: str, encoder: str, language: str, revise: str) -> None:
+    """Make an empty archive in a new folder.
+
+    \b
+    photodesk archive init desk/
+    photodesk archive init desk/ --engine "qdrant:http://10.0.0.5:6333/photos?shards=6&replicas=2"
+    """
+    from photodesk import revisions
+    from photodesk.archive import Archive
+    from photodesk.cli.find import load_encoder
+
+    made = Archive.create(archive, load_encoder(encoder), engine=engine, language=language, revision=revisions.parse(revise))
+    made.close()
+    click.echo(f"empty archive in {archive}; add photos with: photodesk archive add {archive} FOLDER", err=True)
+
+
+@archive.command()
+@ARCHIVE
+@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.option("--watch", is_flag=True, help="Go on: take what comes into the folders until you press Ctrl-C.")
+@click.option("--poll", is_flag=True, help="With --watch: look again and again, for network disks that announce nothing.")
+@click.pass_context
+def add(context: click.Context, /, archive: Path, folders: tuple[Path, ...], watch: bool, poll: bool) -> None:
+    """Bring all pictures below FOLDERS into the archive, with what EXIF, IPTC and XMP say of them.
+
+    Known contents are skipped, moved files noted, everything that is left out is named. Stopped, the same command goes on from there.
+
+    \b
+    photodesk archive add desk/ pictures/ --watch
+    """
+    named = [str(folder.absolute()) for folder in folders]
+    with _chores(archive, "archive add") as do:
+        bad = _show(do("add", {"folders": named}))
+        if watch:
+            from photodesk.watch import changes
+
+            click.echo(f"watching {', '.join(map(str, folders))}; Ctrl-C ends it", err=True)
+            for below in changes([Path(name) for name in named], poll=poll):
+                bad |= _show(do("add", {"folders": [str(path) for path in below]}))
+    context.exit(1 if bad else 0)
+
+
+@archive.command()
+@ARCHIVE
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--photo", "photos", multiple=True, metavar="ID", help="A photo by its id; may be given several times.")
+@click.option("--missing", is_flag=True, help="Photos whose files are all gone from the disk.")
+def remove(archive: Path, paths: tuple[Path, ...], photos: tuple[str, ...], missing: bool) -> None:
+    """Forget files, everything below folders, or photos. The pictures themselves are not touched.
+
+    \b
+    photodesk archive remove desk/ pictures/withdrawn/
+    photodesk archive remove desk/ --missing
+    """
+    from photodesk.errors import UsageError
+
+    if not (paths or photos or missing):
+        raise UsageError("say what to remove: PATHS, --photo ID or --missing")
+    with _chores(archive, "archive remove") as do:
+        _show(do("remove", {"paths": [str(path.absolute()) for path in paths], "photos": list(photos), "missing": missing}))
+
+
+@archive.command()
+@ARCHIVE
+@click.option("--metadata", is_flag=True, help="Read captions and the like of all files again; XMP sidecars may have changed.")
+@click.option("--bank", type=click.Path(path_type=Path, exists=True), metavar="FILE", help="Articles that stand for the queries to come.")
+@click.pass_context
+def update(context: click.Context, /, archive: Path, metadata: bool, bank: Path | None) -> None:
+    """Look at all folders again, revise scores by the bank, tidy up the index.
+
+    \b
+    photodesk archive update desk/
+    photodesk archive update desk/ --bank articles.csv
+    """
+    options = {"metadata": metadata, "bank": str(bank.absolute()) if bank else ""}
+    with _chores(archive, "archive update") as do:
+        bad = _show(do("update", options))
+    context.exit(1 if bad else 0)
+
+
+@archive.command()
+@ARCHIVE
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def stats(archive: Path, as_json: bool) -> None:
+    """Say what is in the archive.
+
+    \b
+    photodesk archive stats desk/
+    """
+    import json
+
+    with _chores(archive, "archive stats") as do:
+        found = do("stats", {}).data
+    if as_json:
+        click.echo(json.dumps(found, ensure_ascii=False, indent=1))
+        return
+    for name in ("engine", "encoder", "photos", "files", "groups", "faults", "uses", "picks", "bank"):
+        click.echo(f"{name:<12}{found[name]:,}" if isinstance(found[name], int) else f"{name:<12}{found[name]}")
+    click.echo(f"{'revised':<12}{'yes' if found['revised'] else 'no'}")
+    click.echo(f"{'taken':<12}{' to '.join(found['taken']) if found['taken'][0] else 'unknown'}")
+    for name, values in found["facets"].items():
+        click.echo(f"{name:<12}" + (", ".join(f"{value} {count:,}" for value, count in values.items()) or "-"))
+    for name, size in found["bytes"].items():
+        click.echo(f"{name:<12}{size / 2**20:,.1f} MB")
+    for job in found["jobs"]:
+        click.echo(f"{'job':<12}{job['started']} {job['command']}: {job['state']} {job['message']}".rstrip())
+
+
+@archive.command()
+@ARCHIVE
+@click.option("--content", is_flag=True, help="Also read every picture and compare its content.")
+@click.option("--repair", is_flag=True, help="Put right what can be: thumbnails, points without a file, photos that the engine lost.")
+@click.pass_context
+def verify(context: click.Context, /, archive: Path, content: bool, repair: bool) -> None:
+    """Name everything that is wrong with the archive; exit code 1 if anything needs you.
+
+    \b
+    photodesk archive verify desk/
+    """
+    with _chores(archive, "archive verify") as do:
+        bad = _show(do("verify", {"content": content, "repair": repair}))
+    context.exit(1 if bad else 0)
+
+
+@archive.command()
+@ARCHIVE
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option("--no-thumbnails", is_flag=True, help="Leave them out; `verify --repair` makes them again.")
+def backup(archive: Path, target: Path, no_thumbnails: bool) -> None:
+    """Write a copy to the new folder TARGET, which is an archive itself.
+
+    \b
+    photodesk archive backup desk/ /mnt/backup/desk-2026-11-22
+    """
+    with _chores(archive, "archive backup") as do:
+        _show(do("backup", {"target": str(target.absolute()), "thumbnails": not no_thumbnails}))
+
+
+@archive.command()
+@ARCHIVE
+@click.argument("uri")
+def move(archive: Path, uri: str) -> None:
+    """Stream the points to another engine, compare every one there, and use that engine from then on.
+
+    \b
+    photodesk archive move desk/ "qdrant:http://10.0.0.5:6333/photos?shards=6&replicas=2"
+    """
+    with _chores(archive, "archive move") as do:
+        _show(do("move", {"uri": uri}))
+
+
+@contextmanager
+def _chores(folder: Path, doing: str) -> Iterator[Any]:
+    """A function that does chores: here where the archive is free, at the server that holds it where it is not."""
+    import functools
+
+    from photodesk import chores, encoders, remote
+    from photodesk.archive import Archive
+    from photodesk.cli.progress import bars
+    from photodesk.errors import ArchiveInUse
+
+    try:
+        held: Archive = Archive.open(folder, doing=doing)
+    except ArchiveInUse as holder:
+        if not holder.url:
+            raise
+        click.echo(f"process {holder.pid} holds {folder} and does this at {holder.url}", err=True)
+
+        def send(command: str, options: dict[str, Any], holder: ArchiveInUse = holder) -> Outcome:
+            with bars() as progress:
+                return remote.run(holder, command, options, progress)
+
+        yield send
+        return
+    if held.recovered:
+        click.echo(f"{held.recovered} photos that an earlier stop had left half done were put right", err=True)
+    encoder = functools.cache(lambda: encoders.load(held.settings.encoder))
+
+    def do(command: str, options: dict[str, Any]) -> Outcome:
+        with bars() as progress:
+            return chores.run(held, encoder, command, options, progress)
+
+    with held:
+        yield do
+
+
+def _show(outcome: Outcome) -> bool:
+    """Faults, then the line; whether any fault needs the user."""
+    bad = show_faults(outcome.faults)
+    click.echo(outcome.message, err=True)
+    return bad

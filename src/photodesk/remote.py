@@ -1,0 +1,58 @@
+"""A chore for an archive that a server holds: send it there over HTTP, watch it, bring the outcome home.
+
+POST {url}/api/archive/chores {"command": …, "options": {…}} answers {"chore": n}; GET {url}/api/archive/chores/n answers what
+`chores.Worker.state` gives. Both want `Authorization: Bearer KEY`, with the key that stands in the archive's lock file.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from photodesk.chores import Outcome
+from photodesk.errors import ArchiveInUse, StoreError
+from photodesk.records import Fault
+
+POLL = 0.3
+"""Seconds between two questions."""
+
+
+def run(holder: ArchiveInUse, command: str, options: Mapping[str, Any], progress: Callable[[str, int, int], None]) -> Outcome:
+    """Let the process that holds the archive do a chore.
+
+    Raises:
+        ArchiveInUse: it answers nowhere.
+        StoreError: it does not answer, refuses, or the chore failed.
+    """
+    if not holder.url:
+        raise holder
+    place = f"{holder.url.rstrip('/')}/api/archive/chores"
+    number = _ask(place, holder, {"command": command, "options": dict(options)})["chore"]
+    while True:
+        state = _ask(f"{place}/{int(number)}", holder)
+        if state["total"]:
+            progress(str(state["stage"]), int(state["done"]), int(state["total"]))
+        if state["state"] == "done":
+            return Outcome(state["message"], [Fault(**fault) for fault in state["faults"]], state["data"])
+        if state["state"] == "failed":
+            raise StoreError(state["message"])
+        time.sleep(POLL)
+
+
+def _ask(place: str, holder: ArchiveInUse, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    if not place.startswith(("http://", "https://")):
+        raise StoreError(f"{place}: expected an address with http:// or https://")
+    headers = {"Authorization": f"Bearer {holder.key}", "Content-Type": "application/json"}
+    request = urllib.request.Request(place, json.dumps(body).encode() if body is not None else None, headers)  # noqa: S310  checked above
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310  as above
+            found = json.load(answer)
+    except (OSError, ValueError) as error:  # HTTPError is an OSError too
+        raise StoreError(f"process {holder.pid} holds the archive and does not take the chore at {place}: {error}") from None
+    if not isinstance(found, dict):
+        raise StoreError(f"process {holder.pid} at {place} answers what nobody asked for")
+    return found
