@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +14,9 @@ from photodesk.cli.data import show_data, show_faults
 from photodesk.cli.find import cache_option
 
 if TYPE_CHECKING:
-    from photodesk.datasets import Dataset
     from photodesk.needs import Need
-    from photodesk.recipe import Recipe
-    from photodesk.reproduce import Kitchen, Outcome
+    from photodesk.ready import Ready
+    from photodesk.typeset import Table
 
 _PATH = click.Path(path_type=Path)
 
@@ -114,102 +111,16 @@ def _status(missing: Sequence[Need], data_known: bool) -> str:
     return "needs " + ", ".join(lacks)
 
 
-@dataclass(frozen=True)
-class _Set:
-    """All that a recipe needs, found and checked."""
-
-    recipe: Recipe
-    kitchen: Kitchen
-    deviations: tuple[str, ...]
-    name: str
+def _show_ready(ready: Ready) -> None:
+    show_data(ready.kitchen.dataset)
+    for line in (*ready.notes, *(f"differs from the recipe: {line}" for line in ready.deviations)):
+        click.echo(line, err=True)
 
 
-def _prepare(
-    recipe: str, data: Path | None, photos: Path | None, model_dir: Path | None, encoder: str | None, pretrain: Path | None,
-    network: Path | None, subset: str | None, cache: Path | None, progress: Any,
-) -> _Set:  # fmt: skip
-    """Read the recipe, find everything that is missing and say all of it at once.
-
-    Raises:
-        UsageError: something is missing.
-    """
-    from dataclasses import replace
-
-    from photodesk import datasets, needs
-    from photodesk import network as networks
-    from photodesk import recipe as reading
-    from photodesk.errors import PhotodeskError, UsageError
-    from photodesk.reproduce import Kitchen
-    from photodesk.store import Store
-
-    original = chosen = reading.read(recipe)
-    lacking: list[str] = []
-
-    def tried(what: str, make: Callable[[], Any], how: str) -> Any:
-        try:
-            return make()
-        except PhotodeskError as error:
-            lacking.append(f"{what}: {error}{how and '; '}{how}")
-            return None
-
-    dataset: Dataset | None = None
-    if data is None:
-        lacking.append(f"{original.data.edition}: name its folder with --data; {original.data.how}")
-    else:
-        dataset = tried("the data", lambda: datasets.read(data, photos=photos), original.data.how)
-    before = tried("the set to train on before", lambda: datasets.read(pretrain), "") if pretrain else None
-    ready = tried("the network", lambda: networks.load(network), "") if network else None
-    if ready and not original.network:
-        raise UsageError(f"{original.name} has no T×V network, so --network is of no use")
-    if subset is not None:
-        chosen = replace(chosen, data=replace(chosen.data, subset=subset))
-    deviations: tuple[str, ...] = () if subset is None else (f"the part {subset!r} is measured, not {original.data.subset!r}",)
-    if encoder and dataset:
-        chosen, more = needs.stand_in(chosen, encoder, dataset, pretrain=before is not None, network=ready is not None, folder=model_dir)
-        deviations += more
-    elif encoder:
-        chosen = replace(chosen, encoders=reading.Encoders((encoder,)))
-    chosen = needs.located(chosen, model_dir)
-    missing = [*needs.of_machine(chosen, network=ready is not None)]
-    for need in needs.of_data(chosen, dataset) if dataset else ():
-        if encoder and need.kind in ("pictures", "pairs"):
-            deviations += (f"missing: {need.what}",)
-        elif not encoder or need.kind != "data":
-            missing.append(need)
-    missing += needs.of_pretraining(chosen, before, network=ready is not None)
-    reach = _reach() if any(need.fetched for need in missing) else ""
-    for need in missing:
-        if need.fetched and not reach:
-            click.echo(f"fetched now: {need.what}, {need.how.partition(',')[0]}", err=True)
-        else:
-            lacking.append(str(need) + (f" ({reach})" if need.fetched else ""))
-    if lacking:
-        raise UsageError(f"{original.name} needs what is not here:\n" + "\n".join(f"- {line}" for line in lacking))
-    assert dataset is not None
-    show_data(dataset)
-    kitchen = Kitchen(dataset, Store(cache), before, ready, progress)
-    name = original.name + (f" on {encoder}" if encoder and encoder not in original.encoders.names else "")
-    if ready:
-        deviations += (f"the T×V network is {network}, not one that was trained now",)
-    for one in chosen.encoders.names:  # before anything is computed
-        loaded = kitchen.load(one)
-        if loaded.network and not chosen.network and loaded.network.saw(dataset.edition):
-            deviations += (f"{one} was trained on {dataset.edition}; figures on pairs that it saw say nothing about others",)
-    for line in deviations:
-        click.echo(f"differs from the recipe: {line}", err=True)
-    return _Set(chosen, kitchen, deviations, name)
-
-
-def _reach() -> str:
-    """Why the hub cannot be reached; empty if it can."""
-    from photodesk.encoders import hub
-    from photodesk.errors import require
-
-    constants = require("huggingface_hub", "openclip").constants
-    if constants.HF_HUB_OFFLINE:
-        return "HF_HUB_OFFLINE forbids a download"
-    trouble = hub.unreachable(constants.ENDPOINT)
-    return f"the hub cannot be reached now: {trouble}" if trouble else ""
+def _print(table: Table, remarks: Iterable[str], form: str | None) -> None:
+    click.echo({"markdown": table.markdown, "latex": table.latex}.get(form or "", table.text)())
+    for line in remarks:
+        click.echo({"markdown": "- ", "latex": "% "}.get(form or "", "") + line)
 
 
 @click.command()
@@ -229,74 +140,19 @@ def reproduce(context: click.Context, /, recipe: str, out: Path, form: str | Non
     photodesk reproduce 2022-rss-run2 --data newsimages2022/ --model-dir models/
     photodesk reproduce 2021-run5 --data newsimages2021/ --encoder builtin
     """
-    from photodesk import runs
     from photodesk.cli.progress import bars
-    from photodesk.files import replacing
-    from photodesk.report import contact_sheet
-    from photodesk.reproduce import beside
+    from photodesk.ready import find
 
     started = time.monotonic()
     with bars() as progress:
-        made = _prepare(recipe, progress=progress, **options)
-        outcome = made.kitchen.cook(made.recipe, made.name)
+        ready = find(recipe, progress=progress, **options)
+        _show_ready(ready)
+        outcome = ready.kitchen.cook(ready.recipe, ready.name)
     seconds = time.monotonic() - started
-    stem = re.sub(r"[^\w.-]+", "-", made.name)
-    runs.write(outcome.run, out / f"{stem}.tsv")
-    contact_sheet(
-        outcome.run,
-        made.kitchen.parts(made.recipe).test,
-        out / f"{stem}.html",
-        title=_title(made, outcome),
-        report=outcome.report,
-        about=_about(made),
-    )
-    with replacing(out / f"{stem}.json") as stream:
-        stream.write(json.dumps(_record(made, outcome, seconds, seed), ensure_ascii=False, indent=1) + "\n")
-    table = beside(outcome, _title(made, outcome), seed=seed)
-    click.echo({"markdown": table.markdown, "latex": table.latex}.get(form or "", table.text)())
-    for line in (*(f"Differs from the recipe: {line}." for line in made.deviations), *made.recipe.assumes):
-        click.echo(("% " if form == "latex" else "- " if form == "markdown" else "") + line)
+    stem = ready.write(outcome, out, seconds=seconds, seed=seed)
+    _print(ready.table(outcome, seed=seed), ready.remarks(), form)
     click.echo(f"{stem}.tsv, {stem}.html and {stem}.json are in {out}; {seconds / 60:.1f} minutes", err=True)
-    context.exit(1 if show_faults([*made.kitchen.dataset.faults, *outcome.faults]) else 0)
-
-
-def _title(made: _Set, outcome: Outcome) -> str:
-    claim = made.recipe.claim
-    pairs = f"{len(outcome.report.articles):,} articles" + (f", the paper's {claim.pairs:,}" if claim.pairs else "")
-    return f"{outcome.report.title}: table {claim.table}, {claim.row} ({pairs})"
-
-
-def _about(made: _Set) -> dict[str, str]:
-    recipe = made.recipe
-    about = {
-        "Recipe": f"{recipe.name}: {recipe.about}",
-        "Paper": f"{recipe.claim.paper}, table {recipe.claim.table}, {recipe.claim.row}",
-        "Encoder": " + ".join(recipe.encoders.names),
-        "Texts": " + ".join(map(str, recipe.texts.preparations)),
-    }
-    if made.deviations:
-        about["Differs from the recipe"] = "; ".join(made.deviations)
-    if recipe.assumes:
-        about["Chosen, as the paper does not say"] = " ".join(recipe.assumes)
-    return about
-
-
-def _record(made: _Set, outcome: Outcome, seconds: float, seed: int) -> dict[str, object]:
-    claim = made.recipe.claim
-    return {
-        "recipe": made.recipe.name,
-        "paper": claim.paper,
-        "table": claim.table,
-        "row": claim.row,
-        "paper_pairs": claim.pairs,
-        "paper_numbers": dict(claim.numbers),
-        "differs": list(made.deviations),
-        "assumes": list(made.recipe.assumes),
-        "encoders": list(made.recipe.encoders.names),
-        "texts": [str(one) for one in made.recipe.texts.preparations],
-        "seconds": seconds,
-        "ours": outcome.report.as_json(seed=seed),
-    }
+    context.exit(1 if show_faults([*ready.kitchen.dataset.faults, *outcome.faults]) else 0)
 
 
 @click.command()
@@ -319,22 +175,20 @@ def ablate(context: click.Context, /, recipe: str, measure: str, plot: Path, for
     from photodesk.cli.progress import bars
     from photodesk.errors import UsageError
     from photodesk.files import replacing
+    from photodesk.ready import find
 
     deciding = measures.parse(measure)
     if deciding not in measures.DEFAULT:
         raise UsageError(f"--measure {measure}: ablate knows {', '.join(map(str, measures.DEFAULT))}")
     with bars() as progress:
-        made = _prepare(recipe, progress=progress, **options)
-        full, without = ablation.ablate(
-            made.recipe, made.kitchen, name=made.name, progress=lambda part: click.echo(f"without {part}" if part else "in full", err=True)
-        )
+        ready = find(recipe, progress=progress, **options)
+        _show_ready(ready)
+        said = lambda part: click.echo(f"without {part}" if part else "in full", err=True)  # noqa: E731
+        full, without = ablation.ablate(ready.recipe, ready.kitchen, name=ready.name, progress=said)
     found = ablation.contributions(full, without, deciding, seed=seed)
-    table = ablation.table(full, found, deciding)
-    click.echo({"markdown": table.markdown, "latex": table.latex}.get(form or "", table.text)())
-    for line in made.deviations:
-        click.echo(("% " if form == "latex" else "- " if form == "markdown" else "") + f"Differs from the recipe: {line}.")
+    _print(ablation.table(full, found, deciding), ready.remarks(), form)
     with replacing(plot) as stream:
         stream.write(ablation.plot(full, found, deciding))
     click.echo(f"plot in {plot}", err=True)
     faults = dict.fromkeys(fault for outcome in (full, *without.values()) for fault in outcome.faults)
-    context.exit(1 if show_faults([*made.kitchen.dataset.faults, *faults]) else 0)
+    context.exit(1 if show_faults([*ready.kitchen.dataset.faults, *faults]) else 0)
