@@ -9,7 +9,7 @@ from PIL import Image
 from scipy.special import logsumexp, softmax
 
 from doubles import desk, echo
-from photodesk import revise, runs, similarity
+from photodesk import bfloat, revise, runs, similarity
 from photodesk.cli import commands
 from photodesk.errors import StoreError, UsageError
 from photodesk.evaluation import evaluate
@@ -260,6 +260,25 @@ def test_an_index_with_one_more_dimension_returns_revised_rankings_for_one_artic
         again = revise.top_k(A.take([article]), P, revision, 10, bank=stored)[article]
         assert [hit.photo for hit in again] == found
         assert [hit.score for hit in again] == pytest.approx([hit.score for hit in wanted[article]], abs=1e-6)
+
+
+@pytest.mark.parametrize("revision", BATCHED, ids=str)
+@pytest.mark.parametrize("bank", [None, B], ids=["batch", "bank"])
+def test_a_run_in_bfloat16_is_the_run_in_float32_to_the_last_bit(monkeypatch, revision, bank):
+    """With copies of photos and of queries among them."""
+    pytest.importorskip("torch")
+    if bank and revision.method == "sinkhorn":
+        return
+    monkeypatch.setattr(similarity, "MANY", 1)
+    monkeypatch.setattr(bfloat, "available", lambda: True)
+    photos = Embeddings((*P.ids, *(f"copy{i:02}" for i in range(40))), np.vstack([P.rows, np.tile(P.rows[3:4], (40, 1))]), "x")
+    articles = Embeddings((*A.ids, "again"), np.vstack([A.rows, A.rows[2:3]]), "x")
+    made = []
+    for worth in (0, np.inf):
+        monkeypatch.setattr(bfloat, "WORTH", worth)
+        made.append(dict(revise.top_k(articles, photos, revision, 7, bank=bank).hits))
+    assert made[0] == made[1]
+    assert made[0]["again"] == made[0]["a2"]
 
 
 def test_a_run_that_saw_its_own_queries_says_so_wherever_it_is_shown(tmp_path):

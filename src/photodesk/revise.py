@@ -90,7 +90,7 @@ class Numbers:
         return self.hubs[first[:, 0]].astype(np.float32)
 
     def revised(self, scores: FloatArray) -> FloatArray:
-        """(n, m) revised scores of n articles, from their cosines with all m photos; of equal ones the first counts as an article's best."""
+        """(n, m) revised scores of n articles, from their cosines with all m photos; of equal ones the first is an article's best."""
         if self.hubs.all():
             return scores - self.values
         return scores - self.hubs[scores.argmax(axis=1), None].astype(np.float32) * self.values

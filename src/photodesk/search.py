@@ -219,7 +219,7 @@ class Searcher:
             return self.index.search(rows[0], top)
         if self.numbers.encoder != self.encoder.fingerprint:
             raise StoreError(
-                f"{self.index.folder} holds numbers of {self.numbers.revision} from texts that another encoder read ({self.numbers.encoder}), "
-                f"and this is {self.encoder.fingerprint}; take them again with this one, or search by cosine"
+                f"{self.index.folder} holds numbers of {self.numbers.revision} from texts that another encoder read "
+                f"({self.numbers.encoder}), and this is {self.encoder.fingerprint}; take them again with this one, or search by cosine"
             )
         return self.index.search(rows[0], top, change=self.numbers.revised)

@@ -72,7 +72,7 @@ def best_of(scores: FloatArray, columns: NDArray[np.integer], k: int) -> tuple[F
 
 
 def _guess(block: FloatArray | Bits, k: int) -> FloatArray:
-    """(n, 1) scores which in most rows, though not in all, somewhat more than k of the c ≥ k columns exceed: judged by every eighth column."""
+    """(n, 1) scores which in most rows, not in all, somewhat more than k of the c ≥ k columns exceed: judged by every eighth column."""
     expected = k / 8
     rank = int(expected + 3 * expected**0.5) + 1
     sample = floats(block[:, ::8])
@@ -92,7 +92,7 @@ def _above(block: FloatArray | Bits, limit: FloatArray) -> tuple[NDArray[np.intp
 
 
 def _merge(values: FloatArray, places: NDArray[np.int32], block: FloatArray | Bits, first: int, limit: FloatArray) -> None:
-    """Let those of the block that are above a row's limit compete with its values; columns count from `first`, and before 0 nothing is kept."""
+    """Let those of the block that are above a row's limit compete with its values; columns count from `first`, 0 if nothing is kept."""
     at, found = _above(block, limit)
     if not at.size:
         return

@@ -202,9 +202,10 @@ def best(
 ) -> tuple[FloatArray, NDArray[np.intp]]:
     """The k highest of `rows @ columns.T − weight ⊗ minus` in each row, and their columns; the whole matrix never exists.
 
-    Only scores above the best that a row has found so far are looked at, so little is added to the time of the product. Where columns are many
-    the product only names candidates: all whose score could be among the best k, given what the product may be wrong by. Their scores are then
-    computed one by one in float32, so that the result is the same to the last bit with bfloat16 and float32, and whatever the blocks.
+    Only scores above the best that a row has found so far are looked at, so little is added to the time of the product. Where columns
+    are many the product only names candidates: all whose score could be among the best k, given what the product may be wrong by. Their
+    scores are then computed one by one in float32, so that the result is the same to the last bit with bfloat16 and float32, and whatever
+    the blocks.
 
     Args:
         rows: (n, d) float32.
