@@ -77,7 +77,8 @@ def choose(kitchen: Kitchen, base: Recipe) -> None:
     """Which network, texts and revision with a bank own-best should take: a fifth of the rest is measured, four fifths train and are the bank."""
     inner = Kitchen(kitchen.parts(base).rest, kitchen.store)
     small = replace(base, data=replace(base.data, test="grouped:0.2", seed=1))
-    for preset, texts in product(("builtin", "closed-form"), (TITLE, TAGS)):
+    averaged = [replace(TAGS, words=limits) for limits in ((10, 40), (10, 20, 30, 40))]
+    for preset, texts in product(("builtin", "closed-form"), (TITLE, TAGS, *averaged)):
         trials = []
         for method in ("cosine", *CANDIDATES):
             net = Net(preset, split="grouped:700")
@@ -85,7 +86,10 @@ def choose(kitchen: Kitchen, base: Recipe) -> None:
             trials.append((inner.cook(one, method).report.mean("MRR@100"), method))
         pairs = len(inner.parts(small).test.pairs)
         for value, method in [*sorted(trials, reverse=True)[:5], trials[0]]:
-            print(f"{preset}, {'+'.join(texts.fields)}, {method}: MRR@100 {value:.4f} on {pairs} validation pairs", flush=True)
+            print(
+                f"{preset}, {'+'.join(texts.fields)} {list(texts.words) or ''}, {method}: MRR@100 {value:.4f} on {pairs} validation pairs",
+                flush=True,
+            )
 
 
 def main() -> None:

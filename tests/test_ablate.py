@@ -33,6 +33,9 @@ def test_every_component_of_the_papers_is_left_out():
     assert list(ablate.variants(recipe.read("2022-rt-run5"))) == ["translation", "T×V network", "revision"]
     fused = replace(PLAIN, encoders=Encoders(TWO, (1, 2), "z"))
     assert list(ablate.variants(fused)) == ["encoder builtin", "encoder openclip:ViT-B-32/openai", "z normalisation", "fusion"]
+    learning = ablate.variants(replace(PLAIN, data=OWN.data, encoders=Encoders(TWO, learn=True)))
+    assert list(learning) == ["encoder builtin", "encoder openclip:ViT-B-32/openai", "learned weights", "fusion"]
+    assert [one.encoders.learn for one in learning.values()] == [False] * 4
     assert ablate.variants(PLAIN) == {}
 
 

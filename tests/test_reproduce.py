@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from doubles import desk, echo, paint
-from photodesk import datasets, recipe, search
+from photodesk import datasets, fusion, recipe, search
 from photodesk.duplicates import groups
 from photodesk.embed import embed_articles, embed_photos
 from photodesk.errors import DataError, EncoderError
@@ -106,6 +106,21 @@ def test_several_encoders_are_summed(data, kitchen, monkeypatch):
         ranked = row[[photos.ids.index(hit.photo) for hit in made.run[article]]]
         assert (np.diff(ranked) <= 1e-5).all()
         assert len(ranked) == len(photos)
+
+
+def test_learned_weights_are_those_of_the_pairs_that_are_left(data, kitchen, monkeypatch):
+    both = {"builtin": echo(), "openclip:ViT-B-32/openai": replace(echo(), network=Turn())}
+    monkeypatch.setattr("photodesk.encoders.load", both.__getitem__)
+    halves = replace(PLAIN.data, test="random:0.5")
+    one = replace(PLAIN, data=halves, encoders=recipe.Encoders(tuple(both), learn=True))
+    rest = divide(one, data).rest
+    known = [(embed_articles(rest.articles, e, kitchen.store)[0], embed_photos(rest.photos, e, kitchen.store)[0]) for e in both.values()]
+    weights = fusion.learn(known, rest.pairs).weights
+    assert weights[0] > 2 * abs(weights[1])  # the echo knows, the turned one guesses
+    by_hand = replace(one, encoders=recipe.Encoders(tuple(both), weights))
+    assert kitchen.cook(one).run.hits == kitchen.cook(by_hand).run.hits
+    equal = replace(one, encoders=recipe.Encoders(tuple(both)))
+    assert kitchen.cook(one).report.mean("R@1") > kitchen.cook(equal).report.mean("R@1")
 
 
 class Turn:

@@ -81,6 +81,8 @@ def variants(recipe: Recipe, *, joint: Sequence[str] = (), trains: bool = True) 
             found[f"encoder {name}"] = _plain(recipe, texts, replace(models, names=_but(models.names, i), weights=_left(models.weights, i)))
         if models.normalise != "none":
             found[f"{models.normalise} normalisation"] = replace(recipe, encoders=replace(models, normalise="none"))
+    if models.learn:
+        found["learned weights"] = replace(recipe, encoders=replace(models, learn=False))
     if recipe.network and not set(models.names) & set(joint):
         found["T×V network"] = replace(recipe, network=None)
     elif recipe.network and recipe.network.preset != CLOSED_FORM and trains:
@@ -103,9 +105,9 @@ def _left(weights: tuple[float, ...], i: int) -> tuple[float, ...]:
 
 
 def _plain(recipe: Recipe, texts: Texts, models: Encoders) -> Recipe:
-    """The recipe with these texts and models, without a normalisation that has nothing left to act on."""
+    """The recipe with these texts and models, without what has nothing left to act on."""
     if len(models.names) * max(1, len(texts.words)) == 1:
-        models = replace(models, normalise="none")
+        models = replace(models, normalise="none", learn=False)
     return replace(recipe, texts=texts, encoders=models)
 
 

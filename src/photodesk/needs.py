@@ -190,7 +190,8 @@ def stand_in(
     if (encoder,) != recipe.encoders.names:
         said.append(f"the encoder is {encoder}, not {' + '.join(recipe.encoders.names)}")
         several = len(recipe.texts.words) > 1
-        recipe = replace(recipe, encoders=Encoders((encoder,), (), recipe.encoders.normalise if several else "none"))
+        models = Encoders((encoder,), (), recipe.encoders.normalise, recipe.encoders.learn) if several else Encoders((encoder,))
+        recipe = replace(recipe, encoders=models)
     recipe = located(recipe, folder)
     if any(need.kind == "translator" for need in of_machine(recipe)):
         multilingual = any(model.name == encoder and model.languages != "English" for model in MODELS)

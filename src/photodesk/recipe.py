@@ -123,11 +123,18 @@ class Texts:
 
 @dataclass(frozen=True, slots=True)
 class Encoders:
-    """Which models read texts and photos; the weighted, normalised cosines of several are summed (`fusion.concatenated`)."""
+    """Which models read texts and photos; the weighted, normalised cosines of several are summed (`fusion.concatenated`).
+
+    Args:
+        weights: of the models; equal if empty.
+        normalise: what is done to the cosines of an article before they are summed: "none", "z" or "minmax".
+        learn: find the weights of models and word limits on the pairs that are not measured (`fusion.learn`).
+    """
 
     names: tuple[str, ...]
     weights: tuple[float, ...] = ()
     normalise: str = "none"
+    learn: bool = False
 
     def __post_init__(self) -> None:
         if not self.names or len(set(self.names)) != len(self.names):
@@ -227,8 +234,13 @@ class Recipe:
     assumes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if len(self.encoders.names) * len(self.texts.preparations) == 1 and self.encoders.normalise != "none":
-            raise UsageError("[encoders] normalise is of no use with one encoder and one text")
+        single = len(self.encoders.names) * len(self.texts.preparations) == 1
+        if single and (self.encoders.normalise != "none" or self.encoders.learn):
+            raise UsageError("[encoders] normalise and learn are of no use with one encoder and one text")
+        if self.encoders.learn and (self.encoders.weights or self.texts.weights):
+            raise UsageError("[encoders] learn = true finds the weights, so none are to be given")
+        if self.encoders.learn and self.data.test == "all" and not self.data.subset:
+            raise UsageError("[encoders] learn = true needs pairs that are not measured, and [data] measures all; say test = …")
         if self.network and len(self.encoders.names) > 1:
             raise UsageError("[network] is trained on one encoder, and [encoders] names several")
         if self.revision and self.revision.bank == "rest" and self.data.test == "all" and not self.data.subset:

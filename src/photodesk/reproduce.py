@@ -161,9 +161,7 @@ class Kitchen:
         bank = (
             self._encodings(recipe, used, parts.rest, faults, photos=False) if recipe.revision and recipe.revision.bank == "rest" else None
         )
-        weights = [
-            e * t for e in _weights(recipe.encoders.weights, used) for t in _weights(recipe.texts.weights, recipe.texts.preparations)
-        ]
+        weights = self._weights(recipe, used, parts.rest, faults)
         articles, photos = _fused(recipe, test, weights)
         others = None if bank is None else _fused(recipe, [(b, p) for (b, _), (_, p) in zip(bank, test, strict=True)], weights)[0]
         method = recipe.revision.revision if recipe.revision else cosine()
@@ -172,6 +170,14 @@ class Kitchen:
         run = replace(run, name=name or recipe.name)
         measures = parse_all([*DEFAULT, *recipe.claim.numbers])
         return Outcome(recipe, run, evaluate(run, parts.test.pairs, measures), tuple(dict.fromkeys(faults)))
+
+    def _weights(self, recipe: Recipe, used: Sequence[Encoder], rest: Dataset, faults: list[Fault]) -> Sequence[float]:
+        """One for each encoder and word limit; learned ones are those that make the right photos of the pairs that are left most likely."""
+        if recipe.encoders.learn:
+            known = self._encodings(recipe, used, rest, faults)
+            return fusion.learn(known, rest.pairs, normalise=recipe.encoders.normalisation).weights
+        equal = [1 / len(used)] * len(used), [1 / len(recipe.texts.preparations)] * len(recipe.texts.preparations)
+        return [e * t for e in recipe.encoders.weights or equal[0] for t in recipe.texts.weights or equal[1]]
 
     def load(self, name: str) -> Encoder:
         """An encoder, loaded once."""
@@ -226,10 +232,6 @@ class Kitchen:
 
 def _kept(embeddings: Embeddings, ids: Collection[str]) -> Embeddings:
     return embeddings if len(ids) == len(embeddings) else embeddings.take([name for name in embeddings.ids if name in ids])
-
-
-def _weights(given: Sequence[float], items: Sequence[object]) -> Sequence[float]:
-    return given or [1 / len(items)] * len(items)
 
 
 def _fused(recipe: Recipe, encodings: Sequence[Encoding], weights: Sequence[float]) -> Encoding:

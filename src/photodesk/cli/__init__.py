@@ -23,6 +23,7 @@ COMMANDS = {
     "evaluate": ("results", "Measure a run file against the truth: R@1 … R@100, MRR@100."),
     "export": ("encoders", "Write an open_clip model as ONNX that runs without torch."),
     "fetch": ("data", "Fetch the pictures that a data set names by URL, politely and safely."),
+    "fuse": ("fuse", "Fuse several run files into one by reciprocal rank."),
     "index": ("find", "Encode a folder of photos into an index for `search`."),
     "prepare": ("prepare", "Detect, translate, clean and cut the texts of articles, and show before and after."),
     "rank": ("find", "Rank the photos for every article of a data set and write a run file."),
