@@ -17,6 +17,7 @@ from photodesk.encoders.pieces import clean, plain
 from photodesk.encoders.pixels import Pixels
 from photodesk.encoders.spec import OPTIONS, Spec, parse
 from photodesk.errors import EncoderError, UsageError
+from photodesk.photos import REDUCED
 
 word = st.text("abcXYZ019-_.", min_size=1, max_size=12)
 specs = st.builds(
@@ -205,6 +206,17 @@ def test_pixels_are_those_of_open_clip(zoo, mode, interpolation):
             photo = Image.fromarray(random.integers(0, 256, (size[1], size[0], 3), np.uint8))
             ours = pixels.scaled(pixels.prepare(photo)[None])[0]
             assert np.abs(ours - theirs(photo).numpy()).max() < 1e-6, size
+
+
+@pytest.mark.parametrize("size", [(600, 417), (417, 600), (300, 300), (257, 999)])
+def test_of_a_reduced_picture_only_the_crop_is_computed_to_within_one_level(size):
+    photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 40, 3), np.uint8)).resize(size, Image.Resampling.BICUBIC)
+    pixels = Pixels(224, (0, 0, 0), (1, 1, 1))
+    whole = pixels.prepare(photo).astype(int)
+    photo.info[REDUCED] = True
+    cut = pixels.prepare(photo).astype(int)
+    assert np.abs(whole - cut).max() <= 1
+    assert (whole != cut).mean() < 0.02
 
 
 def test_pixels_of_a_needle_are_a_square():
