@@ -104,7 +104,9 @@ def test_models_of_a_folder_are_found(tmp_path):
     found = needs.located(recipe.read("2022-rss-run2"), tmp_path)
     assert found.encoders.names == (f"openclip:ViT-H-14/laion2b_s32b_b79k@{weights}",)
     assert found.texts.translate == f"marian:{marian}"
-    (need,) = needs.of_machine(found)
+    empty, need = needs.of_machine(found)
+    assert str(empty).startswith(f"a checkpoint of openclip:ViT-H-14/laion2b_s32b_b79k in {weights}: put one there")
+    (weights / "open_clip_model.safetensors").write_bytes(b"")
     assert need.kind == "translator"
     assert "config.json, source.spm, target.spm, vocab.json, model.safetensors or pytorch_model.bin" in need.what
     for name in (*needs.MARIAN, "model.safetensors"):

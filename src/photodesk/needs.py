@@ -10,6 +10,7 @@ from pathlib import Path
 from photodesk.datasets import Dataset
 from photodesk.encoders import hub, spec
 from photodesk.encoders.catalogue import MODELS
+from photodesk.encoders.weights import SUFFIXES
 from photodesk.errors import DataError
 from photodesk.recipe import Encoders, Recipe
 from photodesk.reproduce import divide
@@ -110,8 +111,9 @@ def _of_encoder(name: str) -> Iterator[Need]:
         if not model.is_installed():
             yield Need("library", model.module, f'pip install "photodesk[{model.extra}]"')
         if one.path is not None:
-            if not one.path.exists():
-                yield Need("model", f"the file {one.path} of {name}", "give a file or folder that exists")
+            folder = one.path if one.path.is_dir() else one.path.parent
+            if not one.path.exists() or not any(path.suffix in SUFFIXES for path in folder.glob("*")):
+                yield Need("model", f"a checkpoint of {one.family}:{one.model} in {one.path}", f"put one there ({', '.join(SUFFIXES)})")
         elif not model.is_here():
             repositories = " and ".join(dict.fromkeys(repository for repository, _ in model.files))
             places = " and ".join(dict.fromkeys(repository.replace("/", "--") for repository, _ in model.files))
