@@ -137,7 +137,7 @@ def precision(request, monkeypatch):
         monkeypatch.setattr(bfloat, "available", lambda: True)
     monkeypatch.setattr(similarity, "MANY", 1)
     monkeypatch.setattr(similarity, "PHOTOS", 300)
-    monkeypatch.setattr(similarity, "CHUNK", 4)
+    monkeypatch.setattr(similarity, "CHUNK", 6)
     return request.param
 
 
@@ -160,6 +160,11 @@ def test_the_best_are_those_of_single_scores_to_the_last_bit(precision, kind, ta
     wanted, at = one_by_one(rows, columns, 25, minus, weight, order)
     assert np.array_equal(places, at)
     assert np.array_equal(values, wanted)
+    for i in range(9):
+        alone = {name: value[i : i + 1] if name == "weight" else value for name, value in options.items()}
+        one, at = similarity.best(rows[i : i + 1], columns, 25, order=order, **alone)
+        assert np.array_equal(one[0], values[i])
+        assert np.array_equal(at[0], places[i])
 
 
 @pytest.mark.usefixtures("precision")

@@ -26,6 +26,7 @@ from photodesk.selection import best_of as best_of
 
 ARTICLES, PHOTOS = 1024, 8192  # a block of scores: 32 MB of float32 for each core
 CHUNK = 16384  # rows whose candidates are held at once
+FEW = 4  # rows for which reading the columns takes longer than their scores one by one
 MANY = 200  # columns for each of the best k, from which on looking at candidates again costs little
 
 Progress = Callable[[int, int], None]  # (photos done, photos)
@@ -229,9 +230,14 @@ def best(
             values[i], places[i] = best_of(values[i], places[i], k)
         found = places.astype(np.intp)
         return values, found if order is None else order[found]
-    precision = precision or Precision.of(n, columns)
     values, found = np.empty((n, k), np.float32), np.empty((n, k), np.intp)
     rank = None if order is None else np.argsort(order)
+    if n <= FEW:
+        taken = np.ones(n, np.float32) if weight is None else weight
+        for at in range(n):
+            values[at], found[at] = _one(rows[at], columns, k, rank, minus, taken[at])
+        return values, found
+    precision = precision or Precision.of(n, columns)
     for start in range(0, n, CHUNK):
         i = slice(start, min(start + CHUNK, n))
 
@@ -333,7 +339,7 @@ def _candidates(
 def _one(
     row: FloatArray, columns: FloatArray, k: int, rank: NDArray[np.intp] | None, minus: FloatArray | None, weight: np.float32
 ) -> tuple[FloatArray, NDArray[np.intp]]:
-    """The best of one row by all its `dots`: for rows whose scores are so many alike that no product can tell them apart."""
+    """The best of one row by all its `dots`: for single rows, and for those whose scores are so alike that no product can tell them apart."""
     scores = np.empty(len(columns), np.float32)
     for start in range(0, len(columns), PHOTOS):
         j = slice(start, start + PHOTOS)
