@@ -7,6 +7,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from photodesk import encoders, recipe
 from photodesk.errors import UsageError
@@ -286,3 +288,18 @@ def test_the_example_of_the_docs_can_be_read():
     assert one.texts.words == (10, 40)
     assert one.revision
     assert one.network
+
+
+@given(st.sampled_from(recipe.names()), st.data())
+@settings(deadline=None)
+def test_no_misspelt_key_of_any_recipe_passes(name, data):
+    lines = (ROOT / f"src/photodesk/recipes/{name}.toml").read_text("utf-8").splitlines()
+    at = data.draw(st.sampled_from([i for i, line in enumerate(lines) if re.match(r"\w+ = |\[\w+\]$", line)]))
+    word = re.search(r"\w+", lines[at])[0]
+    cut = data.draw(st.integers(0, len(word) - 1))
+    wrong = word[:cut] + word[cut + 1 :] + data.draw(st.sampled_from(["", "x"]))
+    if wrong == word:
+        return
+    lines[at] = lines[at].replace(word, wrong, 1)
+    with pytest.raises(UsageError, match=f"has no key '{wrong}'|lacks '{word}'"):
+        recipe.parse("\n".join(lines), name)
