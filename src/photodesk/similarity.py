@@ -236,6 +236,7 @@ def best(
         taken = np.ones(n, np.float32) if weight is None else weight
         for at in range(n):
             values[at], found[at] = _one(rows[at], columns, k, rank, minus, taken[at])
+        progress(m, m)
         return values, found
     precision = precision or Precision.of(n, columns)
     for start in range(0, n, CHUNK):
