@@ -105,7 +105,7 @@ def test_the_plot_has_a_point_for_every_trial_where_its_figures_put_it():
 
 @given(st.lists(st.floats(-50, 50), min_size=1, max_size=5))
 def test_axes_hold_their_values_and_have_a_handful_of_ticks(values):
-    low, high, ticks = tune._axis(values)
+    low, high, ticks = tune.axis(values)
     assert low < min(values) <= max(values) < high
     assert 2 <= len(ticks) <= 12
     assert all(low - 1e-9 <= tick <= high + 1e-9 for tick in ticks)

@@ -20,6 +20,7 @@ from photodesk.evaluation import digits
 from photodesk.measures import Measure
 from photodesk.recipe import CLOSED_FORM, Encoders, Recipe, Texts
 from photodesk.reproduce import Kitchen, Outcome
+from photodesk.tune import axis
 from photodesk.typeset import Table
 
 T = TypeVar("T")
@@ -174,28 +175,26 @@ def table(full: Outcome, found: Sequence[Contribution], measure: Measure | str) 
 def plot(full: Outcome, found: Sequence[Contribution], measure: Measure | str) -> str:
     """An SVG: a row per component with its contribution and interval; left of the line at 0 a component does harm."""
     rows = sorted(found, key=lambda one: -one.gain)
-    ends = [0.0, *(x for one in rows for x in (one.low, one.high, one.gain))]
-    room = max((max(ends) - min(ends)) * 0.08, 1e-4)
-    low, high = min(ends) - room, max(ends) + room
-    left, width, top, step = 250, 520, 70, 34
-    bottom = top + step * len(rows)
+    low, high, ticks = axis([0.0, *(x for one in rows for x in (one.low, one.high, one.gain))])
+    left, width, top, step = max(180, 30 + 8 * max(len(one.component) for one in rows)), 520, 70, 34
+    bottom, right = top + step * len(rows), left + width + 100
 
     def at(value: float) -> float:
         return left + (value - low) / (high - low) * width
 
     out = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 900 {bottom + 60}" width="900" height="{bottom + 60}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {right} {bottom + 60}" width="{right}" height="{bottom + 60}" '
         'font-family="sans-serif" font-size="13">',
         f"<title>What each component of {escape(full.run.name)} contributes to {escape(str(measure))}</title>",
-        f'<rect width="900" height="{bottom + 60}" fill="#ffffff"/>',
+        f'<rect width="{right}" height="{bottom + 60}" fill="#ffffff"/>',
         f'<text x="20" y="28" font-size="16">{escape(full.run.name)}: {escape(str(measure))} {full.report.mean(measure):.4f}</text>',
         f'<text x="20" y="48">what each component contributes (full − without), with paired 95 % intervals over '
         f"{len(full.report.articles):,} articles</text>",
     ]
-    for value in np.linspace(low, high, 5):
-        x = at(float(value))
+    for value in ticks:
+        x = at(value)
         out.append(f'<path d="M{x:.1f} {top - 8}V{bottom}" stroke="#dddddd"/>')
-        out.append(f'<text x="{x:.1f}" y="{bottom + 20}" text-anchor="middle">{value:+.4f}</text>')
+        out.append(f'<text x="{x:.1f}" y="{bottom + 20}" text-anchor="middle">{value:+g}</text>')
     out.append(f'<path d="M{at(0):.1f} {top - 8}V{bottom}" stroke="#000000"/>')
     for i, one in enumerate(rows):
         y = top + step * i + step / 2 - 6

@@ -145,8 +145,8 @@ COLOURS = {  # of Okabe and Ito, who chose them so that everyone can tell them a
 def plot(trials: Sequence[Trial], measure: Measure | str = "MRR@100") -> str:
     """An SVG of hubness against the measure: a line per method through its options, filled with the batch, hollow with the bank."""
     points = [(trial, trial.hubness, trial.report.mean(measure)) for trial in trials]
-    x0, x1, x_ticks = _axis([x for _, x, _ in points])
-    y0, y1, y_ticks = _axis([y for _, _, y in points])
+    x0, x1, x_ticks = axis([x for _, x, _ in points])
+    y0, y1, y_ticks = axis([y for _, _, y in points])
     left, top, width, height = 70, 50, 560, 380
 
     def at(x: float, y: float) -> tuple[float, float]:
@@ -195,7 +195,7 @@ def plot(trials: Sequence[Trial], measure: Measure | str = "MRR@100") -> str:
     return "\n".join([*out, "</svg>\n"])
 
 
-def _axis(values: Sequence[float]) -> tuple[float, float, list[float]]:
+def axis(values: Sequence[float]) -> tuple[float, float, list[float]]:
     """Ends of an axis that holds the values with some room, and its round ticks."""
     low, high = min(values), max(values)
     room = max((high - low) * 0.06, abs(high) * 0.01, 0.001)
