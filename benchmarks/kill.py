@@ -27,6 +27,7 @@ from doubles import echo, paint  # noqa: E402
 from photodesk import inspection, intake  # noqa: E402
 from photodesk.archive import Archive  # noqa: E402
 from photodesk.files import digest  # noqa: E402
+from photodesk.index import edge  # noqa: E402
 
 PHOTOS = 120
 
@@ -76,6 +77,7 @@ def main(kills: int, engine: str, seed: int, base: Path) -> Counter[str]:
     for i in range(PHOTOS):
         paint(photos / str(i % 6) / f"{i}.png", f"word {i}")
     everything = {digest(path.read_bytes()).hex() for path in photos.rglob("*.png")}
+    edge.CODED, edge.SEGMENT = 1, 100  # so small an archive is coded too
     Archive.create(folder, echo(), engine=engine).close()
     there: set[str] = set()  # as acknowledged
     seen: Counter[str] = Counter()

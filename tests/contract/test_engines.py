@@ -230,6 +230,35 @@ def test_words_are_found_by_their_stem_rarer_ones_first(engine):
     assert found(engine.lexical("Hochwasser", 9, Filter(phrase="Köln"))) == [photo(2)]
 
 
+def test_coded_segments_find_what_rows_find(tmp_path, monkeypatch):
+    """Edge with codes on 3,000 photos in several segments, changed and deleted ones among them, against the definition."""
+    from photodesk.index import edge
+
+    monkeypatch.setattr(edge, "CODED", 1)
+    monkeypatch.setattr(edge, "SEGMENT", 100)
+    engine = open_engine(f"edge:{tmp_path / 'shard'}", SPACE, create=True)
+    stored = {p.photo: p for p in points(3000)}
+    everything = list(stored.values())
+    for start in range(0, 3000, 500):
+        engine.upsert(everything[start : start + 500])
+    engine.optimise()
+    assert len(list((tmp_path / "shard/segments").iterdir())) > 2
+    assert list((tmp_path / "shard").rglob("*quantiz*"))
+    changed = [replace(p, number=p.number + 0.25, row=everything[i + 1].row) for i, p in enumerate(everything[:700])]
+    engine.upsert(changed)
+    engine.delete([p.photo for p in everything[100:200]])
+    stored |= {p.photo: p for p in changed}
+    for p in everything[100:200]:
+        del stored[p.photo]
+    for finish in (lambda: None, engine.optimise):
+        finish()
+        for i, where in enumerate(FILTERS):
+            for revised in (0.0, 1.0):
+                assert found(engine.search(query(i), 20, where, revised=revised)) == naive(stored.values(), query(i), 20, where, revised)
+        assert engine.count() == 2900
+    engine.close()
+
+
 @pytest.mark.parametrize("kind", KINDS[1:])
 def test_word_search_ranks_as_the_oracle_does(kind, tmp_path):
     flat, other = make("flat", tmp_path), make(kind, tmp_path)
