@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from photodesk.encoders import Encoder
+from photodesk.encoders import Encoder, TextTower
+from photodesk.encoders.beside import SEPARATOR
 from photodesk.records import Article, Embeddings, Fault, FloatArray, Photo
 from photodesk.store import Store
 from photodesk.text import Preparation
@@ -17,6 +19,20 @@ Progress = Callable[[str, int, int], None]
 
 def silent(stage: str, done: int, of: int) -> None:
     """Reports progress to nobody."""
+
+
+def joined(articles: Sequence[Article], preparation: Preparation, tower: TextTower) -> tuple[list[str], tuple[Fault, ...]]:
+    """n prepared texts as the tower reads them, and what the user should know of them.
+
+    A tower that reads several fields on their own (`encoders/beside.py`) gets them prepared one by one, whatever fields are asked for.
+    """
+    sets: Sequence[tuple[str, ...]] = getattr(tower, "fields", ())
+    if not sets:
+        prepared = preparation.prepare(articles)
+        return list(prepared.texts), prepared.notes
+    parts = [replace(preparation, fields=fields).prepare(articles) for fields in sets]
+    texts = [SEPARATOR.join(row) if any(row) else "" for row in zip(*(part.texts for part in parts), strict=True)]
+    return texts, tuple(dict.fromkeys(note for part in parts for note in part.notes))
 
 
 def embed_articles(
@@ -34,11 +50,11 @@ def embed_articles(
     Returns:
         n rows at most, one an article that has text; what went wrong.
     """
-    prepared = (preparation or Preparation()).prepare(articles)
-    faults = list(prepared.notes)
+    prepared, notes = joined(articles, preparation or Preparation(), encoder.texts)
+    faults = list(notes)
     kept: list[Article] = []
     texts: list[str] = []
-    for article, text in zip(articles, prepared.texts, strict=True):
+    for article, text in zip(articles, prepared, strict=True):
         if text:
             kept.append(article)
             texts.append(text)

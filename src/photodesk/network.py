@@ -4,6 +4,7 @@ One joint space for each pair of a text feature t and a visual feature v (Galano
 ECCVW 2022; here facts of the 2022 NewsImages paper, section 3.3): T · V spaces. A block is Linear → BatchNorm → tanh; a text passes one block per
 (t, v), a photo one block per v and then one per (v, t); each result is scaled to unit length. The similarity, the
 sum of the cosines over the spaces, is one dot product of the concatenated vectors; dividing both by √(T·V) makes it their cosine.
+Several trainings on the same features are averaged the same way: as members of one network, K · T · V spaces.
 
 A batch norm that has finished training is linear, so it is folded into the layer before it: a block in the file is one
 matrix and one bias. The file is safetensors, never a pickle; its metadata names the towers it was trained on.
@@ -14,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +35,12 @@ class Network:
         text_tower: fingerprint of the tower whose features it was trained on.
         photo_tower: likewise for the photos.
         text_dims: T sizes of the text features that lie side by side in a row; visual_dims likewise, V.
-        weights: `text.{t}.{v}.w` (d_t, D), `.b` (D,); `photo.{v}.w` (d_v, D); `pair.{v}.{t}.w` (D, D); float32.
+        weights: `text.{t}.{v}.w` (d_t, D), `.b` (D,); `photo.{v}.w` (d_v, D); `pair.{v}.{t}.w` (D, D); float32. With several members
+            each name begins with the member's number and a dot.
         card: what the training run said of itself: data, seed, measures.
+        encoders: names of the encoders whose towers it was trained on.
+        fields: what each text feature of a tower reads; empty: the text as it is prepared.
+        members: K trainings that are averaged.
 
     Raises:
         EncoderError: a weight is missing or of the wrong shape.
@@ -47,15 +52,19 @@ class Network:
     visual_dims: tuple[int, ...]
     weights: Mapping[str, FloatArray]
     card: Mapping[str, object] = field(default_factory=dict)
+    encoders: tuple[str, ...] = ("builtin",)
+    fields: tuple[tuple[str, ...], ...] = ()
+    members: int = 1
 
     def __post_init__(self) -> None:
-        inner = self.weights["pair.0.0.b"].shape[0] if "pair.0.0.b" in self.weights else 0
+        inner = self._inner
         wanted: dict[str, tuple[int, ...]] = {}
-        for v, visual in enumerate(self.visual_dims):
-            wanted |= {f"photo.{v}.w": (visual, inner), f"photo.{v}.b": (inner,)}
-            for t, text in enumerate(self.text_dims):
-                wanted |= {f"text.{t}.{v}.w": (text, inner), f"text.{t}.{v}.b": (inner,)}
-                wanted |= {f"pair.{v}.{t}.w": (inner, inner), f"pair.{v}.{t}.b": (inner,)}
+        for m in self._prefixes:
+            for v, visual in enumerate(self.visual_dims):
+                wanted |= {f"{m}photo.{v}.w": (visual, inner), f"{m}photo.{v}.b": (inner,)}
+                for t, text in enumerate(self.text_dims):
+                    wanted |= {f"{m}text.{t}.{v}.w": (text, inner), f"{m}text.{t}.{v}.b": (inner,)}
+                    wanted |= {f"{m}pair.{v}.{t}.w": (inner, inner), f"{m}pair.{v}.{t}.b": (inner,)}
         for name, shape in wanted.items():
             found = self.weights[name].shape if name in self.weights else None
             if found != shape:
@@ -75,9 +84,18 @@ class Network:
         return f"txv-{content.hexdigest()[:16]}"
 
     @property
+    def _prefixes(self) -> list[str]:
+        return [f"{m}." for m in range(self.members)] if self.members > 1 else [""]
+
+    @property
+    def _inner(self) -> int:
+        bias = self.weights.get(f"{self._prefixes[0]}pair.0.0.b")
+        return 0 if bias is None else int(bias.shape[0])
+
+    @property
     def dim(self) -> int:
-        """Numbers per embedding: T · V · D."""
-        return len(self.text_dims) * len(self.visual_dims) * int(self.weights["pair.0.0.b"].shape[0])
+        """Numbers per embedding: K · T · V · D."""
+        return self.members * len(self.text_dims) * len(self.visual_dims) * self._inner
 
     def saw(self, edition: str) -> bool:
         """Whether it was trained on data of that edition, such as "NewsImages 2025"."""
@@ -85,14 +103,19 @@ class Network:
         return bool(edition) and isinstance(data, list) and any(str(line).startswith(f"{edition}: ") for line in data)
 
     def texts(self, features: FloatArray) -> FloatArray:
-        """(n, Σ text_dims) feature rows → (n, T·V·D) unit rows."""
+        """(n, Σ text_dims) feature rows → (n, K·T·V·D) unit rows."""
         parts = _split(features, self.text_dims, "text")
-        return _joined([self._block(f"text.{t}.{v}", part) for t, part in enumerate(parts) for v in range(len(self.visual_dims))])
+        visual = range(len(self.visual_dims))
+        return _joined([self._block(f"{m}text.{t}.{v}", part) for m in self._prefixes for t, part in enumerate(parts) for v in visual])
 
     def photos(self, features: FloatArray) -> FloatArray:
-        """(m, Σ visual_dims) feature rows → (m, T·V·D) unit rows."""
-        shared = [self._block(f"photo.{v}", _unit(part)) for v, part in enumerate(_split(features, self.visual_dims, "photo"))]
-        return _joined([self._block(f"pair.{v}.{t}", shared[v]) for t in range(len(self.text_dims)) for v in range(len(self.visual_dims))])
+        """(m, Σ visual_dims) feature rows → (m, K·T·V·D) unit rows."""
+        spaces = []
+        parts = [_unit(part) for part in _split(features, self.visual_dims, "photo")]
+        for m in self._prefixes:
+            shared = [self._block(f"{m}photo.{v}", part) for v, part in enumerate(parts)]
+            spaces += [self._block(f"{m}pair.{v}.{t}", shared[v]) for t in range(len(self.text_dims)) for v in range(len(parts))]
+        return _joined(spaces)
 
     def _block(self, name: str, x: FloatArray) -> FloatArray:
         y: FloatArray = np.tanh(x @ self.weights[f"{name}.w"] + self.weights[f"{name}.b"])
@@ -116,6 +139,20 @@ def _joined(spaces: Sequence[FloatArray]) -> FloatArray:
     return np.concatenate([_unit(space) / np.float32(len(spaces) ** 0.5) for space in spaces], axis=1)
 
 
+def averaged(networks: Sequence[Network], card: Mapping[str, object]) -> Network:
+    """One network whose similarity is the mean of theirs.
+
+    Raises:
+        EncoderError: they were trained on different towers, or have different sizes.
+    """
+    first = networks[0]
+    for other in networks[1:]:
+        if (other.text_tower, other.photo_tower, other.dim, other.members) != (first.text_tower, first.photo_tower, first.dim, 1):
+            raise EncoderError("only networks on the same towers and of one size can be averaged")
+    weights = {f"{m}.{name}": w for m, network in enumerate(networks) for name, w in network.weights.items()}
+    return replace(first, weights=weights if len(networks) > 1 else first.weights, card=card, members=len(networks))
+
+
 def save(network: Network, path: Path) -> None:
     """Write a network as safetensors: half the size as float16, which its cosines do not notice."""
     from safetensors.numpy import save as dump
@@ -127,6 +164,9 @@ def save(network: Network, path: Path) -> None:
         "text_dims": json.dumps(network.text_dims),
         "visual_dims": json.dumps(network.visual_dims),
         "card": json.dumps(network.card, ensure_ascii=False, sort_keys=True),
+        "encoders": json.dumps(network.encoders, ensure_ascii=False),
+        "fields": json.dumps(network.fields),
+        "members": json.dumps(network.members),
     }
     with replacing(path, "wb") as stream:
         stream.write(dump({name: np.ascontiguousarray(w, np.float16) for name, w in network.weights.items()}, about))
@@ -154,6 +194,16 @@ def load(path: Path) -> Network:
         if not all(np.isfinite(w).all() for w in weights.values()):
             raise EncoderError(f"{path} holds weights that are not numbers; it is damaged")
         text_dims, visual_dims = (tuple(json.loads(about[f"{kind}_dims"])) for kind in ("text", "visual"))
-        return Network(about["text_tower"], about["photo_tower"], text_dims, visual_dims, weights, json.loads(about["card"]))
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        return Network(
+            about["text_tower"],
+            about["photo_tower"],
+            text_dims,
+            visual_dims,
+            weights,
+            json.loads(about["card"]),
+            tuple(json.loads(about.get("encoders", '["builtin"]'))),
+            tuple(tuple(names) for names in json.loads(about.get("fields", "[]"))),
+            int(json.loads(about.get("members", "1"))),
+        )
+    except (KeyError, TypeError, ValueError) as error:
         raise EncoderError(f"{path} does not say what it was trained on ({error}); it was not written by photodesk") from None

@@ -1,106 +1,244 @@
-"""The training table: which text features belong with which photo features, and what may be kept apart from what."""
+"""The training table: which text features belong with which photo features, read from the store when they are asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from photodesk.duplicates import groups
+from photodesk.duplicates import groups, title_key, url_key
+from photodesk.embed import joined
 from photodesk.encoders import PhotoTower, TextTower
 from photodesk.errors import DataError
-from photodesk.network import Network
-from photodesk.records import FloatArray
-from photodesk.similarity import best_of
+from photodesk.photos import hashes, near_duplicates
+from photodesk.records import Article, FloatArray, Pair
+from photodesk.selection import best_of
 from photodesk.text import Preparation
 
 if TYPE_CHECKING:
     from photodesk.datasets import Dataset
     from photodesk.embed import Progress
+    from photodesk.network import Network
     from photodesk.store import Store
+
+VIEWS = (("title",), ("title", "tags"))
+"""What a title is trained as."""
+
+DEFAULT_WEIGHTS = (1.0, 0.03)
+"""Of a pair of the first data set and of each further one."""
+
+BLOCK = 8192  # rows that are in memory at once
+
+
+class Rows(Protocol):
+    """Feature rows, in memory or on disk (`shards.StoredRows`): an index array reads just these."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(rows, numbers per row)."""
+        ...
+
+    def __getitem__(self, which: Any, /) -> FloatArray: ...
 
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """The training table: which text features belong with which photo features.
+    """The training table: n pairs of a text and a picture.
 
     Args:
-        texts: (views, n, d_text) float32: each pair's text as title, and as title and tags.
-        photos: (m, d_photo) float32 features of the pictures.
+        texts: for each view the (rows, d_text) features.
+        text: (views, n) row in each view of each pair's text.
+        photos: (m, d_photo) features of the pictures.
         photo: (n,) row in `photos` of each pair.
-        group: (n,) equal numbers are never negatives of each other and never split.
-        first: (n,) whether the pair is of the first data set, which is also the one validated on.
+        group: (n,) equal numbers are never negatives of each other and never split by `grouped`.
+        source: (n,) number of the data set that the pair is from.
+        weights: weight of a pair of each data set. Those of the greatest weight are what the network is for: validation and test
+            pairs are of these.
+        facts: (n,) what the pair is known by, for the check of leakage: see `Fact`.
     """
 
-    texts: FloatArray
-    photos: FloatArray
+    texts: tuple[Rows, ...]
+    text: NDArray[np.int64]
+    photos: Rows
     photo: NDArray[np.int64]
     group: NDArray[np.int64]
-    first: NDArray[np.bool_]
+    source: NDArray[np.int64]
+    weights: tuple[float, ...] = (1.0,)
+    facts: tuple[Fact, ...] = field(default=(), repr=False)
 
     def __len__(self) -> int:
         return len(self.photo)
 
+    @property
+    def main(self) -> NDArray[np.bool_]:
+        """(n,) whether the pair is of a data set that the network is for."""
+        main: NDArray[np.bool_] = np.asarray(self.weights)[self.source] == max(self.weights)
+        return main
+
     def take(self, chosen: NDArray[np.bool_]) -> Pairs:
-        """The pairs for which `chosen` holds; pictures stay."""
-        return replace(self, texts=self.texts[:, chosen], photo=self.photo[chosen], group=self.group[chosen], first=self.first[chosen])
+        """The pairs for which `chosen` holds, in order; feature rows are not touched."""
+        return replace(
+            self,
+            text=self.text[:, chosen],
+            photo=self.photo[chosen],
+            group=self.group[chosen],
+            source=self.source[chosen],
+            facts=tuple(fact for fact, kept in zip(self.facts, chosen.tolist(), strict=True) if kept) if self.facts else (),
+        )
+
+    def text_rows(self, at: NDArray[np.int64], view: int = 0) -> FloatArray:
+        """(k, d_text) features of the texts of the pairs `at`."""
+        return np.asarray(self.texts[view][self.text[view, at]], np.float32)
+
+    def photo_rows(self, at: NDArray[np.int64]) -> FloatArray:
+        """(k, d_photo) features of the pictures at rows `at` of `photos`."""
+        return np.asarray(self.photos[at], np.float32)
 
 
-def gather(datasets: Sequence[Dataset], texts: TextTower, photos: PhotoTower, store: Store, *, progress: Progress) -> Pairs:
-    """Features and groups of every pair whose article has a title and whose picture can be opened.
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """What one pair is known by.
+
+    Args:
+        where: the article's place in its file, or its id.
+        date: of the article, as its file has it.
+        title: its key by `duplicates.title_key`; url likewise.
+        photo: id of the picture.
+        alike: number of the cluster of near-duplicate pictures that the picture is in.
+    """
+
+    where: str
+    date: str
+    title: str
+    url: str
+    photo: str
+    alike: str
+
+
+def gather(
+    datasets: Sequence[Dataset],
+    texts: TextTower,
+    photos: PhotoTower,
+    store: Store,
+    *,
+    weights: Sequence[float] = (),
+    preparation: Preparation | None = None,
+    progress: Progress = lambda stage, done, of: None,
+) -> Pairs:
+    """Features and groups of every pair whose article has text and whose picture can be opened; the features stay on disk.
+
+    Args:
+        datasets: one or more; ids need not differ between them.
+        texts: the text tower.
+        photos: the photo tower.
+        store: where features are kept.
+        weights: of a pair of each data set; missing ones are 1 for the first and 0.03 for others.
+        preparation: how articles become texts; its fields, unless they are just the title, stand for the views.
+        progress: called with ("photos" or "texts", done, of).
 
     Raises:
         DataError: a data set has no such pair.
     """
-    parts: list[Pairs] = []
-    rows = groups_before = 0
+    preparation = preparation or Preparation()
+    weights = (*weights, *(DEFAULT_WEIGHTS[min(i, 1)] for i in range(len(weights), len(datasets))))
+    merged = _merged(datasets)
+    prints = {photo.id: value for photo, value in hashes(merged.photos) if isinstance(value, int)}
+    found = groups(merged, prints=prints)
+    alike = {photo.id: photo.id for photo in merged.photos}
+    names = list(prints)
+    for cluster in near_duplicates(list(prints.values())):
+        alike |= {names[i]: names[cluster[0]] for i in cluster}
+    articles = {article.id: article for article in merged.articles}
+    prepared = {view: joined([articles[pair.article] for pair in merged.pairs], view, texts)[0] for view in _views(preparation, texts)}
+    first, *_ = prepared.values()
+    kept, features, _ = store.photo_rows(merged.photos, photos, progress=lambda done, of: progress("photos", done, of))
+    row = {photo.id: i for i, photo in enumerate(kept)}
+    good = [i for i, (pair, text) in enumerate(zip(merged.pairs, first, strict=True)) if text and pair.photo in row]
+    pairs = [merged.pairs[i] for i in good]
+    source = np.array([int(pair.photo.partition("/")[0]) for pair in pairs], np.int64)
     for number, dataset in enumerate(datasets):
-        kept, features, _ = store.photos(dataset.photos, photos, progress=lambda done, of: progress("photos", done, of))
-        at = {photo.id: rows + i for i, photo in enumerate(kept)}
-        articles = {article.id: article for article in dataset.articles if article.title}
-        pairs = [pair for pair in dataset.pairs if pair.article in articles and pair.photo in at]
-        if not pairs:
+        if not (source == number).any():
             raise DataError(
                 f"data set {number + 1} ({dataset.edition}) has no article with a title whose picture can be opened; see: photodesk check"
             )
-        queries = [articles[pair.article] for pair in pairs]
-        views = [
-            store.texts(Preparation(fields=fields).prepare(queries).texts, texts, progress=lambda done, of: progress("texts", done, of))
-            for fields in (("title",), ("title", "tags"))
-        ]
-        found = groups(dataset)
-        group = np.array([groups_before + found.articles[pair.article] for pair in pairs], np.int64)
-        photo = np.array([at[pair.photo] for pair in pairs], np.int64)
-        parts.append(Pairs(np.stack(views), features, photo, group, np.full(len(pairs), number == 0)))
-        rows += len(kept)
-        groups_before = int(group.max()) + 1
+    stored = [
+        store.text_rows([view[i] for i in good], texts, progress=lambda done, of: progress("texts", done, of)) for view in prepared.values()
+    ]
     return Pairs(
-        np.concatenate([part.texts for part in parts], axis=1),
-        np.concatenate([part.photos for part in parts]),
-        *(np.concatenate([getattr(part, name) for part in parts]) for name in ("photo", "group", "first")),
+        tuple(stored),
+        np.tile(np.arange(len(pairs)), (len(stored), 1)),
+        features,
+        np.array([row[pair.photo] for pair in pairs], np.int64),
+        np.array([found.articles[pair.article] for pair in pairs], np.int64),
+        source,
+        weights,
+        tuple(_fact(articles[pair.article], pair.photo, alike[pair.photo]) for pair in pairs),
     )
 
 
-def held_out(pairs: Pairs, count: int, *, seed: int) -> NDArray[np.bool_]:
-    """(n,) which pairs of the first data set to keep apart: whole groups in random order until `count` pairs are reached."""
-    order = np.random.default_rng(seed).permutation(np.unique(pairs.group[pairs.first]))
-    sizes = np.bincount(pairs.group[pairs.first], minlength=int(pairs.group.max()) + 1)
-    chosen = order[: int(np.searchsorted(np.cumsum(sizes[order]), count)) + 1] if count else order[:0]
-    return np.isin(pairs.group, chosen) & pairs.first
+def _merged(datasets: Sequence[Dataset]) -> Dataset:
+    """All as one: ids begin with the number of their data set, so that equal ones do not meet."""
+    articles = [replace(a, id=f"{n}/{a.id}", where=a.where or a.id) for n, dataset in enumerate(datasets) for a in dataset.articles]
+    photos = [replace(photo, id=f"{n}/{photo.id}") for n, dataset in enumerate(datasets) for photo in dataset.photos]
+    pairs = [Pair(f"{n}/{pair.article}", f"{n}/{pair.photo}") for n, dataset in enumerate(datasets) for pair in dataset.pairs]
+    known, shown = {article.id for article in articles}, {photo.id for photo in photos}
+    here = tuple(pair for pair in pairs if pair.article in known and pair.photo in shown)
+    return replace(datasets[0], articles=tuple(articles), photos=tuple(photos), pairs=here)
+
+
+def _views(preparation: Preparation, texts: TextTower) -> list[Preparation]:
+    """A network of titles also learns titles with tags; one of other fields learns these alone."""
+    if preparation.fields == ("title",) and not getattr(texts, "fields", ()):
+        return [replace(preparation, fields=fields) for fields in VIEWS]
+    return [preparation]
+
+
+def _fact(article: Article, photo: str, alike: str) -> Fact:
+    return Fact(article.where, article.date, title_key(article.title), url_key(article.url), photo, alike)
 
 
 def measure(network: Network, pairs: Pairs) -> dict[str, float]:
-    """R@1, R@10, R@100 and MRR@100 of titles against the pictures of the same pairs, without anything transductive."""
+    """R@1, R@5, R@10, R@100 and MRR@100 of texts against the pictures of the same pairs; `back` is pictures against the texts.
+
+    Nothing transductive. Memory is the embeddings and a block of scores.
+    """
+    ranks = text_ranks(network, pairs)
+    measured = {f"R@{k}": float(np.mean((ranks > 0) & (ranks <= k))) for k in (1, 5, 10, 100)}
+    measured["MRR@100"] = float(np.mean(np.where(ranks > 0, 1 / np.maximum(ranks, 1), 0)))
+    texts, photos = _embedded(network, pairs)
+    meant, means = _sides(pairs)
+    back = _ranks(photos, texts, means, meant)
+    return measured | {f"back R@{k}": float(np.mean((back > 0) & (back <= k))) for k in (1, 5, 10)}
+
+
+def text_ranks(network: Network, pairs: Pairs) -> NDArray[np.int64]:
+    """(n,) rank of each pair's picture among the pictures of all pairs, by its text; 0 where it is not among the first 100."""
+    texts, photos = _embedded(network, pairs)
+    return _ranks(texts, photos, *_sides(pairs))
+
+
+def _sides(pairs: Pairs) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """For each text the number of what it means, for each picture likewise."""
     gallery, right = np.unique(pairs.photo, return_inverse=True)
-    photos = network.photos(pairs.photos[gallery])
-    ranks = np.zeros(len(pairs), np.int64)
-    for start in range(0, len(pairs), 1024):
-        scores = network.texts(pairs.texts[0, start : start + 1024]) @ photos.T
+    return right, np.arange(len(gallery))
+
+
+def _embedded(network: Network, pairs: Pairs) -> tuple[FloatArray, FloatArray]:
+    gallery = np.unique(pairs.photo)
+    at = np.arange(len(pairs))
+    texts = [network.texts(pairs.text_rows(at[i : i + BLOCK])) for i in range(0, len(at), BLOCK)]
+    photos = [network.photos(pairs.photo_rows(gallery[i : i + BLOCK])) for i in range(0, len(gallery), BLOCK)]
+    return np.concatenate(texts), np.concatenate(photos)
+
+
+def _ranks(queries: FloatArray, gallery: FloatArray, meant: NDArray[np.int64], means: NDArray[np.int64]) -> NDArray[np.int64]:
+    ranks = np.zeros(len(queries), np.int64)
+    for start in range(0, len(queries), 1024):
+        scores = queries[start : start + 1024] @ gallery.T
         _, columns = best_of(scores, np.broadcast_to(np.arange(len(gallery)), scores.shape), min(100, len(gallery)))
-        found = columns == right[start : start + 1024, None]
+        found = means[columns] == meant[start : start + 1024, None]
         ranks[start : start + 1024] = np.where(found.any(axis=1), found.argmax(axis=1) + 1, 0)
-    measured = {f"R@{k}": float(np.mean((ranks > 0) & (ranks <= k))) for k in (1, 10, 100)}
-    return measured | {"MRR@100": float(np.mean(np.where(ranks > 0, 1 / np.maximum(ranks, 1), 0)))}
+    return ranks

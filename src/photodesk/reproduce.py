@@ -67,22 +67,39 @@ def divide(recipe: Recipe, dataset: Dataset) -> Parts:
     Raises:
         DataError: no article is of the parts that the recipe names; says which there are.
     """
-    wanted = [recipe.data.subset, *(recipe.network.train if recipe.network else ())]
-    for words in wanted:
-        if not any(in_part(article.subset, words) for article in dataset.articles):
-            known = ", ".join(sorted({article.subset for article in dataset.articles} - {""}))
-            raise DataError(f"the data has no part {words!r}; its parts are: {known or 'none, its files are one'}; name one with --subset")
-    train = recipe.network.train if recipe.network else ()
-    pool = {a.id for a in dataset.articles if not train or any(in_part(a.subset, words) for words in wanted)}
-    measured = {article.id for article in dataset.articles if in_part(article.subset, recipe.data.subset)}
+    named, pool = parts_named(recipe, dataset)
     if recipe.data.test == "all":
-        subsets = {article.subset for article in dataset.articles if article.id in measured}
-        gallery = (
-            {item.photo for item in dataset.listed if item.subset in subsets} if recipe.data.subset else {p.id for p in dataset.photos}
+        subsets = {article.subset for article in dataset.articles if article.id in named}
+        listed = [item.photo for item in dataset.listed if item.subset in subsets]
+        return Parts(
+            _only(dataset, named, listed if recipe.data.subset else [photo.id for photo in dataset.photos]), _only(dataset, pool - named)
         )
-        return Parts(_only(dataset, measured, gallery), _only(dataset, pool - measured))
     drawn = _drawn(_only(dataset, pool), recipe.data.test, recipe.data.seed)
-    return Parts(_only(dataset, measured & drawn), _only(dataset, pool - drawn))
+    return Parts(_only(dataset, named & drawn), _only(dataset, pool - drawn))
+
+
+def candidates(recipe: Recipe, dataset: Dataset) -> Dataset:
+    """The articles and photos of which `divide` draws those that are measured; it looks at no picture."""
+    if recipe.data.test == "all":
+        return divide(recipe, dataset).test
+    return _only(dataset, parts_named(recipe, dataset)[0])
+
+
+def parts_named(recipe: Recipe, dataset: Dataset) -> tuple[frozenset[str], frozenset[str]]:
+    """Articles of the part that a recipe measures, or draws from; and those of all parts that it names, which is all of them if it names none to
+    train on.
+
+    Raises:
+        DataError: no article is of a part that the recipe names; says which there are.
+    """
+    train = recipe.network.train if recipe.network else ()
+    wanted = [recipe.data.subset, *train]
+    of = {words: frozenset(article.id for article in dataset.articles if in_part(article.subset, words)) for words in wanted}
+    if lacking := [words for words in wanted if not of[words]]:
+        known = ", ".join(sorted({article.subset for article in dataset.articles} - {""}))
+        raise DataError(f"the data has no part {lacking[0]!r}; its parts are: {known or 'none, its files are one'}; name one with --subset")
+    everything = frozenset(article.id for article in dataset.articles)
+    return of[recipe.data.subset], frozenset().union(*of.values()) if train else everything
 
 
 def _only(dataset: Dataset, articles: Collection[str], gallery: Collection[str] = ()) -> Dataset:

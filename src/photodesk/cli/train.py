@@ -11,90 +11,163 @@ from photodesk.cli.data import show_data
 from photodesk.cli.find import cache_option
 
 
+def _part(_context: click.Context, parameter: click.Parameter, value: float) -> float:
+    if value < 0 or (value > 1 and value != int(value)):
+        raise click.BadParameter(f"{value:g}: a number of pairs, or a share below 1", param=parameter)
+    return value
+
+
 @click.command()
 @click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--out",
-    "-o",
-    required=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="MODEL",
-    help="File of the network, .safetensors.",
-)
-@click.option("--loss", default="infonce", show_default=True, type=click.Choice(["infonce", "margin"]), help="What is made small.")
-@click.option("--epochs", default=8, show_default=True, type=click.IntRange(0), help="At most so many; 0 keeps the warm start.")
-@click.option("--dim", default=384, show_default=True, type=click.IntRange(1), help="Numbers per embedding.")
-@click.option(
-    "--other",
-    default=0.03,
-    show_default=True,
-    type=click.FloatRange(0),
-    help="Weight of a pair of the further DATA beside one of the first.",
-)
-@click.option(
-    "--validation",
-    default=700,
-    show_default=True,
-    type=click.IntRange(0),
-    help="Pairs of the first DATA that choose the epoch; 0 runs all epochs.",
-)
-@click.option(
-    "--test",
-    default=0,
-    show_default=True,
-    type=click.IntRange(0),
-    help="Pairs of the first DATA that are kept apart and only measured at the end.",
-)
+@click.option("--out", "-o", required=True, type=click.Path(path_type=Path, dir_okay=False), metavar="MODEL", help="File of the network, .safetensors; its card (.md) and curves (.svg) go beside it.")  # fmt: skip
+@click.option("--encoder", "-e", "encoders", multiple=True, default=("builtin",), show_default=True, metavar="E", help="Whose frozen features are learned from; several are several features (T, V).")  # fmt: skip
+@click.option("--fields", "-f", multiple=True, metavar="F+F", help="What a text feature reads, such as title or lead+text; several are several features (T). Without it: titles, and titles with tags.")  # fmt: skip
+@click.option("--preset", default="default", show_default=True, type=click.Choice(["default", "paper2022"]), help="Closed form and a short descent, or the recipe of the 2022 paper.")  # fmt: skip
+@click.option("--pretrain", metavar="BIG", type=click.Path(path_type=Path), help="Train on this data set first, then fine-tune on DATA.")
+@click.option("--average", is_flag=True, help="Train the paper's six configurations and average them (two optimisers, three rates).")
+@click.option("--weights", metavar="W,W", help="Weight of a pair of each DATA. The greatest are what the network is for. [default: 1, further ones .03]")  # fmt: skip
+@click.option("--split", default="grouped", show_default=True, metavar="S", help="How parts are kept apart: grouped, random, or time:YEAR-MONTH-DAY.")  # fmt: skip
+@click.option("--leaks", default="error", show_default=True, type=click.Choice(["error", "keep"]), help="What to do if the parts share a title, URL or picture.")  # fmt: skip
+@click.option("--validation", default=700, show_default=True, type=float, callback=_part, help="Pairs that choose the epoch; below 1 a share; 0 runs all epochs.")  # fmt: skip
+@click.option("--test", default=0, show_default=True, type=float, callback=_part, help="Pairs that are kept apart and only measured at the end; below 1 a share.")  # fmt: skip
 @click.option("--refit", is_flag=True, help="When the epoch is chosen and measured, train again on every pair and keep that.")
+@click.option("--loss", type=click.Choice(["infonce", "margin", "margin_all"]), help="Instead of the preset's: margin takes the hardest negative of the batch.")  # fmt: skip
+@click.option("--epochs", type=click.IntRange(0), help="At most so many, instead of the preset's; 0 keeps the closed form.")
+@click.option("--dim", type=click.IntRange(1), help="Numbers per joint space, instead of the preset's.")
+@click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), help="Of products while training. [default: bf16 where the CPU has it]")  # fmt: skip
+@click.option("--tensorboard", metavar="DIR", type=click.Path(path_type=Path, file_okay=False), help="Also log the epochs for TensorBoard.")
 @click.option("--seed", default=0, show_default=True, help="Of the split and of everything random.")
 @cache_option
-def train(data: tuple[Path, ...], out: Path, validation: int, test: int, refit: bool, cache: Path | None, **options: Any) -> None:
-    """Train a T×V network on the built-in model's frozen features.
+def train(
+    data: tuple[Path, ...],
+    out: Path,
+    encoders: tuple[str, ...],
+    fields: tuple[str, ...],
+    preset: str,
+    pretrain: Path | None,
+    weights: str | None,
+    split: str,
+    tensorboard: Path | None,
+    seed: int,
+    cache: Path | None,
+    leaks: str,
+    validation: float,
+    test: float,
+    average: bool,
+    refit: bool,
+    **options: Any,
+) -> None:
+    """Train a T×V network on an encoder's frozen features.
 
-    The first DATA is what the network is for: validation and test pairs are taken from it, by groups that share no title, URL or
-    near-duplicate picture with the rest. Further DATA are trained on as well. One JSON line an epoch on stdout.
+    The first DATA is what the network is for: validation and test pairs are taken from it. By default no title, URL or near-duplicate
+    picture is on two sides. One JSON line an epoch on stdout. A training that was killed goes on from its last epoch when the same
+    command is given again, and ends with the same weights.
 
     \b
-    photodesk train newsimages2025/ flickr8k/ -o bridge.safetensors
-    photodesk rank newsimages2025/ --encoder builtin@bridge.safetensors --out run.tsv
+    photodesk train newsimages2025/ flickr8k/ -o bridge.safetensors --test 2000
+    photodesk rank newsimages2025/ --encoder txv@bridge.safetensors --out run.tsv
+    photodesk train rss/ rt/ tw/ --weights 1,1,1 --preset paper2022 --split random --validation 0.2 --leaks keep \\
+        --encoder openclip:ViT-H-14/laion2b_s32b_b79k --pretrain nytimes800k/ --average -o txv.safetensors
     """
     from dataclasses import replace
 
-    from photodesk import datasets, network
+    from photodesk import card as cards
+    from photodesk import datasets, network, splits
+    from photodesk import encoders as families
     from photodesk import pairs as pairing
     from photodesk import train as training
     from photodesk.cli.progress import bars
-    from photodesk.encoders.builtin import towers
+    from photodesk.encoders.beside import dims, towers
     from photodesk.errors import UsageError
+    from photodesk.files import replacing
+    from photodesk.settings import PRESETS
     from photodesk.store import Store
 
     if out.suffix != ".safetensors":
         raise UsageError(f"{out}: a network file ends in .safetensors")
-    settings = training.Settings(**options)
-    read = [datasets.read(path) for path in data]
+    settings = replace(PRESETS[preset], seed=seed, **{key: value for key, value in options.items() if value is not None})
+    parts, given = splits.parse(split), _weights(weights, len(data))
+    sets = tuple(tuple(each.split("+")) for each in fields)
+    watch = _watcher(tensorboard)
+    read = [datasets.read(path) for path in (*data, *([pretrain] if pretrain else []))]
     for dataset in read:
         show_data(dataset)
-    texts, photos = towers()
+    loaded = [families.load(name) for name in dict.fromkeys(encoders)]
+    texts, photos = towers(loaded, sets)
     with bars() as progress:
-        pairs = pairing.gather(read, texts, photos, Store(cache), progress=progress)
-    kept_apart = pairing.held_out(pairs, test, seed=settings.seed)
-    rest = pairs.take(~kept_apart)
-    chosen = pairing.held_out(rest, validation, seed=settings.seed + 1)
-    made = training.train(
-        rest.take(~chosen),
-        rest.take(chosen) if validation else None,
+        pairs = pairing.gather(read, texts, photos, Store(cache), weights=(*given, 0.0) if pretrain else given, progress=progress)
+
+    def told(row: dict[str, Any]) -> None:
+        click.echo(training.epoch_line(row))
+        watch(row)
+
+    made = training.fit(
+        pairs,
         (texts.fingerprint, photos.fingerprint),
+        (dims(texts), dims(photos)),
         settings,
-        report=lambda row: click.echo(training.epoch_line(row)),
+        split=parts,
+        validation=validation,
+        test=test,
+        leaks=leaks,
+        pretrain=len(data) if pretrain else None,
+        average=average,
+        refit=refit,
+        state=out,
+        report=told,
     )
-    card: dict[str, Any] = {**made.card, "data": [f"{dataset.edition}: {len(dataset.pairs)} pairs" for dataset in read]}
-    if test:
-        card["test_pairs"] = int(kept_apart.sum())
-        card["test"] = pairing.measure(made, pairs.take(kept_apart))
-        click.echo(training.epoch_line({"test": card["test_pairs"], **card["test"]}))
-    if refit:
-        click.echo("again, on every pair", err=True)
-        made = training.train(pairs, None, (texts.fingerprint, photos.fingerprint), settings, stop=card["epoch"])
-        card["pairs"] = len(pairs)
-    network.save(replace(made, card=card), out)
-    click.echo(f"epoch {card['epoch']} is in {out}", err=True)
+    made = replace(
+        made, card={**made.card, **cards.origin(read, pairs.weights)}, encoders=tuple(encoder.name for encoder in loaded), fields=sets
+    )
+    network.save(made, out)
+    with replacing(out.with_suffix(".md")) as stream:
+        stream.write(cards.page(network.load(out), out.stem))
+    drawn = _drawn(made.card, out.with_suffix(".svg"))
+    click.echo(f"epoch {made.card['epoch']} is in {out}; its card is {out.with_suffix('.md')}{drawn}", err=True)
+
+
+def _weights(text: str | None, count: int) -> tuple[float, ...]:
+    from photodesk.errors import UsageError
+    from photodesk.pairs import DEFAULT_WEIGHTS
+
+    if text is None:
+        return tuple(DEFAULT_WEIGHTS[min(i, 1)] for i in range(count))
+    try:
+        found = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        found = ()
+    if len(found) != count or min(found) < 0 or max(found) <= 0:
+        raise UsageError(f"--weights {text}: expected {count} numbers with commas between, one for each DATA, not below 0")
+    return found
+
+
+def _drawn(card: Any, path: Path) -> str:
+    from photodesk import card as cards
+    from photodesk.errors import MissingExtra
+    from photodesk.files import replacing
+
+    try:
+        svg = cards.plot(card)
+    except MissingExtra:
+        return ""
+    with replacing(path) as stream:
+        stream.write(svg)
+    return f", its curves are {path}"
+
+
+def _watcher(folder: Path | None) -> Any:
+    """Writes epochs for TensorBoard, if a folder is named."""
+    if folder is None:
+        return lambda row: None
+    from photodesk.errors import require
+
+    require("tensorboard", "tensorboard")
+    writer = require("torch.utils.tensorboard", "train").SummaryWriter(str(folder))
+
+    def watch(row: dict[str, Any]) -> None:
+        for name, value in row.items():
+            if isinstance(value, float) and "epoch" in row:
+                writer.add_scalar(f"{row.get('stage', 'train')}/{name}", value, row["epoch"])
+        writer.flush()
+
+    return watch

@@ -136,6 +136,15 @@ def _sentence(name: str) -> Encoder:
     raise UsageError(f"{name} reads texts only; pair it with the photo tower it was trained beside: text={name}, image=openclip:MODEL/TAG")
 
 
+def _txv(name: str) -> Encoder:
+    from photodesk.encoders.beside import load_trained
+
+    _, at, path = name.partition("@")
+    if not at or not path:
+        raise UsageError(f"encoder {name!r}: name the file of the network, as in txv@model.safetensors")
+    return load_trained(Path(path))
+
+
 def _pair(name: str) -> Encoder:
     from photodesk.encoders import pair, spec
 
@@ -148,11 +157,13 @@ FAMILIES: dict[str, Callable[[str], Encoder]] = {
     "onnx": _onnx,
     "openclip": _openclip,
     "sentence": _sentence,
+    "txv": _txv,
 }
 
 
 def load(name: str = "builtin") -> Encoder:
-    """The encoder of that name: `builtin`, `openclip:MODEL/TAG`, `clip:MODEL`, `onnx:FOLDER`, or `text=…, image=…` of two towers.
+    """The encoder of that name: `builtin`, `openclip:MODEL/TAG`, `clip:MODEL`, `onnx:FOLDER`, `text=…, image=…` of two towers, or
+    `txv@FILE`, a network that `photodesk train` made on any of these.
 
     Raises:
         UsageError: no such family of encoders, or an unknown model or option.

@@ -6,10 +6,10 @@ from importlib import resources
 from pathlib import Path
 
 from photodesk.encoders import Encoder
+from photodesk.encoders.beside import checked
 from photodesk.encoders.e5 import E5
 from photodesk.encoders.lite import Lite
-from photodesk.errors import EncoderError
-from photodesk.network import Network, load
+from photodesk.network import load
 
 PHOTO_VERSIONS = (0, 1, 2)  # of EfficientNet-Lite; the network was trained on these
 
@@ -25,15 +25,6 @@ def load_builtin(network: Path | None = None) -> Encoder:
     Raises:
         EncoderError: the network is damaged or was trained on other towers.
     """
-    texts, photos = towers()
-    if network is None:
-        with resources.as_file(resources.files("photodesk") / "models/bridge.safetensors") as path:
-            return _checked("builtin", texts, photos, load(path))
-    return _checked(f"builtin@{network}", texts, photos, load(network))
-
-
-def _checked(name: str, texts: E5, photos: Lite, network: Network) -> Encoder:
-    for tower, wanted in ((texts.fingerprint, network.text_tower), (photos.fingerprint, network.photo_tower)):
-        if tower != wanted:
-            raise EncoderError(f"{name}: its network was trained on {wanted}, and this is {tower}; train it again on this one")
-    return Encoder(name, texts, photos, network)
+    path = resources.files("photodesk") / "models/bridge.safetensors"
+    with resources.as_file(path) as shipped:
+        return checked(Encoder("builtin" + (f"@{network}" if network else ""), *towers(), load(network or shipped)))
