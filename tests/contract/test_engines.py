@@ -6,6 +6,7 @@ import atexit
 import os
 import shutil
 import tempfile
+import threading
 import uuid
 from dataclasses import replace
 from pathlib import Path
@@ -292,6 +293,32 @@ def test_what_was_done_is_there_after_opening_again(kept):
     again.close()
     with pytest.raises(StoreError, match="closed"):
         again.upsert(stored)
+
+
+def test_searches_beside_a_writer_see_whole_photos(kept):
+    engine = open_engine(kept, SPACE)
+    stored = points(200)
+    engine.upsert(stored)
+    known, over, wrong = {p.photo: p for p in stored}, threading.Event(), []
+
+    def read():
+        while not over.is_set():
+            hits = engine.search(query(0), 50)
+            wrong.extend(hit for hit in hits if abs(hit.score - float(known[hit.photo].row @ query(0))) > 1e-4)
+            engine.lexical("Elbe", 10)
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for start in range(0, 200, 20):
+        engine.delete([p.photo for p in stored[start : start + 20]])
+        engine.upsert(stored[start : start + 10])
+    over.set()
+    for reader in readers:
+        reader.join()
+    assert wrong == []
+    assert engine.count() == 100
+    engine.close()
 
 
 def test_a_snapshot_is_an_engine_of_its_own(kept, tmp_path):

@@ -39,7 +39,7 @@ class Engine(Protocol):
 
     Whatever a method has done is on disk, or with the server, when it returns: a kill afterwards loses none of it. Photo ids are 32
     hexadecimal digits. Scores are higher-is-better, hits best first, equal scores by photo id. One thread at a time may write;
-    any may read.
+    any may read meanwhile.
 
     Attributes:
         uri: as `open_engine` reads it.

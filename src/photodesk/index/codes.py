@@ -8,16 +8,23 @@ The query itself is coded twice, the second time what the first left over, so th
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from photodesk.errors import StoreError
 from photodesk.records import FloatArray
 
+FILES = ("rows.bin", "codes.bin", "bounds.bin")
 PART = 65536
 """Rows that one thread multiplies at a time."""
+
+T = TypeVar("T", bound=np.generic)
 
 
 def encode(rows: FloatArray) -> tuple[NDArray[np.int8], FloatArray]:
@@ -26,6 +33,54 @@ def encode(rows: FloatArray) -> tuple[NDArray[np.int8], FloatArray]:
     codes = np.rint(rows / scale[:, None]).astype(np.int8)
     error = np.linalg.norm(rows - codes * scale[:, None].astype(np.float64), axis=1)
     return codes, np.column_stack([scale, error * (1 + 1e-5) + 1e-7]).astype(np.float32)
+
+
+class Slots:
+    """Rows, their codes and their bounds in three files of slots of one size, mapped for reading.
+
+    Attributes:
+        rows: (n, d) float32; codes: (n, d) int8; bounds: (n, 2) float32.
+    """
+
+    def __init__(self, folder: Path, dim: int) -> None:
+        self._folder, self._dim = folder, dim
+        for name in FILES:
+            (folder / name).touch()
+        self.map(0)
+
+    def write(self, slots: Sequence[int], rows: FloatArray) -> None:
+        """Put rows into slots; they are on disk when this returns, and read after the next `map`."""
+        parts: tuple[NDArray[np.generic], ...] = (rows, *encode(rows))
+        for name, values in zip(FILES, parts, strict=True):
+            with (self._folder / name).open("r+b") as stream:
+                for slot, value in zip(slots, values, strict=True):
+                    stream.seek(slot * value.nbytes)
+                    stream.write(value.tobytes())
+                stream.flush()
+                os.fsync(stream.fileno())
+
+    def map(self, slots: int) -> None:
+        """Map so many slots.
+
+        Raises:
+            StoreError: the files have fewer.
+        """
+
+        def part(name: str, kind: type[T], width: int) -> NDArray[T]:
+            if not slots:
+                return np.empty((0, width), kind)
+            return np.asarray(np.memmap(self._folder / name, kind, "r", shape=(slots, width)))
+
+        try:
+            self.rows, self.codes = part(FILES[0], np.float32, self._dim), part(FILES[1], np.int8, self._dim)
+            self.bounds = part(FILES[2], np.float32, 2)
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{self._folder} is damaged: {error}; restore the archive from a backup: see docs/archive.md") from None
+
+    def copy(self, folder: Path) -> None:
+        """Copy the files to another folder."""
+        for name in FILES:
+            shutil.copyfile(self._folder / name, folder / name)
 
 
 def bounded(codes: NDArray[np.int8], bounds: FloatArray, query: FloatArray) -> tuple[FloatArray, FloatArray] | None:

@@ -6,14 +6,16 @@ New rows go into free slots before the database names them, so a kill leaves the
 
 from __future__ import annotations
 
+import functools
 import heapq
 import json
 import os
-import shutil
 import sqlite3
+import threading
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +29,19 @@ from photodesk.records import FloatArray, Hit
 FEW = 0.1
 """Below this share of admitted rows they are gathered; above it all rows are scanned."""
 
-PARTS: tuple[tuple[str, type[np.generic]], ...] = (("rows", np.float32), ("codes", np.int8), ("bounds", np.float32))
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _alone(method: Callable[Concatenate[ScanEngine, P], R]) -> Callable[Concatenate[ScanEngine, P], R]:
+    """One thread at a time: a search must not see half of a change."""
+
+    @functools.wraps(method)
+    def waiting(self: ScanEngine, /, *arguments: P.args, **more: P.kwargs) -> R:
+        with self._guard:
+            return method(self, *arguments, **more)
+
+    return waiting
 
 
 class ScanEngine:
@@ -35,6 +49,8 @@ class ScanEngine:
 
     def __init__(self, path: Path, space: Space, uri: str, db: sqlite3.Connection, lock: int) -> None:
         self.path, self.space, self.uri, self._db, self._lock = path, space, uri, db, lock
+        self._slots = codes.Slots(path, space.dim)
+        self._guard = threading.RLock()
         self._slot: dict[str, int] = {}
         self._entries: dict[str, Entry] = {}
         self._admitted: dict[Filter, NDArray[np.bool_]] = {}
@@ -47,7 +63,7 @@ class ScanEngine:
         for photo, slot, number, payload in found:
             self._note(photo, slot, number, Entry.of(json.loads(payload)))
         self._free = [slot for slot in range(size) if not self._ids[slot]]
-        self._map()
+        self._slots.map(len(self._ids))
 
     @classmethod
     def open(cls, path: Path, space: Space, *, uri: str = "", create: bool = False) -> ScanEngine:
@@ -68,8 +84,6 @@ class ScanEngine:
             dim = int(db.execute("PRAGMA user_version").fetchone()[0])
             if dim != space.dim:
                 raise StoreError(f"{path} holds rows of {dim} numbers and the archive's encoder makes {space.dim}")
-            for name, _ in PARTS:
-                (path / f"{name}.bin").touch()
             return cls(path, space, uri or f"flat:{path}", db, lock)
         except (OSError, sqlite3.Error) as error:
             if lock >= 0:
@@ -80,6 +94,7 @@ class ScanEngine:
                 os.close(lock)
             raise
 
+    @_alone
     def upsert(self, points: Sequence[Point]) -> None:
         """See `index.Engine`."""
         points = list({point.photo: point for point in points}.values())
@@ -92,7 +107,11 @@ class ScanEngine:
             if slot < 0:
                 slots[i], grown = grown, grown + 1
         rows = np.stack([point.row for point in points]).astype(np.float32)
-        self._write(slots, {"rows": rows, **dict(zip(("codes", "bounds"), codes.encode(rows), strict=True))})
+        try:
+            self._slots.write(slots, rows)
+        except OSError as error:
+            self._free = sorted({*self._free, *(slot for slot in slots if slot < len(self._ids))})
+            raise StoreError(f"cannot write {self.path}: {error.strerror}; what was reported as done is kept") from None
         payloads = [json.dumps(point.entry.payload(), ensure_ascii=False) for point in points]
         lines = [(p.photo, slot, float(p.number), payload) for p, slot, payload in zip(points, slots, payloads, strict=True)]
         self._commit("INSERT OR REPLACE INTO points VALUES (?, ?, ?, ?)", lines)
@@ -102,14 +121,16 @@ class ScanEngine:
         for point, slot in zip(points, slots, strict=True):
             self._drop(point.photo)
             self._note(point.photo, slot, point.number, Entry.of(point.entry.payload()))
-        self._map()
+        self._slots.map(len(self._ids))
 
+    @_alone
     def delete(self, photos: Sequence[str]) -> None:
         """See `index.Engine`."""
         self._commit("DELETE FROM points WHERE photo = ?", [(photo,) for photo in photos])
         for photo in photos:
             self._drop(photo)
 
+    @_alone
     def describe(self, entries: Mapping[str, Entry]) -> None:
         """See `index.Engine`."""
         there = {photo: entry for photo, entry in entries.items() if photo in self._slot}
@@ -118,6 +139,7 @@ class ScanEngine:
         self._entries |= {photo: Entry.of(entry.payload()) for photo, entry in there.items()}
         self._changed()
 
+    @_alone
     def revise(self, photos: Sequence[str], numbers: FloatArray) -> None:
         """See `index.Engine`."""
         there = [(float(number), photo) for photo, number in zip(photos, numbers.tolist(), strict=True) if photo in self._slot]
@@ -125,16 +147,18 @@ class ScanEngine:
         for number, photo in there:
             self._numbers[self._slot[photo]] = number
 
+    @_alone
     def get(self, photos: Sequence[str], *, rows: bool = False) -> list[Point]:
         """See `index.Engine`."""
         return [self._point(photo, rows) for photo in photos if photo in self._slot]
 
     def scan(self, *, rows: bool = True, batch: int = 1000, where: Filter = EVERYTHING) -> Iterator[list[Point]]:
         """See `index.Engine`."""
-        wanted = sorted(photo for photo in self._slot if not where or where.admits(photo, self._entries[photo]))
+        wanted = self._some(where)
         for start in range(0, len(wanted), batch):
-            yield [self._point(photo, rows) for photo in wanted[start : start + batch] if photo in self._slot]
+            yield self.get(wanted[start : start + batch], rows=rows)
 
+    @_alone
     def search(self, query: FloatArray, k: int, where: Filter = EVERYTHING, *, revised: float = 0.0) -> tuple[Hit, ...]:
         """See `index.Engine`."""
         admitted = self._admits(where)
@@ -143,10 +167,11 @@ class ScanEngine:
             return ()
         at = self._candidates(query, k, admitted, revised)
         # summed in double precision: what a row scores does not depend on which rows stand beside it
-        exact = self._rows[at].astype(np.float64) @ query.astype(np.float64) - revised * self._numbers[at].astype(np.float64)
+        exact = self._slots.rows[at].astype(np.float64) @ query.astype(np.float64) - revised * self._numbers[at].astype(np.float64)
         hits = zip(exact.astype(np.float32).tolist(), self._ids[at].tolist(), strict=True)
         return tuple(Hit(photo, score) for score, photo in sorted(hits, key=lambda hit: (-hit[0], hit[1]))[:k])
 
+    @_alone
     def lexical(self, query: str, k: int, where: Filter = EVERYTHING) -> tuple[Hit, ...]:
         """See `index.Engine`."""
         admitted, scores = self._admits(where), np.zeros(len(self._ids), np.float64)
@@ -160,11 +185,13 @@ class ScanEngine:
         found = [(-score, photo) for score, photo in zip(scores[admitted].tolist(), self._ids[admitted].tolist(), strict=True) if score > 0]
         return tuple(Hit(photo, -score) for score, photo in heapq.nsmallest(k, found))
 
+    @_alone
     def facets(self, field: str, k: int = 20, where: Filter = EVERYTHING) -> dict[str, int]:
         """See `index.Engine`."""
         entries = [self._entries[photo] for photo in self._ids[self._admits(where)].tolist()]
         return dict(list(counted(entries, field).items())[:k]) if entries or Entry().values(field) == () else {}
 
+    @_alone
     def count(self, where: Filter = EVERYTHING) -> int:
         """See `index.Engine`."""
         return int(self._admits(where).sum())
@@ -172,18 +199,19 @@ class ScanEngine:
     def optimise(self) -> None:
         """See `index.Engine`; there is nothing to do."""
 
+    @_alone
     def snapshot(self, folder: Path) -> None:
         """See `index.Engine`."""
         try:
             folder.mkdir(parents=True)
-            for name, _ in PARTS:
-                shutil.copyfile(self.path / f"{name}.bin", folder / f"{name}.bin")
+            self._slots.copy(folder)
             with sqlite3.connect(folder / "points.sqlite") as target:
                 self._db.backup(target)
             target.close()
         except (OSError, sqlite3.Error) as error:
             raise StoreError(f"cannot copy the index to {folder}: {error}; make room or name another place") from None
 
+    @_alone
     def close(self) -> None:
         """See `index.Engine`."""
         if self._lock >= 0:
@@ -191,24 +219,28 @@ class ScanEngine:
             os.close(self._lock)
             self._lock = -1
             self._ids = self._ids[:0]
-            self._map()  # lets go of the files
+            self._slots.map(0)  # lets go of the files
+
+    @_alone
+    def _some(self, where: Filter) -> list[str]:
+        return sorted(self._ids[self._admits(where)].tolist())
 
     def _candidates(self, query: FloatArray, k: int, admitted: NDArray[np.bool_], revised: float) -> NDArray[np.intp]:
         """Slots that surely hold the k best, and not many more."""
         minus = np.float32(revised) * self._numbers
         some = np.flatnonzero(admitted)
         if len(some) <= FEW * len(admitted):
-            estimate, slack = self._rows[some] @ query - minus[some], np.full(len(some), 1e-5, np.float32)
-        elif found := codes.bounded(self._codes, self._bounds, query):
+            estimate, slack = self._slots.rows[some] @ query - minus[some], np.full(len(some), 1e-5, np.float32)
+        elif found := codes.bounded(self._slots.codes, self._slots.bounds, query):
             estimate, slack = found[0] - minus, found[1]
             if len(some) < len(admitted):
                 estimate, slack = estimate[some], slack[some]
         else:
-            estimate, slack = (self._rows @ query - minus)[some], np.full(len(some), 1e-5, np.float32)
+            estimate, slack = (self._slots.rows @ query - minus)[some], np.full(len(some), 1e-5, np.float32)
         limit = np.partition(estimate - slack, len(some) - k)[len(some) - k]
         at: NDArray[np.intp] = some[estimate + slack >= limit]
         if len(at) > 20 * k + 10000:  # rows too much alike for their codes: float32 narrows them down
-            estimate = self._rows[at] @ query - minus[at] if len(at) < len(minus) / 2 else (self._rows @ query - minus)[at]
+            estimate = self._slots.rows[at] @ query - minus[at] if len(at) < len(minus) / 2 else (self._slots.rows @ query - minus)[at]
             limit = np.partition(estimate, len(at) - k)[len(at) - k] - 1e-5
             at = at[estimate >= limit]
         return at
@@ -248,7 +280,7 @@ class ScanEngine:
         if not rows:
             return Point(photo, np.empty(0, np.float32), self._entries[photo])
         slot = self._slot[photo]
-        return Point(photo, np.array(self._rows[slot]), self._entries[photo], float(self._numbers[slot]))
+        return Point(photo, np.array(self._slots.rows[slot]), self._entries[photo], float(self._numbers[slot]))
 
     def _note(self, photo: str, slot: int, number: float, entry: Entry) -> None:
         self._slot[photo], self._entries[photo], self._ids[slot], self._numbers[slot] = slot, entry, photo, number
@@ -264,34 +296,6 @@ class ScanEngine:
     def _changed(self) -> None:
         self._admitted.clear()
         self._words = None
-
-    def _map(self) -> None:
-        n, d = len(self._ids), self.space.dim
-        shapes = {"rows": (n, d), "codes": (n, d), "bounds": (n, 2)}
-        try:
-            maps = {
-                name: np.memmap(self.path / f"{name}.bin", kind, "r", shape=shapes[name]) if n else np.empty(shapes[name], kind)
-                for name, kind in PARTS
-            }
-        except (OSError, ValueError) as error:
-            raise StoreError(f"{self.path} is damaged: {error}; restore the archive from a backup: see docs/archive.md") from None
-        self._rows: FloatArray = np.asarray(maps["rows"])
-        self._codes: NDArray[np.int8] = np.asarray(maps["codes"])
-        self._bounds: FloatArray = np.asarray(maps["bounds"])
-
-    def _write(self, slots: Sequence[int], parts: Mapping[str, NDArray[np.generic]]) -> None:
-        try:
-            for name, values in parts.items():
-                with (self.path / f"{name}.bin").open("r+b") as stream:
-                    size = values[0].nbytes
-                    for slot, value in zip(slots, values, strict=True):
-                        stream.seek(slot * size)
-                        stream.write(value.tobytes())
-                    stream.flush()
-                    os.fsync(stream.fileno())
-        except OSError as error:
-            self._free = sorted({*self._free, *(slot for slot in slots if slot < len(self._ids))})
-            raise StoreError(f"cannot write {self.path}: {error.strerror}; what was reported as done is kept") from None
 
     def _commit(self, statement: str, lines: Sequence[tuple[object, ...]]) -> None:
         self._check_open()
