@@ -1,31 +1,51 @@
-"""Encoding photos: images per second of the whole pipeline beside the limit that its arithmetic sets.
+"""Encoding photos: the whole way from JPEG files to stored rows, beside other tools and beside the limit that the arithmetic sets.
 
-    limit = cores ÷ (CPU seconds to decode and resize one photo + CPU seconds of the bare session for one)
+All run the same ViT-B-32 with random weights on the same made-up JPEGs, one process after the other; peak memory is the proportional set
+size of the process and its children.
 
-Each is measured alone, in the same run. Run: python benchmarks/encode.py [--photos 400] [--data newsimages2025/newsimages]
+    limit = cores ÷ (CPU seconds to decode and resize one photo + CPU seconds of the bare model for one)
+
+Both parts are measured alone, before and after. On a machine that is not idle, compare CPU seconds: "share of the limit, CPU" is the bare CPU
+seconds of a photo by those of the whole way, which waiting for a core does not change.
+
+    python benchmarks/encode.py [--photos 2000] [--only torch-bf16,onnx-int8] [--clip-retrieval VENV/bin/python] > benchmarks/encode.json
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import json
 import os
 import resource
+import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from photodesk import photos as pictures
-from photodesk.encoders.builtin import towers
-from photodesk.records import Photo
-from photodesk.store import Store
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 SIZES = {"460 × 260": (460, 260), "1 megapixel": (1200, 834)}
+OURS = {
+    "torch-fp32": "openclip:ViT-B-32@{work}/b32.safetensors",
+    "torch-bf16": "openclip:ViT-B-32@{work}/b32.safetensors, precision=bf16",
+    "onnx-fp32": "onnx:{work}/onnx",
+    "onnx-int8": "onnx:{work}/onnx, precision=int8",
+    "builtin": "builtin",
+}
+PEERS = {
+    "open_clip-fp32": "torch-fp32",
+    "open_clip-bf16": "torch-bf16",
+    "sentence-transformers-fp32": "torch-fp32",
+    "clip-retrieval-fp32": "torch-fp32",
+}
+BATCH = 32  # of the peers; what their own examples use and the best of 16, 32 and 64 here
 
 
 def synthetic(size: tuple[int, int], seed: int) -> bytes:
@@ -39,7 +59,7 @@ def synthetic(size: tuple[int, int], seed: int) -> bytes:
 
 
 def cpu_seconds(work, items) -> float:
-    """CPU seconds an item of `work`, single-threaded, after a warm-up."""
+    """CPU seconds an item of `work`, after a warm-up."""
     work(items[0])
     started = time.process_time()
     for item in items:
@@ -47,65 +67,259 @@ def cpu_seconds(work, items) -> float:
     return (time.process_time() - started) / len(items)
 
 
-def measure(label: str, contents: list[bytes]) -> dict[str, object]:
-    """One row: both parts alone, the limit, and the store's pipeline on the same photos."""
-    _, tower = towers()
+def used() -> float:
+    """CPU seconds of this process and of children that have ended."""
+    return sum(t.ru_utime + t.ru_stime for t in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+
+
+# ---- what runs in a process of its own: (files) -> figures ----
+
+
+def photodesk(kind: str, work: Path, files: list[Path]) -> dict[str, float]:
+    from photodesk import encoders, photos
+    from photodesk.records import Photo
+    from photodesk.store import Store
+
+    tower = encoders.load(OURS[kind].format(work=work)).photos
+    some = [path.read_bytes() for path in files[:64]]
     cores = len(os.sched_getaffinity(0))
 
-    def prepare(data: bytes) -> np.ndarray:
-        return tower.prepare(pictures.decode(data, size=tower.size, where="photo"))
+    def prepare(data: bytes):
+        return tower.prepare(photos.decode(data, size=tower.size, where="photo"))
 
-    some = contents[: min(len(contents), 128)]
-    decode = cpu_seconds(prepare, some)
-    batches = [np.stack([prepare(data) for data in some[i : i + tower.batch]]) for i in range(0, len(some) - tower.batch + 1, tower.batch)]
-    session = cpu_seconds(tower.encode, batches) / tower.batch
+    ready = [prepare(data) for data in some]
+    model, sizes = bare(tower, kind)
+
+    def parts() -> tuple[float, float]:
+        times = [cpu_seconds(model, [np.stack(ready[:n])] * max(2, 32 // n)) / n for n in sizes]
+        return cpu_seconds(prepare, some), min(times)
+
+    before = parts()
     with tempfile.TemporaryDirectory() as folder:
-        photos = []
-        for i, data in enumerate(contents):
-            path = Path(folder, f"{i}.jpg")
-            path.write_bytes(data)
-            photos.append(Photo(path.name, path))
-        store = Store(Path(folder, "cache"))
-        store.photos(photos[:2], tower)  # the sessions are loaded before the clock starts
-        started, used = time.perf_counter(), time.process_time()
-        kept, _, faults = store.photos(photos, tower)
-        wall, cpu = time.perf_counter() - started, time.process_time() - used
-    # shared machines drift: the bare parts are measured before and after, and the mean is the limit's
-    decode = (decode + cpu_seconds(prepare, some)) / 2
-    session = (session + cpu_seconds(tower.encode, batches) / tower.batch) / 2
-    if faults or len(kept) != len(contents):
-        raise SystemExit(f"not all photos were encoded: {faults[:3]}")
+        store = Store(Path(folder))
+        store.photos([Photo("first", files[0])], tower)
+        started, cpu = time.perf_counter(), used()
+        kept, _, faults = store.photos([Photo(path.name, path) for path in files[1:]], tower)
+        wall, cpu = time.perf_counter() - started, used() - cpu
+    after = parts()
+    assert not faults
+    n = len(kept)
+    decode, session = ((a + b) / 2 for a, b in zip(before, after, strict=True))
+    found = {"images/s": n / wall, "CPU ms": cpu / n * 1e3, "decode and resize, ms": decode * 1e3, "model, ms": session * 1e3}
     limit = cores / (decode + session)
-    rate = (len(contents) - 2) / wall
-    return {
-        "photos": label,
-        "n": len(contents),
-        "decode and resize, CPU ms": decode * 1e3,
-        "session, CPU ms": session * 1e3,
-        "limit, images/s": limit,
-        "photodesk, images/s": rate,
-        "share of the limit": rate / limit,
-        "cores kept busy": cpu / wall,
-        "CPU per photo ÷ bare CPU": cpu / (len(contents) - 2) / (decode + session),
+    found |= {"limit, images/s": limit, "share of the limit": n / wall / limit, "share of the limit, CPU": n * (decode + session) / cpu}
+    whole = np.stack([tower.prepare(photos.decode(data, where="photo")) for data in some[:32]])
+    cosines = np.einsum("nd,nd->n", tower.encode(np.stack(ready[:32])), tower.encode(whole))
+    return found | {"least cosine to full decoding": float(cosines.min())}
+
+
+def bare(tower, kind: str):
+    """The model alone, on pixels that are ready, and the batch sizes to try."""
+    if kind == "builtin":
+        return tower.encode, (1, 2, 4)
+    if kind.startswith("onnx"):
+        return lambda batch: tower._session.run(None, {"pixels": batch}) if batch.dtype == np.float32 else tower.encode(batch), (2, 4, 8)
+    return tower.encode, (16, 32)
+
+
+def open_clip(kind: str, work: Path, files: list[Path]) -> dict[str, float]:
+    """The loop that its README would make of it: a DataLoader with a worker a core, and the model in batches."""
+    import open_clip
+    import torch
+
+    precision = "bf16" if kind.endswith("bf16") else "fp32"
+    model, _, transform = open_clip.create_model_and_transforms("ViT-B-32", pretrained=str(work / "b32.safetensors"), precision=precision)
+    model.eval()
+
+    class Files(torch.utils.data.Dataset):
+        def __len__(self):
+            return len(files)
+
+        def __getitem__(self, i):
+            return transform(Image.open(files[i]))
+
+    def run(dataset) -> None:
+        for batch in torch.utils.data.DataLoader(dataset, batch_size=BATCH, num_workers=len(os.sched_getaffinity(0))):
+            with torch.inference_mode():
+                model.encode_image(batch.to(torch.bfloat16 if precision == "bf16" else torch.float32), normalize=True).float().numpy()
+
+    run(torch.utils.data.Subset(Files(), range(4)))
+    return timed(lambda: run(Files()), len(files))
+
+
+def sentence_transformers(kind: str, work: Path, files: list[Path]) -> dict[str, float]:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import CLIPModel
+
+    model = SentenceTransformer(modules=[CLIPModel(str(work / "hf"))], device="cpu")
+
+    def run(paths: list[Path]) -> None:
+        for start in range(0, len(paths), 8 * BATCH):
+            images = [Image.open(path) for path in paths[start : start + 8 * BATCH]]
+            model.encode(images, batch_size=BATCH, normalize_embeddings=True, show_progress_bar=False)
+
+    run(files[:4])
+    return timed(lambda: run(files), len(files))
+
+
+def clip_retrieval(kind: str, work: Path, files: list[Path]) -> dict[str, float]:
+    """Its own reader and mapper on our model: `clip-retrieval inference` loads models from the net only."""
+    import importlib
+    import types
+
+    sys.modules.setdefault("wandb", types.ModuleType("wandb"))  # its tracker, which is not used here
+    import open_clip
+    import torch
+
+    mapping = importlib.import_module("clip_retrieval.clip_inference.mapper")
+    reading = importlib.import_module("clip_retrieval.clip_inference.reader")
+    model, _, transform = open_clip.create_model_and_transforms("ViT-B-32", pretrained=str(work / "b32.safetensors"))
+    model.eval()
+    mapper = mapping.ClipMapper.__new__(mapping.ClipMapper)
+    mapper.__dict__ |= {
+        "enable_image": True,
+        "enable_text": False,
+        "enable_metadata": False,
+        "device": "cpu",
+        "model_img": model.encode_image,
     }
+    workers = len(os.sched_getaffinity(0))
+
+    def run(sampler) -> None:
+        reader = reading.FilesReader(sampler, transform, None, str(files[0].parent), BATCH, workers, enable_text=False, enable_image=True)
+        for batch in reader:
+            mapper(batch)
+
+    with torch.inference_mode():
+        run(lambda keys: keys[:4])
+        return timed(lambda: run(lambda keys: keys[: len(files)]), len(files))
+
+
+def timed(work, n: int) -> dict[str, float]:
+    started, cpu = time.perf_counter(), used()
+    work()
+    wall, cpu = time.perf_counter() - started, used() - cpu
+    return {"images/s": n / wall, "CPU ms": cpu / n * 1e3}
+
+
+def child(kind: str, work: Path, folder: Path, count: int) -> None:
+    if kind != "builtin":
+        from conftest import let_torchvision_in
+
+        let_torchvision_in()
+    run = {"open_clip": open_clip, "sentence-transformers": sentence_transformers, "clip-retrieval": clip_retrieval}.get(
+        kind.rpartition("-")[0], photodesk
+    )
+    print("RESULT", json.dumps(run(kind, work, sorted(folder.glob("*.jpg"))[:count])))
+
+
+# ---- what starts them ----
+
+
+def children(pid: int) -> list[int]:
+    found = [pid]
+    for parent in found:
+        for task in Path(f"/proc/{parent}/task").glob("*/children"):
+            found += map(int, task.read_text().split())
+    return found
+
+
+def pss(pid: int) -> float:
+    """Megabytes that a process and its children hold, shared pages counted in shares."""
+    total = 0
+    for one in children(pid):
+        try:
+            total += int(Path(f"/proc/{one}/smaps_rollup").read_text().split("Pss:")[1].split()[0])
+        except (OSError, IndexError):
+            continue
+    return total / 1024
+
+
+def measured(command: list[str]) -> dict[str, float]:
+    peak = [0.0]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+
+        def watch() -> None:
+            while process.poll() is None:
+                with contextlib.suppress(OSError):
+                    peak[0] = max(peak[0], pss(process.pid))
+                time.sleep(0.3)
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        out, err = process.communicate()
+        watcher.join()
+    lines = [line for line in out.splitlines() if line.startswith("RESULT ")]
+    if not lines:
+        raise SystemExit(f"{' '.join(command)}\n{err[-3000:]}")
+    return json.loads(lines[-1][7:]) | {"peak memory, MB": round(peak[0])}
+
+
+def prepare(work: Path, photos: int) -> None:
+    """Weights, export and JPEGs, kept in `work` for the next time."""
+    for label, size in SIZES.items():
+        folder = work / label.replace(" ", "")
+        folder.mkdir(parents=True, exist_ok=True)
+        for seed in range(photos):
+            path = folder / f"{seed:05}.jpg"
+            if not path.exists():
+                path.write_bytes(synthetic(size, seed))
+    if (work / "hf").exists():
+        return
+    from conftest import let_torchvision_in
+
+    let_torchvision_in()
+    import transformers
+
+    import tiny
+    from photodesk.encoders.export import export
+
+    tiny.openclip_weights("ViT-B-32", work / "b32.safetensors")
+    export(f"openclip:ViT-B-32@{work}/b32.safetensors", work / "onnx")
+    tiny.tokenizer(work / "hf-making")
+    transformers.CLIPModel(transformers.CLIPConfig()).save_pretrained(work / "hf-making")  # its default is ViT-B-32
+    transformers.CLIPImageProcessorPil().save_pretrained(work / "hf-making")
+    (work / "hf-making").rename(work / "hf")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=int, default=400)
-    parser.add_argument("--data", type=Path, help="take 460 × 260 photos from this folder, not made-up ones")
+    parser.add_argument("--photos", type=int, default=2000)
+    parser.add_argument("--only", default="", help="configurations, separated by commas")
+    parser.add_argument("--sizes", default=",".join(SIZES))
+    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "photodesk-benchmark")
+    parser.add_argument("--clip-retrieval", metavar="PYTHON", help="the python of an environment that has clip-retrieval")
+    parser.add_argument("--child", nargs=3, metavar=("KIND", "FOLDER", "COUNT"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.child:
+        kind, folder, count = arguments.child
+        child(kind, arguments.work, Path(folder), int(count))
+        return
+    prepare(arguments.work, arguments.photos)
+    kinds = (
+        arguments.only.split(",")
+        if arguments.only
+        else [k for k in (*OURS, *PEERS) if k != "clip-retrieval-fp32" or arguments.clip_retrieval]
+    )
     rows = []
-    for label, size in SIZES.items():
-        if arguments.data and label == "460 × 260":
-            contents = [path.read_bytes() for path in sorted(arguments.data.glob("*.jpg"))[: arguments.photos]]
-        else:
-            contents = [synthetic(size, seed) for seed in range(arguments.photos)]
-        rows.append(measure(label, contents))
-        for key, value in rows[-1].items():
-            print(f"{key:>28}: {value:.3g}" if isinstance(value, float) else f"{key:>28}: {value}", file=sys.stderr)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"rows": rows, "peak RSS, MB": round(peak)}, indent=1, ensure_ascii=False))
+    for label in arguments.sizes.split(","):
+        for kind in kinds:
+            python = arguments.clip_retrieval if kind.startswith("clip-retrieval") else sys.executable
+            folder = arguments.work / label.replace(" ", "")
+            command = [python, __file__, "--work", str(arguments.work), "--child", kind, str(folder), str(arguments.photos)]
+            row = {"photos": label, "n": arguments.photos, "who": kind, "load average": os.getloadavg()[0]} | measured(command)
+            rows.append(row)
+            print({key: round(value, 3) if isinstance(value, float) else value for key, value in row.items()}, file=sys.stderr, flush=True)
+        by = {row["who"]: row for row in rows if row["photos"] == label}
+        for peer, ours in PEERS.items():
+            if peer in by and ours in by:
+                by[peer]["photodesk, times as fast"] = by[ours]["images/s"] / by[peer]["images/s"]
+                by[peer]["photodesk, times as fast by CPU"] = by[peer]["CPU ms"] / by[ours]["CPU ms"]
+        for kind in ("torch-bf16", "onnx-int8"):
+            if kind in by and "torch-fp32" in by:
+                by[kind]["times torch fp32"] = by[kind]["images/s"] / by["torch-fp32"]["images/s"]
+                by[kind]["times torch fp32 by CPU"] = by["torch-fp32"]["CPU ms"] / by[kind]["CPU ms"]
+    print(json.dumps({"cores": len(os.sched_getaffinity(0)), "rows": rows}, indent=1, ensure_ascii=False))
 
 
 if __name__ == "__main__":
