@@ -76,6 +76,8 @@ def run(archive: Archive, encoder: Callable[[], Encoder], command: str, options:
 def add(archive: Archive, encoder: Callable[[], Encoder], progress: Progress, *, folders: Sequence[str]) -> Outcome:
     """Bring all pictures below folders into the archive; see `intake.add`."""
     done = intake.add(archive, encoder(), [Path(folder) for folder in folders], progress=progress)
+    if done.added:
+        archive.engine.optimise()
     return Outcome(str(done), done.faults)
 
 
