@@ -17,6 +17,7 @@ from photodesk.index.flat import FlatIndex
 from photodesk.revisions import nnn
 from photodesk.search import Searcher, build_index, rank, revise_index
 from photodesk.store import Store
+from photodesk.text import Preparation
 
 WORDS = ["Sea", "Wood", "Sun", "Moon", "Rain", "Schnee", "Sand", "Wüste", "Fire", "Stone", "Bread", "Glass"]
 
@@ -247,6 +248,19 @@ def test_numbers_from_texts_of_another_encoder_are_refused(tmp_path):
     index.numbers.write_bytes(b"")
     with pytest.raises(StoreError, match="compute them again"):
         Searcher.open(tmp_path / "index", echo())
+
+
+def test_an_article_prepared_otherwise_than_the_bank_is_refused_with_both_names(tmp_path):
+    index, _ = index_of(tmp_path)
+    bank = datasets.read(desk(tmp_path / "bank", ["Salt", "Iron"])).articles
+    revise_index(index, bank, nnn(), echo(), preparation=Preparation(max_words=1), store=Store(tmp_path / "cache"))
+    searcher = Searcher.open(tmp_path / "index", echo())
+    with pytest.raises(
+        StoreError, match=r"bank prepared by Preparation\(fields=title, max_words=1\), and this article by .*fields=title\)"
+    ):
+        searcher.search("Sea", preparation=Preparation())
+    assert searcher.search("Sea", preparation=Preparation(max_words=1)) == searcher.search("Sea") == searcher.search("Sea and more")
+    assert searcher.search("Sea", preparation=Preparation(), revised=False)[0].photo == "Sea.png"
 
 
 def test_an_index_is_revised_with_a_bank_or_not_at_all(tmp_path):

@@ -13,12 +13,13 @@ from photodesk.datasets import Dataset
 from photodesk.embed import Progress, embed_articles, embed_photos, photo_rows, silent
 from photodesk.encoders import Encoder
 from photodesk.errors import DataError, StoreError, UsageError
+from photodesk.files import replacing
 from photodesk.index.flat import FlatIndex
 from photodesk.records import Article, Embeddings, Fault, Hit, Run
 from photodesk.revisions import Revision, cosine
 from photodesk.shards import Shards
 from photodesk.store import Store
-from photodesk.text import Preparation
+from photodesk.text import Preparation, parse
 
 
 def rank(
@@ -157,6 +158,9 @@ def revise_index(
         bank, encoder, store or Store(), preparation=preparation, progress=lambda _, done, of: progress("bank", done, of)
     )
     numbers = revise.numbers(others, photos, revision)
+    index.numbers.unlink(missing_ok=True)  # a kill in between leaves none, not old ones beside another preparation
+    with replacing(index.preparation) as stream:
+        stream.write(str(preparation or Preparation()))
     numbers.save(index.numbers)
     return numbers, faults
 
@@ -201,16 +205,23 @@ class Searcher:
         Args:
             article: one article, or its headline.
             top: how many hits.
-            preparation: how the article becomes a text.
+            preparation: how the article becomes a text; None is as the bank of a revision was prepared, else titles as they are.
             revised: False ranks by cosine even where the index holds numbers of a revision.
 
         Raises:
             UsageError: there is no text to search for.
-            StoreError: the numbers were taken from texts by another encoder.
+            StoreError: the numbers were taken from texts by another encoder, or from texts that were prepared in another way.
         """
         if isinstance(article, str):
             article = Article("query", article)
-        text = (preparation or Preparation())(article)
+        bank = self.index.preparation.read_text("utf-8") if revised and self.numbers and self.index.preparation.exists() else ""
+        preparation = preparation or (parse(bank) if bank else Preparation())
+        if bank and str(preparation) != bank:
+            raise StoreError(
+                f"{self.index.folder} holds numbers of a bank prepared by {bank}, and this article by {preparation}; "
+                "prepare it alike, take the numbers again, or search by cosine"
+            )
+        text = preparation(article)
         if not text:
             raise UsageError("there is nothing to search for: the text is empty")
         features = self.encoder.texts.encode([text])

@@ -35,6 +35,11 @@ class FlatIndex:
     def __init__(self, folder: Path, embeddings: Embeddings, paths: dict[str, Path | str], encoder: str, numbers: Path) -> None:
         self.folder, self.embeddings, self.paths, self.encoder, self.numbers = folder, embeddings, paths, encoder, numbers
 
+    @property
+    def preparation(self) -> Path:
+        """File that says how the bank of `numbers` was prepared, as `text.parse` reads it."""
+        return self.numbers.with_suffix(".txt")
+
     def __len__(self) -> int:
         return len(self.embeddings)
 
@@ -67,7 +72,7 @@ class FlatIndex:
                 text.write(listing)
             with replacing(folder / "index.json") as text:
                 text.write(json.dumps(about, indent=1) + "\n")
-            for old in [*folder.glob("rows-*.npy"), *folder.glob("photos-*.jsonl"), *folder.glob("numbers-*.npz")]:
+            for old in [*folder.glob("rows-*.npy"), *folder.glob("photos-*.jsonl"), *folder.glob("numbers-*")]:
                 if tag not in old.name:
                     old.unlink()
         except OSError as error:
