@@ -73,6 +73,17 @@ def table(
     return done
 
 
+def short(done: list[Outcome], hubs: list[float]) -> Table:
+    """Three digits, and the interval of MRR@100 alone."""
+    found = []
+    for one, hub in zip(done, hubs, strict=True):
+        low, high = one.report.interval("MRR@100")
+        means = [f"{one.report.mean(measure):.3f}" for measure in MEASURES]
+        name = one.run.name + (" (transductive)" if one.run.transductive else "")
+        found.append((name, *means[:3], f"{means[3]} [{low:.3f}; {high:.3f}]", f"{hub:.2f}"))
+    return Table("", ("run", *map(str, MEASURES), "hubness@10"), tuple(found))
+
+
 def choose(kitchen: Kitchen, base: Recipe) -> None:
     """Which network, texts and revision with a bank own-best should take: a fifth of the rest is measured, four fifths train and are the bank."""
     inner = Kitchen(kitchen.parts(base).rest, kitchen.store)
@@ -123,6 +134,7 @@ def main() -> None:
     note = "; the training kept its start, so T×V is the closed form" if same and not options.network else ""
     title = f"{load(options.encoder).name}, {len(gallery):,} pairs of {kitchen.dataset.edition} kept apart{note}"
     print(Table(title, made.head, made.rows).markdown())
+    print("\nin short, for the README:\n\n" + short(done, hubs).markdown().strip() + "\n")
     seconds = time.monotonic() - started
     print(f"{seconds:.0f} s")
     if options.out:

@@ -148,7 +148,7 @@ class Kitchen:
         """One an encoder and word limit, over the same articles and photos; without photos, an empty gallery."""
         found: list[Encoding] = []
         for encoder in used:
-            gallery, wrong = embed_photos(part.photos if photos else (), encoder, self.store, progress=self.progress)
+            gallery, wrong = embed_photos(part.photos if photos else (), encoder, self.store, progress=self.progress if photos else silent)
             faults += wrong
             for preparation in recipe.texts.preparations:
                 articles, wrong = embed_articles(part.articles, encoder, self.store, preparation=preparation, progress=self.progress)
