@@ -137,6 +137,30 @@ def test_urls_are_listed_and_read(contents, tmp_path):
         memory.rm("/bucket", recursive=True)
 
 
+def test_a_bucket_of_an_s3_compatible_server(contents, tmp_path, monkeypatch):
+    pytest.importorskip("s3fs", reason="s3fs is not installed; pip install 'photodesk[s3]'")
+    server = pytest.importorskip("moto.server", reason="moto is not installed; pip install 'moto[server]'").ThreadedMotoServer(port=0)
+    for name, value in (("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b"), ("AWS_DEFAULT_REGION", "us-east-1")):
+        monkeypatch.setenv(name, value)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        import s3fs
+
+        bucket = s3fs.S3FileSystem()
+        bucket.mkdir("desk")
+        for word in WORDS:
+            bucket.pipe(f"desk/photos/{word}.png", contents[word])
+        bucket.put(str(pack(tmp_path / "one.tar", {"sun.png": contents["sun"]})), "desk/tars/one.tar")
+        assert words_of("s3://desk/photos") == {f"{word}.png": word for word in WORDS}
+        assert words_of("s3://desk/tars/*.tar") == {"one/sun.png": "sun"}
+        with pytest.raises(PhotoError, match=r"s3://desk/none\.png cannot be read"):
+            sources.read("s3://desk/none.png")
+    finally:
+        server.stop()
+
+
 def test_what_holds_nothing_is_named(tmp_path):
     with pytest.raises(DataError, match="is not there"):
         sources.find(tmp_path / "none")
