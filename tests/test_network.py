@@ -11,19 +11,19 @@ from photodesk.errors import EncoderError
 from photodesk.network import Network, load, save
 
 
-def network(text_dims=(6,), visual_dims=(8,), dim=5, seed=0):
+def network(text_dims=(6,), visual_dims=(8,), dim=5, seed=0, hidden=0):
     random = np.random.default_rng(seed)
     weights = {}
 
-    def block(name, rows):
-        weights[f"{name}.w"] = random.standard_normal((rows, dim)).astype(np.float32)
-        weights[f"{name}.b"] = random.standard_normal(dim).astype(np.float32)
+    def block(name, rows, columns=dim):
+        weights[f"{name}.w"] = random.standard_normal((rows, columns)).astype(np.float32)
+        weights[f"{name}.b"] = random.standard_normal(columns).astype(np.float32)
 
     for v, visual in enumerate(visual_dims):
-        block(f"photo.{v}", visual)
+        block(f"photo.{v}", visual, hidden or dim)
         for t, text in enumerate(text_dims):
             block(f"text.{t}.{v}", text)
-            block(f"pair.{v}.{t}", dim)
+            block(f"pair.{v}.{t}", hidden or dim)
     return Network("text-tower", "photo-tower", text_dims, visual_dims, weights, {"seed": seed})
 
 
@@ -48,9 +48,10 @@ def naive_similarity(net, text, photo):
     return total
 
 
+@pytest.mark.parametrize("hidden", [0, 9])
 @pytest.mark.parametrize(("text_dims", "visual_dims"), [((6,), (8,)), ((6, 3), (8,)), ((4,), (3, 5, 2)), ((6, 3), (8, 4))])
-def test_the_sum_of_cosines_is_one_dot_product(text_dims, visual_dims):
-    net = network(text_dims, visual_dims)
+def test_the_sum_of_cosines_is_one_dot_product(text_dims, visual_dims, hidden):
+    net = network(text_dims, visual_dims, hidden=hidden)
     texts, photos = rows(3, sum(text_dims), 1), rows(4, sum(visual_dims), 2)
     joint = net.texts(texts) @ net.photos(photos).T * (len(text_dims) * len(visual_dims))
     for i, text in enumerate(texts):

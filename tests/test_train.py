@@ -82,7 +82,7 @@ def test_without_a_link_it_finds_nothing():
 def test_the_closed_form_is_canonical_correlation():
     """With next to no ridge the columns of both sides correlate as the angles between the two spans say, by QR instead of whitening."""
     pairs = planted(200)
-    net, _ = closed_form(pairs, (20,), (30,), TOWERS, dim=6, ridge=1e-9, power=0.0)
+    net, _ = closed_form(pairs, (20,), (30,), TOWERS, Settings(dim=6, ridge=1e-9, power=0.0))
     texts, photos = pairs.texts[0].astype(float), unit(pairs.photos).astype(float)
     left = texts @ net.weights["text.0.0.w"]
     right = photos @ net.weights["photo.0.w"] @ net.weights["pair.0.0.w"]
@@ -102,7 +102,7 @@ def test_covariances_are_those_of_the_whole_table_however_it_is_cut(monkeypatch)
     photo[source == 1] += 4  # picture 4 is in both data sets, and most have several texts
     pairs = table(texts, photos, photo=photo, source=source, weights=(1.0, 0.25))
     monkeypatch.setattr(starts, "BLOCK", 7)
-    found = starts._moments(pairs)
+    found = starts._moments(pairs, lambda y: y, 5)
     tt, pp, tp, total = np.zeros((4, 4)), np.zeros((5, 5)), np.zeros((4, 5)), 0.0
     for number, weight in enumerate(pairs.weights):
         mine = source == number
@@ -185,11 +185,11 @@ def test_losses_are_the_plain_formulas_and_a_group_holds_no_negatives(kind):
     assert float(found) == pytest.approx(naive_loss(spaces, group, kind), rel=1e-4)
 
 
-@pytest.mark.parametrize("whitened", [True, False])
-def test_the_folded_network_is_the_trained_module(whitened):
+@pytest.mark.parametrize(("whitened", "landmarks"), [(True, 0), (False, 0), (True, 40)])
+def test_the_folded_network_is_the_trained_module(whitened, landmarks):
     torch = pytest.importorskip("torch")
     pairs, settings, dims = planted(100), Settings(**SMALL | {"rate": 1e-2}), ((12, 8), (10, 20))
-    net, white = closed_form(pairs, *dims, TOWERS, dim=6, ridge=0.01, power=2.0)
+    net, white = closed_form(pairs, *dims, TOWERS, replace(settings, landmarks=landmarks))
     descent = Descent(pairs, dims, TOWERS, settings, net, white if whitened else None)
     untouched = descent.network()
     assert np.allclose(untouched.texts(pairs.texts[0]), net.texts(pairs.texts[0]), atol=1e-3)  # it starts where it was told to

@@ -18,7 +18,7 @@ from photodesk.network import Network
 from photodesk.pairs import Pairs
 from photodesk.records import FloatArray
 from photodesk.settings import Settings
-from photodesk.start import Whitening
+from photodesk.start import Affine, Whitening
 
 CALIBRATION = 16384  # rows from which the batch norms take their first statistics
 
@@ -62,8 +62,8 @@ class Descent:
         self.pairs, self.settings, self.towers = pairs, settings, towers
         self.dims = tuple(dims[0]), tuple(dims[1])
         self.torch.manual_seed(settings.seed)
-        dim = start.dim // (len(dims[0]) * len(dims[1]) * start.members) if start else settings.dim
-        self.module = module(self.torch, self.dims, dim, settings.dropout)
+        width = (settings.dim, settings.dim) if start is None else start.weights["pair.0.0.w"].shape
+        self.module = module(self.torch, self.dims, width, settings.dropout)
         self.whitening = whitening
         self.white = {} if whitening is None else _tensors(self.torch, whitening)
         if start is not None:
@@ -126,9 +126,8 @@ class Descent:
             x = torch.from_numpy(np.ascontiguousarray(part))
             if side == "photos":
                 x = torch.nn.functional.normalize(x, dim=1)
-            if self.white:
-                mean, white = self.white[side][i]
-                x = (x - mean) @ white
+            if self.white and (known := self.white[side][i]) is not None:
+                x = (x - known[0]) @ known[1]
             if noise:
                 x = x + noise * x.std() * torch.randn(x.shape)
             out.append(x)
@@ -148,10 +147,11 @@ class Descent:
                 for t in range(len(self.dims[0])):
                     self._fill(module.pairs[v][t], start.weights, f"pair.{v}.{t}", shared, None)
 
-    def _unwhite(self, side: str, i: int) -> tuple[FloatArray, FloatArray] | None:
-        return None if self.whitening is None else getattr(self.whitening, side)[i]
+    def _unwhite(self, side: str, i: int) -> Affine | None:
+        known: Affine | None = None if self.whitening is None else getattr(self.whitening, side)[i]
+        return known
 
-    def _fill(self, block: Any, weights: Any, name: str, x: Any, white: tuple[FloatArray, FloatArray] | None) -> Any:
+    def _fill(self, block: Any, weights: Any, name: str, x: Any, white: Affine | None) -> Any:
         torch = self.torch
         matrix, bias = weights[f"{name}.w"], weights[f"{name}.b"]
         if white is not None:  # x W + b is ((x − mean) white) (white⁻¹ W) + (b + mean W)
@@ -171,7 +171,7 @@ class Descent:
         """The module as plain matrices: whitening and batch norm folded into the linear layers."""
         weights: dict[str, FloatArray] = {}
 
-        def fold(name: str, block: Any, white: tuple[FloatArray, FloatArray] | None) -> None:
+        def fold(name: str, block: Any, white: Affine | None) -> None:
             linear, norm = block[0], block[1]
             factor = norm.weight / (norm.running_var + norm.eps).sqrt()
             matrix = (linear.weight * factor[:, None]).T.detach().numpy()
@@ -218,11 +218,19 @@ def fast_bf16() -> bool:
     return any(bool(check and check()) for check in (found, also))
 
 
-def module(torch: Any, dims: tuple[tuple[int, ...], tuple[int, ...]], dim: int, dropout: float) -> Any:
-    """T×V in torch: `texts[t][v]`, `photos[v]`, `pairs[v][t]`, each a block; Xavier-uniform weights and zero bias."""
-    nn = torch.nn
+def module(torch: Any, dims: tuple[tuple[int, ...], tuple[int, ...]], width: tuple[int, ...], dropout: float) -> Any:
+    """T×V in torch: `texts[t][v]`, `photos[v]`, `pairs[v][t]`, each a block; Xavier-uniform weights and zero bias.
 
-    def block(size: int) -> Any:
+    Args:
+        torch: the library.
+        dims: sizes of the T text and V photo features.
+        width: H of the shared photo blocks and D of the joint spaces.
+        dropout: in every block.
+    """
+    nn = torch.nn
+    hidden, joint = width
+
+    def block(size: int, dim: int) -> Any:
         linear = nn.Linear(size, dim)
         nn.init.xavier_uniform_(linear.weight)
         nn.init.zeros_(linear.bias)
@@ -232,9 +240,9 @@ def module(torch: Any, dims: tuple[tuple[int, ...], tuple[int, ...]], dim: int, 
         def __init__(self) -> None:
             super().__init__()
             texts, visual = dims
-            self.texts = nn.ModuleList([nn.ModuleList([block(size) for _ in visual]) for size in texts])
-            self.photos = nn.ModuleList([block(size) for size in visual])
-            self.pairs = nn.ModuleList([nn.ModuleList([block(dim) for _ in texts]) for _ in visual])
+            self.texts = nn.ModuleList([nn.ModuleList([block(size, joint) for _ in visual]) for size in texts])
+            self.photos = nn.ModuleList([block(size, hidden) for size in visual])
+            self.pairs = nn.ModuleList([nn.ModuleList([block(hidden, joint) for _ in texts]) for _ in visual])
 
         def forward(self, texts: Sequence[Any], photos: Sequence[Any]) -> list[Any]:
             """The T·V score matrices (n texts, n photos) of a batch."""
@@ -280,8 +288,8 @@ def _optimiser(torch: Any, settings: Settings, parameters: list[Any], scale: Any
     return kind(groups, lr=settings.rate, fused=True)
 
 
-def _tensors(torch: Any, whitening: Whitening) -> dict[str, list[tuple[Any, Any]]]:
-    return {
-        side: [(torch.from_numpy(mean), torch.from_numpy(white)) for mean, white in getattr(whitening, side)]
-        for side in ("texts", "photos")
-    }
+def _tensors(torch: Any, whitening: Whitening) -> dict[str, list[tuple[Any, Any] | None]]:
+    def pair(known: Affine | None) -> tuple[Any, Any] | None:
+        return None if known is None else (torch.from_numpy(known[0]), torch.from_numpy(known[1]))
+
+    return {side: [pair(known) for known in getattr(whitening, side)] for side in ("texts", "photos")}

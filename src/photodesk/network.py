@@ -2,7 +2,7 @@
 
 One joint space for each pair of a text feature t and a visual feature v (Galanopoulos and Mezaris, "Are all combinations equal?",
 ECCVW 2022; here facts of the 2022 NewsImages paper, section 3.3): T · V spaces. A block is Linear → BatchNorm → tanh; a text passes one block per
-(t, v), a photo one block per v and then one per (v, t); each result is scaled to unit length. The similarity, the
+(t, v), a photo one block per v, of H numbers, and then one per (v, t); each result is scaled to unit length. The similarity, the
 sum of the cosines over the spaces, is one dot product of the concatenated vectors; dividing both by √(T·V) makes it their cosine.
 Several trainings on the same features are averaged the same way: as members of one network, K · T · V spaces.
 
@@ -35,7 +35,7 @@ class Network:
         text_tower: fingerprint of the tower whose features it was trained on.
         photo_tower: likewise for the photos.
         text_dims: T sizes of the text features that lie side by side in a row; visual_dims likewise, V.
-        weights: `text.{t}.{v}.w` (d_t, D), `.b` (D,); `photo.{v}.w` (d_v, D); `pair.{v}.{t}.w` (D, D); float32. With several members
+        weights: `text.{t}.{v}.w` (d_t, D), `.b` (D,); `photo.{v}.w` (d_v, H); `pair.{v}.{t}.w` (H, D); float32 (in the paper H = D). With several members
             each name begins with the member's number and a dot.
         card: what the training run said of itself: data, seed, measures.
         encoders: names of the encoders whose towers it was trained on.
@@ -57,14 +57,14 @@ class Network:
     members: int = 1
 
     def __post_init__(self) -> None:
-        inner = self._inner
+        inner, hidden = self._inner, len(self.weights.get(f"{self._prefixes[0]}photo.0.b", ()))
         wanted: dict[str, tuple[int, ...]] = {}
         for m in self._prefixes:
             for v, visual in enumerate(self.visual_dims):
-                wanted |= {f"{m}photo.{v}.w": (visual, inner), f"{m}photo.{v}.b": (inner,)}
+                wanted |= {f"{m}photo.{v}.w": (visual, hidden), f"{m}photo.{v}.b": (hidden,)}
                 for t, text in enumerate(self.text_dims):
                     wanted |= {f"{m}text.{t}.{v}.w": (text, inner), f"{m}text.{t}.{v}.b": (inner,)}
-                    wanted |= {f"{m}pair.{v}.{t}.w": (inner, inner), f"{m}pair.{v}.{t}.b": (inner,)}
+                    wanted |= {f"{m}pair.{v}.{t}.w": (hidden, inner), f"{m}pair.{v}.{t}.b": (inner,)}
         for name, shape in wanted.items():
             found = self.weights[name].shape if name in self.weights else None
             if found != shape:

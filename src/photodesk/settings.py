@@ -36,6 +36,8 @@ class Settings:
         best_by: what the epoch is chosen by: measures joined by "+".
         ridge: of the closed start, in fiftieths of the total variance.
         power: to which the correlations of the closed start are weights, both sides together.
+        landmarks: training photos by which the closed start describes a photo; 0 takes its features straight.
+        sharpness: g of the kernel exp(g · cosine) with them.
         precision: "auto" takes bfloat16 products where the CPU has them, else float32; or one of "bf16", "fp32".
         seed: of everything random.
     """
@@ -59,6 +61,8 @@ class Settings:
     best_by: str = "R@10+R@100+MRR@100"
     ridge: float = 0.1
     power: float = 2.0
+    landmarks: int = 0
+    sharpness: float = 4.0
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     seed: int = 0
 
@@ -73,8 +77,8 @@ class Settings:
         for name, values in known.items():
             if getattr(self, name) not in values:
                 raise UsageError(f"{name}={getattr(self, name)!r}: known are {', '.join(values)}")
-        if self.dim < 1 or self.batch < 2 or self.epochs < 0 or self.ridge <= 0:
-            raise UsageError("dim needs at least 1, batch 2, epochs 0, and ridge more than 0")
+        if self.dim < 1 or self.batch < 2 or self.epochs < 0 or self.ridge <= 0 or self.landmarks < 0 or self.sharpness <= 0:
+            raise UsageError("dim needs at least 1, batch 2, epochs 0, landmarks 0, and ridge and sharpness more than 0")
         if unknown := [name for name in self.best_by.split("+") if name not in MEASURES]:
             raise UsageError(f"best_by={self.best_by!r}: no measure {unknown[0]!r}; known are {', '.join(MEASURES)}")
 

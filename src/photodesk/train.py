@@ -82,7 +82,7 @@ def train(
     started = time.monotonic()
     whitening: Whitening | None = None
     if start is None and settings.start == "closed":
-        start, whitening = closed_form(pairs, *dims, towers, dim=settings.dim, ridge=settings.ridge, power=settings.power)
+        start, whitening = closed_form(pairs, *dims, towers, settings)
     at, best, history = _Progress(), start, list[dict[str, Any]]()
     key = _key(pairs, validation, settings, start)
     descent: Descent | None = None
