@@ -41,7 +41,7 @@ def test_the_commands_run(here):
             words += ["--validation", "6", "--dim", "4", "--epochs", "1"]
         result = CliRunner().invoke(commands, words)
         assert result.exit_code == 0, f"{line}\n{result.output}\n{result.exception!r}"
-    for name in ("run.tsv", "report.html", "desk.tsv", "archive.index/index.json", "Desk.zip", "bridge.safetensors", "trained.tsv"):
+    for name in ("run.tsv", "report.html", "desk.tsv", "archive.index/index.json", "Desk.zip", "net.safetensors", "net.md", "trained.tsv"):
         assert (here / name).stat().st_size > 0, name
 
 
