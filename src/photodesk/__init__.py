@@ -7,6 +7,7 @@ import importlib
 __version__ = "0.1.0"
 
 _HOME = {
+    "Archive": "archive",
     "Article": "records",
     "Photo": "records",
     "Preparation": "text",

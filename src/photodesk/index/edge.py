@@ -31,7 +31,7 @@ SLACK = 32
 """Hits asked for beyond k, so that equal scores at its edge are cut by photo id."""
 OVER = 4.0
 """So many times k photos are scored by their rows; their codes are off by a hundredth of what divides the k-th from the 4·k-th score."""
-SEGMENT = 200_000
+SEGMENT = 100_000
 """Kilobytes of rows in a segment at most."""
 CODED = 20_000
 """Kilobytes of new rows from which on `optimise` codes them."""

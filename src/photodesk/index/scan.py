@@ -182,8 +182,11 @@ class ScanEngine:
                 at, weights = index[word]
                 rare = np.log1p((there - len(at) + 0.5) / (len(at) + 0.5))
                 scores[at] += weight * rare * weights
-        found = [(-score, photo) for score, photo in zip(scores[admitted].tolist(), self._ids[admitted].tolist(), strict=True) if score > 0]
-        return tuple(Hit(photo, -score) for score, photo in heapq.nsmallest(k, found))
+        at = np.flatnonzero(admitted & (scores > 0))
+        if len(at) > k:
+            at = at[scores[at] >= np.partition(scores[at], len(at) - k)[len(at) - k]]
+        hits = sorted(zip((-scores[at]).tolist(), self._ids[at].tolist(), strict=True))
+        return tuple(Hit(photo, -score) for score, photo in hits[:k])
 
     @_alone
     def facets(self, field: str, k: int = 20, where: Filter = EVERYTHING) -> dict[str, int]:
