@@ -156,3 +156,11 @@ def test_scenes_are_the_same_every_time_and_differ():
     assert np.array_equal(first, again)
     assert first.shape != other.shape or not np.array_equal(first, other)
     assert first.std() > 20
+
+
+def test_patches_are_multiplied_so_that_int8_has_them(zoo):
+    onnx = pytest.importorskip("onnx")
+    folder = Path(zoo.onnx.partition(":")[2])
+    kinds = {name: {node.op_type for node in onnx.load(folder / name).graph.node} for name in ("photos.onnx", "photos.int8.onnx")}
+    assert not any("Conv" in kind for found in kinds.values() for kind in found)
+    assert "MatMulInteger" in kinds["photos.int8.onnx"]
