@@ -347,6 +347,9 @@ def test_wrong_calls_and_foreign_folders_are_refused(tmp_path, flat):
         Archive.open(tmp_path / "photos")
     with pytest.raises(UsageError, match="klingon"):
         Archive.create(tmp_path / "other", echo(), engine="flat:index", language="klingon")
+    with pytest.raises(UsageError, match="no engine 'milvus:x'"):
+        Archive.create(tmp_path / "other", echo(), engine="milvus:x")
+    assert not (tmp_path / "other").exists()
     with pytest.raises(UsageError, match="not one number per photo"):
         Archive.create(tmp_path / "other", echo(), engine="flat:index", revision=parse("sinkhorn"))
     with pytest.raises(StoreError, match=r"echo-photos.*constant"):

@@ -123,6 +123,7 @@ class Archive:
             ledger.set(settings.as_text())
         except BaseException:
             os.close(lock)
+            shutil.rmtree(folder, ignore_errors=True)  # it was empty before
             raise
         return cls(folder, settings, made, ledger, lock)
 
