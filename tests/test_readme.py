@@ -24,6 +24,7 @@ def blocks(language):
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PHOTODESK_CACHE", str(tmp_path / "cache"))  # `store gc` and `compact` must not meet the user's own
     desk(tmp_path / "newsimages2025", WORDS)
     for word in WORDS[:5]:
         paint(tmp_path / "pictures" / f"{word}.png", word)
