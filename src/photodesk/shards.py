@@ -340,6 +340,7 @@ class Shards:
         return shards
 
     def _load(self) -> None:
+        missing = "manifest.json"
         for _ in range(9):
             try:
                 self._read()
