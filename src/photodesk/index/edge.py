@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -47,6 +48,7 @@ class EdgeEngine:
     def __init__(self, path: Path, space: Space, uri: str, shard: Any, api: Any) -> None:
         self.path, self.space, self.uri, self._shard, self._api = path, space, uri, shard, api
         self._fresh = 0  # points since the last `optimise`
+        self._guard = threading.RLock()  # no loss: Edge keeps other Python threads waiting anyway
 
     @classmethod
     def open(cls, path: Path, space: Space, *, uri: str = "", create: bool = False) -> EdgeEngine:
@@ -83,13 +85,13 @@ class EdgeEngine:
         for start in range(0, len(points), BATCH):
             made = [self._made(point) for point in points[start : start + BATCH]]
             self._update(self._api.UpdateOperation.upsert_points(made))
-        self._do(self._shard.flush)
+        self._do(lambda: self._shard.flush())
         self._grown(len(points))
 
     def delete(self, photos: Sequence[str]) -> None:
         """See `index.Engine`."""
         self._update(self._api.UpdateOperation.delete_points(list(map(_key, photos))))
-        self._do(self._shard.flush)
+        self._do(lambda: self._shard.flush())
 
     def describe(self, entries: Mapping[str, Entry]) -> None:
         """See `index.Engine`."""
@@ -107,7 +109,7 @@ class EdgeEngine:
             ]
             if changed:
                 self._update(self._api.UpdateOperation.update_vectors(changed))
-        self._do(self._shard.flush)
+        self._do(lambda: self._shard.flush())
         self._grown(len(photos))
 
     def get(self, photos: Sequence[str], *, rows: bool = False) -> list[Point]:
@@ -151,13 +153,13 @@ class EdgeEngine:
 
     def optimise(self) -> None:
         """See `index.Engine`."""
-        self._do(self._shard.optimize)
-        self._do(self._shard.flush)
+        self._do(lambda: self._shard.optimize())
+        self._do(lambda: self._shard.flush())
         self._fresh = 0
 
     def snapshot(self, folder: Path) -> None:
         """See `index.Engine`; the shard's files as they are after a flush, while nobody else may write them."""
-        self._do(self._shard.flush)
+        self._do(lambda: self._shard.flush())
         try:
             shutil.copytree(self.path, folder)
         except (OSError, shutil.Error) as error:
@@ -166,14 +168,17 @@ class EdgeEngine:
     def close(self) -> None:
         """See `index.Engine`."""
         if self._shard is not None:
-            self._do(self._shard.close)
+            self._do(lambda: self._shard.close())
             self._shard = None
 
     def _grown(self, points: int) -> None:
-        """Code rows before so many are new that coding them all at once would take much memory."""
+        """Code rows before so many are new that coding them all at once would take much memory; then let go of all that was mapped."""
         self._fresh += points
         if self._fresh * (self.space.dim + 1) * 4 > SEGMENT * 1000:
-            self.optimise()
+            with self._guard:
+                self.optimise()
+                self._do(lambda: self._shard.close())
+                self._shard = self._do(lambda: self._api.EdgeShard.load(str(self.path)))
 
     def _made(self, point: Point) -> Any:
         entry = point.entry.payload()
@@ -218,12 +223,13 @@ class EdgeEngine:
         self._do(lambda: self._shard.update(operation))
 
     def _do(self, action: Callable[[], A]) -> A:
-        if self._shard is None:
-            raise StoreError(f"{self.uri} is closed")
-        try:
-            return action()
-        except Exception as error:  # Edge knows no kinds
-            raise _trouble(self.path, error) from None
+        with self._guard:
+            if self._shard is None:
+                raise StoreError(f"{self.uri} is closed")
+            try:
+                return action()
+            except Exception as error:  # Edge knows no kinds
+                raise _trouble(self.path, error) from None
 
 
 def _config(api: Any, space: Space) -> Any:
