@@ -102,19 +102,97 @@ def test_covariances_are_those_of_the_whole_table_however_it_is_cut(monkeypatch)
     photo[source == 1] += 4  # picture 4 is in both data sets, and most have several texts
     pairs = table(texts, photos, photo=photo, source=source, weights=(1.0, 0.25))
     monkeypatch.setattr(starts, "BLOCK", 7)
-    found = starts._moments(pairs, lambda y: y, 5)
-    tt, pp, tp, total = np.zeros((4, 4)), np.zeros((5, 5)), np.zeros((4, 5)), 0.0
-    for number, weight in enumerate(pairs.weights):
-        mine = source == number
-        y = photos[photo[mine]] - photos[photo[mine]].mean(axis=0)
-        for view in texts:
-            x = view[mine] - view[mine].mean(axis=0)
-            tt, tp = tt + weight / 2 * x.T @ x, tp + weight / 2 * x.T @ y
-        pp, total = pp + weight * y.T @ y, total + weight * mine.sum()
-    for mine, naive in ((found.texts, tt), (found.photos, pp), (found.cross, tp)):
-        assert np.allclose(mine, naive / total, atol=1e-5)
-    assert np.allclose(found.text_mean, np.mean([view[source == 0].mean(axis=0) for view in texts], axis=0), atol=1e-6)
-    assert np.allclose(found.photo_mean, photos[photo[source == 0]].mean(axis=0), atol=1e-6)
+    for number in range(2):
+        found, mine = starts._moments(pairs, number, lambda y: y, 5), source == number
+        y = photos[photo[mine]]
+        y = y - y.mean(axis=0)
+        views = [view[mine] - view[mine].mean(axis=0) for view in texts]
+        assert found.count == mine.sum()
+        assert np.allclose(found.texts, np.mean([x.T @ x for x in views], axis=0), atol=1e-4)
+        assert np.allclose(found.photos, y.T @ y, atol=1e-4)
+        assert np.allclose(found.cross, np.mean([x.T @ y for x in views], axis=0), atol=1e-4)
+        assert np.allclose(found.text_mean, np.mean([view[mine].mean(axis=0) for view in texts], axis=0), atol=1e-6)
+        assert np.allclose(found.photo_mean, photos[photo[mine]].mean(axis=0), atol=1e-6)
+
+
+def naive_kernel(pairs, apart, settings):
+    """The closed form with landmarks, solved in the dual with the kernel itself: kernel canonical correlation of texts and photos."""
+    texts, photos = pairs.texts[0][pairs.text[0]].astype(float), unit(pairs.photos)[pairs.photo].astype(float)
+    n = len(pairs)
+
+    def kernel(a, b):
+        return np.exp(settings.sharpness * (a @ b.T - 1)) * 2 * np.exp(-3)
+
+    x = texts - texts.mean(axis=0)
+    white = starts.whitening(x.T @ x / n, settings.text_ridge)
+    k = kernel(photos, photos)
+    centred = k - k.mean(axis=0)
+    centred = centred - centred.mean(axis=1, keepdims=True)
+    dual = np.linalg.solve(centred + n * settings.ridge / 50 * (1 + np.tanh(-1.5)) * np.eye(n), x @ white)
+    values, vectors = np.linalg.eigh(white.T @ x.T @ centred @ dual / n)
+    strength = np.sqrt(np.maximum(values[::-1][: settings.dim], 1e-18))
+    ways = vectors[:, ::-1][:, : settings.dim]
+    gains = (strength / strength[0]) ** (settings.power / 2)
+    beta = dual @ (ways / strength * gains)
+    new = kernel(unit(apart.photos)[apart.photo].astype(float), photos)
+    new = new - k.mean(axis=0) - new.mean(axis=1, keepdims=True) + k.mean()
+    mine = (apart.texts[0][apart.text[0]] - texts.mean(axis=0)) @ white @ (ways * gains)
+    return unit(mine) @ unit(new @ beta).T
+
+
+def test_landmarks_are_a_kernel_machine():
+    """With every training photo a landmark the closed form is kernel correlation analysis, solved here in the dual."""
+    rest, apart = parts(pairs=planted(150))
+    settings = Settings(epochs=0, dim=5, landmarks=1000, directions=1000, sharpness=2.0, ridge=0.5)
+    net, _ = closed_form(rest, (20,), (30,), TOWERS, settings)
+    found = net.texts(apart.text_rows(np.arange(len(apart)))) @ net.photos(apart.photo_rows(apart.photo)).T
+    naive = naive_kernel(rest, apart, settings)
+    assert np.corrcoef(found.ravel(), naive.ravel())[0, 1] > 0.98
+    assert np.mean(np.abs(np.argmax(found, axis=1) - np.argmax(naive, axis=1)) < 1) > 0.8
+
+
+def test_landmarks_see_what_no_straight_network_can():
+    """The hidden numbers show in the photos only as their place on a circle, twice around."""
+    random = np.random.default_rng(0)
+    angle = random.uniform(0, 2 * np.pi, 600)
+    texts = unit(np.stack([np.cos(2 * angle), np.sin(2 * angle)], axis=1) @ random.standard_normal((2, 8)))
+    photos = unit(np.stack([np.cos(angle), np.sin(angle)], axis=1) @ random.standard_normal((2, 9)))
+    rest, apart = parts(pairs=table(texts, photos), count=100)
+    found = {}
+    for landmarks in (0, 300):
+        made = train.train(rest, apart, TOWERS, Settings(epochs=0, dim=4, landmarks=landmarks, directions=9, ridge=1e-3, text_ridge=1e-3))
+        found[landmarks] = measure(made, apart)["R@5"]
+    assert found[300] > 0.5 > 2 * found[0]
+
+
+def test_each_text_is_read_by_the_expert_for_its_kind():
+    """Two data sets whose texts say the same in ways that contradict each other: no single straight network serves both."""
+    one, two = planted(150, seed=1), planted(850, seed=2)
+    shift = np.zeros(20, np.float32)
+    shift[0] = 1
+    texts = np.concatenate([unit(one.texts[0] + shift), unit(-two.texts[0] - shift)])
+    pairs = table(
+        texts,
+        np.concatenate([one.photos, two.photos]),
+        source=(np.arange(1000) >= 150).astype(np.int64),
+        weights=(1.0, 1e-9),
+        facts=facts(1000),
+    )
+    apart = np.arange(1000) % 5 == 0
+    made = {}
+    for experts in (False, True):
+        settings = Settings(epochs=0, dim=6, ridge=1e-3, text_ridge=1e-3, landmarks=100, directions=30, experts=experts, sharpness=1.0)
+        net = train.train(pairs.take(~apart), None, TOWERS, settings)
+        made[experts] = [measure(net, pairs.take(apart & (pairs.source == source)))["R@5"] for source in (0, 1)]
+    assert net.members == 2
+    assert net.weights["gate.w"].shape == (20, 2)
+    assert "photo.0.w" in net.weights  # the landmarks are kept once
+    assert made[True][1] > made[False][1] + 0.2
+    assert made[True][0] > made[False][0] - 0.1
+    rows = net.texts(pairs.texts[0][:5])
+    assert np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
+    shares = np.linalg.norm(rows.reshape(5, 2, -1), axis=2) ** 2
+    assert (shares[:, 0] > 0.9).all()
 
 
 @pytest.mark.parametrize("start", ["closed", "random"])

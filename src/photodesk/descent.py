@@ -154,6 +154,8 @@ class Descent:
     def _fill(self, block: Any, weights: Any, name: str, x: Any, white: Affine | None) -> Any:
         torch = self.torch
         matrix, bias = weights[f"{name}.w"], weights[f"{name}.b"]
+        if (first := weights.get(f"{name}.p")) is not None:  # descent is free to leave the few directions
+            matrix = first @ matrix
         if white is not None:  # x W + b is ((x − mean) white) (white⁻¹ W) + (b + mean W)
             matrix, bias = np.linalg.solve(white[1].astype(np.float64), matrix).astype(np.float32), bias + white[0] @ matrix
         linear, norm = block[0], block[1]

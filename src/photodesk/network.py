@@ -4,7 +4,8 @@ One joint space for each pair of a text feature t and a visual feature v (Galano
 ECCVW 2022; here facts of the 2022 NewsImages paper, section 3.3): T · V spaces. A block is Linear → BatchNorm → tanh; a text passes one block per
 (t, v), a photo one block per v, of H numbers, and then one per (v, t); each result is scaled to unit length. The similarity, the
 sum of the cosines over the spaces, is one dot product of the concatenated vectors; dividing both by √(T·V) makes it their cosine.
-Several trainings on the same features are averaged the same way: as members of one network, K · T · V spaces.
+Several trainings on the same features are averaged the same way: as members of one network, K · T · V spaces. With a gate the text says
+how much each member counts: a weight on its part of the text's vector, so the similarity stays one dot product.
 
 A batch norm that has finished training is linear, so it is folded into the layer before it: a block in the file is one
 matrix and one bias. The file is safetensors, never a pickle; its metadata names the towers it was trained on.
@@ -36,7 +37,8 @@ class Network:
         photo_tower: likewise for the photos.
         text_dims: T sizes of the text features that lie side by side in a row; visual_dims likewise, V.
         weights: `text.{t}.{v}.w` (d_t, D), `.b` (D,); `photo.{v}.w` (d_v, H); `pair.{v}.{t}.w` (H, D); float32 (in the paper H = D). With several members
-            each name begins with the member's number and a dot.
+            each name begins with the member's number and a dot, but photo blocks that all share. `photo.{v}.p` (d_v, r), where there, stands
+            before `photo.{v}.w`, which is (r, H) then. `gate.w` (Σ text_dims, K) and `gate.b` (K,) weigh the members for a text.
         card: what the training run said of itself: data, seed, measures.
         encoders: names of the encoders whose towers it was trained on.
         fields: what each text feature of a tower reads; empty: the text as it is prepared.
@@ -57,11 +59,17 @@ class Network:
     members: int = 1
 
     def __post_init__(self) -> None:
-        inner, hidden = self._inner, len(self.weights.get(f"{self._prefixes[0]}photo.0.b", ()))
+        inner, hidden = self._inner, len(self.weights.get(self._photo(self._prefixes[0], 0) + ".b", ()))
         wanted: dict[str, tuple[int, ...]] = {}
+        if "gate.w" in self.weights:
+            wanted |= {"gate.w": (sum(self.text_dims), self.members), "gate.b": (self.members,)}
         for m in self._prefixes:
             for v, visual in enumerate(self.visual_dims):
-                wanted |= {f"{m}photo.{v}.w": (visual, hidden), f"{m}photo.{v}.b": (hidden,)}
+                name, into = self._photo(m, v), visual
+                if f"{name}.p" in self.weights:
+                    into = self.weights[f"{name}.p"].shape[-1]
+                    wanted[f"{name}.p"] = (visual, into)
+                wanted |= {f"{name}.w": (into, hidden), f"{name}.b": (hidden,)}
                 for t, text in enumerate(self.text_dims):
                     wanted |= {f"{m}text.{t}.{v}.w": (text, inner), f"{m}text.{t}.{v}.b": (inner,)}
                     wanted |= {f"{m}pair.{v}.{t}.w": (hidden, inner), f"{m}pair.{v}.{t}.b": (inner,)}
@@ -87,6 +95,10 @@ class Network:
     def _prefixes(self) -> list[str]:
         return [f"{m}." for m in range(self.members)] if self.members > 1 else [""]
 
+    def _photo(self, member: str, v: int) -> str:
+        """The name of a photo block: the member's own, or the one that all share."""
+        return f"{member}photo.{v}" if f"{member}photo.{v}.w" in self.weights else f"photo.{v}"
+
     @property
     def _inner(self) -> int:
         bias = self.weights.get(f"{self._prefixes[0]}pair.0.0.b")
@@ -106,18 +118,31 @@ class Network:
         """(n, Σ text_dims) feature rows → (n, K·T·V·D) unit rows."""
         parts = _split(features, self.text_dims, "text")
         visual = range(len(self.visual_dims))
-        return _joined([self._block(f"{m}text.{t}.{v}", part) for m in self._prefixes for t, part in enumerate(parts) for v in visual])
+        rows = _joined([self._block(f"{m}text.{t}.{v}", part) for m in self._prefixes for t, part in enumerate(parts) for v in visual])
+        if "gate.w" not in self.weights:
+            return rows
+        odds = features @ self.weights["gate.w"] + self.weights["gate.b"]
+        share = _unit(np.exp(odds - odds.max(axis=1, keepdims=True)))
+        weighed: FloatArray = rows * np.repeat(share, self.dim // self.members, axis=1) * np.float32(self.members**0.5)
+        return weighed
 
     def photos(self, features: FloatArray) -> FloatArray:
         """(m, Σ visual_dims) feature rows → (m, K·T·V·D) unit rows."""
-        spaces = []
         parts = [_unit(part) for part in _split(features, self.visual_dims, "photo")]
-        for m in self._prefixes:
-            shared = [self._block(f"{m}photo.{v}", part) for v, part in enumerate(parts)]
-            spaces += [self._block(f"{m}pair.{v}.{t}", shared[v]) for t in range(len(self.text_dims)) for v in range(len(parts))]
-        return _joined(spaces)
+        names = {(m, v): self._photo(m, v) for m in self._prefixes for v in range(len(parts))}
+        shared = {name: self._block(name, parts[v]) for (_, v), name in names.items()}
+        return _joined(
+            [
+                self._block(f"{m}pair.{v}.{t}", shared[names[m, v]])
+                for m in self._prefixes
+                for t in range(len(self.text_dims))
+                for v in range(len(parts))
+            ]
+        )
 
     def _block(self, name: str, x: FloatArray) -> FloatArray:
+        if (first := self.weights.get(f"{name}.p")) is not None:
+            x = x @ first
         y: FloatArray = np.tanh(x @ self.weights[f"{name}.w"] + self.weights[f"{name}.b"])
         return y
 
@@ -139,18 +164,23 @@ def _joined(spaces: Sequence[FloatArray]) -> FloatArray:
     return np.concatenate([_unit(space) / np.float32(len(spaces) ** 0.5) for space in spaces], axis=1)
 
 
-def averaged(networks: Sequence[Network], card: Mapping[str, object]) -> Network:
-    """One network whose similarity is the mean of theirs.
+def averaged(networks: Sequence[Network], card: Mapping[str, object], *, gate: tuple[FloatArray, FloatArray] | None = None) -> Network:
+    """One network whose similarity is the mean of theirs, or what the gate makes of it; photo blocks that are equal are kept once.
 
     Raises:
         EncoderError: they were trained on different towers, or have different sizes.
     """
     first = networks[0]
-    for other in networks[1:]:
-        if (other.text_tower, other.photo_tower, other.dim, other.members) != (first.text_tower, first.photo_tower, first.dim, 1):
+    if len(networks) == 1:
+        return replace(first, card=card)
+    weights: dict[str, FloatArray] = {} if gate is None else {"gate.w": gate[0], "gate.b": gate[1]}
+    for m, network in enumerate(networks):
+        if (network.text_tower, network.photo_tower, network.dim, network.members) != (first.text_tower, first.photo_tower, first.dim, 1):
             raise EncoderError("only networks on the same towers and of one size can be averaged")
-    weights = {f"{m}.{name}": w for m, network in enumerate(networks) for name, w in network.weights.items()}
-    return replace(first, weights=weights if len(networks) > 1 else first.weights, card=card, members=len(networks))
+        for name, w in network.weights.items():
+            shared = name.startswith("photo.") and all(np.array_equal(w, other.weights[name]) for other in networks)
+            weights[name if shared else f"{m}.{name}"] = w
+    return replace(first, weights=weights, card=card, members=len(networks))
 
 
 def save(network: Network, path: Path) -> None:

@@ -34,10 +34,12 @@ class Settings:
         margin: of the margin losses.
         balanced: an epoch takes at most as many pairs of further data sets as of those that the network is for; else all of them.
         best_by: what the epoch is chosen by: measures joined by "+".
-        ridge: of the closed start, in fiftieths of the total variance.
+        ridge: of the photos in the closed start, in fiftieths of the total variance; text_ridge likewise.
         power: to which the correlations of the closed start are weights, both sides together.
         landmarks: training photos by which the closed start describes a photo; 0 takes its features straight.
+        directions: numbers by which landmarks and photos are compared.
         sharpness: g of the kernel exp(g · cosine) with them.
+        experts: a member for the main data sets and one for each further one; each text says how much they count.
         precision: "auto" takes bfloat16 products where the CPU has them, else float32; or one of "bf16", "fp32".
         seed: of everything random.
     """
@@ -60,9 +62,12 @@ class Settings:
     balanced: bool = True
     best_by: str = "R@10+R@100+MRR@100"
     ridge: float = 0.1
+    text_ridge: float = 0.1
     power: float = 2.0
     landmarks: int = 0
-    sharpness: float = 4.0
+    directions: int = 768
+    sharpness: float = 6.0
+    experts: bool = False
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     seed: int = 0
 
@@ -77,10 +82,25 @@ class Settings:
         for name, values in known.items():
             if getattr(self, name) not in values:
                 raise UsageError(f"{name}={getattr(self, name)!r}: known are {', '.join(values)}")
-        if self.dim < 1 or self.batch < 2 or self.epochs < 0 or self.ridge <= 0 or self.landmarks < 0 or self.sharpness <= 0:
-            raise UsageError("dim needs at least 1, batch 2, epochs 0, landmarks 0, and ridge and sharpness more than 0")
+        if (
+            self.dim < 1
+            or self.batch < 2
+            or self.epochs < 0
+            or self.ridge <= 0
+            or self.text_ridge <= 0
+            or self.landmarks < 0
+            or self.sharpness <= 0
+            or self.directions < 1
+        ):
+            raise UsageError("dim needs at least 1, batch 2, epochs 0, landmarks 0, directions 1, and ridges and sharpness more than 0")
+        if self.experts and (self.epochs or self.start != "closed"):
+            raise UsageError("experts are of the closed form alone: epochs=0")
         if unknown := [name for name in self.best_by.split("+") if name not in MEASURES]:
             raise UsageError(f"best_by={self.best_by!r}: no measure {unknown[0]!r}; known are {', '.join(MEASURES)}")
+
+    def further(self) -> Settings:
+        """How the expert for a further data set is solved: every pair counts, so there are many, and less has to be taken off."""
+        return replace(self, ridge=2 * self.ridge, text_ridge=self.text_ridge / 4, power=1.0)
 
     def goodness(self, measured: Mapping[str, float]) -> float:
         """What the best epoch has most of."""
