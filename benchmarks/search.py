@@ -140,15 +140,21 @@ def peer(engine: str, rows: np.ndarray):
 def archive(engine: str, rows: np.ndarray, queries: np.ndarray, folder: Path, build: bool) -> dict[str, object]:
     note = folder.with_suffix(".json")
     if not note.exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        start = time.perf_counter()
-        made = open_engine(f"{engine}:{folder}", Space(DIM), create=True)
-        for a in range(0, len(rows), 2048):
+        part = folder.with_suffix(".part.json")  # what earlier calls took that were stopped: a large index may be built in pieces
+        took = json.loads(part.read_text()) if part.exists() else {"build": 0.0, "build peak MB": 0.0, "build own MB": 0.0}
+        before, start = took["build"], time.perf_counter()
+        made = open_engine(f"{engine}:{folder}", Space(DIM), create=not folder.exists())
+        for a in range(made.count(), len(rows), 2048):
             made.upsert(points(np.array(rows[a : a + 2048]), a))
+            took["build"] = before + time.perf_counter() - start
+            for key, line in (("build peak MB", "VmHWM"), ("build own MB", "RssAnon")):
+                took[key] = max(took[key], memory(line))
+            part.write_text(json.dumps(took))
         made.optimise()
         made.close()
-        took = {"build": time.perf_counter() - start, "build peak MB": memory("VmHWM"), "build own MB": memory("RssAnon")}
+        took["build"] = before + time.perf_counter() - start
         note.write_text(json.dumps(took))
+        part.unlink(missing_ok=True)
     took = json.loads(note.read_text())
     if build:
         return took
