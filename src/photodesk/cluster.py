@@ -83,6 +83,8 @@ def encode(units: Sequence[Unit], encoder: str, tower: str, stored: Keys, addres
     ray, data = require("ray", EXTRA), require("ray.data", EXTRA)
     ours = connect(ray, address)
     try:
+        for name in ("ray", "ray.data"):  # progress is ours to tell
+            logging.getLogger(name).setLevel(logging.ERROR)
         context = data.DataContext.get_current()
         context.enable_progress_bars = False
         context.execution_options.preserve_order = False
