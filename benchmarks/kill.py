@@ -58,8 +58,11 @@ def work(folder: Path, photos: Path, seed: int) -> None:
         if what == "add":
             intake.add(archive, echo(), [photos / str(part) for part in dice.sample(range(6), 3)])
         elif what == "remove":
-            paths = [file.path for file in archive.ledger.files()]
-            archive.forget_files(dice.sample(paths, min(len(paths), 30)))
+            files = list(archive.ledger.files())
+            going = dice.sample(files, min(len(files), 30))
+            print("begin remove", *(file.photo for file in going), flush=True)  # asked for: from now on it may happen, and need not
+            archive.forget_files([file.path for file in going])
+            print("end remove", flush=True)
         elif what == "update":
             archive.daybook.add_to_bank([f"{seed}-{turn}"], echo().texts.encode([f"{seed} {turn}"]))
             archive.refresh()
