@@ -23,7 +23,7 @@ from photodesk.settings import PAPER_2022, Settings
 from photodesk.splits import held_out, parse
 from photodesk.start import closed_form
 
-SMALL = {"dim": 6, "batch": 80, "epochs": 2, "noise": 0.1, "ridge": 0.01, "precision": "fp32"}
+SMALL = {"dim": 6, "batch": 80, "epochs": 2, "noise": 0.1, "ridge": 0.01, "text_ridge": 0.01, "landmarks": 0, "precision": "fp32"}
 RANDOM = SMALL | {"start": "random", "dim": 16, "batch": 40, "noise": 0.0, "dropout": 0.0, "optimiser": "adam", "rate": 1e-2, "decay": 0.0}
 TOWERS = ("t", "p")
 
@@ -82,7 +82,7 @@ def test_without_a_link_it_finds_nothing():
 def test_the_closed_form_is_canonical_correlation():
     """With next to no ridge the columns of both sides correlate as the angles between the two spans say, by QR instead of whitening."""
     pairs = planted(200)
-    net, _ = closed_form(pairs, (20,), (30,), TOWERS, Settings(dim=6, ridge=1e-9, power=0.0))
+    net, _ = closed_form(pairs, (20,), (30,), TOWERS, Settings(dim=6, ridge=1e-9, text_ridge=1e-9, power=0.0, landmarks=0))
     texts, photos = pairs.texts[0].astype(float), unit(pairs.photos).astype(float)
     left = texts @ net.weights["text.0.0.w"]
     right = photos @ net.weights["photo.0.w"] @ net.weights["pair.0.0.w"]
@@ -143,7 +143,7 @@ def naive_kernel(pairs, apart, settings):
 def test_landmarks_are_a_kernel_machine():
     """With every training photo a landmark the closed form is kernel correlation analysis, solved here in the dual."""
     rest, apart = parts(pairs=planted(150))
-    settings = Settings(epochs=0, dim=5, landmarks=1000, directions=1000, sharpness=2.0, ridge=0.5)
+    settings = Settings(epochs=0, dim=5, landmarks=1000, directions=1000, sharpness=2.0, ridge=0.5, text_ridge=0.1, power=2.0)
     net, _ = closed_form(rest, (20,), (30,), TOWERS, settings)
     found = net.texts(apart.text_rows(np.arange(len(apart)))) @ net.photos(apart.photo_rows(apart.photo)).T
     naive = naive_kernel(rest, apart, settings)

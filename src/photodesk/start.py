@@ -77,7 +77,7 @@ def closed_form(
     sources = [_moments(pairs, number, lift, sum(widths)) for number in range(len(pairs.weights))]
     main = [source.count if weight == max(pairs.weights) else 0 for source, weight in zip(sources, pairs.weights, strict=True)]
     plans = [(settings, pairs.weights, main)]
-    if settings.experts:
+    if settings.experts and not settings.epochs:
         further = [i for i, source in enumerate(sources) if source.count and not main[i]]
         plans += [(settings.further(), (1.0,) * len(sources), [int(i == number) for i in range(len(sources))]) for number in further]
     dims = text_dims, widths
