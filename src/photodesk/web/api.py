@@ -1,0 +1,137 @@
+"""The API: what programs and the pages' scripts ask; described by /openapi.json."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Depends, HTTPException, Path, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import StreamingResponse
+
+from photodesk import picks
+from photodesk.web import models, uploads
+from photodesk.web.access import Access
+from photodesk.web.service import GoneError, Service, jpeg
+
+TYPES = ("image/jpeg", "image/png", "image/webp", "image/gif", "image/tiff", "image/bmp")
+FOREVER = {"cache-control": "private, max-age=31536000, immutable"}
+"""A photo's id is made of its content, so what was got once stays right."""
+
+PhotoId = Annotated[models.PhotoId, Path(description="32 hexadecimal digits, as hits have them.")]
+
+
+def _problems(*codes: int) -> dict[int | str, dict[str, Any]]:
+    return {code: {"model": models.Problem} for code in (400, 401, 403, 413, 421, 422, 503, *codes)}
+
+
+def _picture(*codes: int) -> dict[int | str, dict[str, Any]]:
+    return {200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}, **_problems(404, *codes)}
+
+
+def router(service: Service, access: Access) -> APIRouter:
+    """The routes below /api."""
+    api = APIRouter(prefix="/api")
+
+    def owner(request: Request) -> None:
+        if not access.owner(dict(request.headers)):
+            raise HTTPException(403, "only who started the desk may ask this; the key stands in the archive's lock file")
+
+    @api.post("/search", tags=["search"], responses=_problems(404))
+    def search(query: models.Query) -> models.Answer:
+        """The best photos for an article, a photo, or both. A query without any of these has no answer (400)."""
+        return service.search(query)
+
+    @api.post("/why", tags=["search"], responses=_problems(404))
+    def why(asked: models.WhyQuery) -> models.Why:
+        """Which words, which part of the picture and which component made a photo's score. Takes a second or so."""
+        return service.why(asked.query, asked.photo)
+
+    @api.post("/picks", tags=["picks"], status_code=201, responses=_problems(404))
+    def pick(asked: models.PickQuery) -> models.Picked:
+        """Note that a photo was taken for an article: when, which text, at which rank."""
+        return service.pick(asked)
+
+    @api.get(
+        "/picks",
+        tags=["picks"],
+        response_class=StreamingResponse,
+        responses={200: {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}}, **_problems()},
+    )
+    def picked() -> StreamingResponse:
+        """All picks as training pairs, one JSON object a line. `photodesk archive picks` writes them with the pictures."""
+        return StreamingResponse(picks.lines(service.archive), media_type="application/x-ndjson")
+
+    @api.post(
+        "/uploads",
+        tags=["search"],
+        status_code=201,
+        responses=_problems(415),
+        openapi_extra={
+            "requestBody": {"required": True, "content": {name: {"schema": {"type": "string", "format": "binary"}} for name in TYPES}}
+        },
+    )
+    async def upload(request: Request) -> models.Upload:
+        """Read a picture to search with; only a small copy is kept, in memory, for a while."""
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in TYPES:
+            raise HTTPException(415, f"a picture is wanted here: {', '.join(TYPES)}")
+        data = await request.body()
+        picture = await run_in_threadpool(uploads.shrink, data)
+        return models.Upload(upload=service.uploads.keep(picture), width=picture.width, height=picture.height)
+
+    @api.get("/uploads/{upload}", tags=["search"], response_class=Response, responses=_picture())
+    def uploaded(upload: PhotoId) -> Response:
+        """The small copy of a picture that was sent."""
+        picture = service.uploads.get(upload)
+        if picture is None:
+            raise GoneError("the photo that was sent is no longer kept; send it again")
+        return Response(jpeg(picture), media_type="image/jpeg")
+
+    @api.get("/photos/{photo}", tags=["photos"], responses=_problems(404))
+    def photo(photo: PhotoId) -> models.About:
+        """What the archive knows of a photo."""
+        return service.about(photo)
+
+    @api.get("/photos/{photo}/thumbnail", tags=["photos"], response_class=Response, responses=_picture())
+    def thumbnail(photo: PhotoId) -> Response:
+        """320 pixels at most."""
+        return Response(service.thumbnail(photo), media_type="image/jpeg", headers=FOREVER)
+
+    @api.get("/photos/{photo}/preview", tags=["photos"], response_class=Response, responses=_picture())
+    def preview(photo: PhotoId) -> Response:
+        """1280 pixels at most; the thumbnail where the file is gone."""
+        return Response(service.preview(photo), media_type="image/jpeg")
+
+    @api.get(
+        "/photos/{photo}/original",
+        tags=["photos"],
+        response_class=Response,
+        responses={200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}, **_problems(404)},
+    )
+    def original(photo: PhotoId) -> Response:
+        """The file as it was added, if it still holds that very photo."""
+        name, content = service.original(photo)
+        plain = re.sub(r"[^\w.-]", "_", name, flags=re.ASCII)
+        given = f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, errors='replace')}"
+        return Response(content, media_type="application/octet-stream", headers={"content-disposition": given})
+
+    @api.get("/archive", tags=["archive"], responses=_problems())
+    def archive() -> models.Archive:
+        """Counts, faults, what came last, what is under way."""
+        return service.state()
+
+    @api.post("/archive/chores", tags=["archive"], status_code=202, dependencies=[Depends(owner)], responses=_problems())
+    def start(chore: models.Chore) -> models.Taken:
+        """Let the desk do a command of `photodesk archive`, one after the other. Wants the key of the archive's owner."""
+        return models.Taken(chore=service.chores().start(chore.command, chore.options))
+
+    @api.get("/archive/chores/{number}", tags=["archive"], dependencies=[Depends(owner)], responses=_problems(404))
+    def progress(number: Annotated[int, Path(ge=1, le=2**31)]) -> models.Progress:
+        """How far a command is. Wants the key of the archive's owner."""
+        state = service.chores().state(number)
+        if state is None:
+            raise GoneError(f"there is no chore {number}")
+        return models.Progress.model_validate(state)
+
+    return api

@@ -1,0 +1,271 @@
+"""The pages: forms that work without a script, and the parts of them that the script asks for (`X-Part`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+from fastapi import APIRouter, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import HTMLResponse, RedirectResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from pydantic import ValidationError
+
+from photodesk.errors import PhotodeskError
+from photodesk.web import models, words
+from photodesk.web.access import COOKIE, Access
+from photodesk.web.service import Service
+
+FACETS = ("orientation", "credit", "keywords", "terms")
+FIELDS = ("draft", "like", "upload", "since", "until", "phrase", "min_width", "min_height", "used_days", "used", "diverse")
+FILTERS = ("since", "until", "phrase", "min_width", "min_height", "used_days", "used", "diverse", *FACETS)
+YEAR = 365 * 24 * 3600
+
+_templates = Environment(
+    loader=FileSystemLoader(Path(__file__).with_name("templates")), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+)
+
+
+class _Form:
+    """What a form sent: the query, and which button was pressed."""
+
+    def __init__(self, body: bytes) -> None:
+        got = parse_qs(body.decode("utf-8", "replace"), max_num_fields=500)
+        fields: dict[str, Any] = {name: got[name][0] for name in FIELDS if name in got}
+        fields |= {name: got[name] for name in FACETS if name in got}
+        if "like_this" in got:
+            fields |= {"like": got["like_this"][0], "upload": ""}
+        if "upload_this" in got:
+            fields |= {"upload": got["upload_this"][0], "like": ""}
+        dropped = (FILTERS if "clear" in got else ()) + (("like", "upload") if "alone" in got else ())
+        self.wrong = ""
+        fields = {name: value for name, value in fields.items() if name not in dropped}
+        try:
+            self.query = models.Query.model_validate(fields)
+        except ValidationError as error:
+            bad = {str(one["loc"][0]) for one in error.errors()}
+            self.wrong = "; ".join(f"{one['loc'][0]}: {one['msg']}" for one in error.errors())
+            self.query = models.Query.model_validate({name: value for name, value in fields.items() if name not in bad})
+        photo, _, rank = got.get("choice", [""])[0].partition(" ")
+        self.photo, self.rank = photo, int(rank) if rank.isdecimal() and len(rank) < 6 else 1
+
+
+def router(service: Service, access: Access) -> APIRouter:
+    """The pages."""
+    pages = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
+
+    @pages.get("/")
+    async def start(request: Request) -> Response:
+        return await run_in_threadpool(_desk, service, request, _Form(b""))
+
+    @pages.post("/")
+    async def search(request: Request) -> Response:
+        form = _Form(await request.body())
+        return await run_in_threadpool(_desk, service, request, form)
+
+    @pages.post("/why")
+    async def why(request: Request) -> Response:
+        form = _Form(await request.body())
+        return await run_in_threadpool(_desk, service, request, form, why=True)
+
+    @pages.post("/pick")
+    async def pick(request: Request) -> Response:
+        form = _Form(await request.body())
+        return await run_in_threadpool(_desk, service, request, form, pick=True)
+
+    @pages.get("/archive")
+    def archive(request: Request) -> Response:
+        state = service.state()
+        return _answer(
+            request,
+            ["state.html"] if "x-part" in request.headers else ["archive.html"],
+            here="archive",
+            running=[job for job in state.jobs if job.state == "running"],
+            jobs=[job for job in state.jobs if job.state != "running"],
+            counts=list(state.counts.items()),
+            photos=state.counts["photos"],
+            picks=state.counts["picks"],
+            recent=[_shown(one, request) | {"added": one.added.replace("T", " ").removesuffix("Z")} for one in state.recent],
+            faults=state.faults,
+            more_faults=state.counts["faults"] - len(state.faults),
+            about=[("engine", state.engine), ("encoder", state.encoder)],
+        )
+
+    @pages.get("/enter")
+    def enter(request: Request) -> Response:
+        return _answer(request, ["enter.html"], here="", bad=False)
+
+    @pages.post("/enter")
+    async def entered(request: Request) -> Response:
+        import asyncio
+
+        token = parse_qs((await request.body()).decode("utf-8", "replace"), max_num_fields=10).get("token", [""])[0].strip()
+        if not access.right(token):
+            await asyncio.sleep(0.5)
+            return _answer(request, ["enter.html"], status=401, here="", bad=True)
+        there = RedirectResponse("/", 303)
+        there.set_cookie(COOKIE, access.session, max_age=YEAR, httponly=True, samesite="strict", secure=request.url.scheme == "https")
+        return there
+
+    return pages
+
+
+def _language(request: Request) -> str:
+    return words.chosen(request.query_params.get("lang", ""), request.cookies.get("lang", ""), request.headers.get("accept-language", ""))
+
+
+def _answer(request: Request, templates: list[str], *, status: int = 200, **more: Any) -> Response:
+    lang = _language(request)
+    theme = request.cookies.get("theme", "")
+
+    def number(count: int) -> str:
+        return f"{count:,}".replace(",", "." if lang == "de" else ",")
+
+    given = {
+        "w": words.LANGUAGES[lang],
+        "lang": lang,
+        "languages": {code: known["name"] for code, known in words.LANGUAGES.items()},
+        "theme": theme if theme in ("light", "dark") else "",
+        "path": "/" if request.url.path in ("/why", "/pick") else request.url.path,
+        "number": number,
+        **more,
+    }
+    response = HTMLResponse("".join(_templates.get_template(name).render(given) for name in templates), status)
+    if request.query_params.get("lang") == lang:
+        response.set_cookie("lang", lang, max_age=YEAR, samesite="strict")
+    return response
+
+
+def _desk(service: Service, request: Request, form: _Form, *, why: bool = False, pick: bool = False) -> Response:
+    w = words.LANGUAGES[_language(request)]
+    query, answer, reason, status = form.query, None, None, 200
+    said, bad = form.wrong, bool(form.wrong)
+    part = "x-part" in request.headers
+    try:
+        if pick:
+            service.pick(models.PickQuery(query=query, photo=form.photo, rank=form.rank))
+            said = w["picked_said"].format(rank=form.rank)
+        if why:
+            reason = _reason(service.why(query, form.photo), form.rank, w)
+        if query.asks() and not (why and part):
+            answer = service.search(query)
+            said = said or _said(answer, w)
+        elif not part and request.method == "POST":
+            said = said or w["no_draft"]
+    except (PhotodeskError, ValidationError) as error:
+        said = "; ".join(one["msg"] for one in error.errors()) if isinstance(error, ValidationError) else str(error)
+        bad, status = True, 200 if part else 400
+    here: dict[str, Any] = {
+        "query": query,
+        "answer": answer,
+        "said": said or w["start"],
+        "bad": bad,
+        "tiles": [_tile(hit, w, service.picked(query), request) for hit in answer.hits] if answer else [],
+        "facets": _facets(answer, query),
+        "active": query.active(),
+        "why": reason,
+        "wide": False,
+        "here": "search",
+    }
+    if not part:
+        return _answer(request, ["desk.html"], status=status, **here)
+    if bad:  # leave on the page what is there
+        from fastapi.responses import JSONResponse
+
+        return JSONResponse({"detail": said}, 400)
+    return _answer(request, ["panel.html"] if why else ["photo.html", "filters.html", "results.html"], **here)
+
+
+def _said(answer: models.Answer, w: dict[str, str]) -> str:
+    if not answer.hits:
+        return w["found_none"]
+    best = answer.hits[0]
+    form = w["found"] if len(answer.hits) > 1 else w["found_one"]
+    return form.format(count=len(answer.hits), words=w[f"level_{best.level}"], percent=percent(best.probability))
+
+
+def percent(probability: float) -> str:
+    """A probability for people; below one per cent it is not 0."""
+    return "< 1" if 0 < probability < 0.01 else f"{100 * probability:.0f}"
+
+
+def _shown(about: models.About, request: Request) -> dict[str, Any]:
+    text = about.caption or about.headline or words.LANGUAGES[_language(request)]["no_caption"]
+    largest = max(about.width, about.height, 1)
+    scale = min(1.0, 1280 / largest)
+    return {
+        "photo": about.photo,
+        "alt": text,
+        "width": max(1, round(about.width * scale)),
+        "height": max(1, round(about.height * scale)),
+    }
+
+
+def _tile(hit: models.Hit, w: dict[str, str], picked: set[str], request: Request) -> dict[str, Any]:
+    about = hit.about
+    facts = [about.credit, about.taken[:10]]
+    facts.append(w["duplicates"].format(count=hit.duplicates) if hit.duplicates else "")
+    facts.append(w["used"].format(day=hit.used) if hit.used else "")
+    return _shown(about, request) | {
+        "rank": hit.rank,
+        "probability": hit.probability,
+        "percent": percent(hit.probability),
+        "level": hit.level,
+        "picked": about.photo in picked,
+        "facts": [fact for fact in facts if fact],
+    }
+
+
+def _facets(answer: models.Answer | None, query: models.Query) -> list[dict[str, Any]]:
+    """Values to choose from: those that are chosen first, then the most frequent."""
+    found = []
+    for name in FACETS:
+        counts = answer.facets.get(name, {}) if answer else {}
+        chosen: list[str] = list(getattr(query, name))
+        others = [value for value in counts if value not in chosen][: max(8 - len(chosen), 0)]
+        values = [{"value": value, "count": counts.get(value, 0), "chosen": value in chosen} for value in [*chosen, *others]]
+        if values:
+            found.append({"name": name, "choices": values})
+    return found
+
+
+def _reason(why: models.Why, rank: int, w: dict[str, str]) -> dict[str, Any]:
+    about = why.about
+    rows, columns = len(why.heat), len(why.heat[0]) if why.heat else 0
+    most = max((max(row) for row in why.heat), default=0.0)
+    cells = [
+        {"x": x, "y": y, "width": 1, "height": 1, "opacity": f"{0.75 * value / most:.2f}"}
+        for y, row in enumerate(why.heat)
+        for x, value in enumerate(row)
+        if most > 0 and value > 0.1 * most
+    ]
+    spot = ""
+    if cells:
+        y, x = max(((y, x) for y in range(rows) for x in range(columns)), key=lambda at: why.heat[at[0]][at[1]])
+        spot = w[f"spot_{3 * (3 * y // rows) + 3 * x // columns}"]
+    facts = [(name, getattr(about, name)) for name in ("headline", "caption", "byline", "credit", "copyright", "terms", "place")]
+    facts += [
+        ("keywords", ", ".join(about.keywords)),
+        ("taken", about.taken.replace("T", " ")),
+        ("size", f"{about.width} × {about.height}"),
+    ]
+    facts += [("source", about.source), ("id", about.photo)]
+    largest = max(about.width, about.height, 1)
+    return {
+        "photo": why.photo,
+        "rank": rank,
+        "probability": why.probability,
+        "percent": percent(why.probability),
+        "level": why.level,
+        "alt": about.caption or about.headline or w["no_caption"],
+        "width": max(1, round(about.width * min(1, 1280 / largest))),
+        "height": max(1, round(about.height * min(1, 1280 / largest))),
+        "rows": rows,
+        "columns": columns,
+        "heat": cells,
+        "where": spot,
+        "words": [{"text": word.text, "strength": min(4, max(0, round(4 * word.weight)))} for word in why.words],
+        "shares": [{"name": name, "value": value} for name, value in why.shares.items()],
+        "about": [(name, value) for name, value in facts if value],
+    }

@@ -1,0 +1,225 @@
+"""Between the models of HTTP and the desk: the same functions for the API and for the pages."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections import OrderedDict
+from dataclasses import asdict
+
+import numpy as np
+
+from photodesk import picks
+from photodesk.chores import Worker
+from photodesk.daybook import Pick
+from photodesk.errors import PhotodeskError, PhotoError, UsageError
+from photodesk.index.schema import Entry
+from photodesk.ledger import now
+from photodesk.web import models, uploads
+from photodesk.web.port import DeskLike, Found, Question
+
+_texts = logging.getLogger("photodesk.web.texts")  # silent unless it is asked for
+
+LEVELS = (0.05, 0.15, 0.35, 0.6)
+"""Probabilities from which a photo hardly, perhaps, probably, surely fits."""
+
+PREVIEW = 1280
+"""Longest side of a preview, in pixels."""
+
+
+class GoneError(PhotodeskError):
+    """What was asked for is not here, or no longer."""
+
+
+class Service:
+    """All that visitors can have done.
+
+    Args:
+        desk: answers.
+    """
+
+    def __init__(self, desk: DeskLike) -> None:
+        self.desk, self.archive = desk, desk.archive
+        self.uploads = uploads.Uploads()
+        self._worker: Worker | None = None
+        self._picked: OrderedDict[str, set[str]] = OrderedDict()
+
+    def chores(self) -> Worker:
+        """Does what commands of the archive's owner ask for; started when it is first wanted."""
+        if self._worker is None:
+            self._worker = Worker(self.archive, self.desk.encoder)
+        return self._worker
+
+    def close(self) -> None:
+        """Finish the chore at hand."""
+        if self._worker is not None:
+            self._worker.close()
+
+    def search(self, query: models.Query) -> models.Answer:
+        """The photos for a query; none where it asks nothing."""
+        _texts.info("search %r", query.draft)
+        answer = self.desk.ask(self._question(query))
+        return models.Answer(
+            hits=[_hit(found, rank) for rank, found in enumerate(answer.hits, 1)],
+            facets={name: dict(values) for name, values in answer.facets.items()},
+            nothing_fits=answer.nothing_fits,
+        )
+
+    def why(self, query: models.Query, photo: str) -> models.Why:
+        """What made the score of a photo.
+
+        Raises:
+            GoneError: no such photo.
+        """
+        self.entry(photo)
+        reason = self.desk.why(self._question(query), photo)
+        most = max((abs(weight) for _, weight in reason.words), default=0.0) or 1.0
+        return models.Why(
+            photo=photo,
+            probability=reason.found.probability,
+            level=level(reason.found.probability),
+            words=[models.Word(text=text, weight=weight / most) for text, weight in reason.words],
+            heat=np.asarray(reason.heat, float).tolist(),
+            shares=dict(reason.shares),
+            about=about(photo, reason.found.entry),
+        )
+
+    def pick(self, asked: models.PickQuery) -> models.Picked:
+        """Note that a photo was taken for an article.
+
+        Raises:
+            GoneError: no such photo.
+        """
+        self.entry(asked.photo)
+        article = asked.query.article()
+        if article is None:
+            raise PhotodeskError("a photo is picked for an article; write its headline")
+        at = now()
+        self._picked.setdefault(article.id, set()).add(asked.photo)
+        while len(self._picked) > 1000:
+            self._picked.popitem(last=False)
+        self.archive.daybook.pick(Pick(article, asked.photo, asked.rank, asked.score, at))
+        return models.Picked(article=article.id, photo=asked.photo, rank=asked.rank, at=at)
+
+    def picked(self, query: models.Query) -> set[str]:
+        """Photos that were taken for this very text lately."""
+        article = query.article()
+        return self._picked.get(article.id, set()) if article else set()
+
+    def entry(self, photo: str) -> Entry:
+        """What the archive knows of a photo.
+
+        Raises:
+            GoneError: no such photo.
+        """
+        found = self.archive.engine.get([photo])
+        if not found:
+            raise GoneError(f"the archive has no photo {photo}")
+        return found[0].entry
+
+    def about(self, photo: str) -> models.About:
+        """As `entry`, for the API."""
+        return about(photo, self.entry(photo))
+
+    def thumbnail(self, photo: str) -> bytes:
+        """A small JPEG.
+
+        Raises:
+            GoneError: there is none.
+        """
+        try:
+            return self.archive.thumbnail(photo).read_bytes()
+        except OSError:
+            raise GoneError(f"the archive has no thumbnail of {photo}") from None
+
+    def preview(self, photo: str) -> bytes:
+        """A JPEG for a panel; the thumbnail where the file is gone or cannot be decoded in bounds."""
+        self.entry(photo)
+        found = picks.original(self.archive, photo)
+        if found:
+            try:
+                return jpeg(uploads.shrink(found[1], PREVIEW))
+            except (PhotoError, uploads.BusyError):
+                pass
+        return self.thumbnail(photo)
+
+    def original(self, photo: str) -> tuple[str, bytes]:
+        """Name and content of a file that holds that very photo.
+
+        Raises:
+            GoneError: there is none any more.
+        """
+        self.entry(photo)
+        found = picks.original(self.archive, photo)
+        if not found:
+            raise GoneError(f"the file of photo {photo} is gone or has another content now")
+        return found[0].name, found[1]
+
+    def state(self) -> models.Archive:
+        """What is in the archive, and what is going on there."""
+        ledger = self.archive.ledger
+        counts = {name: ledger.count(name) for name in ("files", "faults", "picks", "uses", "bank")}
+        faults = [models.Fault(**asdict(fault)) for fault, *_ in list(ledger.faults().values())[:50]]
+        latest = [str(photo) for (photo,) in ledger.ask("SELECT photo FROM photos WHERE state = 1 ORDER BY added DESC, photo LIMIT 24")]
+        return models.Archive(
+            engine=self.archive.settings.engine,
+            encoder=self.archive.settings.encoder,
+            counts={"photos": self.archive.engine.count()} | counts,
+            faults=faults,
+            recent=[about(point.photo, point.entry) for point in self.archive.engine.get(latest)],
+            jobs=[models.Job(**asdict(job)) for job in ledger.jobs(10)],
+        )
+
+    def _question(self, query: models.Query) -> Question:
+        if not query.asks():
+            raise UsageError("there is nothing to search for: send a draft, a photo of the archive (like) or an upload")
+        picture = None
+        if query.upload:
+            picture = self.uploads.get(query.upload)
+            if picture is None:
+                raise GoneError("the photo that was sent is no longer kept; send it again")
+        if query.like:
+            self.entry(query.like)
+        return Question(
+            article=query.article(),
+            like=query.like,
+            picture=picture,
+            where=query.filter(),
+            used_days=query.used_days,
+            hide_used=query.used == "hide",
+            diverse=query.diverse,
+            top=query.top,
+        )
+
+
+def level(probability: float) -> int:
+    """How surely a photo fits, in five steps."""
+    return sum(probability >= least for least in LEVELS)
+
+
+def about(photo: str, entry: Entry) -> models.About:
+    """What the archive knows of a photo."""
+    known = {name: getattr(entry, name) for name in models.About.model_fields if name not in ("photo", "keywords")}
+    return models.About(photo=photo, keywords=list(entry.keywords), **known)
+
+
+def jpeg(picture: object) -> bytes:
+    """A picture as JPEG, without any metadata."""
+    from PIL import Image
+
+    assert isinstance(picture, Image.Image)
+    out = io.BytesIO()
+    picture.save(out, "JPEG", quality=85)
+    return out.getvalue()
+
+
+def _hit(found: Found, rank: int) -> models.Hit:
+    return models.Hit(
+        rank=rank,
+        score=found.score,
+        probability=found.probability,
+        level=level(found.probability),
+        duplicates=found.duplicates,
+        used=found.used,
+        about=about(found.photo, found.entry),
+    )

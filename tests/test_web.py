@@ -1,0 +1,442 @@
+"""The desk over HTTP: answers, pages without a script, and everything that it must refuse."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import re
+import struct
+import subprocess
+import sys
+import zlib
+from html.parser import HTMLParser
+
+import pytest
+from PIL import Image
+
+pytest.importorskip("fastapi")
+from fastapi.testclient import TestClient
+
+import webdesk
+from photodesk import photos
+from photodesk.archive import Archive
+from photodesk.errors import PhotoError
+from photodesk.web import create_app, uploads
+from photodesk.web.access import TEXT_BYTES
+from photodesk.web.words import ENGLISH, GERMAN, LANGUAGES, chosen
+
+HERE = "http://127.0.0.1:8642"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("web")
+    return folder, webdesk.build(folder)
+
+
+@pytest.fixture
+def here(tmp_path):
+    """The folder of an archive of its own, and word → photo."""
+    return tmp_path, webdesk.build(tmp_path)
+
+
+@pytest.fixture
+def desk(made):
+    """All tests that add nothing share one archive's folder; picks of one are no harm to another."""
+    with Archive.open(made[0] / "desk", doing="serve") as archive:
+        yield webdesk.Desk(archive)
+
+
+@pytest.fixture
+def web(desk):
+    with TestClient(create_app(desk, key="key"), base_url=HERE) as client:
+        yield client
+
+
+@pytest.fixture
+def ids(made):
+    return made[1]
+
+
+def test_an_article_finds_its_photo(web, ids):
+    for word, photo in ids.items():
+        answer = web.post("/api/search", json={"draft": f"{word}\nLead.\nText."}).json()
+        assert answer["hits"][0]["about"]["photo"] == photo
+        assert [hit["rank"] for hit in answer["hits"]] == list(range(1, 9))
+        assert answer["nothing_fits"] is False
+
+
+def test_a_draft_becomes_headline_lead_and_text(web, desk):
+    web.post("/api/search", json={"draft": "\n  Rom \n\nDer Lead.\nErster Absatz.\n\nZweiter.\n"})
+    article = desk.asked[-1].article
+    assert (article.title, article.lead, article.text) == ("Rom", "Der Lead.", "Erster Absatz.\nZweiter.")
+    web.post("/api/search", json={"draft": "Rom\nNur ein Satz."})
+    assert (desk.asked[-1].article.lead, desk.asked[-1].article.text) == ("", "Nur ein Satz.")
+
+
+def test_filters_reach_the_desk(web, desk, ids):
+    sent = {
+        "draft": "Rom",
+        "credit": ["dpa"],
+        "since": "2024-05-02",
+        "until": "2024-05-05",
+        "min_width": 300,
+        "used_days": 9,
+        "used": "hide",
+    }
+    answer = web.post("/api/search", json=sent).json()
+    assert {hit["about"]["photo"] for hit in answer["hits"]} == {ids["Köln"], ids["Basel"]}
+    assert answer["facets"]["credit"] == {"dpa": 2}
+    assert (desk.asked[-1].used_days, desk.asked[-1].hide_used, desk.asked[-1].diverse) == (9, True, False)
+    assert web.post("/api/search", json={"draft": "Rom", "phrase": "Bild von Köln"}).json()["hits"][0]["about"]["photo"] == ids["Köln"]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"draft": "a" * 100_001},
+        {"draft": 3},
+        {"draft": "Rom", "like": "../../etc/passwd"},
+        {"draft": "Rom", "since": "gestern"},
+        {"draft": "Rom", "top": 0},
+        {"draft": "Rom", "orientation": ["round"]},
+        {"draft": "Rom", "path": "/etc/passwd"},
+        [],
+    ],
+)
+def test_a_question_that_makes_no_sense_is_said(web, sent):
+    answer = web.post("/api/search", json=sent)
+    assert answer.status_code == 422
+    assert set(answer.json()) == {"detail"}
+
+
+def test_nothing_asked_is_said(web):
+    assert web.post("/api/search", json={}).status_code == 400
+    assert ENGLISH["no_draft"] in web.post("/", data={"draft": " "}).text
+
+
+def test_why_names_words_places_and_shares(web, ids):
+    answer = web.post("/api/why", json={"query": {"draft": "Rom Elbe"}, "photo": ids["Rom"]}).json()
+    assert answer["words"] == [{"text": "Rom", "weight": 1.0}, {"text": "Elbe", "weight": 0.5}]
+    assert answer["heat"][0] == [0, 0, 0, 1]
+    assert set(answer["shares"]) == {"visual", "names", "revision"}
+    assert web.post("/api/why", json={"query": {"draft": "Rom"}, "photo": "0" * 32}).status_code == 404
+
+
+def test_a_pick_is_noted_with_when_text_and_rank(web, desk, ids):
+    picked = web.post("/api/picks", json={"query": {"draft": "Rom\nText."}, "photo": ids["Rom"], "rank": 3}).json()
+    pick = desk.archive.daybook.picks()[-1]
+    assert (pick.article.title, pick.article.text, pick.photo, pick.rank) == ("Rom", "Text.", ids["Rom"], 3)
+    assert pick.at == picked["at"]
+    assert pick.article.id == picked["article"]
+    lines = [json.loads(line) for line in web.get("/api/picks").text.splitlines()]
+    assert lines[-1] | {"picked": ""} == {
+        "id": pick.article.id, "title": "Rom", "lead": "", "text": "Text.", "tags": "", "url": "", "date": "", "language": "",
+        "photo": ids["Rom"], "rank": 3, "picked": "",
+    }  # fmt: skip
+    assert web.post("/api/picks", json={"query": {}, "photo": ids["Rom"], "rank": 1}).status_code == 400
+    assert web.post("/api/picks", json={"query": {"draft": "Rom"}, "photo": "0" * 32, "rank": 1}).status_code == 404
+
+
+def test_a_photo_from_outside_is_searched_with(web, ids):
+    sent = web.post("/api/uploads", content=webdesk.png("Ulm", (2000, 1000)), headers={"content-type": "image/png"})
+    assert sent.status_code == 201
+    assert (sent.json()["width"], sent.json()["height"]) == (640, 320)
+    answer = web.post("/api/search", json={"upload": sent.json()["upload"]}).json()
+    assert answer["hits"][0]["about"]["photo"] == ids["Ulm"]
+    kept = Image.open(io.BytesIO(web.get(f"/api/uploads/{sent.json()['upload']}").content))
+    assert kept.size == (640, 320)
+    assert web.post("/api/search", json={"upload": "0" * 32}).status_code == 404
+    assert web.post("/api/search", json={"like": ids["Graz"]}).json()["hits"][0]["about"]["photo"] == ids["Graz"]
+
+
+def bomb(width, height):
+    """A small PNG that claims many pixels."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "status", "said"),
+    [
+        (b"<svg/>", "image/svg+xml", 415, "image/jpeg"),
+        (b"<svg/>", "image/png", 422, "not a picture"),
+        (b"", "image/png", 422, "not a picture"),
+        (webdesk.png("Rom")[:60], "image/png", 422, "the picture"),
+        (bomb(10_000, 9_000), "image/png", 422, "too large"),
+        (b"\x89PNG\r\n" + bytes(uploads.BYTES), "image/png", 413, "at most"),
+    ],
+    ids=["type", "no picture", "empty", "cut", "pixels", "bytes"],
+)
+def test_uploads_are_limited(web, content, kind, status, said):
+    answer = web.post("/api/uploads", content=content, headers={"content-type": kind})
+    assert answer.status_code == status
+    assert said in answer.json()["detail"]
+
+
+def test_a_decoder_that_takes_too_much_memory_or_time_ends_alone(monkeypatch):
+    whole = io.BytesIO()
+    Image.new("RGB", (8000, 8000)).save(whole, "PNG", compress_level=1)
+    code = "import sys; from photodesk.web import uploads; uploads.MEMORY = 300 * 2**20; sys.exit(uploads._decode(640))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=whole.getvalue(), capture_output=True, env=os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+    )
+    assert done.returncode != 0
+    assert done.stdout == b""
+    monkeypatch.setattr(uploads, "SECONDS", 0.01)
+    with pytest.raises(PhotoError, match="seconds to decode"):
+        uploads.shrink(webdesk.png("Rom"))
+
+
+def test_a_decoded_upload_is_what_decoding_here_gives():
+    data = webdesk.png("Wien", (300, 200))
+    assert uploads.shrink(data).tobytes() == photos.decode(data, where="").tobytes()
+
+
+def test_only_photos_of_the_archive_are_served(here):
+    folder, ids = here
+    with Archive.open(folder / "desk", doing="serve") as archive, TestClient(create_app(webdesk.Desk(archive)), base_url=HERE) as web:
+        photo, path = ids["Rom"], folder / "photos/Rom.png"
+        (file,) = archive.ledger.files(photo)
+        moved = folder / "photos" / 'Röm "1".png'
+        path.rename(moved)
+        archive.place([type(file)(str(moved), photo, file.root, file.size, file.mtime)])
+        answer = web.get(f"/api/photos/{photo}/original")
+        assert answer.content == moved.read_bytes()
+        assert answer.headers["content-disposition"] == "attachment; filename=\"R_m__1_.png\"; filename*=UTF-8''R%C3%B6m%20%221%22.png"
+        assert Image.open(io.BytesIO(web.get(f"/api/photos/{photo}/preview").content)).size == (400, 300)
+        (folder / "secret").write_text("secret")
+        moved.unlink()
+        moved.symlink_to(folder / "secret")
+        assert web.get(f"/api/photos/{photo}/original").status_code == 404
+        assert web.get(f"/api/photos/{photo}/preview").content == web.get(f"/api/photos/{photo}/thumbnail").content
+        for name in ("..%2f..%2fsecret", "0" * 32, photo.upper(), "%2e%2e"):
+            for part in ("", "/thumbnail", "/preview", "/original"):
+                assert web.get(f"/api/photos/{name}{part}").status_code in (404, 422)
+        for name in ("../app.py", "%2e%2e/app.py", "..%2fapp.py"):
+            assert web.get(f"/static/{name}").status_code == 404
+
+
+# who may ask
+
+
+def test_names_that_are_not_the_desks_own_are_refused(web):
+    """Else a page elsewhere could let its own name point to this machine and read the archive."""
+    assert web.get("/api/archive", headers={"host": "evil.example"}).status_code == 421
+    for name in ("localhost:8642", "127.0.0.1", "[::1]:8642"):
+        assert web.get("/api/archive", headers={"host": name}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers", [{"origin": "https://evil.example"}, {"origin": "null"}, {"sec-fetch-site": "cross-site"}, {"sec-fetch-site": "same-site"}]
+)
+def test_pages_of_other_sites_can_change_nothing(web, desk, ids, headers):
+    before = len(desk.archive.daybook.picks())
+    assert web.post("/pick", data={"draft": "Rom", "choice": f"{ids['Rom']} 1"}, headers=headers).status_code == 403
+    assert len(desk.archive.daybook.picks()) == before
+    assert web.post("/pick", data={"draft": "Rom", "choice": f"{ids['Rom']} 1"}, headers={"origin": HERE}).status_code == 200
+    assert len(desk.archive.daybook.picks()) == before + 1
+
+
+def test_a_desk_with_a_token_shows_nothing_without_it(desk, ids):
+    app = create_app(desk, key="the key", token="a long enough token")
+    web = TestClient(app, base_url="http://desk.example", follow_redirects=False)
+    for path in ("/api/archive", "/openapi.json", "/archive", f"/api/photos/{ids['Rom']}/thumbnail", "/api/picks", "/nothing"):
+        assert web.get(path).status_code == 401
+    assert web.post("/api/search", json={"draft": "Rom"}).status_code == 401
+    assert web.get("/", headers={"accept": "text/html"}).headers["location"] == "/enter"
+    assert web.get("/static/desk.css").status_code == 200
+    for wrong in ("", "nope", "ä", "a long enough tokem"):
+        assert web.post("/enter", data={"token": wrong}).status_code == 401
+        assert web.get("/api/archive", headers={"authorization": f"Bearer {wrong}".encode()}).status_code == 401
+        assert web.get("/api/archive", headers={"cookie": f"photodesk={wrong}".encode()}).status_code == 401
+    for right in ("a long enough token", "the key"):
+        assert web.get("/api/archive", headers={"authorization": f"Bearer {right}"}).status_code == 200
+    entered = web.post("/enter", data={"token": "a long enough token"})
+    assert entered.status_code == 303
+    cookie = entered.headers["set-cookie"]
+    assert "httponly" in cookie.lower()
+    assert "samesite=strict" in cookie.lower()
+    assert "a long enough token" not in cookie
+    assert web.get("/api/archive").status_code == 200, "the client kept the cookie"
+
+
+def test_only_the_owners_key_starts_chores(desk):
+    web = TestClient(create_app(desk, key="the key", token="a long enough token"), base_url=HERE)
+    chore = {"command": "stats", "options": {}}
+    assert web.post("/api/archive/chores", json=chore, headers={"authorization": "Bearer a long enough token"}).status_code == 403
+    owner = {"authorization": "Bearer the key"}
+    number = web.post("/api/archive/chores", json=chore, headers=owner).json()["chore"]
+    while (state := web.get(f"/api/archive/chores/{number}", headers=owner).json())["state"] in ("waiting", "running"):
+        pass
+    assert state["state"] == "done"
+    assert state["data"]["photos"] == 8
+    assert web.get("/api/archive/chores/77", headers=owner).status_code == 404
+    assert web.post("/api/archive/chores", json={"command": "rm", "options": {}}, headers=owner).status_code == 400
+    open_desk = TestClient(create_app(desk), base_url=HERE)
+    assert open_desk.post("/api/archive/chores", json=chore, headers={"authorization": "Bearer "}).status_code == 403, "no key, no chores"
+
+
+def test_bodies_are_cut_off_however_they_come(web):
+    assert web.post("/", content=b"draft=" + b"a" * TEXT_BYTES).status_code == 413
+
+    def endless():
+        for _ in range(TEXT_BYTES // 1000 + 2):
+            yield b"a" * 1000
+
+    assert web.post("/api/search", content=endless(), headers={"content-type": "application/json"}).status_code == 413
+
+
+def test_every_answer_carries_the_headers(web, ids):
+    for path in ("/", "/archive", "/api/archive", "/nothing", "/static/desk.js", f"/api/photos/{ids['Rom']}/thumbnail"):
+        headers = web.get(path).headers
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "same-origin"
+        assert "server" not in headers
+    assert web.get("/api/archive", headers={"host": "evil.example"}).headers["x-frame-options"] == "DENY"
+    assert web.get("/").headers["cache-control"] == "no-store"
+
+
+def test_logs_hold_no_article_text_unless_asked(web, desk, ids, caplog, monkeypatch):
+    caplog.set_level(logging.INFO)
+    logging.getLogger("photodesk.web.texts").setLevel(logging.CRITICAL)
+    try:
+        web.post("/api/search", json={"draft": "Geheimnis"})
+        web.post("/", data={"draft": "Geheimnis"})
+        web.post("/api/picks", json={"query": {"draft": "Geheimnis"}, "photo": ids["Rom"], "rank": 1})
+        monkeypatch.setattr(desk, "ask", lambda question: 1 / len(question.article.text))
+        assert web.post("/api/search", json={"draft": "Geheimnis"}).status_code == 500
+        assert "POST /api/search 500" in caplog.text
+        assert "ZeroDivisionError in /api/search" in caplog.text
+        assert "Geheimnis" not in caplog.text
+        logging.getLogger("photodesk.web.texts").setLevel(logging.INFO)
+        web.post("/api/search", json={"draft": "Geheimnis"})
+        assert "Geheimnis" in caplog.text
+    finally:
+        logging.getLogger("photodesk.web.texts").setLevel(logging.NOTSET)
+
+
+# pages without a script
+
+
+class Page(HTMLParser):
+    """What a page refers to and says."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.ids, self.links, self.said = [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        found = dict(attrs)
+        self.tags.append((tag, found))
+        self.ids += [found["id"]] if "id" in found else []
+        self.links += [found[name] for name in ("src", "href", "action", "formaction") if name in found]
+
+    def handle_data(self, data):
+        self.said.append(data.strip())
+
+
+def test_a_plain_query_works_without_a_script(web, ids):
+    text = web.post("/", data={"draft": "Wien <script>alert(1)</script>\n\n  Text", "credit": ["epd"]}).text
+    page = Page(web.post("/", data={"draft": "Wien", "credit": ["epd"]}).text)
+    shown = [found["data-photo"] for tag, found in page.tags if tag == "li" and "data-photo" in found]
+    assert shown[0] == ids["Wien"]
+    assert len(shown) == 4
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;alert(1)" in text
+    assert "&lt;b&gt;Umgebung" in text
+    checked = [found["value"] for tag, found in page.tags if tag == "input" and "checked" in found]
+    assert checked == ["epd"]
+    assert (Page(text).said).count("Wien <script>alert(1)</script>\n\n  Text") == 1, "the draft stands in the form as it was sent"
+    why = web.post("/why", data={"draft": "Wien", "choice": f"{ids['Wien']} 1"}).text
+    assert ENGLISH["why_words"] in why
+    assert '<mark class="s4">Wien</mark>' in why
+    assert ENGLISH["spot_2"] in why, "the heat map said in words"
+    picked = web.post("/pick", data={"draft": "Wien", "choice": f"{ids['Wien']} 1"}).text
+    assert ENGLISH["picked_said"].format(rank=1) in picked
+    assert picked.count('aria-pressed="true"') == 1
+    like = Page(web.post("/", data={"like_this": ids["Bonn"]}).text)
+    assert ("input", {"type": "hidden", "name": "like", "value": ids["Bonn"]}) in like.tags
+
+
+@pytest.mark.parametrize("path", ["/", "/archive"])
+def test_pages_ask_nobody_else_and_run_no_inline_script(web, path):
+    for text in (web.get(path).text, web.post("/", data={"draft": "Wien"}).text):
+        page = Page(text)
+        assert all(link.startswith(("/", "#")) and not link.startswith("//") for link in page.links)
+        assert not re.search(r"\son\w+=|\sstyle=|<style|javascript:", text)
+        assert not re.search(r"<script(?! src=)", text)
+        assert len(page.ids) == len(set(page.ids))
+
+
+def test_a_bad_filter_is_said_and_the_rest_goes_on(web, ids):
+    answer = web.post("/", data={"draft": "Rom", "since": "31.12.2024", "min_width": "viel"})
+    assert answer.status_code == 200
+    assert "since" in answer.text
+    assert ids["Rom"] in answer.text
+    assert web.post("/why", data={"draft": "Rom", "choice": "nonsense"}).status_code == 400
+    assert web.post("/pick", data={"draft": "Rom", "choice": "/etc/passwd 1"}).status_code == 400
+
+
+def test_both_languages_say_everything(web):
+    assert ENGLISH.keys() == GERMAN.keys()
+    marks = re.compile(r"{\w*}")
+    for key, said in ENGLISH.items():
+        assert sorted(marks.findall(said)) == sorted(marks.findall(GERMAN[key])), key
+    assert not set(dir(dict)) & ENGLISH.keys(), "a template would find the method instead"
+    german = web.get("/?lang=de")
+    assert '<html lang="de">' in german.text
+    assert GERMAN["draft"] in german.text
+    assert GERMAN["draft"] in web.get("/").text, "kept in a cookie"
+    assert web.get("/", headers={"cookie": "theme=dark"}).text.count('data-theme="dark"') == 1
+    assert 'data-theme="' not in web.get("/", headers={"cookie": 'theme="><script>'}).text
+
+
+@pytest.mark.parametrize(
+    ("asked", "kept", "accepted", "expected"),
+    [
+        ("", "", "", "en"),
+        ("", "", "fr,de;q=.8,en;q=.5", "de"),
+        ("", "", "en;q=.5, de-AT", "de"),
+        ("", "de", "en", "de"),
+        ("en", "de", "de", "en"),
+        ("xx", "yy", "de;q=x, en;q=.1", "en"),
+    ],
+)
+def test_the_language_is_what_a_visitor_wants_most(asked, kept, accepted, expected):
+    assert chosen(asked, kept, accepted) == expected
+    assert expected in LANGUAGES
+
+
+def test_the_archive_page_shows_counts_faults_and_what_is_under_way(here):
+    folder, _ = here
+    (folder / "photos/broken.jpg").write_bytes(b"GIF89a")
+    with Archive.open(folder / "desk", doing="serve") as archive:
+        app = create_app(webdesk.Desk(archive), key="key")
+        with TestClient(app, base_url=HERE, headers={"authorization": "Bearer key"}) as web:
+            number = web.post("/api/archive/chores", json={"command": "add", "options": {"folders": [str(folder / "photos")]}}).json()[
+                "chore"
+            ]
+            while web.get(f"/api/archive/chores/{number}").json()["state"] != "done":
+                pass
+            page = web.get("/archive").text
+            assert page.count("/thumbnail") == 8
+            assert "broken.jpg" in page
+            assert re.search(r"<dt>Photos</dt><dd>8</dd>", page)
+            job = archive.ledger.begin("add")
+            archive.ledger.report(job, "reading", 1234, 5000)
+            page = web.get("/archive?lang=de").text
+            assert 'value="1234"' in page
+            assert "1.234 / 5.000" in page
+            assert '<meta http-equiv="refresh"' in page
+            assert web.get("/archive", headers={"x-part": "1"}).text.startswith('<div id="state" data-running="1">')
