@@ -165,7 +165,7 @@ def test_landmarks_see_what_no_straight_network_can():
     assert found[300] > 0.5 > 2 * found[0]
 
 
-def test_each_text_is_read_by_the_expert_for_its_kind():
+def test_each_text_is_read_by_the_expert_for_its_kind(tmp_path):
     """Two data sets whose texts say the same in ways that contradict each other: no single straight network serves both."""
     one, two = planted(150, seed=1), planted(850, seed=2)
     shift = np.zeros(20, np.float32)
@@ -193,6 +193,13 @@ def test_each_text_is_read_by_the_expert_for_its_kind():
     assert np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
     shares = np.linalg.norm(rows.reshape(5, 2, -1), axis=2) ** 2
     assert (shares[:, 0] > 0.9).all()
+    networks.save(net, tmp_path / "net.safetensors")
+    loaded = networks.load(tmp_path / "net.safetensors")
+    assert loaded.members == 2
+    assert np.allclose(
+        np.sum(loaded.texts(pairs.texts[0][:50]) * net.texts(pairs.texts[0][:50]), axis=1), 1, atol=1e-3
+    )  # float16 in the file
+    assert np.allclose(np.sum(loaded.photos(pairs.photos[:50]) * net.photos(pairs.photos[:50]), axis=1), 1, atol=5e-3)
 
 
 @pytest.mark.parametrize("start", ["closed", "random"])

@@ -135,17 +135,24 @@ class Descent:
 
     def _take_over(self, start: Network) -> None:
         """Weights of a network; the batch norms get the statistics of the data and undo them, so that the output stays."""
-        torch, module = self.torch, self.module
+        torch, module, weights = self.torch, self.module, dict(start.weights)
+        for v in range(len(self.dims[1])):
+            if (
+                first := weights.get(f"photo.{v}.p")
+            ) is not None:  # descent is free to leave the few directions, and its block is tanh without 1
+                weights[f"photo.{v}.w"] = first @ weights[f"photo.{v}.w"]
+                for t in range(len(self.dims[0])):
+                    weights[f"pair.{v}.{t}.b"] = weights[f"pair.{v}.{t}.b"] + weights[f"pair.{v}.{t}.w"].sum(axis=0)
         at = np.random.default_rng(self.settings.seed).permutation(np.flatnonzero(self.pairs.main))[:CALIBRATION]
         with torch.no_grad():
             texts, photos = self._rows(at, np.zeros(len(at), np.int64), noise=0.0)
             for t, x in enumerate(texts):
                 for v in range(len(self.dims[1])):
-                    self._fill(module.texts[t][v], start.weights, f"text.{t}.{v}", x, self._unwhite("texts", t))
+                    self._fill(module.texts[t][v], weights, f"text.{t}.{v}", x, self._unwhite("texts", t))
             for v, y in enumerate(photos):
-                shared = self._fill(module.photos[v], start.weights, f"photo.{v}", y, self._unwhite("photos", v))
+                shared = self._fill(module.photos[v], weights, f"photo.{v}", y, self._unwhite("photos", v))
                 for t in range(len(self.dims[0])):
-                    self._fill(module.pairs[v][t], start.weights, f"pair.{v}.{t}", shared, None)
+                    self._fill(module.pairs[v][t], weights, f"pair.{v}.{t}", shared, None)
 
     def _unwhite(self, side: str, i: int) -> Affine | None:
         known: Affine | None = None if self.whitening is None else getattr(self.whitening, side)[i]
@@ -154,8 +161,6 @@ class Descent:
     def _fill(self, block: Any, weights: Any, name: str, x: Any, white: Affine | None) -> Any:
         torch = self.torch
         matrix, bias = weights[f"{name}.w"], weights[f"{name}.b"]
-        if (first := weights.get(f"{name}.p")) is not None:  # descent is free to leave the few directions
-            matrix = first @ matrix
         if white is not None:  # x W + b is ((x − mean) white) (white⁻¹ W) + (b + mean W)
             matrix, bias = np.linalg.solve(white[1].astype(np.float64), matrix).astype(np.float32), bias + white[0] @ matrix
         linear, norm = block[0], block[1]

@@ -37,8 +37,8 @@ class Network:
         photo_tower: likewise for the photos.
         text_dims: T sizes of the text features that lie side by side in a row; visual_dims likewise, V.
         weights: `text.{t}.{v}.w` (d_t, D), `.b` (D,); `photo.{v}.w` (d_v, H); `pair.{v}.{t}.w` (H, D); float32 (in the paper H = D). With several members
-            each name begins with the member's number and a dot, but photo blocks that all share. `photo.{v}.p` (d_v, r), where there, stands
-            before `photo.{v}.w`, which is (r, H) then. `gate.w` (Σ text_dims, K) and `gate.b` (K,) weigh the members for a text.
+            each name begins with the member's number and a dot, but photo blocks that all share. A block of landmarks has
+            `photo.{v}.p` (d_v, r) before `photo.{v}.w`, which is (r, H) then, and 1 + tanh, so that what is far from a landmark counts 0. `gate.w` (Σ text_dims, K) and `gate.b` (K,) weigh the members for a text.
         card: what the training run said of itself: data, seed, measures.
         encoders: names of the encoders whose towers it was trained on.
         fields: what each text feature of a tower reads; empty: the text as it is prepared.
@@ -141,10 +141,15 @@ class Network:
         )
 
     def _block(self, name: str, x: FloatArray) -> FloatArray:
-        if (first := self.weights.get(f"{name}.p")) is not None:
-            x = x @ first
-        y: FloatArray = np.tanh(x @ self.weights[f"{name}.w"] + self.weights[f"{name}.b"])
-        return y
+        marks = self.weights.get(f"{name}.p")
+        y: FloatArray = (x if marks is None else x @ marks) @ self.weights[f"{name}.w"] + self.weights[f"{name}.b"]
+        return np.tanh(y) if marks is None else one_plus_tanh(y)
+
+
+def one_plus_tanh(x: FloatArray) -> FloatArray:
+    """1 + tanh(x), with all its digits where it is small."""
+    y: FloatArray = 2 / (np.exp(-2 * x) + 1)
+    return y
 
 
 def _split(features: FloatArray, dims: Sequence[int], kind: str) -> list[FloatArray]:
@@ -184,7 +189,7 @@ def averaged(networks: Sequence[Network], card: Mapping[str, object], *, gate: t
 
 
 def save(network: Network, path: Path) -> None:
-    """Write a network as safetensors: half the size as float16, which its cosines do not notice."""
+    """Write a network as safetensors: matrices as float16, which its cosines do not notice."""
     from safetensors.numpy import save as dump
 
     about = {
@@ -199,7 +204,9 @@ def save(network: Network, path: Path) -> None:
         "members": json.dumps(network.members),
     }
     with replacing(path, "wb") as stream:
-        stream.write(dump({name: np.ascontiguousarray(w, np.float16) for name, w in network.weights.items()}, about))
+        stream.write(
+            dump({name: np.ascontiguousarray(w, np.float16 if w.ndim == 2 else np.float32) for name, w in network.weights.items()}, about)
+        )
 
 
 def load(path: Path) -> Network:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from photodesk.network import Network, averaged
+from photodesk.network import Network, averaged, one_plus_tanh
 from photodesk.pairs import BLOCK, Pairs
 from photodesk.records import FloatArray
 from photodesk.settings import Settings
@@ -134,8 +134,7 @@ def _solved(
             turned = shared @ turn
             gain = GAIN / _spread(turned, covariance)
             out[f"pair.{v}.{t}.w"] = (marks[v].root @ turned if marks else turn) * gain
-            constant = marks[v].root.sum(axis=0) @ turned if marks else 0  # the network has tanh, without the 1 before it
-            out[f"pair.{v}.{t}.b"] = (constant - mean @ turned) * gain if marks else np.zeros(dim)
+            out[f"pair.{v}.{t}.b"] = -mean @ turned * gain if marks else np.zeros(dim)
     texts = [(text_mean[rows].astype(np.float32), w.astype(np.float32)) for rows, w in zip(text_parts, white, strict=True)]
     photos = [
         (photo_mean[part].astype(np.float32), whitening(pp[part, part], settings.ridge).astype(np.float32))
@@ -160,7 +159,7 @@ def unit(rows: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True, eq=False)
 class Landmarks:
-    """The shared block that says how alike a photo is to m training photos, seen in r directions: tanh(y P W + b).
+    """The shared block that says how alike a photo is to m training photos, seen in r directions: 1 + tanh(y P W + b).
 
     Args:
         projection: P (d, r).
@@ -176,7 +175,7 @@ class Landmarks:
 
     def __call__(self, photos: FloatArray) -> FloatArray:
         """(k, d) unit rows → (k, m)."""
-        alike: FloatArray = (1 + np.tanh(photos @ self.projection @ self.rows + self.bias)) @ self.root
+        alike: FloatArray = one_plus_tanh(photos @ self.projection @ self.rows + self.bias) @ self.root
         return alike
 
 
