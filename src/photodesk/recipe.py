@@ -158,7 +158,7 @@ class Net:
     """A T×V network trained on the encoder's frozen features before anything is ranked.
 
     Args:
-        preset: how: "builtin" as the shipped network, "closed-form" as its start alone, "paper2022" as Galanopoulos and Mezaris (ECCVW 2022) did.
+        preset: how: "builtin" as the shipped network, "closed-form" without landmarks: two matrices, "paper2022" as Galanopoulos and Mezaris (ECCVW 2022) did.
         train: words that name the parts of the data to train on; empty for all that is not measured on.
         pretrain: edition of a data set to train on before; empty for none.
         split: which of the training pairs choose the best epoch, as `Data.test`.

@@ -121,4 +121,7 @@ PAPER_2022 = Settings(
 )  # fmt: skip
 """The recipe of the 2022 paper: T×V as Galanopoulos and Mezaris train it (ECCVW 2022, section 4.2)."""
 
-PRESETS: Mapping[str, Settings] = {"default": Settings(), "paper2022": PAPER_2022}
+STRAIGHT = Settings(landmarks=0, experts=False, ridge=0.1, text_ridge=0.1)
+"""The closed form without landmarks: one joint space, two matrices."""
+
+PRESETS: Mapping[str, Settings] = {"default": Settings(), "straight": STRAIGHT, "paper2022": PAPER_2022}

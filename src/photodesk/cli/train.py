@@ -22,7 +22,7 @@ def _part(_context: click.Context, parameter: click.Parameter, value: float) -> 
 @click.option("--out", "-o", required=True, type=click.Path(path_type=Path, dir_okay=False), metavar="MODEL", help="File of the network, .safetensors; its card (.md) and curves (.svg) go beside it.")  # fmt: skip
 @click.option("--encoder", "-e", "encoders", multiple=True, default=("builtin",), show_default=True, metavar="E", help="Whose frozen features are learned from; several are several features (T, V).")  # fmt: skip
 @click.option("--fields", "-f", multiple=True, metavar="F+F", help="What a text feature reads, such as title or lead+text; several are several features (T). Without it: titles, and titles with tags.")  # fmt: skip
-@click.option("--preset", default="default", show_default=True, type=click.Choice(["default", "paper2022"]), help="Closed form and a short descent, or the recipe of the 2022 paper.")  # fmt: skip
+@click.option("--preset", default="default", show_default=True, type=click.Choice(["default", "straight", "paper2022"]), help="Closed form with landmarks, or without, or the recipe of the 2022 paper.")  # fmt: skip
 @click.option("--pretrain", metavar="BIG", type=click.Path(path_type=Path), help="Train on this data set first, then fine-tune on DATA.")
 @click.option("--average", is_flag=True, help="Train the paper's six configurations and average them (two optimisers, three rates).")
 @click.option("--weights", metavar="W,W", help="Weight of a pair of each DATA. The greatest are what the network is for. [default: 1, further ones .03]")  # fmt: skip
