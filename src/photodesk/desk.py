@@ -1,0 +1,359 @@
+"""An archive that answers one article, one photo or both: visual score, revision, names in captions and recent use, with a probability.
+
+Every part of a score is in spreads: one is the standard deviation of what the query scores with photos in general (`confidence.Background`).
+"""
+
+from __future__ import annotations
+
+import datetime
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from photodesk import confidence, encoders
+from photodesk.archive import Archive
+from photodesk.asking import Asked, Question, Reader
+from photodesk.confidence import Background, Confidence
+from photodesk.encoders import Encoder
+from photodesk.errors import StoreError, UsageError
+from photodesk.index import bm25
+from photodesk.index.schema import FACETS, Entry, Filter, Point
+from photodesk.records import FloatArray
+from photodesk.text import Preparation
+
+if TYPE_CHECKING:
+    from photodesk.explain import Reason
+
+NAMES = 2.5
+"""Spreads that a photo gains whose caption has all the words and fits them best by BM25; others gain their share of both."""
+WORDED = 50
+"""Captions that are looked at for names."""
+USED = 3.0
+"""Spreads that a photo used today loses; less as days go by."""
+NOTHING = 0.1
+"""Probability of the best hit below which nothing in the archive fits."""
+SIMILAR = 0.6
+"""How much of diversity is taken for likeness to photos above, see `_diverse`."""
+SAMPLE = 2000
+FRESH = 60.0
+"""Seconds for which what is known of the archive as a whole is taken as it is."""
+COMPONENTS = ("visual", "names", "revision", "date")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One photo of an answer.
+
+    Args:
+        photo: its id; the thumbnail has the same.
+        score: in spreads above what the query scores with photos in general; comparable within one answer.
+        probability: that it fits, by what is to be seen.
+        entry: caption, credit, date and all else that is known of it.
+        duplicates: near-duplicates in the archive that it stands for.
+        used: day of its last use, if that is recent.
+        components: what makes its score: visual, names, revision, date (of its last use).
+    """
+
+    photo: str
+    score: float
+    probability: float
+    entry: Entry
+    duplicates: int = 0
+    used: str = ""
+    components: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def words(self) -> str:
+        """The probability for people."""
+        return confidence.words(self.probability)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a desk says to a question.
+
+    Args:
+        hits: best first.
+        facets: field → value → photos that pass the filters.
+        nothing_fits: even the best is not likely enough.
+        message: in a sentence, where there is something to say.
+        calibrated: whether probabilities were fitted for this encoder and kind of query.
+        took: seconds.
+    """
+
+    hits: Sequence[Found]
+    facets: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    nothing_fits: bool = False
+    message: str = ""
+    calibrated: bool = True
+    took: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Whole:
+    """What is known of the archive as a whole, for a while."""
+
+    until: float
+    photos: int
+    background: Background
+    revised: bool
+    families: Mapping[str, int]
+    facets: dict[Filter, dict[str, Mapping[str, int]]]
+
+
+class Desk:
+    """An open archive with its encoder; methods may be called from several threads.
+
+    Args:
+        archive: open.
+        encoder: None loads the archive's.
+        preparation: how articles become texts, such as by a translation; its fields do not count.
+
+    Raises:
+        StoreError: the archive was made by another encoder.
+    """
+
+    def __init__(self, archive: Archive, encoder: Encoder | None = None, *, preparation: Preparation | None = None) -> None:
+        self.archive, self.encoder = archive, encoder or encoders.load(archive.settings.encoder)
+        if not self.encoder.reads(archive.settings.fingerprint):
+            raise StoreError(
+                f"{archive.folder} was made by {archive.settings.encoder} ({archive.settings.fingerprint}), and this is {self.encoder.name} "
+                f"({self.encoder.fingerprint}); make a new archive for it"
+            )
+        self.reader = Reader(self.encoder, preparation)
+        self.confidence = Confidence.find(self.encoder.fingerprint, archive.folder)
+        self._curve = (self.confidence.bias, self.confidence.slope) if self.confidence else confidence.shipped()
+        self._whole: _Whole | None = None
+        self._lock = threading.Lock()
+
+    def ask(self, question: Question, *, facets: Sequence[str] = FACETS) -> Answer:
+        """The best photos for a question.
+
+        Args:
+            question: what is asked.
+            facets: fields whose values are counted.
+
+        Raises:
+            UsageError: it asks nothing, or names a photo that is not there.
+        """
+        started = time.perf_counter()
+        if question.top < 1:
+            raise UsageError(f"top={question.top}: an answer needs at least one photo")
+        whole = self._known()
+        asked = self._asked(question, whole)
+        used = self._used(question.used_days)
+        where = question.where if question.used_days == 0 or not question.hide_used else _without(question.where, used)
+        named = self._named(asked.words, where)
+        count = max(50, 2 * question.top)
+        while True:
+            near = self.archive.engine.search(asked.row, count, where, revised=asked.revised * whole.revised)
+            points = self.archive.engine.get(list(dict.fromkeys([hit.photo for hit in near] + list(named))), rows=True)
+            ranked = self._scored(points, asked, whole, named, used)
+            chosen = _folded(ranked, question) if question.fold else [found for found in ranked if found.photo != question.like]
+            if len(chosen) >= question.top or len(near) < count or count > 5000:
+                break
+            count *= 4
+        if question.diverse:
+            chosen = _diverse(chosen, {point.photo: point.row for point in points}, question.top)
+        hits = [self._folds(found, whole) if question.fold else found for found in chosen[: question.top]]
+        calibrated = self.confidence is not None and question.article is not None
+        nothing = max((hit.probability for hit in hits), default=0.0) < NOTHING and not any(
+            hit.components["names"] >= NAMES / 2 for hit in hits
+        )
+        message = ""
+        if not hits:
+            message = "no photo passes the filters" if question.where else "the archive is empty"
+        elif nothing:
+            message = (
+                f"nothing in this archive fits: even the best of {whole.photos:,} photos is right in fewer than {NOTHING:.0%} of such cases"
+            )
+        return Answer(
+            hits,
+            self._facets(question.where, facets, whole),
+            nothing,
+            message,
+            calibrated,
+            time.perf_counter() - started,
+        )
+
+    def scores(self, asked: Asked, rows: FloatArray, numbers: FloatArray) -> dict[str, FloatArray]:
+        """`visual` and `revision` of photos, in spreads: (n,) each, for (n, d) rows and (n,) numbers of a revision."""
+        whole, background = self._known(), self.background
+        spread = np.float32(background.spread(asked.row))
+        visual = (rows @ asked.row - np.float32(background.centre(asked.row))) / spread
+        return {"visual": visual, "revision": -numbers * np.float32(asked.revised * whole.revised) / spread}
+
+    def probability(self, visual: FloatArray) -> FloatArray:
+        """That a photo fits, by its visual score."""
+        bias, slope = self._curve
+        made: FloatArray = (1 / (1 + np.exp(-(bias + slope * visual.astype(np.float64))))).astype(np.float32)
+        return made
+
+    @property
+    def background(self) -> Background:
+        """What scores are measured by."""
+        return self._known().background
+
+    def pictures(self, question: Question) -> list[FloatArray]:
+        """Rows of the photos that are asked with."""
+        like = [self._point(question.like).row] if question.like else []
+        return like + ([self.reader.photo(question.picture)] if question.picture is not None else [])
+
+    def shared(self, words: str, entry: Entry) -> dict[str, float]:
+        """Those of the words that a photo's texts have too, each with its equal share."""
+        language = self.archive.settings.language
+        said = set(bm25.document(entry.text, language)[0])
+        common = [word for word in dict.fromkeys(words.split()) if said & set(bm25.query(word, language)[0])]
+        return dict.fromkeys(common, 1 / len(common)) if common else {}
+
+    def why(self, question: Question, photo: str) -> Reason:
+        """What made the score of a photo; see `explain.why`.
+
+        Raises:
+            UsageError: it asks nothing, or there is no such photo.
+        """
+        from photodesk import explain
+
+        return explain.why(self, question, photo)
+
+    def found(self, question: Question, photo: str) -> tuple[Found, Asked, Point]:
+        """One photo as an answer to a question, whatever its rank.
+
+        Raises:
+            UsageError: no such photo.
+        """
+        whole = self._known()
+        asked, used = self._asked(question, whole), self._used(question.used_days)
+        point = self._point(photo)
+        named = self._named(asked.words, question.where)
+        return self._folds(self._scored([point], asked, whole, named, used)[0], whole), asked, point
+
+    def refresh(self) -> None:
+        """Look at the archive as a whole again at the next question; it is done every minute anyway."""
+        self._whole = None
+
+    def _point(self, photo: str) -> Point:
+        found = self.archive.engine.get([photo], rows=True)
+        if not found:
+            raise UsageError(f"the archive has no photo {photo}")
+        return found[0]
+
+    def _asked(self, question: Question, whole: _Whole) -> Asked:
+        return self.reader.ask(question, whole.background, self._point(question.like).row if question.like else None)
+
+    def _named(self, words: str, where: Filter) -> dict[str, float]:
+        """Photos whose texts fit the words: id → share of the best score by BM25 times share of the words that are there."""
+        hits = self.archive.engine.lexical(words, WORDED, where) if words.strip() else ()
+        if not hits:
+            return {}
+        language = self.archive.settings.language
+        wanted = set(bm25.query(words, language)[0])
+        said = {
+            point.photo: set(bm25.document(point.entry.text, language)[0]) for point in self.archive.engine.get([hit.photo for hit in hits])
+        }
+        best = hits[0].score
+        return {hit.photo: hit.score / best * len(wanted & said[hit.photo]) / len(wanted) for hit in hits if hit.photo in said}
+
+    def _used(self, days: int) -> dict[str, str]:
+        if not days:
+            return {}
+        since = datetime.datetime.now(datetime.UTC).date() - datetime.timedelta(days=days)
+        return self.archive.daybook.used(since.isoformat())
+
+    def _scored(
+        self, points: Sequence[Point], asked: Asked, whole: _Whole, named: Mapping[str, float], used: Mapping[str, str]
+    ) -> list[Found]:
+        if not points:
+            return []
+        rows, numbers = np.stack([point.row for point in points]), np.array([point.number for point in points], np.float32)
+        parts = self.scores(asked, rows, numbers)
+        today = datetime.datetime.now(datetime.UTC).date()
+        names = np.array([NAMES * named.get(point.photo, 0.0) for point in points], np.float32)
+        days = [(today - datetime.date.fromisoformat(used[p.photo])).days if p.photo in used else -1 for p in points]
+        date = np.array([0.0 if day < 0 else -USED / (1 + day / 30) for day in days], np.float32)
+        total = parts["visual"] + parts["revision"] + names + date
+        likely = self.probability(parts["visual"])
+        found = [
+            Found(
+                point.photo, float(total[i]), float(likely[i]), point.entry, 0, used.get(point.photo, ""),
+                dict(zip(COMPONENTS, map(float, (parts["visual"][i], names[i], parts["revision"][i], date[i])), strict=True)),
+            )
+            for i, point in enumerate(points)
+        ]  # fmt: skip
+        return sorted(found, key=lambda hit: (-hit.score, hit.photo))
+
+    def _folds(self, found: Found, whole: _Whole) -> Found:
+        return replace(found, duplicates=whole.families.get(found.entry.group, 1) - 1)
+
+    def _facets(self, where: Filter, fields: Sequence[str], whole: _Whole) -> dict[str, Mapping[str, int]]:
+        """Counted once for each filter and state of the archive."""
+        known = whole.facets.setdefault(where, {})
+        for name in fields:
+            if name not in known:
+                known[name] = self.archive.engine.facets(name, where=where)
+        while len(whole.facets) > 100:
+            whole.facets.pop(next(iter(whole.facets)), None)
+        return {name: known[name] for name in fields}
+
+    def _known(self) -> _Whole:
+        whole = self._whole
+        if whole is not None and time.monotonic() < whole.until:
+            return whole
+        with self._lock:
+            if self._whole is None or time.monotonic() >= self._whole.until:
+                self._whole = self._look()
+            return self._whole
+
+    def _look(self) -> _Whole:
+        ledger = self.archive.ledger
+        photos = ledger.photos()
+        if self.confidence:
+            background = self.confidence.background
+        else:
+            drawn = np.sort(np.random.default_rng(0).permutation(len(photos))[:SAMPLE])
+            points = self.archive.engine.get([photos[i] for i in drawn], rows=True)
+            dim = self.archive.settings.dim
+            rows = np.stack([point.row for point in points]) if points else np.eye(dim, dtype=np.float32)
+            background = Background.of(rows)
+        counted = ledger.ask("SELECT family, count(*) FROM photos WHERE state = 1 GROUP BY family HAVING count(*) > 1")
+        families = {str(family): int(str(count)) for family, count in counted}
+        return _Whole(time.monotonic() + FRESH, len(photos), background, self.archive.revised(), families, {})
+
+
+def _without(where: Filter, used: Mapping[str, str]) -> Filter:
+    return replace(where, without=tuple(sorted({*where.without, *used})))
+
+
+def _folded(ranked: Sequence[Found], question: Question) -> list[Found]:
+    """The best of each group of near-duplicates; the photo that was asked with is no answer to itself."""
+    best: dict[str, Found] = {}
+    for found in ranked:
+        if found.photo != question.like:
+            best.setdefault(found.entry.group or found.photo, found)
+    return list(best.values())
+
+
+def _diverse(ranked: Sequence[Found], rows: Mapping[str, FloatArray], top: int) -> list[Found]:
+    """Greedily the photo that is best after its likeness to those above is taken off: maximal marginal relevance.
+
+    Source: Carbonell and Goldstein, The use of MMR, SIGIR 1998. Likeness is a cosine, scores are in spreads; both count from the
+    range that they have among the candidates.
+    """
+    if not ranked:
+        return []
+    matrix = np.stack([rows[found.photo] for found in ranked])
+    scores = np.array([found.score for found in ranked])
+    scores = (scores - scores.min()) / max(float(np.ptp(scores)), 1e-9)
+    alike = matrix @ matrix.T
+    alike = (alike - alike.min()) / max(float(np.ptp(alike)), 1e-9)
+    taken, most = [0], alike[0].copy()
+    while len(taken) < min(top, len(ranked)):
+        gain = (1 - SIMILAR) * scores - SIMILAR * most
+        gain[taken] = -np.inf
+        taken.append(int(np.argmax(gain)))
+        most = np.maximum(most, alike[taken[-1]])
+    return [ranked[i] for i in taken]
