@@ -26,6 +26,7 @@ from photodesk.files import replacing
 from photodesk.records import FloatArray
 
 FORMAT = "photodesk-txv/1"
+PHOTOS = 512  # rows that pass the network at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,8 +128,14 @@ class Network:
         return weighed
 
     def photos(self, features: FloatArray) -> FloatArray:
-        """(m, Σ visual_dims) feature rows → (m, K·T·V·D) unit rows."""
-        parts = [_unit(part) for part in _split(features, self.visual_dims, "photo")]
+        """(m, Σ visual_dims) feature rows → (m, K·T·V·D) unit rows; a block at a time, since landmarks make many numbers of a photo."""
+        out = np.empty((len(features), self.dim), np.float32)
+        parts = _split(features, self.visual_dims, "photo")
+        for start in range(0, len(features), PHOTOS):
+            out[start : start + PHOTOS] = self._photos([_unit(part[start : start + PHOTOS]) for part in parts])
+        return out
+
+    def _photos(self, parts: Sequence[FloatArray]) -> FloatArray:
         names = {(m, v): self._photo(m, v) for m in self._prefixes for v in range(len(parts))}
         shared = {name: self._block(name, parts[v]) for (_, v), name in names.items()}
         return _joined(
