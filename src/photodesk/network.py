@@ -149,13 +149,15 @@ class Network:
 
     def _block(self, name: str, x: FloatArray) -> FloatArray:
         marks = self.weights.get(f"{name}.p")
-        y: FloatArray = (x if marks is None else x @ marks) @ self.weights[f"{name}.w"] + self.weights[f"{name}.b"]
+        if marks is not None:
+            x = x @ marks
+        y: FloatArray = x @ self.weights[f"{name}.w"] + self.weights[f"{name}.b"]
         return np.tanh(y) if marks is None else one_plus_tanh(y)
 
 
 def one_plus_tanh(x: FloatArray) -> FloatArray:
     """1 + tanh(x), with all its digits where it is small."""
-    y: FloatArray = 2 / (np.exp(-2 * x) + 1)
+    y: FloatArray = np.float32(2) / (np.exp(np.float32(-2) * x) + np.float32(1))
     return y
 
 

@@ -175,7 +175,9 @@ class Landmarks:
 
     def __call__(self, photos: FloatArray) -> FloatArray:
         """(k, d) unit rows → (k, m)."""
-        alike: FloatArray = one_plus_tanh(photos @ self.projection @ self.rows + self.bias) @ self.root
+        inner: FloatArray = photos @ self.projection @ self.rows
+        inner += self.bias
+        alike: FloatArray = one_plus_tanh(inner) @ self.root
         return alike
 
 
