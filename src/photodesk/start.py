@@ -175,9 +175,9 @@ class Landmarks:
 
     def __call__(self, photos: FloatArray) -> FloatArray:
         """(k, d) unit rows → (k, m)."""
-        inner: FloatArray = photos @ self.projection @ self.rows
-        inner += self.bias
-        alike: FloatArray = one_plus_tanh(inner) @ self.root
+        seen: FloatArray = photos @ self.projection
+        inner: FloatArray = seen @ self.rows
+        alike: FloatArray = one_plus_tanh(inner + self.bias) @ self.root
         return alike
 
 
