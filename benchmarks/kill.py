@@ -95,7 +95,7 @@ def main(kills: int, engine: str, seed: int, base: Path) -> Counter[str]:
         os.kill(child.pid, signal.SIGKILL)
         under_way: set[str] = set()
         doing = "between changes"
-        for line in child.communicate()[0].splitlines():
+        for line in child.communicate()[0].split("\n")[:-1]:  # the last may be cut: its change had not begun, or was not acknowledged
             when, name, *ids = line.split(" ")
             if when == "begin":
                 doing, under_way = name, set(ids)
