@@ -30,8 +30,8 @@ BATCH = 256
 """Points an update."""
 SLACK = 32
 """Hits asked for beyond k, so that equal scores at its edge are cut by photo id."""
-OVER = 4.0
-"""So many times k photos are scored by their rows; their codes are off by a hundredth of what divides the k-th from the 4·k-th score."""
+OVER = 2.0
+"""So many times k photos of every segment are scored by their rows. Between the k-th score and the 2·k-th lies ten times what codes are off by."""
 SEGMENT = 100_000
 """Kilobytes of rows in a segment at most."""
 CODED = 20_000
