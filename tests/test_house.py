@@ -79,6 +79,7 @@ FLOORS = (
         "intake",
         "inspection",
         "confidence",
+        "calibrate",
         "asking",
         "desk",
         "explain",

@@ -31,9 +31,9 @@ def run(holder: ArchiveInUse, command: str, options: Mapping[str, Any], progress
     if not holder.url:
         raise holder
     place = f"{holder.url.rstrip('/')}/api/archive/chores"
-    number = _ask(place, holder, {"command": command, "options": dict(options)})["chore"]
+    number = ask(place, holder, {"command": command, "options": dict(options)})["chore"]
     while True:
-        state = _ask(f"{place}/{int(number)}", holder)
+        state = ask(f"{place}/{int(number)}", holder)
         if state["total"]:
             progress(str(state["stage"]), int(state["done"]), int(state["total"]))
         if state["state"] == "done":
@@ -43,16 +43,22 @@ def run(holder: ArchiveInUse, command: str, options: Mapping[str, Any], progress
         time.sleep(POLL)
 
 
-def _ask(place: str, holder: ArchiveInUse, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def ask(place: str, holder: ArchiveInUse, body: Mapping[str, Any] | bytes | None = None, kind: str = "application/json") -> dict[str, Any]:
+    """What the holder answers at an address: to GET, or to POST with an object or with bytes of a kind.
+
+    Raises:
+        StoreError: it does not answer, or refuses.
+    """
     if not place.startswith(("http://", "https://")):
         raise StoreError(f"{place}: expected an address with http:// or https://")
-    headers = {"Authorization": f"Bearer {holder.key}", "Content-Type": "application/json"}
-    request = urllib.request.Request(place, json.dumps(body).encode() if body is not None else None, headers)  # noqa: S310  checked above
+    headers = {"Authorization": f"Bearer {holder.key}", "Content-Type": kind}
+    data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+    request = urllib.request.Request(place, data, headers)  # noqa: S310  checked above
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310  as above
             found = json.load(answer)
     except (OSError, ValueError) as error:  # HTTPError is an OSError too
-        raise StoreError(f"process {holder.pid} holds the archive and does not take the chore at {place}: {error}") from None
+        raise StoreError(f"process {holder.pid} holds the archive and does not take this at {place}: {error}") from None
     if not isinstance(found, dict):
         raise StoreError(f"process {holder.pid} at {place} answers what nobody asked for")
     return found

@@ -17,6 +17,7 @@ from photodesk.errors import PhotodeskError
 COMMANDS = {
     "ablate": ("recipes", "Leave out one component of a recipe at a time, and say what each contributes."),
     "archive": ("archive", "Keep the photos of a desk: init, add, remove, update, stats, verify, backup, move."),
+    "calibrate": ("calibrate", "Fit how likely a photo fits to the score that it has."),
     "check": ("data", "Name every fault of a data set, by file and line, and what happens to it."),
     "compare": ("results", "Say whether one run is really better than another."),
     "encoders": ("encoders", "Show the models that can read texts and photos, and what they cost here."),
@@ -29,7 +30,8 @@ COMMANDS = {
     "rank": ("find", "Rank the photos for every article of a data set and write a run file."),
     "recipes": ("recipes", "List the rows of the papers' tables that can be run, and what each needs."),
     "reproduce": ("recipes", "Run a row of a paper's table and print ours beside it."),
-    "search": ("find", "Find photos of an index for one headline."),
+    "search": ("search", "Find photos of an archive or an index for one article or photo."),
+    "serve": ("serve", "Serve an archive in the browser and over HTTP: paste a draft, see the photos that fit."),
     "store": ("store", "Look after what was encoded: verify it, make it smaller, delete what nobody uses."),
     "submit": ("results", "Make the zip of pictures that NewsImages 2025 and 2026 ask for."),
     "train": ("train", "Train a T×V network on frozen features."),

@@ -1,4 +1,4 @@
-"""`rank`, `index` and `search`: from articles to photos."""
+"""`rank` and `index`: photos for many articles, and an index for one."""
 
 from __future__ import annotations
 
@@ -169,32 +169,3 @@ def index(
     if revision:
         click.echo(f"searches are revised by {revision} with a bank of {len(numbers.bank)} articles", err=True)
     context.exit(1 if show_faults(faults) else 0)
-
-
-@click.command()
-@click.argument("index", type=click.Path(path_type=Path))
-@click.argument("headline")
-@click.option("--top", default=10, show_default=True, type=click.IntRange(1), help="How many photos.")
-@click.option("--json", "as_json", is_flag=True, help="A JSON list instead of lines.")
-@click.option("--cosine", is_flag=True, help="Rank by cosine, even if the index holds the numbers of a revision.")
-@click.option("--encoder", help="Another text tower in the space of the index's photos [default: the encoder that made it].")
-def search(index: Path, headline: str, top: int, as_json: bool, cosine: bool, encoder: str | None) -> None:
-    """Find photos of INDEX for one HEADLINE: score and file, best first.
-
-    An index that was made with --revise gives revised scores.
-
-    \b
-    photodesk search archive.index "Hochwasser an der Elbe"
-    """
-    import json
-
-    from photodesk.search import Searcher
-
-    searcher = Searcher.open(index, load_encoder(encoder) if encoder else None)
-    hits = searcher.search(headline, top=top, revised=not cosine)
-    if as_json:
-        found = [{"photo": hit.photo, "score": hit.score, "path": str(searcher.index.paths[hit.photo])} for hit in hits]
-        click.echo(json.dumps(found, ensure_ascii=False, indent=1))
-    else:
-        for hit in hits:
-            click.echo(f"{hit.score:.3f}\t{searcher.index.paths[hit.photo]}")

@@ -1,0 +1,57 @@
+"""`calibrate`: make scores mean something."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from photodesk.cli.data import show_data
+from photodesk.cli.find import cache_option, load_encoder
+
+
+@click.command()
+@click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--encoder", default="builtin", show_default=True, help="Whose scores; of a network that was trained with --test, the part kept apart is used.")  # fmt: skip
+@click.option("--for", "use", metavar="E", help="The encoder that will use the curve, such as the same network trained again on every pair [default: --encoder].")  # fmt: skip
+@click.option("--out", "-o", required=True, type=click.Path(path_type=Path, dir_okay=False), metavar="JSON", help="Such as desk/confidence.json, which is used by that archive.")  # fmt: skip
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="SVG", help="Also draw said against seen.")
+@click.option("--seed", default=0, show_default=True, help="Of the halves and galleries.")
+@cache_option
+def calibrate(data: tuple[Path, ...], encoder: str, use: str | None, out: Path, plot: Path | None, seed: int, cache: Path | None) -> None:
+    """Fit how likely a photo fits to the score that it has, on pairs that the encoder was not trained on.
+
+    Name the same DATA as in `train`. Half of the pairs are fitted on, the other half say how reliable the result is. What was
+    encoded is kept, so a second call takes seconds and one that was stopped goes on.
+
+    \b
+    photodesk train newsimages2025/ -o net.safetensors --test 2000
+    photodesk calibrate newsimages2025/ --encoder txv@net.safetensors -o desk/confidence.json --plot reliability.svg
+    """
+    from photodesk import confidence, datasets
+    from photodesk.calibrate import calibrate as fit
+    from photodesk.cli.progress import bars
+    from photodesk.files import replacing
+    from photodesk.store import Store
+
+    read = [datasets.read(path) for path in data]
+    for dataset in read:
+        show_data(dataset)
+    loaded = load_encoder(encoder)
+    with bars() as progress:
+        made = fit(read, loaded, load_encoder(use) if use else loaded, Store(cache), seed=seed, progress=progress)
+    made.save(out)
+    found = made.reliability
+    assert found
+    if plot:
+        with replacing(plot) as stream:
+            stream.write(confidence.plot(found))
+    click.echo("said   right  hits")
+    for said, seen, hits in zip(found.said, found.seen, found.hits, strict=True):
+        click.echo(f"{said:.3f}  {seen:.3f}  {hits:>5,}")
+    click.echo(f"expected calibration error {found.error:.4f} on {sum(found.hits):,} hits of {made.about['measured']}")
+    click.echo(f"best hit of a gallery of {confidence.ODDS}, where it is at least so likely:")
+    for least, share, right in found.precision:
+        click.echo(f"  {least:.0%} ({confidence.words(least)}): {share:.0%} of the articles, {right:.0%} right")
+    click.echo(f"best hit of all {found.photos:,} photos: {found.strict:.1%} right")
+    click.echo(f"the curve of {made.fingerprint} is in {out}", err=True)

@@ -1,0 +1,193 @@
+"""`search`: photos for one article, from an archive or an index."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from photodesk.cli.find import load_encoder
+
+if TYPE_CHECKING:
+    from photodesk.asking import Question
+    from photodesk.desk import Answer, Desk, Found
+    from photodesk.explain import Reason
+
+OF_ARCHIVE = "of an archive"
+
+
+@click.command()
+@click.argument("index", type=click.Path(path_type=Path))
+@click.argument("headline", default="")
+@click.option("--top", default=10, show_default=True, type=click.IntRange(1), help="How many photos.")
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of lines.")
+@click.option("--cosine", is_flag=True, help="Rank an index by cosine, even if it holds the numbers of a revision.")
+@click.option("--encoder", help="Another text tower in the space of an index's photos [default: the encoder that made it].")
+@click.option("--lead", default="", help="The article's lead.")
+@click.option("--body", type=click.File("r", encoding="utf-8"), help="File with the article's text; - is stdin.")
+@click.option("--language", default="", help="Of the article, such as de; for --translate.")
+@click.option("--translate", default="", metavar="T", help="Translator for models that read English only; see `prepare`.")
+@click.option("--like", metavar="PHOTO", help="More like this: a picture file, or the id of a photo of the archive.")
+@click.option("--words", default="", help="Names or keywords that lift photos whose captions have them [default: those of the headline].")
+@click.option("--phrase", default="", help="Words that must stand in caption, keywords or place, one after the other.")
+@click.option("--since", default="", metavar="DAY", help="First day taken, YYYY-MM-DD.")
+@click.option("--until", default="", metavar="DAY", help="Last day taken.")
+@click.option("--credit", multiple=True, help="Any of these.")
+@click.option("--terms", multiple=True, help="Usage terms, any of these.")
+@click.option("--keyword", "keywords", multiple=True, help="All of these.")
+@click.option("--orientation", multiple=True, type=click.Choice(["landscape", "portrait", "square"]), help="Any of these.")
+@click.option("--min-width", default=0, type=click.IntRange(0), help="In pixels.")
+@click.option("--min-height", default=0, type=click.IntRange(0), help="In pixels.")
+@click.option("--used-days", default=0, type=click.IntRange(0), help="Push down what was used in so many days.")
+@click.option("--hide-used", is_flag=True, help="Leave it out instead.")
+@click.option("--diverse", is_flag=True, help="Prefer photos that differ from those above them.")
+@click.option("--no-fold", "fold", is_flag=True, default=True, flag_value=False, help="Show near-duplicates one by one.")
+@click.option("--why", type=click.IntRange(1), metavar="RANK", help="Also say which words, regions and parts made that hit.")
+@click.pass_context
+def search(
+    context: click.Context, /, index: Path, headline: str, top: int, as_json: bool, cosine: bool, encoder: str | None, **options: Any
+) -> None:
+    """Find photos of an archive or INDEX for one HEADLINE, best first.
+
+    An index gives score and file; one that was made with --revise gives revised scores. An archive (`photodesk archive`) gives
+    the probability that each photo fits, in words too, and takes all the other options. It says so when nothing fits.
+
+    \b
+    photodesk search archive.index "Hochwasser an der Elbe"
+    photodesk search desk/ "Hochwasser an der Elbe" --body draft.txt --words "Dresden Meißen" --since 2020-01-01 --why 1
+    photodesk search desk/ --like flood.jpg --credit dpa --used-days 30
+    """
+    from photodesk.archive import LEDGER
+    from photodesk.errors import UsageError
+
+    if (index / LEDGER).exists():
+        if cosine or encoder:
+            raise UsageError("--cosine and --encoder are for an index; an archive has its own encoder and revision")
+        _archive(index, headline, top, as_json, options)
+        return
+    given = [name for name in options if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT]
+    if given:
+        raise UsageError(
+            f"--{given[0].replace('_', '-')} is for an archive, and {index} is none; make one with: photodesk archive init DIR"
+        )
+    if not headline:
+        raise UsageError("say what to search for, as in: photodesk search archive.index 'Hochwasser an der Elbe'")
+    from photodesk.search import Searcher
+
+    searcher = Searcher.open(index, load_encoder(encoder) if encoder else None)
+    hits = searcher.search(headline, top=top, revised=not cosine)
+    if as_json:
+        found = [{"photo": hit.photo, "score": hit.score, "path": str(searcher.index.paths[hit.photo])} for hit in hits]
+        click.echo(json.dumps(found, ensure_ascii=False, indent=1))
+    else:
+        for hit in hits:
+            click.echo(f"{hit.score:.3f}\t{searcher.index.paths[hit.photo]}")
+
+
+def _archive(folder: Path, headline: str, top: int, as_json: bool, options: dict[str, Any]) -> None:
+    from photodesk.archive import Archive
+    from photodesk.desk import Desk
+    from photodesk.errors import ArchiveInUse, UsageError
+    from photodesk.text import Preparation
+
+    question = _question(headline, top, options)
+    rank = options["why"]
+    try:
+        held = Archive.open(folder, doing="search")
+    except ArchiveInUse as holder:
+        if not holder.url:
+            raise
+        if options["translate"]:
+            raise UsageError(f"the desk at {holder.url} translates by itself or not at all; leave --translate out") from None
+        from photodesk.cli.beside import ask
+
+        ask(holder, question, as_json, rank)
+        return
+    with held:
+        desk = Desk(held, preparation=Preparation(translate=options["translate"]) if options["translate"] else None)
+        answer = desk.ask(question, facets=())
+        reason = desk.why(question, answer.hits[rank - 1].photo) if rank and rank <= len(answer.hits) else None
+        if as_json:
+            click.echo(json.dumps(as_data(answer, reason), ensure_ascii=False, indent=1))
+            return
+        show(answer, reason, desk)
+
+
+def _question(headline: str, top: int, options: dict[str, Any]) -> Question:
+    from photodesk import photos
+    from photodesk.asking import Question
+    from photodesk.errors import UsageError
+    from photodesk.index.schema import Filter
+    from photodesk.records import Article
+
+    names = ("since", "until", "credit", "terms", "keywords", "orientation", "min_width", "min_height", "phrase")
+    body = options["body"].read() if options["body"] else ""
+    article = Article("query", headline, options["lead"], body, language=options["language"])
+    like = options["like"] or ""
+    picture = photos.load(Path(like)) if like and Path(like).exists() else None
+    if like and picture is None and (len(like) != 32 or set(like) - set("0123456789abcdef")):
+        raise UsageError(f"--like {like}: there is no such file, and ids of photos have 32 hexadecimal digits")
+    return Question(
+        article if headline or options["lead"] or body.strip() else None,
+        like="" if picture else like,
+        picture=picture,
+        where=Filter(**{name: options[name] for name in names}),
+        words=options["words"],
+        used_days=options["used_days"],
+        hide_used=options["hide_used"],
+        diverse=options["diverse"],
+        fold=options["fold"],
+        top=top,
+    )
+
+
+def as_data(answer: Answer, reason: Reason | None) -> dict[str, Any]:
+    """An answer for programs."""
+    hits = [{"rank": rank, "photo": hit.photo, "score": round(hit.score, 4), "probability": round(hit.probability, 4), "words": hit.words, "duplicates": hit.duplicates, "used": hit.used, "components": {k: round(v, 4) for k, v in hit.components.items()}, "about": hit.entry.payload()} for rank, hit in enumerate(answer.hits, 1)]  # fmt: skip
+    found: dict[str, Any] = {"nothing_fits": answer.nothing_fits, "message": answer.message, "calibrated": answer.calibrated, "hits": hits}
+    if reason:
+        found["why"] = {"photo": reason.found.photo, "words": [list(pair) for pair in reason.words], "heat": reason.heat.tolist(), "shares": dict(reason.shares)}  # fmt: skip
+    return found
+
+
+def show(answer: Answer, reason: Reason | None, desk: Desk) -> None:
+    """Probability, file and caption on stdout, everything else on stderr."""
+    if answer.message:
+        click.echo(answer.message, err=True)
+    for hit in answer.hits:
+        click.echo(f"{hit.probability:.0%}\t{hit.words}\t{_place(desk, hit)}\t{_about(hit)}")
+    if answer.hits and not answer.calibrated:
+        click.echo(
+            "probabilities are a guess: they were not fitted for this model or kind of query; see: photodesk calibrate --help", err=True
+        )
+    if reason:
+        why(reason)
+
+
+def why(reason: Reason) -> None:
+    """Which words, regions and parts made a hit, on stderr."""
+    click.echo(f"\nwhy {reason.found.photo}", err=True)
+    parts = [f"{name} {reason.found.components[name]:+.2f} ({share:+.0%})" for name, share in reason.shares.items() if share]
+    click.echo("  score, in standard deviations of what photos score in general: " + ", ".join(parts), err=True)
+    for word, fall in sorted(reason.words, key=lambda pair: -pair[1])[:8]:
+        click.echo(f"  {fall:+.2f}  without {word!r}" if fall else f"   0.00  without {word!r}", err=True)
+    if reason.heat.size:
+        shades, most = " ░▒▓█", max(float(reason.heat.max()), 1e-9)
+        click.echo("  the photo, darker where covering it costs more:", err=True)
+        for row in reason.heat:
+            click.echo("    " + "".join(shades[max(0, min(4, round(4 * float(value) / most)))] * 4 for value in row), err=True)
+
+
+def _place(desk: Desk, hit: Found) -> str:
+    return next((file.path for file in desk.archive.ledger.files(hit.photo)), hit.photo)
+
+
+def _about(hit: Found) -> str:
+    entry = hit.entry
+    more = [f"and {hit.duplicates} near-duplicates"] if hit.duplicates else []
+    more += [f"used {hit.used}"] if hit.used else []
+    return " · ".join(
+        part for part in (" ".join((entry.headline or entry.caption).split())[:80], entry.credit, entry.taken[:10], *more) if part
+    )
