@@ -7,11 +7,14 @@ import json
 import logging
 import os
 import re
+import signal
 import struct
 import subprocess
 import sys
+import urllib.request
 import zlib
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -20,11 +23,13 @@ pytest.importorskip("fastapi")
 from fastapi.testclient import TestClient
 
 import webdesk
+from doubles import echo, paint
 from photodesk import photos
 from photodesk.archive import Archive
-from photodesk.errors import PhotoError
-from photodesk.web import create_app, uploads
+from photodesk.errors import PhotoError, UsageError
+from photodesk.web import create_app, server, uploads
 from photodesk.web.access import TEXT_BYTES
+from photodesk.web.server import local
 from photodesk.web.words import ENGLISH, GERMAN, LANGUAGES, chosen
 
 HERE = "http://127.0.0.1:8642"
@@ -440,3 +445,78 @@ def test_the_archive_page_shows_counts_faults_and_what_is_under_way(here):
             assert "1.234 / 5.000" in page
             assert '<meta http-equiv="refresh"' in page
             assert web.get("/archive", headers={"x-part": "1"}).text.startswith('<div id="state" data-running="1">')
+
+
+# the command
+
+
+def test_serve_holds_the_archive_and_does_what_others_ask(here, tmp_path):
+    """A real process: it prints where it listens, hands out the key by the lock file, and ends on Ctrl-C without loss."""
+    folder, _ = here
+    code = (
+        "import photodesk.encoders as e; from doubles import echo; e.load = lambda name='builtin': echo()\n"
+        "from photodesk.cli import main; main()"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "PHOTODESK_CACHE": str(tmp_path / "cache")}
+
+    def start(*words):
+        return subprocess.Popen(
+            [sys.executable, "-c", code, *words], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    server = start("serve", str(folder / "desk"), "--port", "0")
+    try:
+        line = server.stderr.readline()
+        url = re.search(r"http://127\.0\.0\.1:\d+", line)[0]
+        assert "8 photos" in line
+        request = urllib.request.Request(
+            f"{url}/api/search", json.dumps({"draft": "Geheim"}).encode(), {"content-type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            assert len(json.load(answer)["hits"]) == 8
+        (folder / "photos/more").mkdir()
+        paint(folder / "photos/more/Kiel.png", "Kiel")
+        done = start("archive", "add", str(folder / "desk"), str(folder / "photos/more"))
+        _, said = done.communicate(timeout=120)
+        assert "does this at http://127.0.0.1" in said
+        assert "1 photos added" in said
+        assert done.returncode == 0
+        _, said = start("serve", str(folder / "desk")).communicate(timeout=60)
+        assert f"held by process {server.pid} (photodesk serve); it answers at {url}" in said
+        server.send_signal(signal.SIGINT)
+        _, log = server.communicate(timeout=60)
+    finally:
+        server.kill()
+    assert "POST /api/search 200" in log
+    assert "Geheim" not in log
+    with Archive.open(folder / "desk") as archive:
+        assert archive.engine.count() == 9
+        assert archive.ledger.jobs()[0].state == "done"
+
+
+@pytest.mark.parametrize(("host", "expected"), [("127.0.0.1", True), ("127.8.0.1", True), ("::1", True), ("localhost", True)])
+def test_local_addresses(host, expected):
+    assert local(host) is expected
+    for other in ("0.0.0.0", "::", "10.0.0.5", "desk.example", "127.0.0.1.evil.example"):
+        assert local(other) is False
+
+
+@pytest.mark.parametrize(("host", "token", "shown"), [("0.0.0.0", "", True), ("127.0.0.1", "", False), ("127.0.0.1", "x" * 16, True)])
+def test_anything_but_this_machine_wants_a_token(here, monkeypatch, host, token, shown):
+    uvicorn = pytest.importorskip("uvicorn")
+    monkeypatch.setattr("photodesk.encoders.load", lambda name: echo())
+    apps, said = [], []
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: apps.append(self.config.app))
+    server.run(here[0] / "desk", host=host, port=0, token=token, say=said.append)
+    client = TestClient(apps[0], base_url="http://127.0.0.1")
+    assert client.get("/openapi.json").status_code == (401 if shown else 200)
+    assert any("token" in line for line in said) is shown
+    if shown:
+        made = said[-1].rpartition(" ")[2]
+        assert len(made) >= 16
+        assert client.get("/openapi.json", headers={"authorization": f"Bearer {made}"}).status_code == 200
+
+
+def test_a_token_that_can_be_guessed_is_refused(here):
+    with pytest.raises(UsageError, match="can be guessed"):
+        server.run(here[0] / "desk", token="short")

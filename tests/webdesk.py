@@ -10,8 +10,9 @@ from PIL import Image, PngImagePlugin
 from doubles import echo, paint
 from photodesk import intake
 from photodesk.archive import Archive
+from photodesk.desk import Answer, Found
+from photodesk.explain import Reason
 from photodesk.files import digest
-from photodesk.web.port import Answer, Found, Reason
 
 WORDS = ["Elbe", "Wien", "Köln", "Rom", "Basel", "Ulm", "Graz", "Bonn"]
 CREDITS = ["dpa", "epd"]

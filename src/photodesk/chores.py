@@ -156,6 +156,14 @@ def backup(archive: Archive, encoder: Callable[[], Encoder], progress: Progress,
     return Outcome(f"{archive.engine.count():,} photos in {target}")
 
 
+def picks(archive: Archive, encoder: Callable[[], Encoder], progress: Progress, *, target: str) -> Outcome:
+    """Write what was picked to a new folder, as a data set to train on; see `picks.export`."""
+    from photodesk.picks import export
+
+    count, faults = export(archive, Path(target).absolute())
+    return Outcome(f"{count:,} pairs in {target}; train on them with: photodesk train {target} -o bridge.safetensors", faults)
+
+
 def move(archive: Archive, encoder: Callable[[], Encoder], progress: Progress, *, uri: str) -> Outcome:
     """Move the points to another engine; see `inspection.move`."""
     old = archive.settings.engine
@@ -174,6 +182,7 @@ CHORES: dict[str, Callable[..., Outcome]] = {
     "add": add,
     "backup": backup,
     "move": move,
+    "picks": picks,
     "remove": remove,
     "stats": stats,
     "update": update,

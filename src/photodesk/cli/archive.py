@@ -182,6 +182,22 @@ def backup(archive: Path, target: Path, no_thumbnails: bool) -> None:
 
 @archive.command()
 @ARCHIVE
+@click.option("--out", "-o", required=True, type=click.Path(path_type=Path), metavar="DIR", help="New folder: a data set for `train`.")
+@click.pass_context
+def picks(context: click.Context, /, archive: Path, out: Path) -> None:
+    """Write the photos that were picked in `serve`, with their articles, as pairs to train on.
+
+    \b
+    photodesk archive picks desk/ -o picks/
+    photodesk train picks/ -o bridge.safetensors
+    """
+    with _chores(archive, "archive picks") as do:
+        bad = _show(do("picks", {"target": str(out.absolute())}))
+    context.exit(1 if bad else 0)
+
+
+@archive.command()
+@ARCHIVE
 @click.argument("uri")
 def move(archive: Path, uri: str) -> None:
     """Stream the points to another engine, compare every one there, and use that engine from then on.

@@ -102,7 +102,7 @@ class Hit(_Strict):
     rank: Annotated[int, Field(description="From 1.")]
     score: Annotated[float, Field(description="Comparable within one answer only.")]
     probability: Annotated[float, Field(ge=0, le=1, description="That the photo fits.")]
-    level: Annotated[int, Field(ge=0, le=4, description="The same in words: 4 fits well, 3 probably, 2 may fit, 1 hardly, 0 does not.")]
+    level: Annotated[int, Field(ge=0, le=4, description="The same in words: 4 fits well, 3 probably, 2 may fit, 1 doubtful, 0 hardly.")]
     duplicates: Annotated[int, Field(ge=0, description="Near-duplicates that this one stands for.")]
     used: Annotated[str, Field(description="The day it was used last; empty if it was not, lately.")]
     about: About
@@ -114,6 +114,7 @@ class Answer(_Strict):
     hits: list[Hit]
     facets: Annotated[dict[str, dict[str, int]], Field(description="Field, value, how many photos that pass the filters.")]
     nothing_fits: Annotated[bool, Field(description="Even the best is not likely enough.")]
+    calibrated: Annotated[bool, Field(description="Whether probabilities were fitted for this model and kind of query.")]
 
 
 class WhyQuery(_Strict):

@@ -235,7 +235,7 @@ def _reason(why: models.Why, rank: int, w: dict[str, str]) -> dict[str, Any]:
     rows, columns = len(why.heat), len(why.heat[0]) if why.heat else 0
     most = max((max(row) for row in why.heat), default=0.0)
     cells = [
-        {"x": x, "y": y, "width": 1, "height": 1, "opacity": f"{0.75 * value / most:.2f}"}
+        {"x": x, "y": y, "width": 1, "height": 1, "opacity": f"{0.65 * value / most:.2f}"}
         for y, row in enumerate(why.heat)
         for x, value in enumerate(row)
         if most > 0 and value > 0.1 * most
@@ -247,7 +247,7 @@ def _reason(why: models.Why, rank: int, w: dict[str, str]) -> dict[str, Any]:
     facts = [(name, getattr(about, name)) for name in ("headline", "caption", "byline", "credit", "copyright", "terms", "place")]
     facts += [
         ("keywords", ", ".join(about.keywords)),
-        ("taken", about.taken.replace("T", " ")),
+        ("taken", about.taken.replace("T", " ").removesuffix(" 00:00:00")),
         ("size", f"{about.width} × {about.height}"),
     ]
     facts += [("source", about.source), ("id", about.photo)]
@@ -266,6 +266,9 @@ def _reason(why: models.Why, rank: int, w: dict[str, str]) -> dict[str, Any]:
         "heat": cells,
         "where": spot,
         "words": [{"text": word.text, "strength": min(4, max(0, round(4 * word.weight)))} for word in why.words],
-        "shares": [{"name": name, "value": value} for name, value in why.shares.items()],
+        "shares": [
+            {"name": name, "value": value, "percent": f"{value:+.0%}"[:-1].replace("+0", "0").replace("-", "−")}
+            for name, value in why.shares.items()
+        ],
         "about": [(name, value) for name, value in facts if value],
     }

@@ -9,19 +9,18 @@ from dataclasses import asdict
 
 import numpy as np
 
-from photodesk import picks
+from photodesk import confidence, picks
+from photodesk.asking import Question
 from photodesk.chores import Worker
 from photodesk.daybook import Pick
+from photodesk.desk import Found
 from photodesk.errors import PhotodeskError, PhotoError, UsageError
 from photodesk.index.schema import Entry
 from photodesk.ledger import now
 from photodesk.web import models, uploads
-from photodesk.web.port import DeskLike, Found, Question
+from photodesk.web.port import DeskLike
 
 _texts = logging.getLogger("photodesk.web.texts")  # silent unless it is asked for
-
-LEVELS = (0.05, 0.15, 0.35, 0.6)
-"""Probabilities from which a photo hardly, perhaps, probably, surely fits."""
 
 PREVIEW = 1280
 """Longest side of a preview, in pixels."""
@@ -63,6 +62,7 @@ class Service:
             hits=[_hit(found, rank) for rank, found in enumerate(answer.hits, 1)],
             facets={name: dict(values) for name, values in answer.facets.items()},
             nothing_fits=answer.nothing_fits,
+            calibrated=answer.calibrated,
         )
 
     def why(self, query: models.Query, photo: str) -> models.Why:
@@ -194,7 +194,7 @@ class Service:
 
 def level(probability: float) -> int:
     """How surely a photo fits, in five steps."""
-    return sum(probability >= least for least in LEVELS)
+    return sum(probability >= least for least in confidence.LEVELS)
 
 
 def about(photo: str, entry: Entry) -> models.About:

@@ -1,0 +1,30 @@
+"""`serve`: the photo desk in the browser and over HTTP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("archive", type=click.Path(path_type=Path))
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; anything but this machine wants a token.")
+@click.option("--port", default=8642, show_default=True, type=click.IntRange(0, 65535), help="0 takes any that is free.")
+@click.option("--token", envvar="PHOTODESK_TOKEN", default="", help="What visitors must show [default: made up where one is wanted].")
+@click.option(
+    "--name", "names", multiple=True, metavar="HOST", help="Another name of this desk, behind a proxy; may be given several times."
+)
+@click.option("--log-texts", is_flag=True, help="Also log what is searched for. Logs hold no article text otherwise.")
+def serve(archive: Path, host: str, port: int, token: str, names: tuple[str, ...], log_texts: bool) -> None:
+    """Serve ARCHIVE: paste a draft in the browser, see the photos that fit as you type.
+
+    The desk holds the archive as long as it runs; `photodesk archive add` and the others hand their work to it. Ctrl-C ends it.
+
+    \b
+    photodesk serve desk/
+    PHOTODESK_TOKEN=… photodesk serve desk/ --host 0.0.0.0
+    """
+    from photodesk.web.server import run
+
+    run(archive, host=host, port=port, token=token, names=names, log_texts=log_texts, say=lambda line: click.echo(line, err=True))
