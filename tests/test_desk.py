@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-import pytest
+import datetime
+import json
 
-from doubles import echo
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from doubles import colour, constant, echo, paint
 from photodesk.archive import Archive
-from photodesk.asking import Question
-from photodesk.desk import Desk
+from photodesk.asking import SHORT, WINDOWS, Question, Reader, windows
+from photodesk.cli import commands
+from photodesk.confidence import Background, Confidence
+from photodesk.desk import NAMES, USED, Desk
+from photodesk.errors import StoreError, UsageError
 from photodesk.files import digest
-from photodesk.index.schema import Entry, Point
+from photodesk.index.schema import Entry, Filter, Point
 from photodesk.ledger import File
 from photodesk.records import Article
 
@@ -23,20 +34,26 @@ def name(word):
     return digest(word.encode()).hex()
 
 
-def put(archive, word, row=None, **entry):
-    """A photo that `word` is the right headline for."""
-    row = echo().texts.encode([word])[0] if row is None else row
-    known = {"group": name(word), "width": 300, "height": 200} | entry
-    point = Point(name(word), row, Entry(**known), float(archive.numbers(row[None])[0]))
-    file = File(f"/photos/{name(word)}.jpg", name(word), "/photos", 1, 1)
-    archive.put([point], [file], prints=[0], thumbnails=[b"none"])
+def row_of(word):
+    return echo().texts.encode([word])[0]
+
+
+def put(archive, *words, row=None, number=0.0, describe=lambda i: {}, **entry):
+    """Photos that `words` are the right headlines for, all at once."""
+    points = []
+    for i, word in enumerate(words):
+        known = {"group": name(word), "width": 300, "height": 200} | entry | describe(i)
+        points.append(Point(name(word), row_of(word) if row is None else row, Entry(**known), number))
+    files = [File(f"/photos/{point.photo}.jpg", point.photo, "/photos", 1, 1) for point in points]
+    archive.ledger.announce([(point.photo, 0, point.entry.group) for point in points], files)
+    archive.engine.upsert(points)
+    archive.ledger.confirm([point.photo for point in points])
 
 
 @pytest.fixture
 def archive(tmp_path):
     with Archive.create(tmp_path / "desk", echo(), engine="flat:index") as made:
-        for i, word in enumerate(WORDS):
-            put(made, word, credit="ab"[i % 2], taken=f"2024-{1 + i % 12:02}-01T00:00:00")
+        put(made, *WORDS, describe=lambda i: {"credit": "ab"[i % 2], "taken": f"2024-{1 + i % 12:02}-01T00:00:00"})
         yield made
 
 
@@ -53,13 +70,230 @@ def ids(answer):
     return [hit.photo for hit in answer.hits]
 
 
+def ago(days):
+    return (datetime.datetime.now(datetime.UTC).date() - datetime.timedelta(days=days)).isoformat()
+
+
 @pytest.mark.parametrize("word", WORDS[::5])
-def test_the_photo_of_a_headline_is_first_and_the_order_is_that_of_the_cosine(desk, archive, word):
+def test_the_photo_of_a_headline_is_first_and_the_order_is_that_of_the_cosine(desk, word):
     answer = ask(desk, word, top=24)
-    query = echo().texts.encode([word])[0]
-    rows = {name(w): echo().texts.encode([w])[0] for w in WORDS}
+    query = row_of(word)
+    rows = {name(w): row_of(w) for w in WORDS}
     assert ids(answer) == sorted(rows, key=lambda photo: (-float(rows[photo] @ query), photo))
     assert answer.hits[0].photo == name(word)
-    assert [hit.score for hit in answer.hits] == sorted((hit.score for hit in answer.hits), reverse=True)
+    scores = np.stack(list(rows.values())) @ query
+    assert answer.hits[0].score == pytest.approx((1 - scores.mean()) / scores.std(), rel=1e-3)
     assert all(hit.score == pytest.approx(sum(hit.components.values()), abs=1e-5) for hit in answer.hits)
-    assert all(0 <= hit.probability <= 1 for hit in answer.hits)
+    likely = [hit.probability for hit in answer.hits]
+    assert likely == sorted(likely, reverse=True)
+    assert 0 <= likely[-1] < likely[0] <= 1
+
+
+def test_filters_and_facets_are_the_engines(desk):
+    where = Filter(credit=("a",), since="2024-06-01")
+    answer = ask(desk, WORDS[0], where=where, top=24)
+    assert set(ids(answer)) == {name(w) for i, w in enumerate(WORDS) if i % 2 == 0 and i % 12 >= 5}
+    assert answer.facets["credit"] == {"a": len(answer.hits)}
+    again = ask(desk, WORDS[0], where=where, top=24)
+    assert again.facets == answer.facets
+    none = ask(desk, WORDS[0], where=Filter(credit=("c",)))
+    assert (list(none.hits), none.nothing_fits, none.message) == ([], True, "no photo passes the filters")
+
+
+def test_a_name_in_a_caption_lifts_by_all_words_more_than_by_some(desk, archive):
+    put(archive, "x1", row=row_of(WORDS[3]), caption="Manuela Schwesig am Ufer", group=name("x1"))
+    put(archive, "x2", row=row_of(WORDS[3]), caption="Manuela lacht, und hinter ihr ist viel zu sehen, das niemand kennt", group=name("x2"))
+    plain = {hit.photo: hit for hit in ask(desk, WORDS[3], top=50).hits}
+    named = {hit.photo: hit for hit in ask(desk, WORDS[3], words="Manuela Schwesig", top=50).hits}
+    assert named[name("x1")].components["names"] == pytest.approx(NAMES)
+    assert 0 < named[name("x2")].components["names"] < NAMES / 2
+    assert {photo for photo, hit in named.items() if hit.components["names"]} == {name("x1"), name("x2")}
+    assert named[name("x1")].probability == plain[name("x1")].probability
+    assert ids(ask(desk, "Manuela Schwesig", top=50)).index(name("x1")) < ids(ask(desk, "Manuela Schwesig", words="none", top=50)).index(
+        name("x1")
+    )
+
+
+def test_a_photo_far_below_the_candidates_is_found_by_its_caption(desk, archive):
+    put(archive, *(f"near {i}" for i in range(120)), row=row_of(WORDS[0]))
+    put(archive, "far", row=-row_of(WORDS[0]), caption="Zugspitze")
+    query = Question(Article("", WORDS[0]), words="Zugspitze", top=10)
+    assert name("far") not in [hit.photo for hit in archive.engine.search(row_of(WORDS[0]), 100)]
+    assert desk.found(query, name("far"))[0].components["names"] == pytest.approx(NAMES)
+    seen = []
+    archive.engine.get, get = lambda photos, **more: seen.extend(photos) or get(photos, **more), archive.engine.get
+    desk.ask(query)
+    assert name("far") in seen
+
+
+def test_near_duplicates_are_one_hit_with_their_number_even_if_they_fill_all_candidates(desk, archive):
+    word = WORDS[0]
+    put(archive, *(f"copy {i}" for i in range(150)), row=row_of(word), group=name(word))
+    desk.refresh()
+    folded, loose = ask(desk, word, top=20), ask(desk, word, top=20, fold=False)
+    assert len(folded.hits) == 20
+    assert len({hit.entry.group for hit in folded.hits}) == 20
+    assert folded.hits[0].duplicates == 150
+    assert {hit.duplicates for hit in folded.hits[1:]} == {0}
+    assert {hit.entry.group for hit in loose.hits} == {name(word)}
+
+
+def test_used_photos_go_down_by_how_recently_or_away(desk, archive):
+    archive.daybook.use(name(WORDS[0]), ago(0))
+    archive.daybook.use(name(WORDS[1]), ago(30))
+    archive.daybook.use(name(WORDS[2]), ago(90))
+    free, down, gone = (ask(desk, WORDS[0], top=24, **more) for more in ({}, {"used_days": 60}, {"used_days": 60, "hide_used": True}))
+    change = {hit.photo: hit.components["date"] for hit in down.hits if hit.components["date"]}
+    assert change == {name(WORDS[0]): pytest.approx(-USED), name(WORDS[1]): pytest.approx(-USED / 2)}
+    assert {hit.photo: hit.used for hit in down.hits if hit.used} == {name(WORDS[0]): ago(0), name(WORDS[1]): ago(30)}
+    assert not any(hit.components["date"] for hit in free.hits)
+    assert set(ids(free)) - set(ids(gone)) == {name(WORDS[0]), name(WORDS[1])}
+
+
+def test_diversity_keeps_the_best_and_spreads_the_rest(desk, archive):
+    put(archive, *(f"alike {i}" for i in range(8)), row=row_of(WORDS[0]))
+    rows = {point.photo: point.row for points in archive.engine.scan() for point in points}
+
+    def likeness(answer):
+        matrix = np.stack([rows[photo] for photo in ids(answer)])
+        return float((matrix @ matrix.T).mean())
+
+    plain, diverse = ask(desk, WORDS[0], top=6), ask(desk, WORDS[0], top=6, diverse=True)
+    assert ids(plain)[0] == ids(diverse)[0]
+    assert likeness(diverse) < likeness(plain) - 0.1
+
+
+def test_a_photo_finds_what_looks_like_it_and_not_itself(desk, archive, tmp_path):
+    assert name(WORDS[4]) not in ids(ask(desk, like=name(WORDS[4]), top=24))
+    paint(tmp_path / "new.png", WORDS[4])
+    image = Image.open(tmp_path / "new.png").convert("RGB")
+    answer = ask(desk, picture=image, top=5)
+    assert answer.hits[0].photo == name(WORDS[4])
+    assert not answer.calibrated
+    with pytest.raises(UsageError, match="no photo 00"):
+        ask(desk, like="00" * 16)
+
+
+def test_text_and_photo_count_alike_whatever_their_scale(desk):
+    """The joint row scores each photo as the mean of both scores, each divided by its own spread."""
+    question = Question(Article("", WORDS[0]), like=name(WORDS[9]))
+    asked, background = desk.found(question, name(WORDS[0]))[1], desk.background
+    photos = np.stack([row_of(word) for word in WORDS])
+    one, two = row_of(WORDS[0]), row_of(WORDS[9])
+    wanted = photos @ one / background.spread(one) + photos @ two / background.spread(two)
+    assert np.corrcoef(photos @ asked.row, wanted)[0, 1] == pytest.approx(1, abs=1e-6)
+    assert 0 < asked.revised < 1
+    assert desk.found(Question(Article("", WORDS[0])), name(WORDS[0]))[1].revised == pytest.approx(1)
+    assert desk.found(Question(like=name(WORDS[9])), name(WORDS[0]))[1].revised == 0
+
+
+def test_the_bank_takes_its_number_off(archive):
+    put(archive, "hub", row=row_of(WORDS[0]))
+    archive.daybook.add_to_bank(["1", "2"], np.stack([row_of(WORDS[0]), row_of(WORDS[1])]))
+    assert archive.refresh() == len(WORDS) + 1
+    desk = Desk(archive, echo())
+    answer = ask(desk, WORDS[0], top=24)
+    numbers = {point.photo: point.number for points in archive.engine.scan() for point in points}
+    spread = desk.background.spread(row_of(WORDS[0]))
+    for hit in answer.hits:
+        assert hit.components["revision"] == pytest.approx(-numbers[hit.photo] / spread, abs=1e-4)
+    assert any(hit.components["revision"] for hit in answer.hits)
+
+
+def test_nothing_fits_where_the_best_is_unlikely_but_not_where_a_caption_has_the_name(archive):
+    """A query whose direction no photo has: the archive holds photos around one colour only, measured against photos in general."""
+    general = np.stack([row_of(f"general {i}") for i in range(300)])
+    curve = Confidence(echo().fingerprint, Background.of(general), -3.0, 3.0)
+    curve.save(archive.folder / "confidence.json")
+    desk = Desk(archive, echo())
+    assert desk.confidence is not None
+    archive.drop(archive.ledger.photos())
+    query = row_of("Eisberg")
+    put(archive, *(f"other {i}" for i in range(30)), row=-query, describe=lambda i: {"caption": "Eisberg vor Grönland" if i == 7 else ""})
+    answer = ask(desk, "Eisberg", words="nichts")
+    assert answer.nothing_fits
+    assert "nothing in this archive fits" in answer.message
+    assert answer.calibrated
+    assert not ask(desk, "Eisberg").nothing_fits
+    put(archive, "right", row=query)
+    assert not ask(desk, "Eisberg", words="nichts").nothing_fits
+
+
+def test_questions_that_ask_nothing_and_archives_of_others_are_refused(desk, archive):
+    for question in (Question(), Question(Article("", "  ")), Question(Article("", "a"), top=0)):
+        with pytest.raises(UsageError):
+            desk.ask(question)
+    with pytest.raises(StoreError, match="make a new archive"):
+        Desk(archive, constant())
+
+
+def test_an_empty_archive_says_so(tmp_path):
+    with Archive.create(tmp_path / "desk", echo(), engine="flat:index") as archive:
+        assert ask(Desk(archive, echo()), "Elbe").message == "the archive is empty"
+
+
+@given(st.text("abc ", max_size=6000), st.sampled_from([0, 77]))
+def test_windows_hold_every_word_once_in_order_and_are_about_equal(text, context):
+    parts = windows(text, context)
+    assert " ".join(parts).split() == text.split()
+    sizes = [len(part.split()) for part in parts]
+    assert all(sizes)
+    assert max(sizes, default=0) - min(sizes, default=0) <= 1
+    assert max(sizes, default=0) <= SHORT if context else len(sizes) <= WINDOWS
+
+
+def test_what_was_read_is_not_read_again():
+    encoder = echo()
+    reader, body = Reader(encoder), " ".join(f"w{i}" for i in range(200))
+    first = reader.texts(reader.parts(Article("", "Titel", "", body))[0])
+    assert len(encoder.texts.seen) == 5
+    second = reader.texts(reader.parts(Article("", "Anderer Titel", "", body))[0])
+    assert len(encoder.texts.seen) == 6
+    np.testing.assert_array_equal(first[1:], second[1:])
+
+
+def call(*words):
+    return CliRunner().invoke(commands, ["search", *map(str, words)])
+
+
+@pytest.fixture
+def shelf(tmp_path, monkeypatch):
+    """An archive with real files, closed."""
+    from photodesk import intake
+
+    monkeypatch.setattr("photodesk.encoders.load", lambda name="echo": echo())
+    for word in WORDS[:6]:
+        paint(tmp_path / "photos" / f"{word}.png", word)
+    with Archive.create(tmp_path / "desk", echo(), engine="flat:index") as archive:
+        intake.add(archive, echo(), [tmp_path / "photos"])
+    return tmp_path / "desk"
+
+
+def test_the_command_finds_explains_and_compares(shelf, tmp_path):
+    done = call(shelf, WORDS[2], "--top", 3, "--why", 1)
+    assert done.exit_code == 0, done.output
+    lines = done.stdout.splitlines()
+    assert len(lines) == 3
+    assert f"{WORDS[2]}.png" in lines[0]
+    assert "visual" in done.stderr
+    assert "without" in done.stderr
+    assert "guess" in done.stderr
+    found = json.loads(call(shelf, "--like", tmp_path / "photos" / f"{WORDS[1]}.png", "--json").stdout)
+    assert found["hits"][0]["about"]["source"] == f"{WORDS[1]}.png"
+    assert "no photo passes" in call(shelf, WORDS[2], "--credit", "nobody").stderr
+
+
+def test_the_command_refuses_what_cannot_be(shelf, tmp_path):
+    for words, what in (
+        ((shelf, "a", "--cosine"), "for an index"),
+        ((shelf, "--like", "nothing.jpg"), "32 hexadecimal"),
+        ((shelf,), "give a text or a photo"),
+        ((tmp_path / "photos", "a", "--since", "2020-01-01"), "--since is for an archive"),
+    ):
+        refused = call(*words)
+        assert isinstance(refused.exception, UsageError)
+        assert what in str(refused.exception)
+
+
+def test_colours_of_the_words_differ():
+    assert len({colour(word) for word in WORDS}) == len(WORDS)
