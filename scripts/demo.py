@@ -77,16 +77,40 @@ def demo(folder: Path, encoder: Encoder | None = None) -> Report:
     return report
 
 
+def shelve(folder: Path, encoder: Encoder | None = None) -> None:
+    """Put the photos into an archive for `photodesk serve`, `folder/archive`; what is there already stays."""
+    from photodesk import intake
+    from photodesk.archive import LEDGER, Archive
+    from photodesk.errors import ArchiveInUse
+
+    place = folder / "archive"
+    encoder = encoder or encoders.load()
+    try:
+        there = (place / LEDGER).exists()
+        with Archive.open(place, doing="demo") if there else Archive.create(place, encoder, language="english") as archive:
+            intake.add(archive, encoder, [folder / "photos"])
+    except ArchiveInUse:  # the desk of an earlier demo is still open
+        pass
+
+
+def command() -> str:
+    """How `photodesk` is called from here."""
+    beside = Path(sys.executable).with_name("photodesk")
+    return str(beside.relative_to(Path.cwd())) if beside.is_relative_to(Path.cwd()) else "photodesk"
+
+
 def main(folder: Path = Path("demo"), encoder: Encoder | None = None) -> int:
     """Run the demo and print its figures, where the page is, and what to try next; returns the exit code."""
     try:
         report = demo(folder, encoder)
+        shelve(folder, encoder)
     except PhotodeskError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 2
     print(report)
     print(f"\nreport: {folder / 'report.html'} (open it in a browser)")
     print("next:   photodesk rank DATA --out run.tsv --report report.html")
+    print(f"desk:   {command()} serve {folder / 'archive'} (paste a draft, see which photos fit)")
     return 0
 
 

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from photodesk import datasets, runs
+from photodesk.archive import Archive
 from photodesk.encoders import Encoder
 from photodesk.evaluation import evaluate
 
@@ -105,8 +106,11 @@ def test_figures_and_page_follow_the_encoder(
     figures = {line.split()[0]: float(line.split()[1]) for line in lines if line.startswith(("R@", "MRR@"))}
     assert list(figures) == ["R@1", "R@5", "MRR@100"]
     assert least <= figures["R@1"] <= figures["R@5"] <= most
-    assert lines[-1] == "next:   photodesk rank DATA --out run.tsv --report report.html"
-    assert str(tmp_path / "report.html") in lines[-2]
+    assert f"photodesk serve {tmp_path / 'archive'} " in lines[-1]
+    assert lines[-2] == "next:   photodesk rank DATA --out run.tsv --report report.html"
+    assert str(tmp_path / "report.html") in lines[-3]
+    with Archive.open(tmp_path / "archive") as archive:
+        assert archive.engine.count() == 17
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert page.count("<article ") == 25
     assert page.count("data:image/jpeg") == 17

@@ -267,7 +267,7 @@ def _reason(why: models.Why, rank: int, w: dict[str, str]) -> dict[str, Any]:
         "where": spot,
         "words": [{"text": word.text, "strength": min(4, max(0, round(4 * word.weight)))} for word in why.words],
         "shares": [
-            {"name": name, "value": value, "percent": f"{value:+.0%}"[:-1].replace("+0", "0").replace("-", "−")}
+            {"name": name, "value": value, "percent": f"{round(100 * value):+d}".replace("-", "−") if round(100 * value) else "0"}
             for name, value in why.shares.items()
         ],
         "about": [(name, value) for name, value in facts if value],
