@@ -110,7 +110,7 @@ def main() -> None:
         parts = {
             "texts": spent(lambda i: desk.reader.texts(desk.reader.parts(headline(i + 2000))[0]), 60),
             "engine": spent(lambda i: archive.engine.search(np.eye(archive.settings.dim, dtype=np.float32)[i], 50, where, revised=1), 60),
-            "words": spent(lambda i: desk._named(f"Spiel in wort{i} wort{700 + i}", where), 60),
+            "words": spent(lambda i: archive.engine.lexical(f"Spiel in wort{i} wort{700 + i}", 30, where), 60),
         }
         facets = spent(lambda i: desk.ask(Question(headline(i), where=Filter(since=f"2010-01-{i + 1:02}")), facets=FACETS), 5)
         body = " ".join(f"{PLACES[i % 12]} {THINGS[i % 10]}" for i in range(300))

@@ -22,7 +22,7 @@ from photodesk.encoders import Encoder
 from photodesk.errors import StoreError, UsageError
 from photodesk.index import bm25
 from photodesk.index.schema import FACETS, Entry, Filter, Point
-from photodesk.records import FloatArray
+from photodesk.records import FloatArray, Hit
 from photodesk.text import Preparation
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 NAMES = 2.5
 """Spreads that a photo gains whose caption has all the words and fits them best by BM25; others gain their share of both."""
-WORDED = 50
+WORDED = 30
 """Captions that are looked at for names."""
 USED = 3.0
 """Spreads that a photo used today loses; less as days go by."""
@@ -103,6 +103,7 @@ class _Whole:
     revised: bool
     families: Mapping[str, int]
     facets: dict[Filter, dict[str, Mapping[str, int]]]
+    state: tuple[object, ...] = ()
 
 
 class Desk:
@@ -147,12 +148,12 @@ class Desk:
         asked = self._asked(question, whole)
         used = self._used(question.used_days)
         where = question.where if question.used_days == 0 or not question.hide_used else _without(question.where, used)
-        named = self._named(asked.words, where)
+        worded = self.archive.engine.lexical(asked.words, WORDED, where) if asked.words.strip() else ()
         count = max(50, 2 * question.top)
         while True:
             near = self.archive.engine.search(asked.row, count, where, revised=asked.revised * whole.revised)
-            points = self.archive.engine.get(list(dict.fromkeys([hit.photo for hit in near] + list(named))), rows=True)
-            ranked = self._scored(points, asked, whole, named, used)
+            points = self.archive.engine.get(list(dict.fromkeys(hit.photo for hit in (*near, *worded))), rows=True)
+            ranked = self._scored(points, asked, whole, self._named(asked.words, worded, points), used)
             chosen = _folded(ranked, question) if question.fold else [found for found in ranked if found.photo != question.like]
             if len(chosen) >= question.top or len(near) < count or count > 5000:
                 break
@@ -229,12 +230,14 @@ class Desk:
         whole = self._known()
         asked, used = self._asked(question, whole), self._used(question.used_days)
         point = self._point(photo)
-        named = self._named(asked.words, question.where)
+        worded = self.archive.engine.lexical(asked.words, WORDED, question.where) if asked.words.strip() else ()
+        named = self._named(asked.words, worded, [point])
         return self._folds(self._scored([point], asked, whole, named, used)[0], whole), asked, point
 
     def refresh(self) -> None:
         """Look at the archive as a whole again at the next question; it is done every minute anyway."""
-        self._whole = None
+        with self._lock:
+            self._whole = None
 
     def _point(self, photo: str) -> Point:
         found = self.archive.engine.get([photo], rows=True)
@@ -245,18 +248,17 @@ class Desk:
     def _asked(self, question: Question, whole: _Whole) -> Asked:
         return self.reader.ask(question, whole.background, self._point(question.like).row if question.like else None)
 
-    def _named(self, words: str, where: Filter) -> dict[str, float]:
-        """Photos whose texts fit the words: id → share of the best score by BM25 times share of the words that are there."""
-        hits = self.archive.engine.lexical(words, WORDED, where) if words.strip() else ()
+    def _named(self, words: str, hits: Sequence[Hit], points: Sequence[Point]) -> dict[str, float]:
+        """What the best captions have of the words: id → share of the best score by BM25 times share of the words that are there."""
         if not hits:
             return {}
-        language = self.archive.settings.language
+        language, entries = self.archive.settings.language, {point.photo: point.entry for point in points}
         wanted = set(bm25.query(words, language)[0])
-        said = {
-            point.photo: set(bm25.document(point.entry.text, language)[0]) for point in self.archive.engine.get([hit.photo for hit in hits])
-        }
-        best = hits[0].score
-        return {hit.photo: hit.score / best * len(wanted & said[hit.photo]) / len(wanted) for hit in hits if hit.photo in said}
+
+        def share(photo: str) -> float:
+            return len(wanted & set(bm25.document(entries[photo].text, language)[0])) / len(wanted)
+
+        return {hit.photo: hit.score / hits[0].score * share(hit.photo) for hit in hits if hit.photo in entries}
 
     def _used(self, days: int) -> dict[str, str]:
         if not days:
@@ -321,7 +323,9 @@ class Desk:
             background = Background.of(rows)
         counted = ledger.ask("SELECT family, count(*) FROM photos WHERE state = 1 GROUP BY family HAVING count(*) > 1")
         families = {str(family): int(str(count)) for family, count in counted}
-        return _Whole(time.monotonic() + FRESH, len(photos), background, self.archive.revised(), families, {})
+        state = (len(photos), photos[-1:], *ledger.ask("SELECT max(updated), count(*) FROM jobs"))
+        facets = self._whole.facets if self._whole and self._whole.state == state else {}
+        return _Whole(time.monotonic() + FRESH, len(photos), background, self.archive.revised(), families, facets, state)
 
 
 def _without(where: Filter, used: Mapping[str, str]) -> Filter:

@@ -27,7 +27,7 @@ from photodesk.records import Article, FloatArray
 if TYPE_CHECKING:
     from PIL import Image
 
-GRID = 5
+GRID = 4
 """Rows and columns of the heat map."""
 MOST = 48
 """Words that are left out one by one; more are left out in runs of equal length."""
