@@ -275,7 +275,7 @@ class Desk:
         parts = self.scores(asked, rows, numbers)
         today = datetime.datetime.now(datetime.UTC).date()
         names = np.array([NAMES * named.get(point.photo, 0.0) for point in points], np.float32)
-        days = [(today - datetime.date.fromisoformat(used[p.photo])).days if p.photo in used else -1 for p in points]
+        days = [max(0, (today - datetime.date.fromisoformat(used[p.photo])).days) if p.photo in used else -1 for p in points]
         date = np.array([0.0 if day < 0 else -USED / (1 + day / 30) for day in days], np.float32)
         total = parts["visual"] + parts["revision"] + names + date
         likely = self.probability(parts["visual"])
