@@ -83,6 +83,13 @@ def test_photos_appear_as_one_types_without_a_search_a_letter(visit, site):
     assert page.locator(".tile:first-child meter").get_attribute("value") == "0.900"
     page.locator("#draft").fill("Graz")
     first(page, ids["Graz"])
+    page.get_by_role("link", name=ENGLISH["archive_page"]).click()
+    page.get_by_role("link", name="Deutsch").click()
+    page.get_by_role("link", name=GERMAN["search_page"]).click()
+    first(page, ids["Graz"])
+    assert page.locator("#draft").input_value() == "Graz", "the draft was kept"
+    page.get_by_role("link", name="English").click()
+    page.wait_for_selector("html[lang=en]")
     page.locator("#draft").fill("something of which there is no picture")
     page.wait_for_selector(".note")
     assert ENGLISH["nothing_fits"] in page.locator(".note").inner_text()
@@ -273,5 +280,6 @@ def test_without_a_script_the_form_does_it(visit, site):
     page.wait_for_selector("#panel", state="hidden")
     first(page, ids["Köln"])
     page.get_by_role("link", name="Deutsch").click()
+    page.wait_for_selector("html[lang=de]")
     assert GERMAN["draft"] in page.locator("label[for=draft]").inner_text()
     assert page.locator(".drop").is_hidden()

@@ -79,6 +79,7 @@ function likeThis(photo) {
 }
 
 function soon() {
+  sessionStorage.setItem("draft", document.getElementById("draft").value);
   clearTimeout(waiting);
   waiting = setTimeout(() => ask("/"), 300);
 }
@@ -182,6 +183,13 @@ document.addEventListener("paste", (event) => {
 });
 
 if (matchMedia("(min-width: 48rem)").matches) document.getElementById("filters").open = true;
+
+// A draft outlives a look at another page, or in another language, but not the tab.
+const draft = document.getElementById("draft");
+if (!draft.value && sessionStorage.getItem("draft")) {
+  draft.value = sessionStorage.getItem("draft");
+  ask("/");
+}
 
 // Single keys can be switched off, for those who speak to their computer or type with one finger.
 const single = document.getElementById("single");
