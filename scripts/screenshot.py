@@ -24,7 +24,7 @@ from photodesk.archive import Archive
 from photodesk.web import create_app
 from photodesk.web.port import ExplainedDesk
 
-DRAFT = "Rocket carries a new satellite into orbit\nThe launch from Florida went without a fault, the space agency said."
+DRAFT = "Motorcycle stolen from garage\nThe police ask for witnesses. The red machine had been standing there since spring."
 CAPTIONS = {
     "rocket": ("Lift-off from the launch pad", "Demo Space", "2024-05-31"),
     "astronaut": ("An astronaut before her first flight", "Demo Space", "2023-02-11"),

@@ -24,7 +24,7 @@ from fastapi.testclient import TestClient
 
 import webdesk
 from doubles import echo, paint
-from photodesk import photos
+from photodesk import datasets, photos
 from photodesk.archive import Archive
 from photodesk.errors import PhotoError, UsageError
 from photodesk.web import create_app, server, uploads
@@ -90,10 +90,13 @@ def test_filters_reach_the_desk(web, desk, ids):
         "min_width": 300,
         "used_days": 9,
         "used": "hide",
+        "words": "Basel",
+        "fold": False,
     }
     answer = web.post("/api/search", json=sent).json()
     assert {hit["about"]["photo"] for hit in answer["hits"]} == {ids["Köln"], ids["Basel"]}
     assert answer["facets"]["credit"] == {"dpa": 2}
+    assert (desk.asked[-1].words, desk.asked[-1].fold) == ("Basel", False)
     assert (desk.asked[-1].used_days, desk.asked[-1].hide_used, desk.asked[-1].diverse) == (9, True, False)
     assert web.post("/api/search", json={"draft": "Rom", "phrase": "Bild von Köln"}).json()["hits"][0]["about"]["photo"] == ids["Köln"]
 
@@ -452,7 +455,7 @@ def test_the_archive_page_shows_counts_faults_and_what_is_under_way(here):
 
 def test_serve_holds_the_archive_and_does_what_others_ask(here, tmp_path):
     """A real process: it prints where it listens, hands out the key by the lock file, and ends on Ctrl-C without loss."""
-    folder, _ = here
+    folder, ids = here
     code = (
         "import photodesk.encoders as e; from doubles import echo; e.load = lambda name='builtin': echo()\n"
         "from photodesk.cli import main; main()"
@@ -481,6 +484,15 @@ def test_serve_holds_the_archive_and_does_what_others_ask(here, tmp_path):
         assert "does this at http://127.0.0.1" in said
         assert "1 photos added" in said
         assert done.returncode == 0
+        found, said = start("search", str(folder / "desk"), "Geheim", "--json").communicate(timeout=60)
+        assert len(json.loads(found)["hits"]) == 9
+        assert f"is asked at {url}" in said
+        pick = {"query": {"draft": "Geheim"}, "photo": ids["Rom"], "rank": 1}
+        request = urllib.request.Request(f"{url}/api/picks", json.dumps(pick).encode(), {"content-type": "application/json"})
+        urllib.request.urlopen(request, timeout=30).close()
+        done = start("archive", "picks", str(folder / "desk"), "-o", str(folder / "picks"))
+        assert "1 pairs" in done.communicate(timeout=60)[1]
+        assert [pair.photo for pair in datasets.read(folder / "picks").pairs] == [ids["Rom"]]
         _, said = start("serve", str(folder / "desk")).communicate(timeout=60)
         assert f"held by process {server.pid} (photodesk serve); it answers at {url}" in said
         server.send_signal(signal.SIGINT)

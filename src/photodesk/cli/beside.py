@@ -17,7 +17,6 @@ def ask(holder: ArchiveInUse, question: Question, as_json: bool, rank: int | Non
     """Ask the server and show what it answers, as `search` does with an archive of its own.
 
     Raises:
-        UsageError: an option that the server does not know.
         StoreError: it does not answer.
     """
     from photodesk import remote
@@ -48,16 +47,9 @@ def ask(holder: ArchiveInUse, question: Question, as_json: bool, rank: int | Non
 
 
 def as_query(question: Question, holder: ArchiveInUse, base: str) -> dict[str, Any]:
-    """The question as the server reads it; a picture is sent first.
-
-    Raises:
-        UsageError: it holds more than the server can be asked.
-    """
+    """The question as the server reads it; a picture is sent first."""
     from photodesk import remote
-    from photodesk.errors import UsageError
 
-    if question.words or not question.fold:
-        raise UsageError(f"--words and --no-fold need the archive itself, and {holder.url} holds it; stop it, or search without them")
     article, where = question.article, question.where
     lines = [" ".join(part.split()) for part in (article.title, article.lead, article.text)] if article else []
     query: dict[str, Any] = {"draft": "\n".join(line for line in lines if line), "top": question.top, "like": question.like}
@@ -70,4 +62,5 @@ def as_query(question: Question, holder: ArchiveInUse, base: str) -> dict[str, A
             query[name] = value
     for name in ("credit", "terms", "keywords", "orientation"):
         query[name] = list(getattr(where, name))
+    query |= {"words": question.words, "fold": question.fold}
     return query | {"used_days": question.used_days, "used": "hide" if question.hide_used else "down", "diverse": question.diverse}

@@ -40,6 +40,8 @@ class Query(_Strict):
     min_height: Annotated[int, Field(ge=0, le=100_000, description="In pixels.")] = 0
     used_days: Annotated[int, Field(ge=0, le=3650, description="What to take for recently used; 0 asks nothing.")] = 0
     used: Annotated[Literal["down", "hide"], Field(description="What to do with photos that were used recently.")] = "down"
+    words: Annotated[str, Field(max_length=1000, description="Lift photos whose captions have these; empty: those of the headline.")] = ""
+    fold: Annotated[bool, Field(description="Near-duplicates are one hit.")] = True
     diverse: Annotated[bool, Field(description="Prefer photos that differ from those above them.")] = False
     top: Annotated[int, Field(ge=1, le=200, description="How many photos at most.")] = 60
 

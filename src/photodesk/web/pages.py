@@ -186,7 +186,9 @@ def _said(answer: models.Answer, w: dict[str, str]) -> str:
 
 
 def percent(probability: float) -> str:
-    """A probability for people; below one per cent it is not 0."""
+    """A probability for people; what is nearly sure is not said to be sure."""
+    if probability > 0.99:
+        return "> 99"
     return "< 1" if 0 < probability < 0.01 else f"{100 * probability:.0f}"
 
 

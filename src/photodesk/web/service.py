@@ -185,9 +185,11 @@ class Service:
             like=query.like,
             picture=picture,
             where=query.filter(),
+            words=query.words,
             used_days=query.used_days,
             hide_used=query.used == "hide",
             diverse=query.diverse,
+            fold=query.fold,
             top=query.top,
         )
 
