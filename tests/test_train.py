@@ -435,6 +435,12 @@ def test_the_average_is_the_mean_similarity_of_six_trainings():
     assert len({made.weights[f"{m}.photo.0.w"].tobytes() for m in range(6)}) == 6
 
 
+@pytest.mark.parametrize("how", [{"average": True}, {"pretrain": 0}])
+def test_the_closed_form_is_neither_averaged_nor_tuned(how):
+    with pytest.raises(UsageError, match="needs descent"):
+        train.fit(known(), TOWERS, DIMS, Settings(), **how)
+
+
 def test_wrong_settings_are_refused():
     with pytest.raises(UsageError, match="infonce, margin, margin_all"):
         Settings(loss="cosine")

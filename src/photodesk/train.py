@@ -201,10 +201,14 @@ def fit(
 
     Raises:
         DataError: the parts leak into one another, or nothing is left to train on.
+        UsageError: what needs descent is asked of the closed form.
     """
     split = split or splits.Split()
     if leaks not in ("error", "keep"):
         raise UsageError(f"leaks={leaks!r}: known are error and keep")
+    if not settings.epochs and (pretrain is not None or average):
+        what, instead = ("--pretrain", "name BIG as further DATA") if pretrain is not None else ("--average", "leave it out")
+        raise UsageError(f"{what} needs descent (--preset paper2022, or --epochs 8); the closed form has one solution: {instead}")
     parts = splits.divide(pairs, split, validation=validation, test=test, seed=settings.seed)
     leaked = splits.check(pairs, parts, keep=leaks == "keep")
     trained, validated, tested = parts
