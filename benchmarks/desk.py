@@ -28,7 +28,7 @@ from photodesk.archive import Archive
 from photodesk.asking import Question
 from photodesk.desk import Desk
 from photodesk.embed import embed_articles
-from photodesk.index.schema import FACETS, Filter
+from photodesk.index.schema import FACETS, Filter, Point
 from photodesk.ledger import File
 from photodesk.records import Article
 from photodesk.store import Store
@@ -52,7 +52,9 @@ def build(folder: Path, photos: int) -> None:
         archive.daybook.add_to_bank(rows.ids, rows.rows)
         for start in range(0, photos, 2048):
             made = points(make(rng, min(2048, photos - start), centres), start)
-            made = [p.__class__(p.photo, p.row[:dim] / np.linalg.norm(p.row[:dim]), p.entry, p.number / 10) for p in made]
+            rows = np.stack([p.row for p in made]).repeat(-(-dim // 512), axis=1)[:, :dim]
+            rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+            made = [Point(p.photo, row, p.entry, p.number / 10) for p, row in zip(made, rows, strict=True)]
             known = [(p.photo, 0, p.entry.group if i % 50 else made[0].photo) for i, p in enumerate(made)]
             archive.ledger.announce(known, [File(f"/photos/{p.photo}.jpg", p.photo, "/photos", 1, 1) for p in made])
             archive.engine.upsert(made)
@@ -84,7 +86,7 @@ def main() -> None:
     ask.add_argument("--json", type=Path)
     given = ask.parse_args()
     work = given.work or Path(tempfile.mkdtemp())
-    folder = work / f"desk-{given.photos}"
+    folder = work / f"desk-{given.photos}-{encoders.load().fingerprint[-8:]}"
     if not (folder / "thumbnails").exists():
         shutil.rmtree(folder, ignore_errors=True)
         start = time.perf_counter()

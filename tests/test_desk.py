@@ -23,6 +23,7 @@ from photodesk.files import digest
 from photodesk.index.schema import Entry, Filter, Point
 from photodesk.ledger import File
 from photodesk.records import Article
+from photodesk.text import Preparation
 
 pytest.importorskip("qdrant_edge")
 WORDS = [
@@ -252,6 +253,11 @@ def test_what_was_read_is_not_read_again():
     np.testing.assert_array_equal(first[1:], second[1:])
 
 
+def test_texts_are_prepared_as_the_desk_is_told(archive):
+    desk = Desk(archive, echo(), preparation=Preparation(max_words=2))
+    assert ids(ask(desk, f"{WORDS[5]} und mehr", top=5)) == ids(ask(Desk(archive, echo()), WORDS[5], words="nichts", top=5))
+
+
 def call(*words):
     return CliRunner().invoke(commands, ["search", *map(str, words)])
 
@@ -293,6 +299,32 @@ def test_the_command_refuses_what_cannot_be(shelf, tmp_path):
         refused = call(*words)
         assert isinstance(refused.exception, UsageError)
         assert what in str(refused.exception)
+
+
+def test_the_command_asks_the_server_that_holds_the_archive(shelf, tmp_path):
+    pytest.importorskip("fastapi")
+    pytest.importorskip("uvicorn")
+    from browser import serving
+    from photodesk.web import create_app
+
+    alone = {
+        like: json.loads(call(shelf, *like, "--json").stdout) for like in ((WORDS[2],), ("--like", tmp_path / "photos" / f"{WORDS[1]}.png"))
+    }
+    with Archive.open(shelf, doing="serve") as archive, serving(create_app(Desk(archive, echo()), key="key")) as url:
+        archive.serves(url, "key")
+        for words, own in alone.items():
+            asked = call(shelf, *words, "--json")
+            assert asked.exit_code == 0, asked.output
+            assert "is asked at" in asked.stderr
+            hits = json.loads(asked.stdout)["hits"]
+            assert [hit["about"]["photo"] for hit in hits] == [hit["photo"] for hit in own["hits"]]
+        told = call(shelf, WORDS[2], "--why", 1, "--words", "Elbe", "--since", "1999-01-01")
+        assert "nothing in this archive fits" in told.stderr
+        told = call(shelf, WORDS[2], "--why", 1, "--top", 2)
+        assert f"{WORDS[2]}.png" in told.stdout.splitlines()[0]
+        assert WORDS[2].split()[0] in told.stderr
+        with pytest.raises(UsageError, match="translates"):
+            raise call(shelf, WORDS[2], "--translate", "marian:x").exception
 
 
 def test_colours_of_the_words_differ():
