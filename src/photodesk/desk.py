@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 NAMES = 2.5
 """Spreads that a photo gains whose caption has all the words and fits them best by BM25; others gain their share of both."""
-WORDED = 30
+WORDED = 20
 """Captions that are looked at for names."""
 USED = 3.0
 """Spreads that a photo used today loses; less as days go by."""
@@ -149,7 +149,7 @@ class Desk:
         used = self._used(question.used_days)
         where = question.where if question.used_days == 0 or not question.hide_used else _without(question.where, used)
         worded = self.archive.engine.lexical(asked.words, WORDED, where) if asked.words.strip() else ()
-        count = max(50, 2 * question.top)
+        count = 4 * question.top if question.diverse else question.top + max(16, question.top // 2) + min(len(used), 200)
         while True:
             near = self.archive.engine.search(asked.row, count, where, revised=asked.revised * whole.revised)
             points = self.archive.engine.get(list(dict.fromkeys(hit.photo for hit in (*near, *worded))), rows=True)
