@@ -53,7 +53,7 @@ def variants(recipe: Recipe, *, joint: Sequence[str] = (), trains: bool = True) 
     """Component → the recipe without it, in the order of the chain; only components that the recipe has.
 
     Without "fusion" the first encoder reads the longest texts alone. Without "T×V network" the encoder's own space stands. The towers of `joint`
-    have none: there "T×V descent" keeps the closed-form start of the training, which is linear but for tanh.
+    have none: there "T×V landmarks" keeps the closed-form start of the training, which is linear but for tanh.
 
     Args:
         recipe: the full one.
@@ -87,7 +87,7 @@ def variants(recipe: Recipe, *, joint: Sequence[str] = (), trains: bool = True) 
     if recipe.network and not set(models.names) & set(joint):
         found["T×V network"] = replace(recipe, network=None)
     elif recipe.network and recipe.network.preset != CLOSED_FORM and trains:
-        found["T×V descent"] = replace(recipe, network=replace(recipe.network, preset=CLOSED_FORM))
+        found["T×V landmarks"] = replace(recipe, network=replace(recipe.network, preset=CLOSED_FORM))
     if recipe.revision:
         found["revision"] = replace(recipe, revision=None)
     if len(models.names) * max(1, len(texts.words)) > 1:
