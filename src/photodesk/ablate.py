@@ -53,7 +53,7 @@ def variants(recipe: Recipe, *, joint: Sequence[str] = (), trains: bool = True) 
     """Component → the recipe without it, in the order of the chain; only components that the recipe has.
 
     Without "fusion" the first encoder reads the longest texts alone. Without "T×V network" the encoder's own space stands. The towers of `joint`
-    have none: there "T×V landmarks" keeps the closed-form start of the training, which is linear but for tanh.
+    have none: there "T×V landmarks" puts two straight matrices in closed form in its place.
 
     Args:
         recipe: the full one.
