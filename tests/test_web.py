@@ -321,7 +321,7 @@ def test_logs_hold_no_article_text_unless_asked(web, desk, ids, caplog, monkeypa
         web.post("/api/search", json={"draft": "Geheimnis"})
         web.post("/", data={"draft": "Geheimnis"})
         web.post("/api/picks", json={"query": {"draft": "Geheimnis"}, "photo": ids["Rom"], "rank": 1})
-        monkeypatch.setattr(desk, "ask", lambda question: 1 / len(question.article.text))
+        monkeypatch.setattr(desk, "ask", lambda question, **_: 1 / len(question.article.text))
         assert web.post("/api/search", json={"draft": "Geheimnis"}).status_code == 500
         assert "POST /api/search 500" in caplog.text
         assert "ZeroDivisionError in /api/search" in caplog.text

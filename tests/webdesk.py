@@ -54,14 +54,14 @@ class Desk:
             return self.archive.engine.get([question.like], rows=True)[0].row
         return self.encoder.photos.encode(np.stack([self.encoder.photos.prepare(question.picture)]))[0]
 
-    def ask(self, question):
+    def ask(self, question, *, facets=()):
         self.asked.append(question)
         hits = self.archive.engine.search(self._row(question), question.top, question.where)
         entries = {point.photo: point.entry for point in self.archive.engine.get([hit.photo for hit in hits])}
         found = [
             Found(h.photo, h.score, max(h.score, 0) ** 8 * 0.9, entries[h.photo], i, "2026-01-02" if i else "") for i, h in enumerate(hits)
         ]
-        facets = {name: self.archive.engine.facets(name, 20, question.where) for name in ("credit", "keywords", "orientation")}
+        facets = {name: self.archive.engine.facets(name, 20, question.where) for name in facets}
         return Answer(found, facets, not found or found[0].probability < 0.5)
 
     def why(self, question, photo):

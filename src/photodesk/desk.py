@@ -129,7 +129,7 @@ class Desk:
         self.confidence = Confidence.find(self.encoder.fingerprint, archive.folder)
         self._curve = (self.confidence.bias, self.confidence.slope) if self.confidence else confidence.shipped()
         self._whole: _Whole | None = None
-        self._lock = threading.Lock()
+        self._lock, self._counting = threading.Lock(), threading.Lock()
 
     def ask(self, question: Question, *, facets: Sequence[str] = FACETS) -> Answer:
         """The best photos for a question.
@@ -293,13 +293,14 @@ class Desk:
 
     def _facets(self, where: Filter, fields: Sequence[str], whole: _Whole) -> dict[str, Mapping[str, int]]:
         """Counted once for each filter and state of the archive."""
-        known = whole.facets.setdefault(where, {})
-        for name in fields:
-            if name not in known:
-                known[name] = self.archive.engine.facets(name, where=where)
-        while len(whole.facets) > 100:
-            whole.facets.pop(next(iter(whole.facets)), None)
-        return {name: known[name] for name in fields}
+        with self._counting:  # many who ask at once wait for one count
+            known = whole.facets.setdefault(where, {})
+            for name in fields:
+                if name not in known:
+                    known[name] = self.archive.engine.facets(name, where=where)
+            while len(whole.facets) > 100:
+                whole.facets.pop(next(iter(whole.facets)), None)
+            return {name: known[name] for name in fields}
 
     def _known(self) -> _Whole:
         whole = self._whole

@@ -15,9 +15,8 @@ from pydantic import ValidationError
 from photodesk.errors import PhotodeskError
 from photodesk.web import models, words
 from photodesk.web.access import COOKIE, Access
-from photodesk.web.service import Service
+from photodesk.web.service import FACETS, Service
 
-FACETS = ("orientation", "credit", "keywords", "terms")
 FIELDS = ("draft", "like", "upload", "since", "until", "phrase", "min_width", "min_height", "used_days", "used", "diverse")
 FILTERS = ("since", "until", "phrase", "min_width", "min_height", "used_days", "used", "diverse", *FACETS)
 YEAR = 365 * 24 * 3600

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from photodesk import explain
@@ -17,8 +18,8 @@ class DeskLike(Protocol):
     archive: Archive
     encoder: Encoder
 
-    def ask(self, question: Question, /) -> Answer:
-        """The best photos."""
+    def ask(self, question: Question, /, *, facets: Sequence[str]) -> Answer:
+        """The best photos, and the counts of values of some fields."""
         ...
 
     def why(self, question: Question, photo: str, /) -> explain.Reason:

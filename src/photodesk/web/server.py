@@ -71,7 +71,7 @@ def run(
         if token:
             say(f"visitors show this token: {token}")
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, server_header=False, timeout_keep_alive=20, timeout_graceful_shutdown=10, ws="none"
+            app, log_config=None, access_log=False, server_header=False, timeout_keep_alive=75, timeout_graceful_shutdown=10, ws="none"
         )
         uvicorn.Server(config).run(sockets=[listening])
 

@@ -22,6 +22,9 @@ from photodesk.web.port import DeskLike
 
 _texts = logging.getLogger("photodesk.web.texts")  # silent unless it is asked for
 
+FACETS = ("orientation", "credit", "keywords", "terms")
+"""Fields whose values are counted; each costs a look at all photos that pass a new filter."""
+
 PREVIEW = 1280
 """Longest side of a preview, in pixels."""
 
@@ -57,7 +60,7 @@ class Service:
     def search(self, query: models.Query) -> models.Answer:
         """The photos for a query; none where it asks nothing."""
         _texts.info("search %r", query.draft)
-        answer = self.desk.ask(self._question(query))
+        answer = self.desk.ask(self._question(query), facets=FACETS)
         return models.Answer(
             hits=[_hit(found, rank) for rank, found in enumerate(answer.hits, 1)],
             facets={name: dict(values) for name, values in answer.facets.items()},
