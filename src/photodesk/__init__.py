@@ -9,8 +9,10 @@ __version__ = "0.1.0"
 _HOME = {
     "Archive": "archive",
     "Article": "records",
+    "Desk": "desk",
     "Photo": "records",
     "Preparation": "text",
+    "Question": "asking",
     "Run": "records",
     "Searcher": "search",
     "build_index": "search",
