@@ -30,7 +30,7 @@ def features(count: int) -> tuple[np.ndarray, np.ndarray]:
     random = np.random.default_rng(0)
     maps = random.standard_normal((2, HIDDEN, WIDTH)).astype(np.float32)
     shared = random.standard_normal((count, HIDDEN)).astype(np.float32)
-    rows = [shared @ m + 40 * random.standard_normal((count, WIDTH)).astype(np.float32) for m in maps]
+    rows = [shared @ m + 12 * random.standard_normal((count, WIDTH)).astype(np.float32) for m in maps]
     texts, photos = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in rows)
     return texts, photos
 

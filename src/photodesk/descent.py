@@ -6,9 +6,10 @@ them (section 3.3): Linear → BatchNorm → tanh → Dropout blocks, a margin l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ from photodesk.pairs import Pairs
 from photodesk.records import FloatArray
 from photodesk.settings import Settings
 from photodesk.start import Affine, Whitening
+
+A = TypeVar("A")
 
 CALIBRATION = 16384  # rows from which the batch norms take their first statistics
 
@@ -86,14 +89,14 @@ class Descent:
         order = random.permutation(self._drawn(random))
         self.module.train()
         total, steps = torch.zeros(()), max(1, len(order) // settings.batch)
-        for step in range(steps):
-            at = order[step * settings.batch : (step + 1) * settings.batch]
+        batches = [order[step * settings.batch : (step + 1) * settings.batch] for step in range(steps)]
+        drawn = [(at, random.integers(len(self.pairs.texts), size=len(at))) for at in batches]
+        for step, (at, read) in enumerate(_ahead(drawn, lambda one: self._read(*one))):
             progress = (number - 1 + step / steps) / max(settings.epochs, 1)
             falling = 0.5 * (1 + np.cos(np.pi * progress)) if settings.schedule == "cosine" else 1.0
             for part in self.optimiser.param_groups:
                 part["lr"] = settings.rate * rate * falling
-            views = random.integers(len(self.pairs.texts), size=len(at))
-            texts, photos = self._rows(at, views, noise=settings.noise)
+            texts, photos = self._tensors(*read, noise=settings.noise)
             with torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
                 spaces = self.module(texts, photos)
             loss = losses(torch, [s.float() for s in spaces], torch.from_numpy(self.pairs.group[at]), self.scale, settings)
@@ -112,12 +115,18 @@ class Descent:
         return np.concatenate([self._main, others])
 
     def _rows(self, at: NDArray[np.int64], views: NDArray[np.int64], *, noise: float) -> tuple[list[Any], list[Any]]:
-        """The batch as T and V tensors, whitened, with noise of so many times their spread."""
+        """The pairs `at` as T and V tensors, whitened, with noise of so many times their spread."""
+        return self._tensors(*self._read(at, views), noise=noise)
+
+    def _read(self, at: NDArray[np.int64], views: NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
+        """Features of the pairs `at`, each text in the view named."""
         texts = np.empty((len(at), sum(self.dims[0])), np.float32)
         for view in np.unique(views).tolist():
             texts[views == view] = self.pairs.text_rows(at[views == view], view)
         rows, which = np.unique(self.pairs.photo[at], return_inverse=True)
-        photos = self.pairs.photo_rows(rows)[which]
+        return texts, self.pairs.photo_rows(rows)[which]
+
+    def _tensors(self, texts: FloatArray, photos: FloatArray, *, noise: float) -> tuple[list[Any], list[Any]]:
         return self._side("texts", texts, self.dims[0], noise), self._side("photos", photos, self.dims[1], noise)
 
     def _side(self, side: str, rows: FloatArray, dims: Sequence[int], noise: float) -> list[Any]:
@@ -217,6 +226,17 @@ class Descent:
                 self.optimiser.state[parameter] = found
 
 
+def _ahead(drawn: Sequence[tuple[NDArray[np.int64], Any]], read: Callable[[Any], A]) -> Iterator[tuple[NDArray[np.int64], A]]:
+    """Each batch with what is read of it; the next one is read while this one is computed."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(read, drawn[0])
+        for this, following in zip(drawn, [*drawn[1:], None], strict=True):
+            found = coming.result()
+            if following is not None:
+                coming = pool.submit(read, following)
+            yield this[0], found
+
+
 def fast_bf16() -> bool:
     """Whether this CPU multiplies bfloat16 in hardware, so that it is faster than float32."""
     torch = require("torch", "train")
@@ -241,7 +261,15 @@ def module(torch: Any, dims: tuple[tuple[int, ...], tuple[int, ...]], width: tup
         linear = nn.Linear(size, dim)
         nn.init.xavier_uniform_(linear.weight)
         nn.init.zeros_(linear.bias)
-        return nn.Sequential(linear, nn.BatchNorm1d(dim), nn.Tanh(), nn.Dropout(dropout))
+        return nn.Sequential(linear, nn.BatchNorm1d(dim), nn.Tanh(), Dropout())
+
+    class Dropout(nn.Module):  # type: ignore[misc, name-defined]  # torch is untyped here
+        def forward(self, x: Any) -> Any:
+            """As torch's, with 16 random bits a number from eight bytes at once: a tenth of its time on a CPU."""
+            if not self.training or not dropout:
+                return x
+            bits = torch.empty(len(x), -(-x.shape[1] // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)[:, : x.shape[1]]
+            return x * ((bits >= round(dropout * 65536) - 32768).to(x.dtype) / (1 - dropout))
 
     class TxV(nn.Module):  # type: ignore[misc, name-defined]  # torch is untyped here
         def __init__(self) -> None:
