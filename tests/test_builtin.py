@@ -129,3 +129,19 @@ def test_the_shipped_network_says_what_it_was_trained_on():
     assert network.card["pairs"] > 50_000
     assert network.card["test_pairs"] == 2000
     assert network.card["test"]["R@100"] >= 0.52
+
+
+def test_layers_of_the_text_tower_stand_side_by_side():
+    texts = ["Hochwasser an der Elbe", "Fire", " ".join(["long"] * 700)]
+    last, both = E5().encode(texts), E5(layers=(8, 12)).encode(texts)
+    assert both.shape == (3, 768)
+    assert np.allclose(both[:, 384:] * 2**0.5, last, atol=1e-6)
+    assert np.allclose(np.linalg.norm(both[:, :384], axis=1), 0.5**0.5, atol=1e-5)
+    assert not np.allclose(both[:, :384] * 2**0.5, last, atol=0.1)
+    assert E5(layers=(8, 12)).fingerprint != E5().fingerprint
+
+
+@pytest.mark.parametrize("name", ["builtin:layers=13", "builtin:layers=8+8", "builtin:layers=", "builtin:depth=3"])
+def test_layers_that_are_none_are_refused(name):
+    with pytest.raises(UsageError, match="such as"):
+        encoders.load(name)

