@@ -259,7 +259,7 @@ class StoredRows:
     """Rows of a store, read from the memory map when they are asked for: n rows cost 8 n bytes, whatever their length.
 
     `rows[i]`, `rows[a:b]`, `rows[index array]` and `rows[mask]` read just these, as float32 in an array of their own, each checked by
-    its CRC; `np.asarray(rows)` reads all; `rows.take(index array)` reads none. Later writing to the store does not change them.
+    its CRC the first time; `np.asarray(rows)` reads all; `rows.take(index array)` reads none. Later writing to the store does not change them.
 
     Attributes:
         shape: (n, d).
@@ -270,6 +270,7 @@ class StoredRows:
 
     def __init__(self, parts: Sequence[Part], at: Positions, dim: int) -> None:
         self._parts, self._at = tuple(parts), at
+        self._passed = np.zeros(len(at), np.bool_)
         self.shape = (len(at), dim)
 
     def __len__(self) -> int:
@@ -299,17 +300,23 @@ class StoredRows:
 
     def read(self, which: slice | NDArray[Any] | Sequence[int] = slice(None)) -> tuple[FloatArray, NDArray[np.int64]]:
         """(k, d) rows, and which of the k are damaged."""
-        at = self._at[which]
-        out, good = np.empty((len(at), self.shape[1]), np.float32), np.ones(len(at), bool)
+        asked = (
+            np.arange(len(self))[which] if isinstance(which, slice) or np.asarray(which).dtype == np.bool_ else np.asarray(which, np.int64)
+        )
+        at = self._at[asked]
+        out, good = np.empty((len(at), self.shape[1]), np.float32), self._passed[asked]
         order = np.argsort(at, kind="stable")  # shard by shard, forwards
         for block in blocks(len(order)):
             chosen = order[block]
             for number in np.unique(at[chosen] >> 32).tolist():
                 to = chosen[at[chosen] >> 32 == number]
                 part, rows = self._parts[number], at[to] & 0xFFFFFFFF
-                stored, log = part.rows[rows], part.log[rows]
-                good[to] = crc(split(log["key"]), stored) == log["crc"]
+                stored = part.rows[rows]
+                if len(new := np.flatnonzero(~good[to])):
+                    log = part.log[rows[new]]
+                    good[to[new]] = crc(split(log["key"]), stored[new]) == log["crc"]
                 out[to] = stored
+        self._passed[asked[good]] = True
         return out, np.flatnonzero(~good)
 
 
