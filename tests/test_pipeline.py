@@ -9,6 +9,7 @@ import pytest
 
 from doubles import EchoPhotos, EchoTexts, paint
 from photodesk import pipeline
+from photodesk.encoders import most
 from photodesk.pipeline import BatchSize, Picture
 from photodesk.records import Fault, Photo
 
@@ -124,18 +125,32 @@ def test_other_errors_of_a_model_are_not_swallowed(tmp_path):
         list(pipeline.encode(pictures(tmp_path), Failing(), nothing))
 
 
+def test_a_tower_that_knows_its_memory_is_not_asked_for_more():
+    from photodesk.encoders.beside import PhotosBeside
+    from photodesk.encoders.builtin import towers
+
+    lite = towers()[1]
+    assert most(lite) == lite.batch == 2
+    assert most(PhotosBeside([lite, EchoPhotos()])) == 2
+    assert most(EchoPhotos()) == 64
+    sizes = BatchSize(lite.batch, most(lite))
+    for _ in range(20):
+        sizes.note(sizes.now, 1.0)  # cheaper and cheaper, the larger the batch
+    assert sizes.now == 2
+
+
 @pytest.mark.parametrize(
     ("cost", "best"),
     [
         (lambda size: 1.0, 8),  # nothing to gain: as it was
-        (lambda size: 1 / size, BatchSize.MOST),
+        (lambda size: 1 / size, 64),
         (lambda size: float(size), 1),
         (lambda size: abs(size - 32) + 10.0, 32),
         (lambda size: abs(size - 2) + 10.0, 2),
     ],
 )
 def test_the_batch_size_finds_the_cheapest(cost, best):
-    sizes = BatchSize(8)
+    sizes = BatchSize(8, 64)
     for _ in range(200):
         sizes.note(sizes.now, cost(sizes.now) * sizes.now)
         sizes.note(sizes.now + 1, 0.0)  # the last chunk of a run says nothing

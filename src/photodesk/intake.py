@@ -19,7 +19,7 @@ import numpy as np
 from photodesk import metadata, photos
 from photodesk.archive import THUMBNAIL, Archive
 from photodesk.embed import photo_rows
-from photodesk.encoders import Encoder
+from photodesk.encoders import Encoder, most
 from photodesk.errors import PhotoError, StoreError
 from photodesk.files import digest
 from photodesk.index.schema import Entry, Point
@@ -134,7 +134,7 @@ def _take(archive: Archive, encoder: Encoder, todo: Sequence[Seen], known: dict[
     kin = _Kin(prints, families)
     waiting: list[_Taken] = []
     again: list[Seen] = []
-    done, sizes = 0, BatchSize(encoder.photos.batch)
+    done, sizes = 0, BatchSize(encoder.photos.batch, most(encoder.photos))
     progress("reading", 0, len(todo))
     with ThreadPoolExecutor(cores()) as pool:
         for batch in ahead(pool, lambda batch: _read(batch, encoder, there, sizes), chunks(todo, sizes), cores() + 2):

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photodesk import photos
-from photodesk.encoders import PhotoTower
+from photodesk.encoders import PhotoTower, most
 from photodesk.errors import PhotoError
 from photodesk.files import digest
 from photodesk.records import Fault, FloatArray, Photo
@@ -78,7 +78,7 @@ def encode(pictures: Iterable[Picture], tower: PhotoTower, stored: Stored, *, th
         threads: batches that are worked on at once; None is one a core.
     """
     threads = threads or cores()
-    sizes = BatchSize(tower.batch)
+    sizes = BatchSize(tower.batch, most(tower))
 
     def work(batch: Sequence[Picture]) -> Batch:
         return _encode(batch, tower, stored, sizes)
@@ -128,7 +128,7 @@ class BatchSize:
     """How many pictures a call of the model should bring: found while working.
 
     It starts at what the tower proposes, doubles as long as a picture gets cheaper by `GAIN`, else halves likewise, and stays at the
-    best. A model that runs out of memory gets half of its batch from then on.
+    best. It never passes what the tower allows, since memory grows with it. A model that runs out of memory gets half of its batch from then on.
 
     Attributes:
         now: the size to use.
@@ -136,11 +136,10 @@ class BatchSize:
 
     GAIN = 0.05
     TRIES = 4  # calls that are compared by their median
-    MOST = 512
 
-    def __init__(self, start: int) -> None:
+    def __init__(self, start: int, most: int) -> None:
         self.now = self._best = max(1, start)
-        self._limit = self.MOST
+        self._limit = max(most, self.now)
         self._up: bool | None = True  # which way is tried; None when it is settled
         self._seconds: dict[int, list[float]] = defaultdict(list)
         self._lock = threading.Lock()

@@ -56,7 +56,7 @@ class PhotoTower(Protocol):
     Attributes:
         fingerprint: changes whenever the output does (weights, preprocessing); part of every cache key.
         dim: numbers per row.
-        batch: how many photos one call should bring.
+        batch: how many photos one call should bring, to begin with; see `most`.
         size: the longest side in pixels that the model can use; lets JPEG decoding skip the rest.
     """
 
@@ -72,6 +72,11 @@ class PhotoTower(Protocol):
     def encode(self, batch: NDArray[np.generic]) -> FloatArray:
         """(n photos, dim) float32 rows from n stacked arrays; called from several threads, each on its own batch."""
         ...
+
+
+def most(tower: PhotoTower) -> int:
+    """How many photos one call may bring: memory grows with them. A tower that knows better than 64 says so by an attribute `most`."""
+    return int(getattr(tower, "most", 64))
 
 
 @dataclass(frozen=True)

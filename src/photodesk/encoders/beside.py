@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from photodesk.encoders import Encoder, PhotoTower, TextTower
+from photodesk.encoders import Encoder, PhotoTower, TextTower, most
 from photodesk.errors import EncoderError
 from photodesk.network import load
 from photodesk.records import FloatArray
@@ -66,6 +66,7 @@ class PhotosBeside:
         self.dims = tuple(tower.dim for tower in self.towers)
         self.dim = sum(self.dims)
         self.batch = min(tower.batch for tower in self.towers)
+        self.most = min(most(tower) for tower in self.towers)
         self.size = max(tower.size for tower in self.towers)
         self._forms: list[tuple[np.dtype[np.generic], tuple[int, ...]]] = []
 

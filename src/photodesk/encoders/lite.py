@@ -32,7 +32,7 @@ class Lite:
         EncoderError: a version that is not shipped.
     """
 
-    batch = 2  # more would not fit the caches: slower, and three times the memory
+    batch = most = 2  # more would not fit the caches: slower, and three times the memory
 
     def __init__(self, versions: Sequence[int] = (2,)) -> None:
         if not versions or any(v not in SIZES for v in versions):
