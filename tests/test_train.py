@@ -489,6 +489,15 @@ def test_the_command_trains_measures_refits_and_writes_card_and_curves(tmp_path,
     assert ranked.exit_code == 0, ranked.output
 
 
+def test_what_is_broken_is_named_and_the_rest_is_trained_on(tmp_path, folder):
+    photo = min((folder / "newsimages").iterdir())
+    photo.write_bytes(photo.read_bytes()[:60])
+    made = call("train", folder, "-e", "echo", "-o", tmp_path / "net.safetensors", "--validation", 5)
+    assert made.exit_code == 1, made.output
+    assert photo.name in made.stderr
+    assert networks.load(tmp_path / "net.safetensors").card["pairs"] == 24
+
+
 def test_fields_become_text_features_and_the_file_knows_what_it_reads(tmp_path, folder):
     out = tmp_path / "net.safetensors"
     made = call("train", folder, "-e", "echo", "-o", out, "-f", "title", "-f", "tags+title", "--validation", 5, "--epochs", 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,7 +14,7 @@ from photodesk.embed import joined
 from photodesk.encoders import PhotoTower, TextTower
 from photodesk.errors import DataError
 from photodesk.photos import hashes, near_duplicates
-from photodesk.records import Article, FloatArray, Pair
+from photodesk.records import Article, Fault, FloatArray, Pair
 from photodesk.selection import best_of
 from photodesk.text import Preparation
 
@@ -58,6 +58,7 @@ class Pairs:
         weights: weight of a pair of each data set. Those of the greatest weight are what the network is for: validation and test
             pairs are of these.
         facts: (n,) what the pair is known by, for the check of leakage: see `Fact`.
+        faults: pictures that cannot be opened and articles without text, whose pairs are left out.
     """
 
     texts: tuple[Rows, ...]
@@ -68,6 +69,7 @@ class Pairs:
     source: NDArray[np.int64]
     weights: tuple[float, ...] = (1.0,)
     facts: tuple[Fact, ...] = field(default=(), repr=False)
+    faults: tuple[Fault, ...] = ()
 
     def __len__(self) -> int:
         return len(self.photo)
@@ -154,7 +156,7 @@ def gather(
     articles = {article.id: article for article in merged.articles}
     prepared = {view: joined([articles[pair.article] for pair in merged.pairs], view, texts)[0] for view in _views(preparation, texts)}
     first, *_ = prepared.values()
-    kept, features, _ = store.photo_rows(merged.photos, photos, progress=lambda done, of: progress("photos", done, of))
+    kept, features, broken = store.photo_rows(merged.photos, photos, progress=lambda done, of: progress("photos", done, of))
     row = {photo.id: i for i, photo in enumerate(kept)}
     good = [i for i, (pair, text) in enumerate(zip(merged.pairs, first, strict=True)) if text and pair.photo in row]
     pairs = [merged.pairs[i] for i in good]
@@ -176,7 +178,15 @@ def gather(
         source,
         weights,
         tuple(_fact(articles[pair.article], pair.photo, alike[pair.photo]) for pair in pairs),
+        (*broken, *_unread(merged.pairs, first, articles)),
     )
+
+
+def _unread(pairs: Sequence[Pair], texts: Sequence[str], articles: Mapping[str, Article]) -> Iterator[Fault]:
+    for name in dict.fromkeys(pair.article for pair, text in zip(pairs, texts, strict=True) if not text):
+        yield Fault(
+            articles[name].where, f"nothing to read: article {name.partition('/')[2]}", "left out", "give it a title, or leave it out"
+        )
 
 
 def _merged(datasets: Sequence[Dataset]) -> Dataset:

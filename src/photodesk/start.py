@@ -188,7 +188,9 @@ def _landmarks(pairs: Pairs, part: slice, settings: Settings) -> Landmarks:
     others = np.setdiff1d(np.unique(pairs.photo), main)
     at = np.concatenate([random.permutation(main), random.permutation(others)])[: settings.landmarks]
     rows = unit(pairs.photo_rows(at)[:, part])
-    projection = np.linalg.eigh(rows.T @ rows)[1][:, ::-1][:, : settings.directions].astype(np.float16).astype(np.float32)
+    few = len(rows) <= rows.shape[1]  # then their own products are the smaller matrix
+    ways = np.linalg.svd(rows, full_matrices=False)[2].T if few else np.linalg.eigh(rows.T @ rows)[1][:, ::-1]
+    projection = ways[:, : settings.directions].astype(np.float16).astype(np.float32)
     inner = np.ascontiguousarray((rows @ projection).T)
     sharp = np.float32(settings.sharpness / 2)
     kept = (inner * sharp).astype(np.float16).astype(np.float32)  # as the file will hold them

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from photodesk.cli.data import show_data
+from photodesk.cli.data import show_data, show_faults
 from photodesk.cli.find import cache_option
 
 
@@ -38,7 +38,10 @@ def _part(_context: click.Context, parameter: click.Parameter, value: float) -> 
 @click.option("--tensorboard", metavar="DIR", type=click.Path(path_type=Path, file_okay=False), help="Also log the epochs for TensorBoard.")
 @click.option("--seed", default=0, show_default=True, help="Of the split and of everything random.")
 @cache_option
+@click.pass_context
 def train(
+    context: click.Context,
+    /,
     data: tuple[Path, ...],
     out: Path,
     encoders: tuple[str, ...],
@@ -78,7 +81,7 @@ def train(
     from photodesk import train as training
     from photodesk.cli.progress import bars
     from photodesk.encoders.beside import dims, towers
-    from photodesk.errors import UsageError
+    from photodesk.errors import UsageError, require
     from photodesk.files import replacing
     from photodesk.settings import PRESETS
     from photodesk.store import Store
@@ -88,6 +91,8 @@ def train(
     settings = replace(PRESETS[preset], seed=seed, **{key: value for key, value in options.items() if value is not None})
     parts, given = splits.parse(split), _weights(weights, len(data))
     sets = tuple(tuple(each.split("+")) for each in fields)
+    if settings.epochs:
+        require("torch", "train")
     watch = _watcher(tensorboard)
     read = [datasets.read(path) for path in (*data, *([pretrain] if pretrain else []))]
     for dataset in read:
@@ -124,6 +129,7 @@ def train(
         stream.write(cards.page(network.load(out), out.stem))
     drawn = _drawn(made.card, out.with_suffix(".svg"))
     click.echo(f"epoch {made.card['epoch']} is in {out}; its card is {out.with_suffix('.md')}{drawn}", err=True)
+    context.exit(1 if show_faults([*(fault for dataset in read for fault in dataset.faults), *pairs.faults]) else 0)
 
 
 def _weights(text: str | None, count: int) -> tuple[float, ...]:
