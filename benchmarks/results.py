@@ -43,15 +43,15 @@ def rows(encoder: str) -> dict[str, tuple[str, Texts, Revise | None]]:
         "NNN (batch)": Revise(NEAREST, "batch"),
         "NNN (bank)": Revise(NEAREST, "rest"),
     }
-    found: dict[str, tuple[str, Texts, Revise | None]] = {name: ("closed-form", TITLE, how) for name, how in closed.items()}
-    found["T×V"] = ("builtin", TITLE, None)
-    found["T×V + DS (batch)"] = ("builtin", TITLE, Revise(SOFTMAX, "batch"))
-    found["T×V + DS (bank)"] = ("builtin", TITLE, Revise(SOFTMAX, "rest"))
-    found["T×V + NNN (bank)"] = ("builtin", TITLE, Revise(NEAREST, "rest"))
-    found["T×V, title + tags"] = ("builtin", TAGS, None)
+    found: dict[str, tuple[str, Texts, Revise | None]] = {name: ("straight", TITLE, how) for name, how in closed.items()}
+    found["T×V"] = ("default", TITLE, None)
+    found["T×V + DS (batch)"] = ("default", TITLE, Revise(SOFTMAX, "batch"))
+    found["T×V + DS (bank)"] = ("default", TITLE, Revise(SOFTMAX, "rest"))
+    found["T×V + NNN (bank)"] = ("default", TITLE, Revise(NEAREST, "rest"))
+    found["T×V, title + tags"] = ("default", TAGS, None)
     for limit in (10, 20, 30, 40):
-        found[f"T×V, title + tags, {limit} words"] = ("builtin", replace(TAGS, words=(limit,)), None)
-    found["T×V, title + tags, mean of 10, 20, 30, 40"] = ("builtin", replace(TAGS, words=(10, 20, 30, 40)), None)
+        found[f"T×V, title + tags, {limit} words"] = ("default", replace(TAGS, words=(limit,)), None)
+    found["T×V, title + tags, mean of 10, 20, 30, 40"] = ("default", replace(TAGS, words=(10, 20, 30, 40)), None)
     return found
 
 
@@ -89,7 +89,7 @@ def choose(kitchen: Kitchen, base: Recipe) -> None:
     inner = Kitchen(kitchen.parts(base).rest, kitchen.store)
     small = replace(base, data=replace(base.data, test="grouped:0.2", seed=1))
     averaged = [replace(TAGS, words=limits) for limits in ((10, 40), (10, 20, 30, 40))]
-    for preset, texts in product(("builtin", "closed-form"), (TITLE, TAGS, *averaged)):
+    for preset, texts in product(("default", "straight"), (TITLE, TAGS, *averaged)):
         trials = []
         for method in ("cosine", *CANDIDATES):
             net = Net(preset, split="grouped:700")
@@ -121,8 +121,8 @@ def main() -> None:
         return
     ready = {}
     if options.network:
-        ready["builtin"] = network.load(options.network)
-        if ready["builtin"].card.get("test_pairs") != len(kitchen.parts(base).test.pairs):
+        ready["default"] = network.load(options.network)
+        if ready["default"].card.get("test_pairs") != len(kitchen.parts(base).test.pairs):
             print(
                 f"caution: {options.network} does not say that the {len(kitchen.parts(base).test.pairs)} pairs were kept apart", flush=True
             )
@@ -130,7 +130,7 @@ def main() -> None:
     gallery = [photo.id for photo in kitchen.parts(base).test.photos]
     hubs = [compare.hubness(one.run, gallery) for one in done]
     made = compare.runs_table([one.report for one in done], hubs, MEASURES)
-    same = ready["closed-form"].card.get("epoch") == ready["builtin"].card.get("epoch")
+    same = ready["straight"].card.get("epoch") == ready["default"].card.get("epoch")
     note = "; the training kept its start, so T×V is the closed form" if same and not options.network else ""
     title = f"{load(options.encoder).name}, {len(gallery):,} pairs of {kitchen.dataset.edition} kept apart{note}"
     print(Table(title, made.head, made.rows).markdown())

@@ -60,9 +60,9 @@ def test_a_variant_lacks_just_that():
 def test_towers_without_a_space_of_their_own_lose_the_descent_only():
     found = ablate.variants(OWN, joint=("builtin",))
     assert "T×V network" not in found
-    assert found["T×V landmarks"].network == replace(OWN.network, preset="closed-form")
+    assert found["T×V landmarks"].network == replace(OWN.network, preset="straight")
     assert "T×V landmarks" not in ablate.variants(OWN, joint=("builtin",), trains=False)
-    assert "T×V landmarks" not in ablate.variants(replace(OWN, network=Net("closed-form")), joint=("builtin",))
+    assert "T×V landmarks" not in ablate.variants(replace(OWN, network=Net("straight")), joint=("builtin",))
 
 
 def outcome(name, ranks, transductive=""):

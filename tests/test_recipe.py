@@ -205,7 +205,7 @@ def test_what_is_left_out_takes_its_default():
 
 
 REVISION = '\n[revision]\nmethod = "dual_softmax"\nbank = "batch"\n'
-NETWORK = '\n[network]\npreset = "builtin"\n'
+NETWORK = '\n[network]\npreset = "default"\n'
 GROUPED = 'how = "ask"\ntest = "grouped:100"'
 
 
@@ -251,7 +251,7 @@ GROUPED = 'how = "ask"\ntest = "grouped:100"'
         ("[cost]", REVISION.replace("batch", "rest") + "[cost]", "none are left for a bank"),
         ("[cost]", REVISION.replace("dual_softmax", "sinkhorn").replace("batch", "rest") + "[cost]", "takes no bank"),
         ("[cost]", NETWORK + "[cost]", "has nothing to train on"),
-        ('how = "ask"', GROUPED + NETWORK.replace("builtin", "bultin"), r"did you mean 'builtin'\?"),
+        ('how = "ask"', GROUPED + NETWORK.replace("default", "defualt"), r"did you mean 'default'\?"),
         ('how = "ask"', GROUPED + NETWORK + 'split = "time"', "split = 'time': expected random"),
         ("about =", 'name = "x"\nabout =', "called by the name of its file"),
         ("about =", "about", "is not TOML"),

@@ -18,7 +18,7 @@ from photodesk import compare
 from photodesk.errors import UsageError
 from photodesk.evaluation import digits
 from photodesk.measures import Measure
-from photodesk.recipe import CLOSED_FORM, Encoders, Recipe, Texts
+from photodesk.recipe import Encoders, Recipe, Texts
 from photodesk.reproduce import Kitchen, Outcome
 from photodesk.tune import axis
 from photodesk.typeset import Table
@@ -86,8 +86,8 @@ def variants(recipe: Recipe, *, joint: Sequence[str] = (), trains: bool = True) 
         found["learned weights"] = replace(recipe, encoders=replace(models, learn=False))
     if recipe.network and not set(models.names) & set(joint):
         found["T×V network"] = replace(recipe, network=None)
-    elif recipe.network and recipe.network.preset != CLOSED_FORM and trains:
-        found["T×V landmarks"] = replace(recipe, network=replace(recipe.network, preset=CLOSED_FORM))
+    elif recipe.network and recipe.network.preset != "straight" and trains:
+        found["T×V landmarks"] = replace(recipe, network=replace(recipe.network, preset="straight"))
     if recipe.revision:
         found["revision"] = replace(recipe, revision=None)
     if len(models.names) * max(1, len(texts.words)) > 1:

@@ -14,6 +14,7 @@ from photodesk.encoders.weights import SUFFIXES
 from photodesk.errors import DataError
 from photodesk.parts import candidates
 from photodesk.recipe import Encoders, Recipe
+from photodesk.settings import PRESETS
 
 LIBRARIES = {
     "lang": ("lingua",),
@@ -91,7 +92,7 @@ def of_machine(recipe: Recipe, *, network: bool = False) -> Iterator[Need]:
         network: a trained network is at hand, so none has to be trained.
     """
     extras = {"lang": bool(recipe.texts.detect), recipe.texts.clean.replace("2021", "clean"): bool(recipe.texts.clean)}
-    extras |= {"translate": recipe.texts.translate.startswith("marian:"), "train": recipe.network is not None and not network}
+    extras |= {"translate": recipe.texts.translate.startswith("marian:"), "train": _descends(recipe) and not network}
     for extra, wanted in extras.items():
         lacking = [module for module in LIBRARIES.get(extra, ()) if wanted and importlib.util.find_spec(module) is None]
         if lacking:
@@ -100,6 +101,11 @@ def of_machine(recipe: Recipe, *, network: bool = False) -> Iterator[Need]:
         yield from _of_encoder(name)
     if recipe.texts.translate.startswith("marian:"):
         yield from _of_marian(recipe.texts.translate.removeprefix("marian:"))
+
+
+def _descends(recipe: Recipe) -> bool:
+    """Whether the recipe's network is trained in torch; the closed form is not."""
+    return recipe.network is not None and PRESETS[recipe.network.preset].epochs > 0
 
 
 def _of_encoder(name: str) -> Iterator[Need]:

@@ -12,7 +12,7 @@ from typing import TypeVar
 from photodesk import datasets, needs, network, recipe, runs
 from photodesk.embed import Progress, silent
 from photodesk.encoders import hub
-from photodesk.errors import PhotodeskError, UsageError, require
+from photodesk.errors import MissingExtra, PhotodeskError, UsageError, require
 from photodesk.files import replacing
 from photodesk.network import Network
 from photodesk.recipe import Encoders, Recipe
@@ -187,7 +187,10 @@ def _tried(what: str, make: Callable[[], T], lacking: list[str], how: str = "") 
 
 def _reach() -> str:
     """Why the hub cannot be reached; empty if it can."""
-    constants = require("huggingface_hub", "openclip").constants
+    try:
+        constants = require("huggingface_hub", "openclip").constants
+    except MissingExtra as error:
+        return str(error)
     if constants.HF_HUB_OFFLINE:
         return "HF_HUB_OFFLINE forbids a download"
     trouble = hub.unreachable(constants.ENDPOINT)

@@ -20,12 +20,11 @@ from photodesk.encoders import FAMILIES, spec
 from photodesk.errors import UsageError
 from photodesk.fusion import Normalisation
 from photodesk.revisions import Revision
+from photodesk.settings import PRESETS
 from photodesk.strict import did_you_mean, section
 from photodesk.text import Preparation
 
 PART = re.compile(r"(random|grouped):([0-9]+(?:\.[0-9]+)?)")
-CLOSED_FORM = "closed-form"
-PRESETS = ("builtin", CLOSED_FORM, "paper2022")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +157,7 @@ class Net:
     """A T×V network trained on the encoder's frozen features before anything is ranked.
 
     Args:
-        preset: how: "builtin" as the shipped network, "closed-form" without landmarks: two matrices, "paper2022" as Galanopoulos and Mezaris (ECCVW 2022) did.
+        preset: how, one of `settings.PRESETS`: "default" as the shipped network, "straight" without landmarks, "paper2022".
         train: words that name the parts of the data to train on; empty for all that is not measured on.
         pretrain: edition of a data set to train on before; empty for none.
         split: which of the training pairs choose the best epoch, as `Data.test`.

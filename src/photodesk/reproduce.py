@@ -192,12 +192,11 @@ def trained(
     pairs = gather(sets, encoder.texts, encoder.photos, store, weights=weights, preparation=preparation, progress=progress)
     kind, _, size = net.split.partition(":")
     share = float(size) if "." in size else min(int(size), int(pairs.main.sum()) // 2)
-    presets = {**settings.PRESETS, "builtin": settings.Settings(), "closed-form": settings.STRAIGHT}
     return train.fit(
         pairs,
         (encoder.texts.fingerprint, encoder.photos.fingerprint),
         (dims(encoder.texts), dims(encoder.photos)),
-        replace(presets[net.preset], seed=net.seed),
+        replace(settings.PRESETS[net.preset], seed=net.seed),
         split=splits.parse(kind),
         validation=share,
         leaks="keep",
