@@ -121,7 +121,9 @@ def test_what_cannot_be_used_at_all_says_so(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no article file"):
         datasets.read(tmp_path)
     (tmp_path / "a.csv").write_text("id,when\n1,2\n")
-    with pytest.raises(DataError, match=r"a\.csv has no column with a title; its columns are: id, when; name it with --title-column"):
+    with pytest.raises(
+        DataError, match=r"a\.csv has no column with a title; its columns are: id, when; rename it, or name it with --title-column"
+    ):
         datasets.read(tmp_path)
 
 

@@ -138,7 +138,9 @@ class _Reader:
         layout = editions.recognise(table.header, self.override, table.name)
         if "title" not in layout.at and not (layout.edition and "photo" in layout.at):
             names = ", ".join(filter(None, table.header)) or "none"
-            raise DataError(f"{table.name} has no column with a title; its columns are: {names}; name it with --title-column")
+            raise DataError(
+                f"{table.name} has no column with a title; its columns are: {names}; rename it, or name it with --title-column where a command has that"
+            )
         rows = _Rows(table, layout, editions.subset_name(table.name) if many else "")
         self.faults += table.faults + tuple(rows.faults)
         self.editions.setdefault(layout.edition, f"{table.name}: {layout.evidence}")
