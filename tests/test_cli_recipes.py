@@ -96,6 +96,27 @@ def test_a_library_that_is_missing_is_named_with_its_extra(data, monkeypatch):
     ]
 
 
+def test_the_closed_form_needs_no_torch(monkeypatch):
+    import importlib.util
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None)
+    assert not list(needs.of_machine(recipe.read("own-best")))
+
+
+def test_without_the_hubs_library_everything_is_named_all_the_same(data, monkeypatch):
+    from photodesk import ready
+    from photodesk.errors import MissingExtra
+
+    def missing(*_):
+        raise MissingExtra("this needs huggingface_hub")
+
+    monkeypatch.setattr(ready, "require", missing)
+    said = str(call("reproduce", "2022-rss-run1", "--data", data).exception)
+    assert "the weights of openclip:ViT-H-14/laion2b_s32b_b79k" in said
+    assert "this needs huggingface_hub" in said
+    assert "opus-mt-de-en" in said
+
+
 def test_models_of_a_folder_are_found(tmp_path):
     weights = tmp_path / "laion--CLIP-ViT-H-14-laion2B-s32B-b79K"
     marian = tmp_path / "Helsinki-NLP/opus-mt-de-en"
