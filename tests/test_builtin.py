@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from photodesk import encoders, photos
+from photodesk.encoders import sessions
 from photodesk.encoders.builtin import load_builtin, towers
 from photodesk.encoders.e5 import E5, Weights, segment
-from photodesk.encoders.lite import Lite
+from photodesk.encoders.lite import SHAPES, STAGES, STAGES_WEIGHT, Lite, shape_of
 from photodesk.errors import EncoderError, UsageError
 
 TEXTS = [
@@ -101,11 +102,75 @@ def test_each_network_has_an_equal_part_and_its_own_input():
     both, one = Lite((0, 2)), Lite((2,))
     photo = Image.open(io.BytesIO(jpeg((460, 260)))).convert("RGB")
     row = both.encode(both.prepare(photo)[None])[0]
-    assert np.linalg.norm(row[:1280]) == pytest.approx(np.linalg.norm(row[1280:]), rel=1e-5)
+    assert np.linalg.norm(row) == pytest.approx(1, rel=1e-5)
+    assert np.linalg.norm(row[:1280]) == pytest.approx(np.linalg.norm(row[1280:2560]), rel=1e-5)
     alone = one.encode(one.prepare(photo)[None])[0]
-    assert row[1280:] @ alone / np.linalg.norm(row[1280:]) == pytest.approx(1, abs=1e-5)
+    cosine = row[1280:2560] @ alone[:1280] / np.linalg.norm(row[1280:2560]) / np.linalg.norm(alone[:1280])
+    assert cosine == pytest.approx(1, abs=1e-5)
     with pytest.raises(EncoderError, match="not shipped"):
         Lite((7,))
+
+
+def test_the_last_stages_stand_beside_pooled_features_by_their_weight():
+    tower = Lite((2,))
+    photo = Image.open(io.BytesIO(jpeg((460, 260), 3))).convert("RGB")
+    (row,) = tower.encode(tower.prepare(photo)[None])
+    pooled, stages = tower._sessions[0].run(["features", "stages"], {"x": tower.views(photo)[0][None]})
+    plain = np.concatenate([pooled[0] / np.linalg.norm(pooled), STAGES_WEIGHT * stages[0]])
+    assert len(row) == tower.dim == 1280 + STAGES
+    np.testing.assert_allclose(row, plain / np.linalg.norm(plain), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("size", "shape"),
+    [
+        ((460, 260), 0),
+        ((2000, 400), 0),
+        ((600, 400), 1),
+        ((640, 480), 1),
+        ((300, 310), 2),
+        ((480, 640), 3),
+        ((260, 460), 4),
+        ((10, 900), 4),
+    ],
+)
+def test_a_photo_is_read_in_the_shape_nearest_to_its_own(size, shape):
+    photo = Image.new("RGB", size)
+    assert shape_of(photo) == shape
+    for version, view in enumerate(towers()[1].views(photo)):
+        width, height = SHAPES[version][shape]
+        assert view.shape == (height, width, 3)
+        assert width * height == pytest.approx(np.prod(SHAPES[version][0]), rel=0.03)  # one cost for all
+
+
+def test_photos_of_all_shapes_share_a_batch():
+    _, lite = towers()
+    pictures = [
+        Image.open(io.BytesIO(jpeg(size, seed))).convert("RGB")
+        for seed, size in enumerate(((460, 260), (260, 460), (300, 300), (460, 260)))
+    ]
+    prepared = [lite.prepare(picture) for picture in pictures]
+    together = lite.encode(np.stack(prepared))
+    for one, row in zip(prepared, together, strict=True):
+        np.testing.assert_allclose(lite.encode(one[None])[0], row, atol=1e-5)
+    assert (together @ together.T)[0, 1:].max() < 0.95  # they are different pictures
+
+
+def test_a_processor_whose_integers_overflow_gets_the_exact_product(monkeypatch):
+
+    class Session:
+        def __init__(self, model, options, providers):
+            pass
+
+        def run(self, outputs, given):
+            return [np.full((1, 16), 32 * 32767, np.int32)]  # what pairs of saturated 16 bits add up to
+
+    sessions.exact.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr("onnxruntime.InferenceSession", Session)
+        assert not sessions.exact()
+        assert sessions.options(1).get_session_config_entry("session.x64quantprecision") == "1"
+    sessions.exact.cache_clear()
 
 
 def test_a_network_of_other_towers_is_refused(tmp_path):

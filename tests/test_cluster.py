@@ -112,7 +112,7 @@ def test_a_worker_without_the_model_or_with_another_is_named(cluster, folder, tm
         fingerprint = "lite of another version"
         dim = 3840
 
-    with pytest.raises(EncoderError, match=r"builtin is lite of another version here and lite012/1 on a worker"):
+    with pytest.raises(EncoderError, match=r"builtin is lite of another version here and lite012/2 on a worker"):
         build_index(folder, tmp_path / "a", replace(encoders.load(), photos=Other()), store=Store(tmp_path / "c"), ray=cluster.address)
     with pytest.raises(EncoderError, match=r"a worker has no onnx:/nowhere: /nowhere holds no export"):
         build_index(

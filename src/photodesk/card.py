@@ -104,7 +104,8 @@ def page(network: Network, name: str) -> str:
 
 
 def plot(card: Mapping[str, Any], measures: Sequence[str] = ("R@10", "R@100", "MRR@100")) -> str:
-    """Loss and validation measures by epoch, as SVG; each member of an average is a line.
+    """The training as SVG: loss and validation measures by epoch, a line for each member of an average; of a closed form, which has no
+    epochs, the measures on the test or else the validation part, with their intervals.
 
     Raises:
         MissingExtra: matplotlib is not installed.
@@ -116,30 +117,49 @@ def plot(card: Mapping[str, Any], measures: Sequence[str] = ("R@10", "R@100", "M
     from matplotlib.figure import Figure
 
     members = card.get("members") or [{"name": "", **card}]
+    descended = any(len(member["history"]) > 1 for member in members)
     with mpl.rc_context({"svg.hashsalt": "photodesk"}):
-        figure = Figure(figsize=(9, 3.6), layout="constrained")
-        left, right = figure.subplots(1, 2)
-        for member in members:
-            rows = member["history"]
-            losses = [(row["epoch"], row["loss"]) for row in rows if row["loss"] is not None]
-            if losses:
-                left.plot(*zip(*losses, strict=True), marker=".", label=member["name"] or "training loss")
-            for number, measure in enumerate(measures):
-                values = [(row["epoch"], row[measure]) for row in rows if measure in row]
-                if values:
-                    (line,) = right.plot(
-                        *zip(*values, strict=True), marker=".", color=f"C{number}", label=measure if member is members[0] else None
-                    )
-                    best = values[int(np.argmax([row["epoch"] == member["epoch"] for row in rows if measure in row]))]
-                    right.plot(*best, marker="o", color=line.get_color(), markersize=8, fillstyle="none")
-        for axes, title in ((left, "Loss on the training part"), (right, "Validation part (○ the epoch kept)")):
-            axes.set(title=title, xlabel="epoch")
-            axes.grid(alpha=0.3)
-            axes.xaxis.get_major_locator().set_params(integer=True)
-            if axes.get_legend_handles_labels()[0]:
-                axes.legend(fontsize="small")
-            else:
-                axes.text(0.5, 0.5, "the closed-form start, no descent", ha="center", va="center", transform=axes.transAxes)
+        figure = Figure(figsize=(9 if descended else 5, 3.6), layout="constrained")
+        if descended:
+            left, right = figure.subplots(1, 2)
+            _curves(left, right, members, measures)
+        else:
+            _bars(figure.subplots(), card, measures)
         stream = io.StringIO()
         figure.savefig(stream, format="svg", metadata={"Date": None})
     return stream.getvalue()
+
+
+def _curves(left: Any, right: Any, members: Sequence[Mapping[str, Any]], measures: Sequence[str]) -> None:
+    for member in members:
+        rows = member["history"]
+        losses = [(row["epoch"], row["loss"]) for row in rows if row["loss"] is not None]
+        if losses:
+            left.plot(*zip(*losses, strict=True), marker=".", label=member["name"] or "training loss")
+        for number, measure in enumerate(measures):
+            values = [(row["epoch"], row[measure]) for row in rows if measure in row]
+            if values:
+                (line,) = right.plot(
+                    *zip(*values, strict=True), marker=".", color=f"C{number}", label=measure if member is members[0] else None
+                )
+                best = values[int(np.argmax([row["epoch"] == member["epoch"] for row in rows if measure in row]))]
+                right.plot(*best, marker="o", color=line.get_color(), markersize=8, fillstyle="none")
+    for axes, title in ((left, "Loss on the training part"), (right, "Validation part (○ the epoch kept)")):
+        axes.set(title=title, xlabel="epoch")
+        axes.grid(alpha=0.3)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(fontsize="small")
+
+
+def _bars(axes: Any, card: Mapping[str, Any], measures: Sequence[str]) -> None:
+    found, part = (card["test"], "test") if card.get("test") else (card["history"][0], "validation")
+    there = [measure for measure in measures if measure in found]
+    intervals = card.get("test_intervals", {}) if part == "test" else {}
+    reach = np.array([np.abs(np.array(intervals.get(m, (found[m],) * 2)) - found[m]) for m in there]).reshape(-1, 2).T
+    axes.bar(there, [found[measure] for measure in there], yerr=reach, capsize=4, color=[f"C{i}" for i in range(len(there))])
+    for measure in there:
+        axes.annotate(f"{found[measure]:.3f}", (measure, 0), (0, 4), textcoords="offset points", ha="center", color="white")
+    count = card.get(f"{part}_pairs", 0)
+    axes.set(title=f"Closed form, on {count:,} {part} pairs" if there else "Closed form; no part was kept apart to measure it on")
+    axes.grid(alpha=0.3, axis="y")

@@ -63,10 +63,10 @@ class Settings:
     best_by: str = "R@10+R@100+MRR@100"
     ridge: float = 0.01
     text_ridge: float = 0.2
-    power: float = 1.5
+    power: float = 2.0
     landmarks: int = 9000
-    directions: int = 768
-    sharpness: float = 7.0
+    directions: int = 1024
+    sharpness: float = 6.0
     experts: bool = True
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     seed: int = 0
@@ -121,7 +121,7 @@ PAPER_2022 = Settings(
 )  # fmt: skip
 """The recipe of the 2022 paper: T×V as Galanopoulos and Mezaris train it (ECCVW 2022, section 4.2)."""
 
-STRAIGHT = Settings(landmarks=0, experts=False, ridge=0.1, text_ridge=0.1)
+STRAIGHT = Settings(landmarks=0, experts=False, ridge=0.1, text_ridge=0.1, power=1.5)
 """The closed form without landmarks: one joint space, two matrices."""
 
 PRESETS: Mapping[str, Settings] = {"default": Settings(), "straight": STRAIGHT, "paper2022": PAPER_2022}

@@ -19,7 +19,7 @@ def _part(_context: click.Context, parameter: click.Parameter, value: float) -> 
 
 @click.command()
 @click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", "-o", required=True, type=click.Path(path_type=Path, dir_okay=False), metavar="MODEL", help="File of the network, .safetensors; its card (.md) and curves (.svg) go beside it.")  # fmt: skip
+@click.option("--out", "-o", required=True, type=click.Path(path_type=Path, dir_okay=False), metavar="MODEL", help="File of the network, .safetensors; its card (.md) and plot (.svg) go beside it.")  # fmt: skip
 @click.option("--encoder", "-e", "encoders", multiple=True, default=("builtin",), show_default=True, metavar="E", help="Whose frozen features are learned from; several are several features (T, V).")  # fmt: skip
 @click.option("--fields", "-f", multiple=True, metavar="F+F", help="What a text feature reads, such as title or lead+text; several are several features (T). Without it: titles, and titles with tags.")  # fmt: skip
 @click.option("--preset", default="default", show_default=True, type=click.Choice(["default", "straight", "paper2022"]), help="Closed form with landmarks, or without, or the recipe of the 2022 paper.")  # fmt: skip
@@ -128,7 +128,8 @@ def train(
     with replacing(out.with_suffix(".md")) as stream:
         stream.write(cards.page(network.load(out), out.stem))
     drawn = _drawn(made.card, out.with_suffix(".svg"))
-    click.echo(f"epoch {made.card['epoch']} is in {out}; its card is {out.with_suffix('.md')}{drawn}", err=True)
+    what = f"epoch {made.card['epoch']}" if settings.epochs else "the closed form"
+    click.echo(f"{what} is in {out}; its card is {out.with_suffix('.md')}{drawn}", err=True)
     context.exit(1 if show_faults([*(fault for dataset in read for fault in dataset.faults), *pairs.faults]) else 0)
 
 
@@ -158,7 +159,7 @@ def _drawn(card: Any, path: Path) -> str:
         return ""
     with replacing(path) as stream:
         stream.write(svg)
-    return f", its curves are {path}"
+    return f", its plot is {path}"
 
 
 def _watcher(folder: Path | None) -> Any:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from photodesk.encoders import sessions
 from photodesk.errors import EncoderError, UsageError
 from photodesk.records import FloatArray
 
@@ -181,14 +182,11 @@ class E5:
     def _session(self) -> Any:
         import onnxruntime
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._threads
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options = sessions.options(self._threads)
         given = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in self._initializers().items()}
         options.add_external_initializers(list(given), list(given.values()))
         graph = (resources.files("photodesk") / "models/e5.onnx").read_bytes()
-        session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(graph, options, providers=sessions.CPU)
         return session
 
     def _initializers(self) -> dict[str, NDArray[Any]]:

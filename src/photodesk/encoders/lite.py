@@ -10,20 +10,33 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from photodesk.encoders import sessions
 from photodesk.errors import EncoderError
 from photodesk.records import FloatArray
 
 if TYPE_CHECKING:
     from PIL import Image
 
-SIZES = {0: 224, 1: 240, 2: 260}  # input side in pixels of EfficientNet-Lite 0, 1, 2
+SHAPES = {
+    0: ((304, 176), (272, 192), (232, 232), (192, 272), (176, 304)),
+    1: ((400, 224), (360, 248), (300, 300), (248, 360), (224, 400)),
+    2: ((480, 272), (432, 304), (360, 360), (304, 432), (272, 480)),
+}
+"""Width and height in pixels at which EfficientNet-Lite 0, 1, 2 read a photo: 16:9, √2:1, square and both upright, of equal area."""
+
+ASPECTS = np.log([16 / 9, 2**0.5, 1, 2**-0.5, 9 / 16])
 FEATURES = 1280
+STAGES = 1360
+"""Numbers of Lite2's last three stages: mean and spread of each channel."""
+
+STAGES_WEIGHT = 0.45
+"""Beside pooled features of length 1; from .3 to .6 the measures are alike (LOG.md)."""
 
 
 class Lite:
-    """Pooled features of one or several EfficientNet-Lite networks, side by side, each part of equal length.
+    """Pooled features of one or several EfficientNet-Lite networks, side by side, each part of equal length; of Lite2 its last stages too.
 
-    A photo is squeezed to a square, so that nothing at its sides is lost.
+    A photo is squeezed to the nearest of five shapes, so that nothing at its sides is lost.
 
     Args:
         versions: which networks, of 0, 1, 2.
@@ -35,45 +48,66 @@ class Lite:
     batch = most = 2  # more would not fit the caches: slower, and three times the memory
 
     def __init__(self, versions: Sequence[int] = (2,)) -> None:
-        if not versions or any(v not in SIZES for v in versions):
-            raise EncoderError(f"EfficientNet-Lite versions {list(versions)} are not shipped; known: {list(SIZES)}")
+        if not versions or any(v not in SHAPES for v in versions):
+            raise EncoderError(f"EfficientNet-Lite versions {list(versions)} are not shipped; known: {list(SHAPES)}")
         self.versions = tuple(versions)
-        self.fingerprint = "lite" + "".join(map(str, self.versions)) + "/1"
-        self.dim = FEATURES * len(self.versions)
-        self.size = max(SIZES[v] for v in self.versions)
+        self.fingerprint = "lite" + "".join(map(str, self.versions)) + "/2"
+        self.dim = FEATURES * len(self.versions) + STAGES * (2 in self.versions)
+        self.size = max(min(SHAPES[v][1]) for v in self.versions)
+        self._bytes = 1 + sum(3 * max(width * height for width, height in SHAPES[v]) for v in self.versions)
 
     @cached_property
     def _sessions(self) -> list[Any]:
         import onnxruntime
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1  # the store runs one batch per core
-        options.log_severity_level = 3
-        folder = resources.files("photodesk") / "models"
-        return [
-            onnxruntime.InferenceSession((folder / f"lite{v}.onnx").read_bytes(), options, providers=["CPUExecutionProvider"])
-            for v in self.versions
-        ]
+        folder, how = resources.files("photodesk") / "models", sessions.options(1)  # one thread: the store runs one batch a core
+        return [onnxruntime.InferenceSession((folder / f"lite{v}.onnx").read_bytes(), how, providers=sessions.CPU) for v in self.versions]
 
-    def prepare(self, photo: Image.Image) -> NDArray[np.uint8]:
-        """The photo at every size that a network reads, flattened behind each other: bytes, height · width · RGB each."""
+    def views(self, photo: Image.Image) -> list[NDArray[np.uint8]]:
+        """The photo as each network reads it, (height, width, RGB)."""
+        return self._views(photo, shape_of(photo))
+
+    def _views(self, photo: Image.Image, shape: int) -> list[NDArray[np.uint8]]:
         from PIL import Image
 
-        square = photo.resize((self.size, self.size), Image.Resampling.BICUBIC)
-        sides = [SIZES[v] for v in self.versions]
-        return np.concatenate(
-            [np.asarray(square if s == self.size else square.resize((s, s), Image.Resampling.BICUBIC)).reshape(-1) for s in sides]
-        )
+        largest = photo.resize(max(SHAPES[v][shape] for v in self.versions), Image.Resampling.BICUBIC)
+        sizes = [SHAPES[v][shape] for v in self.versions]
+        return [np.asarray(largest if largest.size == size else largest.resize(size, Image.Resampling.BICUBIC)) for size in sizes]
+
+    def prepare(self, photo: Image.Image) -> NDArray[np.uint8]:
+        """What `encode` takes: the number of the shape, the photo as each network reads it, and nothing up to a length that all share."""
+        shape = shape_of(photo)
+        row = np.zeros(self._bytes, np.uint8)
+        row[0] = shape
+        pixels = np.concatenate([view.reshape(-1) for view in self._views(photo, shape)])
+        row[1 : 1 + len(pixels)] = pixels
+        return row
 
     def encode(self, batch: NDArray[np.generic]) -> FloatArray:
-        """(n, 1280 · networks) float32 unit rows; each network's part has the same length."""
-        parts, start = [], 0
-        for version, session in zip(self.versions, self._sessions, strict=True):
-            side = SIZES[version]
-            pixels = np.ascontiguousarray(batch[:, start : start + side * side * 3]).reshape(-1, side, side, 3)
-            start += side * side * 3
-            (features,) = session.run(["features"], {"x": pixels})
-            parts.append(features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12))
-        rows: FloatArray = np.concatenate(parts, axis=1)
-        rows *= len(parts) ** -0.5
+        """(n, 1280 · networks [+ 1360]) float32 unit rows; each network's part has the same length."""
+        rows = np.empty((len(batch), self.dim), np.float32)
+        for shape in np.unique(batch[:, 0]):
+            alike = batch[:, 0] == shape
+            rows[alike] = self._encode(batch[alike], int(shape))
         return rows
+
+    def _encode(self, batch: NDArray[np.generic], shape: int) -> FloatArray:
+        parts: list[FloatArray] = []
+        stages: list[FloatArray] = []
+        start = 1
+        for version, session in zip(self.versions, self._sessions, strict=True):
+            width, height = SHAPES[version][shape]
+            pixels = np.ascontiguousarray(batch[:, start : start + height * width * 3]).reshape(-1, height, width, 3)
+            start += height * width * 3
+            features, *more = session.run(["features", "stages"] if version == 2 else ["features"], {"x": pixels})
+            features *= len(self.versions) ** -0.5 / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+            parts.append(features)
+            stages += [each * STAGES_WEIGHT for each in more]
+        rows: FloatArray = np.concatenate([*parts, *stages], axis=1)
+        rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+        return rows
+
+
+def shape_of(photo: Image.Image) -> int:
+    """Which of `SHAPES` a photo is nearest to."""
+    return int(np.abs(ASPECTS - np.log(photo.width / photo.height)).argmin())

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from photodesk.encoders import Encoder, weights
+from photodesk.encoders import Encoder, sessions, weights
 from photodesk.encoders.pieces import clean
 from photodesk.encoders.pixels import Pixels
 from photodesk.encoders.spec import Spec
@@ -150,12 +150,8 @@ def file_digest(path: Path) -> str:
 def _session(path: Path, threads: int) -> Any:
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(str(path), sessions.options(threads), providers=sessions.CPU)
     except Exception as error:  # onnxruntime's own kinds
         raise EncoderError(f"{path} is no model that onnxruntime runs: {' '.join(str(error).split())[:300]}") from None
 

@@ -1,0 +1,44 @@
+"""How photodesk opens onnxruntime: on the processor, quiet, leaving no thread spinning, and with int8 products that do not overflow."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import numpy as np
+
+CPU = ["CPUExecutionProvider"]
+
+
+def options(threads: int) -> Any:
+    """Session options; `threads` of 0 lets onnxruntime take all cores.
+
+    Processors without VNNI add int8 products in pairs of 16 bits, which overflow silently; there onnxruntime is told to take its slower,
+    exact product, so that a photo has the same row on every machine.
+    """
+    made = _plain(threads)
+    if not exact():
+        made.add_session_config_entry("session.x64quantprecision", "1")
+    return made
+
+
+def _plain(threads: int) -> Any:
+    import onnxruntime
+
+    made = onnxruntime.SessionOptions()
+    made.intra_op_num_threads = threads
+    made.log_severity_level = 3
+    made.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return made
+
+
+@cache
+def exact() -> bool:
+    """Whether the int8 product of this processor is exact, by trying the worst case: 64 times 255 · 127."""
+    import onnxruntime
+
+    probe = (resources.files("photodesk") / "models/overflow.onnx").read_bytes()
+    session = onnxruntime.InferenceSession(probe, _plain(1), providers=CPU)
+    (sums,) = session.run(None, {"x": np.full((1, 64), 255, np.uint8)})
+    return bool((sums == 64 * 255 * 127).all())
