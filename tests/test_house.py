@@ -67,6 +67,7 @@ FLOORS = (
         "pairs",
         "splits",
         "start",
+        "txv",
         "descent",
         "train",
         "lease",

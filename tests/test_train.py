@@ -22,6 +22,7 @@ from photodesk.pairs import Fact, Pairs, measure
 from photodesk.settings import PAPER_2022, Settings
 from photodesk.splits import held_out, parse
 from photodesk.start import closed_form
+from photodesk.txv import clip, module
 
 SMALL = {"dim": 6, "batch": 80, "epochs": 2, "noise": 0.1, "ridge": 0.01, "text_ridge": 0.01, "landmarks": 0, "precision": "fp32"}
 RANDOM = SMALL | {"start": "random", "dim": 16, "batch": 40, "noise": 0.0, "dropout": 0.0, "optimiser": "adam", "rate": 1e-2, "decay": 0.0}
@@ -288,6 +289,42 @@ def test_the_folded_network_is_the_trained_module(whitened, landmarks):
     assert folded.fingerprint != untouched.fingerprint
 
 
+def test_bfloat16_products_give_the_gradients_of_float32_but_for_their_rounding():
+    """Gradients of every weight and of the input, with autocast and by torch's own float32 products; dropout draws the same bits for both."""
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    net = module(torch, ((24,), (40,)), (32, 48), 0.3)
+    texts, photos, wanted = torch.randn(50, 24), torch.randn(50, 40, requires_grad=True), torch.randn(50, 50)
+    found = {}
+    for rounded in (False, True):
+        torch.manual_seed(1)
+        for leaf in (*net.parameters(), photos):
+            leaf.grad = None
+        with torch.autocast("cpu", torch.bfloat16, enabled=rounded):
+            (scores,) = net([texts], [photos])
+        assert scores.dtype == torch.float32
+        (scores * wanted).sum().backward()
+        found[rounded] = {name: p.grad.clone() for name, p in (*net.named_parameters(), ("photos", photos))}
+    for name, exact in found[False].items():
+        if not name.endswith("0.bias"):  # what comes before a batch norm has no gradient but noise
+            off = float((found[True][name] - exact).norm() / exact.norm())
+            assert 0 < off < 0.02, name  # bfloat16 has eight bits
+
+
+@pytest.mark.parametrize("limit", [0.5, 500.0])
+def test_gradients_are_clipped_as_torch_does(limit):
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    mine, peer = ([torch.nn.Parameter(torch.zeros(size)) for size in (30, 200)] for _ in range(2))
+    for one, other in zip(mine, peer, strict=True):
+        one.grad = torch.randn(one.shape)
+        other.grad = one.grad.clone()
+    mine.append(torch.nn.Parameter(torch.zeros(3)))  # without a gradient
+    clip(torch, mine, limit)
+    torch.nn.utils.clip_grad_norm_(peer, limit)
+    assert all(torch.allclose(one.grad, other.grad, rtol=1e-6, atol=0) for one, other in zip(mine, peer, strict=False))
+
+
 def test_the_best_epoch_is_kept_and_training_stops_when_nothing_gets_better():
     rest, apart = parts()
     made = train.train(rest, apart, TOWERS, Settings(**SMALL | {"rate": 5.0, "epochs": 30, "patience": 2}))
@@ -310,9 +347,10 @@ def test_the_rate_falls_as_in_the_papers_code():
     ]
 
 
-@pytest.mark.parametrize("start", ["closed", "random"])
-def test_a_killed_training_goes_on_and_ends_with_the_same_weights(tmp_path, start):
-    how = (SMALL | {"rate": 1e-3} if start == "closed" else RANDOM | {"schedule": "paper2022"}) | {"epochs": 5, "patience": 9}
+@pytest.mark.parametrize(("start", "precision"), [("closed", "fp32"), ("random", "fp32"), ("random", "bf16")])
+def test_a_killed_training_goes_on_and_ends_with_the_same_weights(tmp_path, start, precision):
+    how = SMALL | {"rate": 1e-3} if start == "closed" else RANDOM | {"schedule": "paper2022"}
+    how |= {"epochs": 5, "patience": 9, "precision": precision}
     rest, apart = parts()
     whole = train.train(rest, apart, TOWERS, Settings(**how))
     state = tmp_path / "state.part"

@@ -20,6 +20,7 @@ from photodesk.pairs import Pairs
 from photodesk.records import FloatArray
 from photodesk.settings import Settings
 from photodesk.start import Affine, Whitening
+from photodesk.txv import clip, fast_bf16, module
 
 A = TypeVar("A")
 
@@ -28,13 +29,12 @@ CALIBRATION = 16384  # rows from which the batch norms take their first statisti
 
 @dataclass(frozen=True, eq=False)
 class Epoch:
-    """What one epoch gave: its mean loss, the network as it is now, InfoNCE's temperature, and the state to go on from."""
+    """What one epoch gave: its mean loss, the network as it is now, and InfoNCE's temperature."""
 
     number: int
     loss: float
     network: Network
     temperature: float
-    state: dict[str, Any]
 
 
 class Descent:
@@ -99,15 +99,15 @@ class Descent:
             texts, photos = self._tensors(*read, noise=settings.noise)
             with torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
                 spaces = self.module(texts, photos)
-            loss = losses(torch, [s.float() for s in spaces], torch.from_numpy(self.pairs.group[at]), self.scale, settings)
+            loss = losses(torch, spaces, torch.from_numpy(self.pairs.group[at]), self.scale, settings)
             self.optimiser.zero_grad()
             loss.backward()
             if settings.clip:
-                torch.nn.utils.clip_grad_norm_(self.module.parameters(), settings.clip)
+                clip(torch, list(self.module.parameters()), settings.clip)
             self.optimiser.step()
             total += loss.detach()
         self.module.eval()
-        return Epoch(number, float(total) / steps, self.network(), float(torch.exp(-self.scale.detach())), self.state())
+        return Epoch(number, float(total) / steps, self.network(), float(torch.exp(-self.scale.detach())))
 
     def _drawn(self, random: np.random.Generator) -> NDArray[np.int64]:
         """The pairs of an epoch: all that the network is for, and at most as many others, so that neither drowns the other."""
@@ -205,7 +205,7 @@ class Descent:
         return Network(*self.towers, *self.dims, weights)
 
     def state(self) -> dict[str, Any]:
-        """Everything that the next epoch needs: tensors by name."""
+        """Everything that the next epoch needs: tensors by name, three times the weights with Adam, so only made for who keeps it."""
         torch = self.torch
         state = {f"module.{name}": tensor for name, tensor in self.module.state_dict().items()} | {"scale": self.scale.detach()}
         for i, parameter in enumerate(p for part in self.optimiser.param_groups for p in part["params"]):
@@ -235,61 +235,6 @@ def _ahead(drawn: Sequence[tuple[NDArray[np.int64], Any]], read: Callable[[Any],
             if following is not None:
                 coming = pool.submit(read, following)
             yield this[0], found
-
-
-def fast_bf16() -> bool:
-    """Whether this CPU multiplies bfloat16 in hardware, so that it is faster than float32."""
-    torch = require("torch", "train")
-    found = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    also = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return any(bool(check and check()) for check in (found, also))
-
-
-def module(torch: Any, dims: tuple[tuple[int, ...], tuple[int, ...]], width: tuple[int, ...], dropout: float) -> Any:
-    """T×V in torch: `texts[t][v]`, `photos[v]`, `pairs[v][t]`, each a block; Xavier-uniform weights and zero bias.
-
-    Args:
-        torch: the library.
-        dims: sizes of the T text and V photo features.
-        width: H of the shared photo blocks and D of the joint spaces.
-        dropout: in every block.
-    """
-    nn = torch.nn
-    hidden, joint = width
-
-    def block(size: int, dim: int) -> Any:
-        linear = nn.Linear(size, dim)
-        nn.init.xavier_uniform_(linear.weight)
-        nn.init.zeros_(linear.bias)
-        return nn.Sequential(linear, nn.BatchNorm1d(dim), nn.Tanh(), Dropout())
-
-    class Dropout(nn.Module):  # type: ignore[misc, name-defined]  # torch is untyped here
-        def forward(self, x: Any) -> Any:
-            """As torch's, with 16 random bits a number from eight bytes at once: a tenth of its time on a CPU."""
-            if not self.training or not dropout:
-                return x
-            bits = torch.empty(len(x), -(-x.shape[1] // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)[:, : x.shape[1]]
-            return x * ((bits >= round(dropout * 65536) - 32768).to(x.dtype) / (1 - dropout))
-
-    class TxV(nn.Module):  # type: ignore[misc, name-defined]  # torch is untyped here
-        def __init__(self) -> None:
-            super().__init__()
-            texts, visual = dims
-            self.texts = nn.ModuleList([nn.ModuleList([block(size, joint) for _ in visual]) for size in texts])
-            self.photos = nn.ModuleList([block(size, hidden) for size in visual])
-            self.pairs = nn.ModuleList([nn.ModuleList([block(hidden, joint) for _ in texts]) for _ in visual])
-
-        def forward(self, texts: Sequence[Any], photos: Sequence[Any]) -> list[Any]:
-            """The T·V score matrices (n texts, n photos) of a batch."""
-            unit = nn.functional.normalize
-            shared = [block(y) for block, y in zip(self.photos, photos, strict=True)]
-            return [
-                unit(self.texts[t][v](x).float(), dim=1) @ unit(self.pairs[v][t](y).float(), dim=1).T
-                for t, x in enumerate(texts)
-                for v, y in enumerate(shared)
-            ]
-
-    return TxV()
 
 
 def losses(torch: Any, spaces: Sequence[Any], group: Any, scale: Any, settings: Settings) -> Any:

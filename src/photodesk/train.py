@@ -117,7 +117,7 @@ def train(
         epoch = descent.epoch(at.epoch + 1, at.rate)
         note(epoch.number, epoch.loss, epoch.network, epoch.temperature)
         if resume is not None:
-            _write(resume, key, epoch.state, best, {"at": asdict(at), "history": history})
+            _write(resume, key, descent.state(), best, {"at": asdict(at), "history": history})
     assert best is not None
     card = {
         "settings": asdict(settings),
