@@ -460,7 +460,8 @@ def test_serve_holds_the_archive_and_does_what_others_ask(here, tmp_path):
         "import photodesk.encoders as e; from doubles import echo; e.load = lambda name='builtin': echo()\n"
         "from photodesk.cli import main; main()"
     )
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "PHOTODESK_CACHE": str(tmp_path / "cache")}
+    ours = Path(__file__).parent
+    environment = os.environ | {"PYTHONPATH": f"{ours}{os.pathsep}{ours.parent / 'src'}", "PHOTODESK_CACHE": str(tmp_path / "cache")}
 
     def start(*words):
         return subprocess.Popen(
@@ -493,6 +494,9 @@ def test_serve_holds_the_archive_and_does_what_others_ask(here, tmp_path):
         done = start("archive", "picks", str(folder / "desk"), "-o", str(folder / "picks"))
         assert "1 pairs" in done.communicate(timeout=60)[1]
         assert [pair.photo for pair in datasets.read(folder / "picks").pairs] == [ids["Rom"]]
+        _, said = start("train", "--picks", str(folder / "desk"), "-o", str(folder / "net.safetensors")).communicate(timeout=60)
+        assert f"does this at {url}" in said
+        assert "1 articles, 1 photos, 1 pairs" in said, "one pair is read, and none left to train on when some are kept apart"
         _, said = start("serve", str(folder / "desk")).communicate(timeout=60)
         assert f"held by process {server.pid} (photodesk serve); it answers at {url}" in said
         server.send_signal(signal.SIGINT)
