@@ -144,6 +144,10 @@ def test_a_pick_is_noted_with_when_text_and_rank(web, desk, ids):
         "id": pick.article.id, "title": "Rom", "lead": "", "text": "Text.", "tags": "", "url": "", "date": "", "language": "",
         "photo": ids["Rom"], "rank": 3, "picked": "",
     }  # fmt: skip
+    place = f"/api/picks/{pick.article.id}/{ids['Rom']}"
+    assert web.delete(place).json()["at"] >= pick.at
+    assert web.delete(place).status_code == 404
+    assert len(web.get("/api/picks").text.splitlines()) == len(lines) - 1
     assert web.post("/api/picks", json={"query": {}, "photo": ids["Rom"], "rank": 1}).status_code == 400
     assert web.post("/api/picks", json={"query": {"draft": "Rom"}, "photo": "0" * 32, "rank": 1}).status_code == 404
 
@@ -373,6 +377,13 @@ def test_a_plain_query_works_without_a_script(web, ids):
     picked = web.post("/pick", data={"draft": "Wien", "choice": f"{ids['Wien']} 1"}).text
     assert ENGLISH["picked_said"].format(rank=1) in picked
     assert picked.count('aria-pressed="true"') == 1
+    assert picked.count('formaction="/unpick"') == 1
+    why = web.post("/why", data={"draft": "Wien", "choice": f"{ids['Wien']} 1"}).text
+    assert why.count('formaction="/unpick"') == 2, "grid and panel say alike"
+    back = web.post("/unpick?lang=de", data={"draft": "Wien", "choice": f"{ids['Wien']} 1"}).text
+    assert GERMAN["unpicked_said"].format(rank=1) in back
+    assert 'aria-pressed="true"' not in back
+    assert web.post("/unpick", data={"draft": "Wien", "choice": f"{ids['Wien']} 1"}).status_code == 400
     like = Page(web.post("/", data={"like_this": ids["Bonn"]}).text)
     assert ("input", {"type": "hidden", "name": "like", "value": ids["Bonn"]}) in like.tags
 

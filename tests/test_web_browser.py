@@ -144,6 +144,38 @@ def test_a_pick_is_noted(visit, site):
     assert pick.photo == page.locator(".tile").nth(1).get_attribute("data-photo")
 
 
+def test_a_pick_is_taken_back_where_it_was_made_and_screen_readers_hear_it(visit, site):
+    _, _, ids, desk = site
+    page = visit(locale="de-DE")
+    page.locator("#draft").fill("Ulm\nEin anderer Text.")
+    first(page, ids["Ulm"])
+    page.evaluate("window.line = document.querySelector('[role=status]')")
+    button = page.locator(".tile .pick").first
+    button.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector('.tile:first-child .pick[aria-pressed="true"]')
+    assert button.inner_text() == GERMAN["picked"]
+    assert active(page, "className") == "pick", "the focus stays on the button"
+    page.reload()
+    first(page, ids["Ulm"])
+    assert button.get_attribute("aria-pressed") == "true", "the ledger knows"
+    page.evaluate("window.line = document.querySelector('[role=status]')")
+    page.locator(".tile .open").first.click()
+    inside = page.locator("#panel .pick")
+    assert inside.get_attribute("aria-pressed") == "true"
+    inside.click()
+    page.wait_for_selector('.tile:first-child .pick[aria-pressed="false"]')
+    assert inside.get_attribute("aria-pressed") == "false", "the panel says what the grid says"
+    assert page.evaluate("window.line.isConnected && window.line.textContent") == GERMAN["unpicked_said"].format(rank=1)
+    assert page.locator("[role=status]").count() == 1
+    assert all(pick.article.title != "Ulm" for pick in desk.archive.daybook.picks())
+    page.keyboard.press("p")
+    page.wait_for_selector('.tile:first-child .pick[aria-pressed="true"]')
+    page.keyboard.press("p")
+    page.wait_for_selector('.tile:first-child .pick[aria-pressed="false"]')
+    assert inside.inner_text() == GERMAN["pick"]
+
+
 DROP = """([name, data]) => {
   const bytes = Uint8Array.from(atob(data), (sign) => sign.charCodeAt(0));
   const dropped = new DataTransfer();

@@ -19,6 +19,7 @@ TYPES = ("image/jpeg", "image/png", "image/webp", "image/gif", "image/tiff", "im
 FOREVER = {"cache-control": "private, max-age=31536000, immutable"}
 """A photo's id is made of its content, so what was got once stays right."""
 
+ArticleId = Annotated[models.ArticleId, Path(description="16 hexadecimal digits, as the answer to a pick has them.")]
 PhotoId = Annotated[models.PhotoId, Path(description="32 hexadecimal digits, as hits have them.")]
 
 
@@ -62,6 +63,11 @@ def router(service: Service, access: Access) -> APIRouter:
     def picked() -> StreamingResponse:
         """All picks as training pairs, one JSON object a line. `photodesk archive picks` writes them with the pictures."""
         return StreamingResponse(picks.lines(service.archive), media_type="application/x-ndjson")
+
+    @api.delete("/picks/{article}/{photo}", tags=["picks"], responses=_problems(404))
+    def withdraw(article: ArticleId, photo: PhotoId) -> models.Withdrawn:
+        """Take a pick back: the photo is not picked for the article any more. The archive's ledger goes on to say that it was, and until when."""
+        return service.withdraw(article, photo)
 
     @api.post(
         "/uploads",

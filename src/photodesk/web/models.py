@@ -12,6 +12,7 @@ from photodesk.index.schema import Filter, tokens
 from photodesk.records import Article
 
 PhotoId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+ArticleId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
 Value = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 Values = Annotated[list[Value], Field(max_length=50)]
 Format = Literal["landscape", "portrait", "square"]
@@ -157,9 +158,17 @@ class PickQuery(_Strict):
 class Picked(_Strict):
     """A pick as it was noted."""
 
-    article: Annotated[str, Field(description="Name of the article: made from its text.")]
+    article: Annotated[ArticleId, Field(description="Name of the article: made from its text.")]
     photo: PhotoId
     rank: int
+    at: Annotated[str, Field(description="ISO 8601, UTC.")]
+
+
+class Withdrawn(_Strict):
+    """A pick as it was taken back; it is no training pair any more."""
+
+    article: ArticleId
+    photo: PhotoId
     at: Annotated[str, Field(description="ISO 8601, UTC.")]
 
 

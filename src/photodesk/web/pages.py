@@ -73,6 +73,11 @@ def router(service: Service, access: Access) -> APIRouter:
         form = _Form(await request.body())
         return await run_in_threadpool(_desk, service, request, form, pick=True)
 
+    @pages.post("/unpick")
+    async def unpick(request: Request) -> Response:
+        form = _Form(await request.body())
+        return await run_in_threadpool(_desk, service, request, form, unpick=True)
+
     @pages.get("/archive")
     def archive(request: Request) -> Response:
         state = service.state()
@@ -126,7 +131,7 @@ def _answer(request: Request, templates: list[str], *, status: int = 200, **more
         "lang": lang,
         "languages": {code: known["name"] for code, known in words.LANGUAGES.items()},
         "theme": theme if theme in ("light", "dark") else "",
-        "path": "/" if request.url.path in ("/why", "/pick") else request.url.path,
+        "path": "/" if request.url.path in ("/why", "/pick", "/unpick") else request.url.path,
         "number": number,
         **more,
     }
@@ -136,7 +141,7 @@ def _answer(request: Request, templates: list[str], *, status: int = 200, **more
     return response
 
 
-def _desk(service: Service, request: Request, form: _Form, *, why: bool = False, pick: bool = False) -> Response:
+def _desk(service: Service, request: Request, form: _Form, *, why: bool = False, pick: bool = False, unpick: bool = False) -> Response:
     w = words.LANGUAGES[_language(request)]
     query, answer, reason, status = form.query, None, None, 200
     said, bad = form.wrong, bool(form.wrong)
@@ -145,8 +150,11 @@ def _desk(service: Service, request: Request, form: _Form, *, why: bool = False,
         if pick:
             service.pick(models.PickQuery(query=query, photo=form.photo, rank=form.rank))
             said = w["picked_said"].format(rank=form.rank)
+        if unpick and (article := query.article()):
+            service.withdraw(article.id, form.photo)
+            said = w["unpicked_said"].format(rank=form.rank)
         if why:
-            reason = _reason(service.why(query, form.photo), form.rank, w)
+            reason = _reason(service.why(query, form.photo), form.rank, w) | {"picked": form.photo in service.picked(query)}
         if query.asks() and not (why and part):
             answer = service.search(query)
             said = said or _said(answer, w)
@@ -155,12 +163,13 @@ def _desk(service: Service, request: Request, form: _Form, *, why: bool = False,
     except (PhotodeskError, ValidationError) as error:
         said = "; ".join(one["msg"] for one in error.errors()) if isinstance(error, ValidationError) else str(error)
         bad, status = True, 200 if part else 400
+    picked = service.picked(query) if answer else set()
     here: dict[str, Any] = {
         "query": query,
         "answer": answer,
         "said": said or w["start"],
         "bad": bad,
-        "tiles": [_tile(hit, w, service.picked(query), request) for hit in answer.hits] if answer else [],
+        "tiles": [_tile(hit, w, picked, request) for hit in answer.hits] if answer else [],
         "facets": _facets(answer, query),
         "active": query.active(),
         "why": reason,

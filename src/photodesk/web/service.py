@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-from collections import OrderedDict
 from dataclasses import asdict
 
 import numpy as np
@@ -44,7 +43,6 @@ class Service:
         self.desk, self.archive = desk, desk.archive
         self.uploads = uploads.Uploads()
         self._worker: Worker | None = None
-        self._picked: OrderedDict[str, set[str]] = OrderedDict()
 
     def chores(self) -> Worker:
         """Does what commands of the archive's owner ask for; started when it is first wanted."""
@@ -98,16 +96,24 @@ class Service:
         if article is None:
             raise PhotodeskError("a photo is picked for an article; write its headline")
         at = now()
-        self._picked.setdefault(article.id, set()).add(asked.photo)
-        while len(self._picked) > 1000:
-            self._picked.popitem(last=False)
         self.archive.daybook.pick(Pick(article, asked.photo, asked.rank, asked.score, at))
         return models.Picked(article=article.id, photo=asked.photo, rank=asked.rank, at=at)
 
+    def withdraw(self, article: str, photo: str) -> models.Withdrawn:
+        """Take a pick back.
+
+        Raises:
+            GoneError: no such pick stands.
+        """
+        at = self.archive.daybook.withdraw(article, photo)
+        if not at:
+            raise GoneError(f"photo {photo} is not picked for article {article}")
+        return models.Withdrawn(article=article, photo=photo, at=at)
+
     def picked(self, query: models.Query) -> set[str]:
-        """Photos that were taken for this very text lately."""
+        """Photos that are taken for this very text."""
         article = query.article()
-        return self._picked.get(article.id, set()) if article else set()
+        return self.archive.daybook.picked(article.id) if article else set()
 
     def entry(self, photo: str) -> Entry:
         """What the archive knows of a photo.

@@ -15,10 +15,11 @@ function show(html) {
   const answer = new DOMParser().parseFromString(html, "text/html");
   const held = document.activeElement;
   const tile = held?.closest?.(".tile")?.dataset.photo;
-  const again = held?.id ? "#" + CSS.escape(held.id) : tile && `[data-photo="${CSS.escape(tile)}"] .open`;
+  const act = ["pick", "like"].find((name) => held?.classList?.contains(name)) ?? "open";
+  const again = held?.id ? "#" + CSS.escape(held.id) : tile && `[data-photo="${CSS.escape(tile)}"] .${act}`;
   const open = document.getElementById("filters")?.open;
   const typed = held?.matches?.("#filters input:not([type=checkbox])") ? held.value : null;
-  for (const part of [...answer.body.children]) document.getElementById(part.id)?.replaceWith(part);
+  for (const part of [...answer.body.children]) put(part);
   const filters = document.getElementById("filters");
   if (filters && open !== undefined) filters.open = open;
   if (again && !document.contains(held)) {
@@ -29,8 +30,26 @@ function show(html) {
   mark();
 }
 
+// The line that says what came of it stays where it is: screen readers speak what changes in it, not a line that is new.
+function put(part) {
+  const old = document.getElementById(part.id);
+  const line = old?.querySelector(".said"), next = part.querySelector(".said");
+  if (!line || !next) return old?.replaceWith(part);
+  say(next.textContent, next.classList.contains("bad"));
+  for (const gone of [...old.children]) if (gone !== line) gone.remove();
+  old.append(...[...part.children].filter((one) => one !== next));
+}
+
+// The panel and the grid show one photo twice: whether it is picked, both say alike.
 function mark() {
-  for (const tile of document.querySelectorAll(".tile")) tile.classList.toggle("shown", tile.dataset.photo === opener && !panel().hidden);
+  for (const tile of document.querySelectorAll(".tile")) {
+    const shown = tile.dataset.photo === opener && !panel().hidden;
+    tile.classList.toggle("shown", shown);
+    const [from, to] = [tile.querySelector(".pick"), shown && panel().querySelector(".pick")];
+    if (!to) continue;
+    for (const name of ["formaction", "aria-pressed"]) to.setAttribute(name, from.getAttribute(name));
+    [to.title, to.textContent] = [from.title, from.textContent];
+  }
 }
 
 async function ask(where, more = {}) {
@@ -90,7 +109,7 @@ document.addEventListener("submit", (event) => {
   const button = event.submitter;
   if (!button) ask("/");
   else if (button.classList.contains("open")) why(button.value);
-  else if (button.classList.contains("pick")) ask("/pick", { choice: button.value });
+  else if (button.classList.contains("pick")) ask(button.getAttribute("formaction"), { choice: button.value });
   else if (button.classList.contains("like")) likeThis(button.value);
   else if (button.id === "close") close();
   else ask("/", button.name ? { [button.name]: button.value } : {});
