@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -11,6 +12,7 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 import urllib.request
 import zlib
 from html.parser import HTMLParser
@@ -20,6 +22,7 @@ import pytest
 from PIL import Image
 
 pytest.importorskip("fastapi")
+import httpx
 from fastapi.testclient import TestClient
 
 import webdesk
@@ -29,7 +32,9 @@ from photodesk.archive import Archive
 from photodesk.errors import PhotoError, UsageError
 from photodesk.web import create_app, server, uploads
 from photodesk.web.access import TEXT_BYTES
+from photodesk.web.models import Query
 from photodesk.web.server import local
+from photodesk.web.service import Service
 from photodesk.web.words import ENGLISH, GERMAN, LANGUAGES, chosen
 
 HERE = "http://127.0.0.1:8642"
@@ -95,7 +100,7 @@ def test_filters_reach_the_desk(web, desk, ids):
     }
     answer = web.post("/api/search", json=sent).json()
     assert {hit["about"]["photo"] for hit in answer["hits"]} == {ids["Köln"], ids["Basel"]}
-    assert answer["facets"]["credit"] == {"dpa": 2}
+    assert web.post("/api/facets", json=sent).json()["facets"]["credit"] == {"dpa": 2}
     assert (desk.asked[-1].words, desk.asked[-1].fold) == ("Basel", False)
     assert (desk.asked[-1].used_days, desk.asked[-1].hide_used, desk.asked[-1].diverse) == (9, True, False)
     assert web.post("/api/search", json={"draft": "Rom", "phrase": "Bild von Köln"}).json()["hits"][0]["about"]["photo"] == ids["Köln"]
@@ -131,6 +136,64 @@ def test_why_names_words_places_and_shares(web, ids):
     assert answer["heat"][0] == [0, 0, 0, 1]
     assert set(answer["shares"]) == {"visual", "names", "revision"}
     assert web.post("/api/why", json={"query": {"draft": "Rom"}, "photo": "0" * 32}).status_code == 404
+
+
+def test_searches_do_not_wait_for_counts_however_many_are_wanted(here):
+    """Sixty new filters at once would take all threads of the server, were each to wait in one."""
+
+    class Slow(webdesk.Desk):
+        done, most, now = threading.Event(), 0, 0
+
+        def facets(self, where, fields):
+            self.now += 1
+            self.most = max(self.most, self.now)
+            assert self.done.wait(30)
+            self.now -= 1
+            return super().facets(where, fields)
+
+    async def visit(desk):
+        transport = httpx.ASGITransport(create_app(desk))
+        async with httpx.AsyncClient(transport=transport, base_url=HERE) as web:
+            counts = [asyncio.create_task(web.post("/api/facets", json={"min_width": i})) for i in range(60)]
+            await asyncio.sleep(0.1)
+            found = await asyncio.wait_for(web.post("/api/search", json={"draft": "Rom", "min_width": 1}), 20)
+            page = await asyncio.wait_for(web.post("/", data={"draft": "Rom", "min_width": "1"}, headers={"x-part": "1"}), 20)
+            waiting = not any(task.done() for task in counts)
+            desk.done.set()
+            return found.json(), page, waiting, [answer.status_code for answer in await asyncio.gather(*counts)]
+
+    with Archive.open(here[0] / "desk", doing="serve") as archive:
+        desk = Slow(archive)
+        found, page, waiting, codes = asyncio.run(visit(desk))
+        assert waiting
+        assert len(found["hits"]) == 8
+        assert (page.headers["x-filters"], page.text.count('<li class="tile"')) == ("later", 8)
+        assert 'id="filters"' not in page.text, "those on the page stay until the new ones are counted"
+        assert (set(codes), desk.most, len(desk.counts)) == ({200}, 1, 60)
+
+        async def gone():
+            return True
+
+        query = Query(min_width=999)
+        assert asyncio.run(Service(desk).facets(query, gone)).facets == {}
+        assert query.filter() not in desk.counts, "nobody waits for it any more"
+
+
+def test_the_script_gets_filters_with_the_photos_where_they_are_known(web, desk):
+    sent = {"data": {"draft": "Rom", "credit": "dpa", "min_width": "7"}, "headers": {"x-part": "1"}}
+    assert web.post("/", **sent).headers["x-filters"] == "later"
+    counted = web.post("/filters", **sent).text
+    assert counted.startswith('<details id="filters"')
+    assert "dpa</span> <small>4</small>" in counted
+    again = web.post("/", **sent)
+    assert "x-filters" not in again.headers
+    assert counted in again.text
+    sent["data"]["clear"] = "1"
+    desk.counts.clear()
+    assert "epd</span> <small>4</small>" in web.post("/", **sent).text, "a form that was emptied does not stay on the page"
+    desk.counts.clear()
+    whole = web.post("/", data={"draft": "Rom", "min_width": "8"}).text
+    assert "dpa</span> <small>4</small>" in whole, "without a script there is no second request"
 
 
 def test_a_pick_is_noted_with_when_text_and_rank(web, desk, ids):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import threading
 
 import pytest
 
@@ -109,6 +110,30 @@ def test_filters_narrow_the_grid_and_can_be_cleared(visit, site):
     page.get_by_role("button", name=ENGLISH["clear_filters"]).click()
     until(page, "document.querySelectorAll('.tile').length === 8")
     assert page.locator("#until").input_value() == ""
+
+
+def test_photos_come_before_the_counts_and_a_choice_made_meanwhile_stays(visit, site):
+    _, _, ids, desk = site
+    page = visit()
+    page.locator("#draft").fill("Rom")
+    first(page, ids["Rom"])
+    page.get_by_label(re.compile("^dpa")).wait_for()
+    counting = threading.Event()
+    plain, desk.facets = desk.facets, lambda *asked: counting.wait(30) and plain(*asked)
+    try:
+        page.locator("#min_height").fill("2")
+        page.wait_for_timeout(600)
+        until(page, "document.querySelectorAll('.tile').length === 8")
+        assert page.get_by_label(re.compile("^dpa")).is_visible(), "the counts from before stand"
+        page.get_by_label(re.compile("^epd")).check()
+        counting.set()  # what comes now knows nothing of that choice
+        until(page, "document.querySelectorAll('.tile').length === 4")
+    finally:
+        counting.set()
+        del desk.facets
+    until(page, "document.querySelector('#filters summary b')?.textContent === '(2)'")
+    assert page.get_by_label(re.compile("^epd")).is_checked()
+    assert page.locator("#min_height").input_value() == "2"
 
 
 def test_why_shows_words_and_places_and_closes(visit, site):

@@ -44,6 +44,11 @@ def router(service: Service, access: Access) -> APIRouter:
         """The best photos for an article, a photo, or both. A query without any of these has no answer (400)."""
         return service.search(query)
 
+    @api.post("/facets", tags=["search"], responses=_problems())
+    async def facets(query: models.Query, request: Request) -> models.Facets:
+        """How many photos that pass the filters of a query have each value; a new filter may take a while, and searches do not wait for it."""
+        return await service.facets(query, request.is_disconnected)
+
     @api.post("/why", tags=["search"], responses=_problems(404))
     def why(asked: models.WhyQuery) -> models.Why:
         """Which words, which part of the picture and which component made a photo's score. Takes a second or so."""

@@ -115,9 +115,14 @@ class Answer(_Strict):
     """The photos for a query, best first."""
 
     hits: list[Hit]
-    facets: Annotated[dict[str, dict[str, int]], Field(description="Field, value, how many photos that pass the filters.")]
     nothing_fits: Annotated[bool, Field(description="Even the best is not likely enough.")]
     calibrated: Annotated[bool, Field(description="Whether probabilities were fitted for this model and kind of query.")]
+
+
+class Facets(_Strict):
+    """What there is to filter by."""
+
+    facets: Annotated[dict[str, dict[str, int]], Field(description="Field, value, how many photos that pass the filters.")]
 
 
 class WhyQuery(_Strict):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -38,7 +40,7 @@ class _Form:
         if "upload_this" in got:
             fields |= {"upload": got["upload_this"][0], "like": ""}
         dropped = (FILTERS if "clear" in got else ()) + (("like", "upload") if "alone" in got else ())
-        self.wrong = ""
+        self.cleared, self.wrong = "clear" in got, ""
         fields = {name: value for name, value in fields.items() if name not in dropped}
         try:
             self.query = models.Query.model_validate(fields)
@@ -54,29 +56,38 @@ def router(service: Service, access: Access) -> APIRouter:
     """The pages."""
     pages = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
+    async def answered(request: Request, **what: bool) -> Response:
+        form = _Form(await request.body())
+        if form.query.asks() and ("x-part" not in request.headers or form.cleared):  # else the script asks for the filters afterwards
+            with suppress(PhotodeskError):  # the search will say it
+                await service.facets(form.query, request.is_disconnected)
+        return await run_in_threadpool(_desk, service, request, form, **what)
+
     @pages.get("/")
     async def start(request: Request) -> Response:
         return await run_in_threadpool(_desk, service, request, _Form(b""))
 
     @pages.post("/")
     async def search(request: Request) -> Response:
-        form = _Form(await request.body())
-        return await run_in_threadpool(_desk, service, request, form)
+        return await answered(request)
+
+    @pages.post("/filters")
+    async def filters(request: Request) -> Response:
+        query = _Form(await request.body()).query
+        found = await service.facets(query, request.is_disconnected)
+        return _answer(request, ["filters.html"], query=query, facets=_facets(found.facets, query), active=query.active(), wide=False)
 
     @pages.post("/why")
     async def why(request: Request) -> Response:
-        form = _Form(await request.body())
-        return await run_in_threadpool(_desk, service, request, form, why=True)
+        return await answered(request, why=True)
 
     @pages.post("/pick")
     async def pick(request: Request) -> Response:
-        form = _Form(await request.body())
-        return await run_in_threadpool(_desk, service, request, form, pick=True)
+        return await answered(request, pick=True)
 
     @pages.post("/unpick")
     async def unpick(request: Request) -> Response:
-        form = _Form(await request.body())
-        return await run_in_threadpool(_desk, service, request, form, unpick=True)
+        return await answered(request, unpick=True)
 
     @pages.get("/archive")
     def archive(request: Request) -> Response:
@@ -164,13 +175,14 @@ def _desk(service: Service, request: Request, form: _Form, *, why: bool = False,
         said = "; ".join(one["msg"] for one in error.errors()) if isinstance(error, ValidationError) else str(error)
         bad, status = True, 200 if part else 400
     picked = service.picked(query) if answer else set()
+    counts = service.counted(query) if answer else {}
     here: dict[str, Any] = {
         "query": query,
         "answer": answer,
         "said": said or w["start"],
         "bad": bad,
         "tiles": [_tile(hit, w, picked, request) for hit in answer.hits] if answer else [],
-        "facets": _facets(answer, query),
+        "facets": _facets(counts or {}, query),
         "active": query.active(),
         "why": reason,
         "wide": False,
@@ -182,7 +194,12 @@ def _desk(service: Service, request: Request, form: _Form, *, why: bool = False,
         from fastapi.responses import JSONResponse
 
         return JSONResponse({"detail": said}, 400)
-    return _answer(request, ["panel.html"] if why else ["photo.html", "filters.html", "results.html"], **here)
+    if why:
+        return _answer(request, ["panel.html"], **here)
+    made = _answer(request, ["photo.html", *(["filters.html"] if counts is not None else []), "results.html"], **here)
+    if counts is None:
+        made.headers["x-filters"] = "later"
+    return made
 
 
 def _said(answer: models.Answer, w: dict[str, str]) -> str:
@@ -227,11 +244,11 @@ def _tile(hit: models.Hit, w: dict[str, str], picked: set[str], request: Request
     }
 
 
-def _facets(answer: models.Answer | None, query: models.Query) -> list[dict[str, Any]]:
+def _facets(facets: Mapping[str, Mapping[str, int]], query: models.Query) -> list[dict[str, Any]]:
     """Values to choose from: those that are chosen first, then the most frequent."""
     found = []
     for name in FACETS:
-        counts = answer.facets.get(name, {}) if answer else {}
+        counts = facets.get(name, {})
         chosen: list[str] = list(getattr(query, name))
         others = [value for value in counts if value not in chosen][: max(8 - len(chosen), 0)]
         values = [{"value": value, "count": counts.get(value, 0), "chosen": value in chosen} for value in [*chosen, *others]]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import logging
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 
 import numpy as np
+from fastapi.concurrency import run_in_threadpool
 
 from photodesk import confidence, picks
 from photodesk.asking import Question
@@ -43,6 +46,7 @@ class Service:
         self.desk, self.archive = desk, desk.archive
         self.uploads = uploads.Uploads()
         self._worker: Worker | None = None
+        self._counting = asyncio.Lock()
 
     def chores(self) -> Worker:
         """Does what commands of the archive's owner ask for; started when it is first wanted."""
@@ -58,13 +62,25 @@ class Service:
     def search(self, query: models.Query) -> models.Answer:
         """The photos for a query; none where it asks nothing."""
         _texts.info("search %r", query.draft)
-        answer = self.desk.ask(self._question(query), facets=FACETS)
+        answer = self.desk.ask(self._question(query))
         return models.Answer(
             hits=[_hit(found, rank) for rank, found in enumerate(answer.hits, 1)],
-            facets={name: dict(values) for name, values in answer.facets.items()},
             nothing_fits=answer.nothing_fits,
             calibrated=answer.calibrated,
         )
+
+    async def facets(self, query: models.Query, gone: Callable[[], Awaitable[bool]]) -> models.Facets:
+        """How many photos that pass a query's filters have each value; nothing if who asked is gone when the turn comes.
+
+        One count at a time, and those who wait for theirs keep no thread from those who search.
+        """
+        async with self._counting:
+            found = {} if await gone() else await run_in_threadpool(self.desk.facets, query.filter(), FACETS)
+        return models.Facets(facets={name: dict(values) for name, values in found.items()})
+
+    def counted(self, query: models.Query) -> Mapping[str, Mapping[str, int]] | None:
+        """The same, at once; None where it is yet to be counted."""
+        return self.desk.counted(query.filter(), FACETS)
 
     def why(self, query: models.Query, photo: str) -> models.Why:
         """What made the score of a photo.

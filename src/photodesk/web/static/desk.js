@@ -62,7 +62,10 @@ async function ask(where, more = {}) {
   form.parentElement.classList.add("busy");
   try {
     const answer = await fetch(where, { method: "POST", body, headers: { "X-Part": "1" }, signal: mine.signal });
-    if (answer.headers.get("content-type")?.startsWith("text/html")) show(await answer.text());
+    if (answer.headers.get("content-type")?.startsWith("text/html")) {
+      show(await answer.text());
+      if (answer.headers.get("x-filters") === "later") filter(body, mine.signal);
+    }
     else if (answer.status === 401) location.assign("/enter");
     else say(`${text("failed")} ${(await answer.json()).detail}`, true);
     return answer.ok;
@@ -71,6 +74,16 @@ async function ask(where, more = {}) {
     return false;
   } finally {
     if (asking === mine) form.parentElement.classList.remove("busy");
+  }
+}
+
+// What can be filtered by is counted after the photos are here; until then the counts from before stand.
+async function filter(body, signal) {
+  try {
+    const answer = await fetch("/filters", { method: "POST", body, headers: { "X-Part": "1" }, signal });
+    if (answer.ok) show(await answer.text());
+  } catch {
+    // another search came first; or the desk is gone, which the next search says
   }
 }
 
@@ -97,13 +110,14 @@ function likeThis(photo) {
   return ask("/", { like_this: photo }).then(() => focusTile(""));
 }
 
-function soon() {
+function soon(changed) {
+  if (changed.closest("#filters")) asking?.abort(); // what is on its way would undo the choice
   sessionStorage.setItem("draft", document.getElementById("draft").value);
   clearTimeout(waiting);
   waiting = setTimeout(() => ask("/"), 300);
 }
 
-form.addEventListener("input", (event) => ["file", "single"].includes(event.target.id) || soon());
+form.addEventListener("input", (event) => ["file", "single"].includes(event.target.id) || soon(event.target));
 document.addEventListener("submit", (event) => {
   event.preventDefault();
   const button = event.submitter;
