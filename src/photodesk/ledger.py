@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,11 +71,11 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A command that changes the archive: `state` is "running", "done", "stopped" or "failed"; done of total in `stage`."""
+    """Something that is done with the archive: `done` of `total` in `stage`."""
 
     job: int
     command: str
-    state: str
+    state: Literal["running", "done", "stopped", "failed"]
     stage: str
     done: int
     total: int

@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from photodesk.index.schema import Filter, tokens
-from photodesk.records import Article
+from photodesk.ledger import Job
+from photodesk.records import Article, Fault
 
 PhotoId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 ArticleId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
@@ -183,29 +184,6 @@ class Upload(_Strict):
     upload: PhotoId
     width: int
     height: int
-
-
-class Fault(_Strict):
-    """A file that could not be taken."""
-
-    where: str
-    what: str
-    fate: str
-    advice: str
-
-
-class Job(_Strict):
-    """Something that was done with the archive, or is under way."""
-
-    job: int
-    command: str
-    state: Literal["running", "done", "stopped", "failed"]
-    stage: str
-    done: int
-    total: int
-    started: str
-    updated: str
-    message: str
 
 
 class Archive(_Strict):

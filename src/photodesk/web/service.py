@@ -6,7 +6,6 @@ import asyncio
 import io
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict
 
 import numpy as np
 from fastapi.concurrency import run_in_threadpool
@@ -184,7 +183,7 @@ class Service:
         """What is in the archive, and what is going on there."""
         ledger = self.archive.ledger
         counts = {name: ledger.count(name) for name in ("files", "faults", "picks", "uses", "bank")}
-        faults = [models.Fault(**asdict(fault)) for fault, *_ in list(ledger.faults().values())[:50]]
+        faults = [fault for fault, *_ in list(ledger.faults().values())[:50]]
         latest = [str(photo) for (photo,) in ledger.ask("SELECT photo FROM photos WHERE state = 1 ORDER BY added DESC, photo LIMIT 24")]
         return models.Archive(
             engine=self.archive.settings.engine,
@@ -192,7 +191,7 @@ class Service:
             counts={"photos": self.archive.engine.count()} | counts,
             faults=faults,
             recent=[about(point.photo, point.entry) for point in self.archive.engine.get(latest)],
-            jobs=[models.Job(**asdict(job)) for job in ledger.jobs(10)],
+            jobs=ledger.jobs(10),
         )
 
     def _question(self, query: models.Query) -> Question:
