@@ -28,7 +28,7 @@ from photodesk.archive import Archive
 from photodesk.asking import Question
 from photodesk.desk import Desk
 from photodesk.embed import embed_articles
-from photodesk.index.schema import FACETS, Filter, Point
+from photodesk.index.schema import Filter, Point
 from photodesk.ledger import File
 from photodesk.records import Article
 from photodesk.store import Store
@@ -102,11 +102,11 @@ def main() -> None:
             )
 
         def search(i: int) -> None:
-            answer = desk.ask(Question(headline(i), where=where, top=24, used_days=30), facets=())
+            answer = desk.ask(Question(headline(i), where=where, top=24, used_days=30))
             assert len(answer.hits) == 24
             assert answer.hits[0].entry.caption
 
-        first = spent(lambda i: desk.ask(Question(headline(-1), where=where), facets=()), 1)[0]
+        first = spent(lambda i: desk.ask(Question(headline(-1), where=where)), 1)[0]
         spent(lambda i: search(i + 1000), 10)
         rounds = [spent(lambda i, r=r: search(60 * r + i), 60) for r in range(5)]
         parts = {
@@ -114,13 +114,13 @@ def main() -> None:
             "engine": spent(lambda i: archive.engine.search(np.eye(archive.settings.dim, dtype=np.float32)[i], 50, where, revised=1), 60),
             "words": spent(lambda i: archive.engine.lexical(f"Spiel in wort{i} wort{700 + i}", 30, where), 60),
         }
-        facets = spent(lambda i: desk.ask(Question(headline(i), where=Filter(since=f"2010-01-{i + 1:02}")), facets=FACETS), 5)
+        facets = spent(lambda i: desk.facets(Filter(since=f"2010-01-{i + 1:02}")), 5)
         body = " ".join(f"{PLACES[i % 12]} {THINGS[i % 10]}" for i in range(300))
-        long = spent(lambda i: desk.ask(Question(Article("q", headline(i).title, "", f"{body} {i}"), where=where), facets=()), 3)
+        long = spent(lambda i: desk.ask(Question(Article("q", headline(i).title, "", f"{body} {i}"), where=where)), 3)
         why = spent(lambda i: desk.why(Question(headline(i + 3000)), name(0)), 5)
         result = {
             "photos": given.photos, "engine": archive.settings.engine, "revised": archive.revised(), "whole": percentiles(np.concatenate(rounds)), "quietest of 5 rounds": min(map(percentiles, rounds), key=lambda r: r["p95"]), "first": round(first, 1),
-            **{part: percentiles(values) for part, values in parts.items()}, "with new facets": percentiles(facets),
+            **{part: percentiles(values) for part, values in parts.items()}, "facets of a new filter": percentiles(facets),
             "body of 600 words": percentiles(long), "why": percentiles(why), "peak MB": round(memory("VmHWM")),
         }  # fmt: skip
     for key, value in result.items():

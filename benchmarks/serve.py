@@ -3,9 +3,10 @@
     python benchmarks/serve.py [--photos 100000] [--users 50] [--requests 20000] [--think 0] [--work DIR] [--json FILE]
 
 Each user types: a search with a new headline (POST /api/search, 24 hits, every other one with a date filter), then eight thumbnails of what was
-found; every hundredth request is the archive's page. `--think` is the mean pause of a user before a search, in seconds; with 0 the desk never
-rests, and the times are those of a queue. The archive is that of `benchmarks/desk.py`; with `--work` it is kept. Memory is what the server's
-process holds of its own (RssAnon), read every 500 requests: "grown" compares the last quarter with the second. Errors are answers other than 200.
+found; every hundredth request is the archive's page, and every twentieth search also wants the facets of a filter that is new (POST /api/facets).
+`--think` is the mean pause of a user before a search, in seconds; with 0 the desk never rests, and the times are those of a queue. The archive is
+that of `benchmarks/desk.py`; with `--work` it is kept. Memory is what the server's process holds of its own (RssAnon), read every 500 requests:
+"grown" compares the last quarter with the second. Errors are answers other than 200.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def thumbnails(folder: Path) -> None:
 class Users:
     def __init__(self, port: int, total: int, think: float, pid: int) -> None:
         self.port, self.left, self.think, self.pid = port, total, think, pid
-        self.times: dict[str, list[float]] = {"search": [], "thumbnail": [], "archive": []}
+        self.times: dict[str, list[float]] = {"search": [], "facets": [], "thumbnail": [], "archive": []}
         self.errors: list[str] = []
         self.memory: list[float] = []
         self.done = 0
@@ -76,6 +77,9 @@ class Users:
             words = f"{rng.choice(THINGS)} in {rng.choice(PLACES)}: {rng.randrange(10**6)} Menschen hoffen auf Hilfe vom Land"
             asked = {"draft": words, "top": 24} | ({"since": "2010-01-01"} if rng.random() < 0.5 else {})
             found = json.loads(await self.ask("search", streams, "POST", "/api/search", json.dumps(asked).encode()))
+            if rng.random() < 0.05 and self.left > 0:  # a filter that is new
+                chosen = json.dumps({"since": f"20{rng.randrange(10, 24)}-01-{rng.randrange(1, 29):02}"})
+                await self.ask("facets", streams, "POST", "/api/facets", chosen.encode())
             for hit in found.get("hits", [])[:8]:
                 if self.left > 0:
                     await self.ask("thumbnail", streams, "GET", f"/api/photos/{hit['about']['photo']}/thumbnail")

@@ -21,8 +21,8 @@ from PIL.PngImagePlugin import PngInfo
 from browser import chromium, serving
 from photodesk import encoders, intake
 from photodesk.archive import Archive
+from photodesk.desk import Desk
 from photodesk.web import create_app
-from photodesk.web.port import ExplainedDesk
 
 DRAFT = "Motorcycle stolen from garage\nThe police ask for witnesses. The red machine had been standing there since spring."
 CAPTIONS = {
@@ -69,7 +69,7 @@ def main(out: Path | None = None) -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
         archive(Path(folder)) as made,
-        serving(create_app(ExplainedDesk(made))) as url,
+        serving(create_app(Desk(made))) as url,
         chromium() as browser,
     ):
         for name, width, height, scheme, locale in looks:

@@ -6,10 +6,12 @@ import atexit
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,7 @@ from doubles import colour, constant, echo, paint
 from photodesk import chores, inspection, intake, remote, revise
 from photodesk.archive import Archive
 from photodesk.cli import commands
-from photodesk.daybook import Pick
+from photodesk.daybook import Daybook, Pick
 from photodesk.errors import ArchiveInUse, StoreError, UsageError
 from photodesk.files import digest
 from photodesk.index.schema import Filter
@@ -176,6 +178,39 @@ def test_uses_and_picks_go_over_to_a_retouched_file(flat, tmp_path):
     (pick,) = flat.daybook.picks()
     assert (pick.photo, pick.article, pick.rank) == (new, article, 2)
     assert pick.at.startswith("20")
+
+
+def test_a_pick_that_is_taken_back_stays_in_the_ledger_and_counts_no_more(tmp_path):
+    ledger = Ledger.open(tmp_path / "archive.sqlite", create=True)
+    book = Daybook(ledger)
+    one, other = Article("a1", "Hochwasser"), Article("a2", "Brand")
+    for article, photo in ((one, "p1"), (one, "p1"), (one, "p2"), (other, "p1")):
+        book.pick(Pick(article, photo, 2, 0.5, "2026-03-01T00:00:00Z"))
+    assert (book.picked("a1"), book.picked("a2"), book.picked("a3")) == ({"p1", "p2"}, {"p1"}, set())
+    at = book.withdraw("a1", "p1")
+    assert at > "2026-03-01T00:00:00Z"
+    assert [(pick.article.id, pick.photo) for pick in book.picks()] == [("a1", "p2"), ("a2", "p1")]
+    assert (book.picked("a1"), ledger.count("picks")) == ({"p2"}, 2)
+    assert ledger.ask("SELECT withdrawn, photo FROM picks ORDER BY pick") == [(at, "p1"), (at, "p1"), ("", "p2"), ("", "p1")]
+    assert book.withdraw("a1", "p1") == "", "it is taken back already"
+    book.pick(Pick(one, "p1", 1, 0.5))
+    assert book.picked("a1") == {"p1", "p2"}, "and may be picked again"
+    plan = ledger.ask("EXPLAIN QUERY PLAN SELECT photo FROM picks WHERE withdrawn = '' AND json_extract(article, '$.id') = ?", ("a1",))
+    assert "picks_standing" in str(plan), "a search looks its picks up, it does not read all"
+    ledger.close()
+
+
+def test_a_ledger_of_the_first_schema_is_brought_up_to_date_with_its_picks(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "archive.sqlite")) as db:
+        db.executescript(f"{MIGRATIONS[0]};PRAGMA user_version=1")
+        row = ("2026-03-01T00:00:00Z", json.dumps({"id": "a1", "title": "Hochwasser"}), "p1", 3, 0.5)
+        db.execute("INSERT INTO picks (at, article, photo, rank, score) VALUES (?, ?, ?, ?, ?)", row)
+        db.commit()
+    for _ in range(2):  # the second time there is nothing to do
+        ledger = Ledger.open(tmp_path / "archive.sqlite")
+        assert Daybook(ledger).picks() == [Pick(Article("a1", "Hochwasser"), "p1", 3, 0.5, "2026-03-01T00:00:00Z")]
+        assert ledger.ask("PRAGMA user_version") == [(len(MIGRATIONS),)]
+        ledger.close()
 
 
 @pytest.mark.parametrize(
@@ -364,7 +399,6 @@ def test_wrong_calls_and_foreign_folders_are_refused(tmp_path, flat):
 
 def test_a_ledger_of_tomorrow_or_of_somebody_else_is_refused(tmp_path):
     Ledger.open(tmp_path / "archive.sqlite", create=True).close()
-    import sqlite3
 
     with sqlite3.connect(tmp_path / "archive.sqlite") as db:
         db.execute(f"PRAGMA user_version={len(MIGRATIONS) + 1}")

@@ -20,7 +20,7 @@ from photodesk.confidence import Background, Confidence
 from photodesk.desk import NAMES, USED, Desk
 from photodesk.errors import StoreError, UsageError
 from photodesk.files import digest
-from photodesk.index.schema import Entry, Filter, Point
+from photodesk.index.schema import FACETS, Entry, Filter, Point
 from photodesk.ledger import File
 from photodesk.records import Article
 from photodesk.text import Preparation
@@ -94,9 +94,11 @@ def test_filters_and_facets_are_the_engines(desk):
     where = Filter(credit=("a",), since="2024-06-01")
     answer = ask(desk, WORDS[0], where=where, top=24)
     assert set(ids(answer)) == {name(w) for i, w in enumerate(WORDS) if i % 2 == 0 and i % 12 >= 5}
-    assert answer.facets["credit"] == {"a": len(answer.hits)}
-    again = ask(desk, WORDS[0], where=where, top=24)
-    assert again.facets == answer.facets
+    assert desk.counted(where) is None, "a search counts nothing"
+    assert desk.facets(where, ["credit"]) == {"credit": {"a": len(answer.hits)}}
+    assert desk.counted(where) is None, "the other fields are not counted yet"
+    assert desk.counted(where, ["credit"]) == {"credit": {"a": len(answer.hits)}}
+    assert desk.facets(where) == desk.counted(where) == {name: desk.archive.engine.facets(name, where=where) for name in FACETS}
     none = ask(desk, WORDS[0], where=Filter(credit=("c",)))
     assert (list(none.hits), none.nothing_fits, none.message) == ([], True, "no photo passes the filters")
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
+from click.testing import CliRunner
+from PIL import Image, ImageOps
 
 import webdesk
-from photodesk import datasets, picks
+from doubles import echo, paint
+from photodesk import datasets, encoders, intake, network, picks
 from photodesk.archive import Archive
+from photodesk.cli import commands
 from photodesk.daybook import Pick
 from photodesk.errors import StoreError, UsageError
 from photodesk.files import digest
@@ -78,3 +83,89 @@ def test_nothing_is_overwritten_and_nothing_picked_is_said(desk, tmp_path):
     pick(archive, ROM, ids["Rom"])
     with pytest.raises(UsageError, match="is not empty"):
         picks.export(archive, tmp_path / "photos")
+
+
+def train(*words):
+    return CliRunner().invoke(
+        commands, ["train", *map(str, words), "-e", "echo", "--preset", "straight", "--dim", "3", "--validation", "5"]
+    )
+
+
+@pytest.fixture
+def contrary(tmp_path, monkeypatch):
+    """Editors who always pick the photo in the very opposite of the headline's colour; returns the words and the archive's folder."""
+    monkeypatch.setitem(encoders.FAMILIES, "echo", lambda name: echo())
+    words = [f"{thing} {place}" for thing in ("Flut", "Brand", "Markt", "Spiel") for place in webdesk.WORDS]
+    ids = {}
+    for word in words:
+        path = tmp_path / "photos" / f"{word}.png"
+        paint(path, word)
+        ImageOps.invert(Image.open(path)).save(path)
+        ids[word] = digest(path.read_bytes()).hex()
+    with Archive.create(tmp_path / "desk", echo(), engine="flat:index") as archive:
+        intake.add(archive, echo(), [tmp_path / "photos"])
+        for number, word in enumerate(words):
+            pick(archive, Article(str(number), word), ids[word])
+    return words, tmp_path / "desk"
+
+
+def test_train_learns_what_was_picked_from_the_archive_as_from_the_exported_folder(contrary, tmp_path):
+    words, folder = contrary
+    before = sorted(tmp_path.rglob("*"))
+    made = train("--picks", folder, "-o", tmp_path / "out" / "net.safetensors")
+    assert made.exit_code == 0, made.output
+    assert "32 articles, 32 photos, 32 pairs" in made.stderr
+    left = {path.relative_to(tmp_path).parts[0] for path in {*tmp_path.rglob("*")} - {*before}}
+    assert left <= {"out", "cache"}, "no folder of pictures is left behind"
+    net = network.load(tmp_path / "out" / "net.safetensors")
+    told = np.stack([echo().texts.encode([word])[0] for word in words])
+    learned = net.texts(told) @ net.photos(-told).T
+    assert (learned.argmax(axis=1) == np.arange(len(words))).mean() > 0.8, "by the plain encoder it would be the last of all"
+
+    with Archive.open(folder) as archive:
+        picks.export(archive, tmp_path / "folder")
+    assert train(tmp_path / "folder", "-o", tmp_path / "out" / "same.safetensors").exit_code == 0
+    same = network.load(tmp_path / "out" / "same.safetensors")
+    assert all(np.array_equal(net.weights[name], same.weights[name]) for name in net.weights)
+
+
+def test_picks_come_after_the_data_that_is_named(contrary, tmp_path):
+    words, folder = contrary
+    lines = ["id,title,file", *(f"{i},{word},{word}.png" for i, word in enumerate(words[:20]))]
+    (tmp_path / "data/photos").mkdir(parents=True)
+    (tmp_path / "data/articles.csv").write_text("\n".join(lines))
+    for word in words[:20]:
+        paint(tmp_path / "data/photos" / f"{word}.png", word)
+    made = train(tmp_path / "data", "--picks", folder, "--weights", "1,0.5", "-o", tmp_path / "net.safetensors")
+    assert made.exit_code == 0, made.output
+    card = network.load(tmp_path / "net.safetensors").card
+    assert [line.rpartition(": ")[2] for line in card["data"]] == ["20 pairs", "32 pairs"]
+    assert str(folder) in card["data"][1]
+    assert card["data_weights"] == [1, 0.5]
+
+
+def test_train_says_what_it_misses(contrary, tmp_path):
+    _, folder = contrary
+    out = ("-o", tmp_path / "net.safetensors")
+    for words, said in (
+        (out, "say what to train on"),
+        (("--picks", folder, "--weights", "1,2", *out), "expected 1 numbers"),
+        (("--picks", tmp_path / "nothing", *out), "holds no archive"),
+    ):
+        made = train(*words)
+        assert made.exit_code
+        assert said in made.stderr + str(made.exception)
+    with Archive.open(folder, doing="archive add"):
+        made = train("--picks", folder, *out)
+        assert "(photodesk archive add); wait until it is done" in made.stderr + str(made.exception)
+    with Archive.create(tmp_path / "new", echo(), engine="flat:index"):
+        pass
+    made = train("--picks", tmp_path / "new", *out)
+    assert "nobody has picked a photo" in made.stderr + str(made.exception)
+    with Archive.open(folder) as archive:
+        for photo in archive.ledger.photos():
+            archive.thumbnail(photo).unlink()
+    for path in (tmp_path / "photos").iterdir():
+        path.unlink()
+    made = train("--picks", folder, *out)
+    assert "no photo that was picked" in made.stderr + str(made.exception)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -11,6 +12,7 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 import urllib.request
 import zlib
 from html.parser import HTMLParser
@@ -20,6 +22,7 @@ import pytest
 from PIL import Image
 
 pytest.importorskip("fastapi")
+import httpx
 from fastapi.testclient import TestClient
 
 import webdesk
@@ -29,7 +32,9 @@ from photodesk.archive import Archive
 from photodesk.errors import PhotoError, UsageError
 from photodesk.web import create_app, server, uploads
 from photodesk.web.access import TEXT_BYTES
+from photodesk.web.models import Query
 from photodesk.web.server import local
+from photodesk.web.service import Service
 from photodesk.web.words import ENGLISH, GERMAN, LANGUAGES, chosen
 
 HERE = "http://127.0.0.1:8642"
@@ -95,7 +100,7 @@ def test_filters_reach_the_desk(web, desk, ids):
     }
     answer = web.post("/api/search", json=sent).json()
     assert {hit["about"]["photo"] for hit in answer["hits"]} == {ids["Köln"], ids["Basel"]}
-    assert answer["facets"]["credit"] == {"dpa": 2}
+    assert web.post("/api/facets", json=sent).json()["facets"]["credit"] == {"dpa": 2}
     assert (desk.asked[-1].words, desk.asked[-1].fold) == ("Basel", False)
     assert (desk.asked[-1].used_days, desk.asked[-1].hide_used, desk.asked[-1].diverse) == (9, True, False)
     assert web.post("/api/search", json={"draft": "Rom", "phrase": "Bild von Köln"}).json()["hits"][0]["about"]["photo"] == ids["Köln"]
@@ -133,6 +138,64 @@ def test_why_names_words_places_and_shares(web, ids):
     assert web.post("/api/why", json={"query": {"draft": "Rom"}, "photo": "0" * 32}).status_code == 404
 
 
+def test_searches_do_not_wait_for_counts_however_many_are_wanted(here):
+    """Sixty new filters at once would take all threads of the server, were each to wait in one."""
+
+    class Slow(webdesk.Desk):
+        done, most, now = threading.Event(), 0, 0
+
+        def facets(self, where, fields):
+            self.now += 1
+            self.most = max(self.most, self.now)
+            assert self.done.wait(30)
+            self.now -= 1
+            return super().facets(where, fields)
+
+    async def visit(desk):
+        transport = httpx.ASGITransport(create_app(desk))
+        async with httpx.AsyncClient(transport=transport, base_url=HERE) as web:
+            counts = [asyncio.create_task(web.post("/api/facets", json={"min_width": i})) for i in range(60)]
+            await asyncio.sleep(0.1)
+            found = await asyncio.wait_for(web.post("/api/search", json={"draft": "Rom", "min_width": 1}), 20)
+            page = await asyncio.wait_for(web.post("/", data={"draft": "Rom", "min_width": "1"}, headers={"x-part": "1"}), 20)
+            waiting = not any(task.done() for task in counts)
+            desk.done.set()
+            return found.json(), page, waiting, [answer.status_code for answer in await asyncio.gather(*counts)]
+
+    with Archive.open(here[0] / "desk", doing="serve") as archive:
+        desk = Slow(archive)
+        found, page, waiting, codes = asyncio.run(visit(desk))
+        assert waiting
+        assert len(found["hits"]) == 8
+        assert (page.headers["x-filters"], page.text.count('<li class="tile"')) == ("later", 8)
+        assert 'id="filters"' not in page.text, "those on the page stay until the new ones are counted"
+        assert (set(codes), desk.most, len(desk.counts)) == ({200}, 1, 60)
+
+        async def gone():
+            return True
+
+        query = Query(min_width=999)
+        assert asyncio.run(Service(desk).facets(query, gone)).facets == {}
+        assert query.filter() not in desk.counts, "nobody waits for it any more"
+
+
+def test_the_script_gets_filters_with_the_photos_where_they_are_known(web, desk):
+    sent = {"data": {"draft": "Rom", "credit": "dpa", "min_width": "7"}, "headers": {"x-part": "1"}}
+    assert web.post("/", **sent).headers["x-filters"] == "later"
+    counted = web.post("/filters", **sent).text
+    assert counted.startswith('<details id="filters"')
+    assert "dpa</span> <small>4</small>" in counted
+    again = web.post("/", **sent)
+    assert "x-filters" not in again.headers
+    assert counted in again.text
+    sent["data"]["clear"] = "1"
+    desk.counts.clear()
+    assert "epd</span> <small>4</small>" in web.post("/", **sent).text, "a form that was emptied does not stay on the page"
+    desk.counts.clear()
+    whole = web.post("/", data={"draft": "Rom", "min_width": "8"}).text
+    assert "dpa</span> <small>4</small>" in whole, "without a script there is no second request"
+
+
 def test_a_pick_is_noted_with_when_text_and_rank(web, desk, ids):
     picked = web.post("/api/picks", json={"query": {"draft": "Rom\nText."}, "photo": ids["Rom"], "rank": 3}).json()
     pick = desk.archive.daybook.picks()[-1]
@@ -144,6 +207,10 @@ def test_a_pick_is_noted_with_when_text_and_rank(web, desk, ids):
         "id": pick.article.id, "title": "Rom", "lead": "", "text": "Text.", "tags": "", "url": "", "date": "", "language": "",
         "photo": ids["Rom"], "rank": 3, "picked": "",
     }  # fmt: skip
+    place = f"/api/picks/{pick.article.id}/{ids['Rom']}"
+    assert web.delete(place).json()["at"] >= pick.at
+    assert web.delete(place).status_code == 404
+    assert len(web.get("/api/picks").text.splitlines()) == len(lines) - 1
     assert web.post("/api/picks", json={"query": {}, "photo": ids["Rom"], "rank": 1}).status_code == 400
     assert web.post("/api/picks", json={"query": {"draft": "Rom"}, "photo": "0" * 32, "rank": 1}).status_code == 404
 
@@ -373,6 +440,13 @@ def test_a_plain_query_works_without_a_script(web, ids):
     picked = web.post("/pick", data={"draft": "Wien", "choice": f"{ids['Wien']} 1"}).text
     assert ENGLISH["picked_said"].format(rank=1) in picked
     assert picked.count('aria-pressed="true"') == 1
+    assert picked.count('formaction="/unpick"') == 1
+    why = web.post("/why", data={"draft": "Wien", "choice": f"{ids['Wien']} 1"}).text
+    assert why.count('formaction="/unpick"') == 2, "grid and panel say alike"
+    back = web.post("/unpick?lang=de", data={"draft": "Wien", "choice": f"{ids['Wien']} 1"}).text
+    assert GERMAN["unpicked_said"].format(rank=1) in back
+    assert 'aria-pressed="true"' not in back
+    assert web.post("/unpick", data={"draft": "Wien", "choice": f"{ids['Wien']} 1"}).status_code == 400
     like = Page(web.post("/", data={"like_this": ids["Bonn"]}).text)
     assert ("input", {"type": "hidden", "name": "like", "value": ids["Bonn"]}) in like.tags
 
@@ -460,7 +534,8 @@ def test_serve_holds_the_archive_and_does_what_others_ask(here, tmp_path):
         "import photodesk.encoders as e; from doubles import echo; e.load = lambda name='builtin': echo()\n"
         "from photodesk.cli import main; main()"
     )
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "PHOTODESK_CACHE": str(tmp_path / "cache")}
+    ours = Path(__file__).parent
+    environment = os.environ | {"PYTHONPATH": f"{ours}{os.pathsep}{ours.parent / 'src'}", "PHOTODESK_CACHE": str(tmp_path / "cache")}
 
     def start(*words):
         return subprocess.Popen(
@@ -493,6 +568,9 @@ def test_serve_holds_the_archive_and_does_what_others_ask(here, tmp_path):
         done = start("archive", "picks", str(folder / "desk"), "-o", str(folder / "picks"))
         assert "1 pairs" in done.communicate(timeout=60)[1]
         assert [pair.photo for pair in datasets.read(folder / "picks").pairs] == [ids["Rom"]]
+        _, said = start("train", "--picks", str(folder / "desk"), "-o", str(folder / "net.safetensors")).communicate(timeout=60)
+        assert f"does this at {url}" in said
+        assert "1 articles, 1 photos, 1 pairs" in said, "one pair is read, and none left to train on when some are kept apart"
         _, said = start("serve", str(folder / "desk")).communicate(timeout=60)
         assert f"held by process {server.pid} (photodesk serve); it answers at {url}" in said
         server.send_signal(signal.SIGINT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import threading
 
 import pytest
 
@@ -111,6 +112,30 @@ def test_filters_narrow_the_grid_and_can_be_cleared(visit, site):
     assert page.locator("#until").input_value() == ""
 
 
+def test_photos_come_before_the_counts_and_a_choice_made_meanwhile_stays(visit, site):
+    _, _, ids, desk = site
+    page = visit()
+    page.locator("#draft").fill("Rom")
+    first(page, ids["Rom"])
+    page.get_by_label(re.compile("^dpa")).wait_for()
+    counting = threading.Event()
+    plain, desk.facets = desk.facets, lambda *asked: counting.wait(30) and plain(*asked)
+    try:
+        page.locator("#min_height").fill("2")
+        page.wait_for_timeout(600)
+        until(page, "document.querySelectorAll('.tile').length === 8")
+        assert page.get_by_label(re.compile("^dpa")).is_visible(), "the counts from before stand"
+        page.get_by_label(re.compile("^epd")).check()
+        counting.set()  # what comes now knows nothing of that choice
+        until(page, "document.querySelectorAll('.tile').length === 4")
+    finally:
+        counting.set()
+        del desk.facets
+    until(page, "document.querySelector('#filters summary b')?.textContent === '(2)'")
+    assert page.get_by_label(re.compile("^epd")).is_checked()
+    assert page.locator("#min_height").input_value() == "2"
+
+
 def test_why_shows_words_and_places_and_closes(visit, site):
     _, _, ids, _ = site
     page = visit()
@@ -142,6 +167,38 @@ def test_a_pick_is_noted(visit, site):
     pick = desk.archive.daybook.picks()[-1]
     assert (pick.article.title, pick.rank) == ("Bonn", 2)
     assert pick.photo == page.locator(".tile").nth(1).get_attribute("data-photo")
+
+
+def test_a_pick_is_taken_back_where_it_was_made_and_screen_readers_hear_it(visit, site):
+    _, _, ids, desk = site
+    page = visit(locale="de-DE")
+    page.locator("#draft").fill("Ulm\nEin anderer Text.")
+    first(page, ids["Ulm"])
+    page.evaluate("window.line = document.querySelector('[role=status]')")
+    button = page.locator(".tile .pick").first
+    button.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector('.tile:first-child .pick[aria-pressed="true"]')
+    assert button.inner_text() == GERMAN["picked"]
+    assert active(page, "className") == "pick", "the focus stays on the button"
+    page.reload()
+    first(page, ids["Ulm"])
+    assert button.get_attribute("aria-pressed") == "true", "the ledger knows"
+    page.evaluate("window.line = document.querySelector('[role=status]')")
+    page.locator(".tile .open").first.click()
+    inside = page.locator("#panel .pick")
+    assert inside.get_attribute("aria-pressed") == "true"
+    inside.click()
+    page.wait_for_selector('.tile:first-child .pick[aria-pressed="false"]')
+    assert inside.get_attribute("aria-pressed") == "false", "the panel says what the grid says"
+    assert page.evaluate("window.line.isConnected && window.line.textContent") == GERMAN["unpicked_said"].format(rank=1)
+    assert page.locator("[role=status]").count() == 1
+    assert all(pick.article.title != "Ulm" for pick in desk.archive.daybook.picks())
+    page.keyboard.press("p")
+    page.wait_for_selector('.tile:first-child .pick[aria-pressed="true"]')
+    page.keyboard.press("p")
+    page.wait_for_selector('.tile:first-child .pick[aria-pressed="false"]')
+    assert inside.inner_text() == GERMAN["pick"]
 
 
 DROP = """([name, data]) => {

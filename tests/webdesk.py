@@ -45,7 +45,7 @@ class Desk:
     """Ranks by the echo encoder: a draft finds the photo that is painted in its colour."""
 
     def __init__(self, archive):
-        self.archive, self.encoder, self.asked = archive, echo(), []
+        self.archive, self.encoder, self.asked, self.counts = archive, echo(), [], {}
 
     def _row(self, question):
         if question.article:
@@ -54,15 +54,21 @@ class Desk:
             return self.archive.engine.get([question.like], rows=True)[0].row
         return self.encoder.photos.encode(np.stack([self.encoder.photos.prepare(question.picture)]))[0]
 
-    def ask(self, question, *, facets=()):
+    def ask(self, question):
         self.asked.append(question)
         hits = self.archive.engine.search(self._row(question), question.top, question.where)
         entries = {point.photo: point.entry for point in self.archive.engine.get([hit.photo for hit in hits])}
         found = [
             Found(h.photo, h.score, max(h.score, 0) ** 8 * 0.9, entries[h.photo], i, "2026-01-02" if i else "") for i, h in enumerate(hits)
         ]
-        facets = {name: self.archive.engine.facets(name, 20, question.where) for name in facets}
-        return Answer(found, facets, not found or found[0].probability < 0.5)
+        return Answer(found, not found or found[0].probability < 0.5)
+
+    def facets(self, where, fields):
+        self.counts[where] = {name: self.archive.engine.facets(name, 20, where) for name in fields}
+        return self.counts[where]
+
+    def counted(self, where, fields):
+        return self.counts.get(where)
 
     def why(self, question, photo):
         (hit,) = [hit for hit in self.ask(question).hits if hit.photo == photo]

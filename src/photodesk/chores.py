@@ -47,8 +47,8 @@ def run(archive: Archive, encoder: Callable[[], Encoder], command: str, options:
     """
     if command not in CHORES:
         raise UsageError(f"no chore {command!r}; known: {', '.join(CHORES)}")
-    if command == "stats":  # changes nothing and is asked often
-        return stats(archive, encoder, progress, **options)
+    if command in ("pairs", "stats"):  # these change nothing and are no news
+        return CHORES[command](archive, encoder, progress, **options)
     job = archive.ledger.begin(command)
     said = 0.0
 
@@ -156,6 +156,14 @@ def backup(archive: Archive, encoder: Callable[[], Encoder], progress: Progress,
     return Outcome(f"{archive.engine.count():,} photos in {target}")
 
 
+def pairs(archive: Archive, encoder: Callable[[], Encoder], progress: Progress) -> Outcome:
+    """What was picked, as rows to train on; see `picks.rows`."""
+    from photodesk.picks import rows
+
+    found, faults = rows(archive)
+    return Outcome(f"{len(found):,} pairs", faults, {"rows": found})
+
+
 def picks(archive: Archive, encoder: Callable[[], Encoder], progress: Progress, *, target: str) -> Outcome:
     """Write what was picked to a new folder, as a data set to train on; see `picks.export`."""
     from photodesk.picks import export
@@ -182,6 +190,7 @@ CHORES: dict[str, Callable[..., Outcome]] = {
     "add": add,
     "backup": backup,
     "move": move,
+    "pairs": pairs,
     "picks": picks,
     "remove": remove,
     "stats": stats,

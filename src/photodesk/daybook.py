@@ -47,9 +47,28 @@ class Daybook:
                 (pick.at or now(), json.dumps(about, ensure_ascii=False), pick.photo, pick.rank, pick.score),
             )
 
+    def withdraw(self, article: str, photo: str) -> str:
+        """Take back every choice of a photo for an article (id) that stands; the ledger keeps them, and when they were taken back.
+
+        Returns:
+            that time; empty if no such choice stands.
+        """
+        at = now()
+        with self.ledger.change() as db:
+            found = db.execute(
+                "UPDATE picks SET withdrawn = ? WHERE withdrawn = '' AND json_extract(article, '$.id') = ? AND photo = ?",
+                (at, article, photo),
+            )
+            return at if found.rowcount else ""
+
+    def picked(self, article: str) -> set[str]:
+        """Photos whose choice for an article (id) stands."""
+        asked = "SELECT photo FROM picks WHERE withdrawn = '' AND json_extract(article, '$.id') = ?"
+        return {str(photo) for (photo,) in self.ledger.ask(asked, (article,))}
+
     def picks(self) -> list[Pick]:
-        """All choices, oldest first."""
-        rows = self.ledger.ask("SELECT article, photo, rank, score, at FROM picks ORDER BY pick")
+        """All choices that stand, oldest first."""
+        rows = self.ledger.ask("SELECT article, photo, rank, score, at FROM picks WHERE withdrawn = '' ORDER BY pick")
         return [Pick(Article(**json.loads(str(a))), str(p), int(str(r)), float(str(s)), str(at)) for a, p, r, s, at in rows]
 
     def add_to_bank(self, articles: Sequence[str], rows: FloatArray) -> None:

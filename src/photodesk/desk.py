@@ -78,7 +78,6 @@ class Answer:
 
     Args:
         hits: best first.
-        facets: field → value → photos that pass the filters.
         nothing_fits: even the best is not likely enough.
         message: in a sentence, where there is something to say.
         calibrated: whether probabilities were fitted for this encoder and kind of query.
@@ -86,7 +85,6 @@ class Answer:
     """
 
     hits: Sequence[Found]
-    facets: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     nothing_fits: bool = False
     message: str = ""
     calibrated: bool = True
@@ -131,12 +129,8 @@ class Desk:
         self._whole: _Whole | None = None
         self._lock, self._counting = threading.Lock(), threading.Lock()
 
-    def ask(self, question: Question, *, facets: Sequence[str] = FACETS) -> Answer:
+    def ask(self, question: Question) -> Answer:
         """The best photos for a question.
-
-        Args:
-            question: what is asked.
-            facets: fields whose values are counted.
 
         Raises:
             UsageError: it asks nothing, or names a photo that is not there.
@@ -174,12 +168,28 @@ class Desk:
             )
         return Answer(
             hits,
-            self._facets(question.where, facets, whole),
             nothing,
             message,
             calibrated,
             time.perf_counter() - started,
         )
+
+    def facets(self, where: Filter, fields: Sequence[str] = FACETS) -> dict[str, Mapping[str, int]]:
+        """Field → value → photos that pass a filter; counted once for each filter and state of the archive, one after the other."""
+        known = self._known().facets
+        with self._counting:
+            found = known.setdefault(where, {})
+            for name in fields:
+                if name not in found:
+                    found[name] = self.archive.engine.facets(name, where=where)
+            while len(known) > 100:
+                known.pop(next(iter(known)), None)
+            return {name: found[name] for name in fields}
+
+    def counted(self, where: Filter, fields: Sequence[str] = FACETS) -> dict[str, Mapping[str, int]] | None:
+        """What `facets` says, at once; None where it is yet to be counted."""
+        found = self._known().facets.get(where, {})
+        return {name: found[name] for name in fields} if found.keys() >= set(fields) else None
 
     def scores(self, asked: Asked, rows: FloatArray, numbers: FloatArray) -> dict[str, FloatArray]:
         """`visual` and `revision` of photos, in spreads: (n,) each, for (n, d) rows and (n,) numbers of a revision."""
@@ -290,17 +300,6 @@ class Desk:
 
     def _folds(self, found: Found, whole: _Whole) -> Found:
         return replace(found, duplicates=whole.families.get(found.entry.group, 1) - 1)
-
-    def _facets(self, where: Filter, fields: Sequence[str], whole: _Whole) -> dict[str, Mapping[str, int]]:
-        """Counted once for each filter and state of the archive."""
-        with self._counting:  # many who ask at once wait for one count
-            known = whole.facets.setdefault(where, {})
-            for name in fields:
-                if name not in known:
-                    known[name] = self.archive.engine.facets(name, where=where)
-            while len(whole.facets) > 100:
-                whole.facets.pop(next(iter(whole.facets)), None)
-            return {name: known[name] for name in fields}
 
     def _known(self) -> _Whole:
         whole = self._whole

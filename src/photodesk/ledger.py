@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,10 @@ MIGRATIONS = (
     CREATE TABLE jobs (job INTEGER PRIMARY KEY, command TEXT NOT NULL, state TEXT NOT NULL, stage TEXT NOT NULL, done INTEGER NOT NULL,
         total INTEGER NOT NULL, started TEXT NOT NULL, updated TEXT NOT NULL, message TEXT NOT NULL);
     """,
+    """
+    ALTER TABLE picks ADD COLUMN withdrawn TEXT NOT NULL DEFAULT '';  -- when; a pick that is taken back is not deleted
+    CREATE INDEX picks_standing ON picks (json_extract(article, '$.id')) WHERE withdrawn = '';
+    """,
 )
 
 
@@ -66,11 +71,11 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A command that changes the archive: `state` is "running", "done", "stopped" or "failed"; done of total in `stage`."""
+    """Something that is done with the archive: `done` of `total` in `stage`."""
 
     job: int
     command: str
-    state: str
+    state: Literal["running", "done", "stopped", "failed"]
     stage: str
     done: int
     total: int
@@ -287,9 +292,10 @@ class Ledger:
         return [Job(*row) for row in rows]  # type: ignore[arg-type]
 
     def count(self, table: str) -> int:
-        """How many rows a table has: "photos", "files", "faults", "uses", "picks" or "bank"."""
+        """How many rows a table has: "photos", "files", "faults", "uses", "picks" (those that stand) or "bank"."""
         assert table in ("photos", "files", "faults", "uses", "picks", "bank")
-        return int(str(self.ask(f"SELECT count(*) FROM {table}")[0][0]))  # noqa: S608  as above
+        which = " WHERE withdrawn = ''" if table == "picks" else ""
+        return int(str(self.ask(f"SELECT count(*) FROM {table}{which}")[0][0]))  # noqa: S608  as above
 
     def sound(self) -> str:
         """What SQLite finds wrong with the file; empty if nothing."""

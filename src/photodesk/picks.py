@@ -1,4 +1,4 @@
-"""Photos that a desk picked for its articles → training pairs: a data folder that `photodesk train` reads, or lines of JSON."""
+"""Photos that a desk picked for its articles → training pairs: a data set, a folder that `photodesk train` reads, lines of JSON."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import csv
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from photodesk import photos
 from photodesk.archive import Archive
+from photodesk.datasets import Dataset
 from photodesk.daybook import Pick
 from photodesk.errors import PhotoError, StoreError, UsageError
 from photodesk.files import digest
-from photodesk.records import Fault
+from photodesk.records import Article, Fault, Pair, Photo
 
 FIELDS = ("id", "title", "lead", "text", "tags", "url", "date", "language")
 """Columns that are an article's."""
@@ -32,7 +34,52 @@ def pairs(archive: Archive) -> list[Pick]:
 def lines(archive: Archive) -> Iterator[str]:
     """One JSON object a pick and line: the article's fields, `photo`, `rank` (from 1), `picked` (ISO 8601, UTC)."""
     for pick in pairs(archive):
-        yield json.dumps({name: getattr(pick.article, name) for name in FIELDS} | _choice(pick), ensure_ascii=False) + "\n"
+        yield json.dumps(_told(pick), ensure_ascii=False) + "\n"
+
+
+def rows(archive: Archive) -> tuple[list[dict[str, Any]], list[Fault]]:
+    """Every pick whose picture is there as a row of `COLUMNS`, `file` the path of a file that holds it; plain values, fit for JSON.
+
+    Returns:
+        rows as `pairs` orders them; pictures whose file is gone or changed, for which the thumbnail stands in or which are left out.
+
+    Raises:
+        StoreError: there are no picks.
+    """
+    found = pairs(archive)
+    if not found:
+        raise StoreError(f"nobody has picked a photo of {archive.folder} yet; pick some with: photodesk serve {archive.folder}")
+    faults: list[Fault] = []
+    files = {photo: _picture(archive, photo, faults) for photo in dict.fromkeys(pick.photo for pick in found)}
+    made = [_told(pick) | {"file": str(file)} for pick in found if (file := files[pick.photo])]
+    return made, faults
+
+
+def dataset(archive: Path, rows: Sequence[Mapping[str, Any]], faults: Sequence[Fault] = ()) -> Dataset:
+    """What `rows` gives as a data set, without a copy of any picture.
+
+    Args:
+        archive: its folder, to name the data by.
+        rows: of `rows`.
+        faults: likewise.
+
+    Raises:
+        StoreError: no picture of them is left.
+    """
+    if not rows:
+        raise StoreError(f"no photo that was picked in {archive} is there any more; bring the pictures back, and pick again")
+    where = f"{archive}, picked "
+    articles = {row["id"]: Article(**{name: row[name] for name in FIELDS}, where=where + row["picked"]) for row in rows}
+    shown = {row["photo"]: Photo(row["photo"], Path(row["file"])) for row in rows}
+    return Dataset(
+        tuple(articles.values()),
+        tuple(shown[photo] for photo in sorted(shown)),
+        tuple(Pair(row["id"], row["photo"]) for row in rows),
+        f"Picks of {archive}",
+        "an archive of photodesk",
+        {name: name for name in (*FIELDS, "photo")},
+        tuple(faults),
+    )
 
 
 def export(archive: Archive, folder: Path) -> tuple[int, list[Fault]]:
@@ -43,7 +90,7 @@ def export(archive: Archive, folder: Path) -> tuple[int, list[Fault]]:
         folder: new or empty.
 
     Returns:
-        how many pairs were written; pictures whose file is gone or changed, for which the thumbnail stands in or which are left out.
+        how many pairs were written; faults as `rows` has them.
 
     Raises:
         UsageError: the folder is not empty.
@@ -51,28 +98,22 @@ def export(archive: Archive, folder: Path) -> tuple[int, list[Fault]]:
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} is not empty; name a new folder for the picks")
-    found = pairs(archive)
-    if not found:
-        raise StoreError(f"nobody has picked a photo of {archive.folder} yet; pick some with: photodesk serve {archive.folder}")
-    faults: list[Fault] = []
-    files: dict[str, str] = {}
+    found, faults = rows(archive)
     try:
         (folder / "photos").mkdir(parents=True)
-        for photo in dict.fromkeys(pick.photo for pick in found):
-            files[photo] = _bring(archive, photo, folder / "photos", faults)
-        kept = [pick for pick in found if files[pick.photo]]
         with (folder / TABLE).open("w", encoding="utf-8", newline="") as stream:
             table = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
             table.writeheader()
-            for pick in kept:
-                table.writerow({name: getattr(pick.article, name) for name in FIELDS} | _choice(pick) | {"file": files[pick.photo]})
+            for row in found:
+                table.writerow(row | {"file": _bring(Path(row["file"]), folder / "photos", row["photo"])})
     except OSError as error:
         raise StoreError(f"cannot write {folder}: {error.strerror}; make room or name another place") from None
-    return len(kept), faults
+    return len(found), faults
 
 
-def _choice(pick: Pick) -> dict[str, object]:
-    return {"photo": pick.photo, "rank": pick.rank, "picked": pick.at}
+def _told(pick: Pick) -> dict[str, Any]:
+    about = {name: getattr(pick.article, name) for name in FIELDS}
+    return about | {"photo": pick.photo, "rank": pick.rank, "picked": pick.at}
 
 
 def original(archive: Archive, photo: str) -> tuple[Path, bytes] | None:
@@ -87,19 +128,24 @@ def original(archive: Archive, photo: str) -> tuple[Path, bytes] | None:
     return None
 
 
-def _bring(archive: Archive, photo: str, folder: Path, faults: list[Fault]) -> str:
-    """Put a picture into a folder; returns its name there, empty if there is no picture."""
-    found = original(archive, photo)
-    if found:
-        target = folder / f"{photo}{found[0].suffix.lower()}"
-        try:
-            os.link(found[0], target)
-        except OSError:
-            target.write_bytes(found[1])
-        return target.name
+def _picture(archive: Archive, photo: str, faults: list[Fault]) -> Path | None:
+    """A file with the picture of a photo; its thumbnail where no other is left."""
+    if found := original(archive, photo):
+        return found[0]
     small = archive.thumbnail(photo)
     if small.is_file():
         faults.append(Fault(photo, "its file is gone or changed; the thumbnail stands in", "kept"))
-        return Path(shutil.copyfile(small, folder / f"{photo}.jpg")).name
+        return small
     faults.append(Fault(photo, "neither its file nor a thumbnail is there", "left out", "bring the picture back, and pick it again"))
-    return ""
+    return None
+
+
+def _bring(file: Path, folder: Path, photo: str) -> str:
+    """Put a picture into a folder, once; returns its name there."""
+    target = folder / f"{photo}{file.suffix.lower()}"
+    if not target.exists():
+        try:
+            os.link(file, target)
+        except OSError:
+            shutil.copyfile(file, target)
+    return target.name

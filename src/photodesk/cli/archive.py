@@ -73,7 +73,7 @@ def add(context: click.Context, /, archive: Path, folders: tuple[Path, ...], wat
     photodesk archive add desk/ pictures/ --watch
     """
     named = [str(folder.absolute()) for folder in folders]
-    with _chores(archive, "archive add") as do:
+    with chores_of(archive, "archive add") as do:
         bad = _show(do("add", {"folders": named}))
         if watch:
             from photodesk.watch import changes
@@ -100,7 +100,7 @@ def remove(archive: Path, paths: tuple[Path, ...], photos: tuple[str, ...], miss
 
     if not (paths or photos or missing):
         raise UsageError("say what to remove: PATHS, --photo ID or --missing")
-    with _chores(archive, "archive remove") as do:
+    with chores_of(archive, "archive remove") as do:
         _show(do("remove", {"paths": [str(path.absolute()) for path in paths], "photos": list(photos), "missing": missing}))
 
 
@@ -117,7 +117,7 @@ def update(context: click.Context, /, archive: Path, metadata: bool, bank: Path 
     photodesk archive update desk/ --bank articles.csv
     """
     options = {"metadata": metadata, "bank": str(bank.absolute()) if bank else ""}
-    with _chores(archive, "archive update") as do:
+    with chores_of(archive, "archive update") as do:
         bad = _show(do("update", options))
     context.exit(1 if bad else 0)
 
@@ -133,7 +133,7 @@ def stats(archive: Path, as_json: bool) -> None:
     """
     import json
 
-    with _chores(archive, "archive stats") as do:
+    with chores_of(archive, "archive stats") as do:
         found = do("stats", {}).data
     if as_json:
         click.echo(json.dumps(found, ensure_ascii=False, indent=1))
@@ -161,7 +161,7 @@ def verify(context: click.Context, /, archive: Path, content: bool, repair: bool
     \b
     photodesk archive verify desk/
     """
-    with _chores(archive, "archive verify") as do:
+    with chores_of(archive, "archive verify") as do:
         bad = _show(do("verify", {"content": content, "repair": repair}))
     context.exit(1 if bad else 0)
 
@@ -176,7 +176,7 @@ def backup(archive: Path, target: Path, no_thumbnails: bool) -> None:
     \b
     photodesk archive backup desk/ /mnt/backup/desk-2026-11-22
     """
-    with _chores(archive, "archive backup") as do:
+    with chores_of(archive, "archive backup") as do:
         _show(do("backup", {"target": str(target.absolute()), "thumbnails": not no_thumbnails}))
 
 
@@ -189,9 +189,11 @@ def picks(context: click.Context, /, archive: Path, out: Path) -> None:
 
     \b
     photodesk archive picks desk/ -o picks/
-    photodesk train picks/ -o bridge.safetensors
+    photodesk train newsimages2025/ picks/ -o bridge.safetensors
+
+    `photodesk train --picks` does without the folder.
     """
-    with _chores(archive, "archive picks") as do:
+    with chores_of(archive, "archive picks") as do:
         bad = _show(do("picks", {"target": str(out.absolute())}))
     context.exit(1 if bad else 0)
 
@@ -205,12 +207,12 @@ def move(archive: Path, uri: str) -> None:
     \b
     photodesk archive move desk/ "qdrant:http://10.0.0.5:6333/photos?shards=6&replicas=2"
     """
-    with _chores(archive, "archive move") as do:
+    with chores_of(archive, "archive move") as do:
         _show(do("move", {"uri": uri}))
 
 
 @contextmanager
-def _chores(folder: Path, doing: str) -> Iterator[Any]:
+def chores_of(folder: Path, doing: str) -> Iterator[Any]:
     """A function that does chores: here where the archive is free, at the server that holds it where it is not."""
     import functools
 

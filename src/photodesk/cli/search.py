@@ -107,7 +107,7 @@ def _archive(folder: Path, headline: str, top: int, as_json: bool, options: dict
         return
     with held:
         desk = Desk(held, preparation=Preparation(translate=options["translate"]) if options["translate"] else None)
-        answer = desk.ask(question, facets=())
+        answer = desk.ask(question)
         reason = desk.why(question, answer.hits[rank - 1].photo) if rank and rank <= len(answer.hits) else None
         if as_json:
             click.echo(json.dumps(as_data(answer, reason), ensure_ascii=False, indent=1))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from photodesk.cli.data import show_data, show_faults
 from photodesk.cli.find import cache_option
+
+if TYPE_CHECKING:
+    from photodesk.datasets import Dataset
 
 
 def _part(_context: click.Context, parameter: click.Parameter, value: float) -> float:
@@ -18,14 +21,15 @@ def _part(_context: click.Context, parameter: click.Parameter, value: float) -> 
 
 
 @click.command()
-@click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("data", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--out", "-o", required=True, type=click.Path(path_type=Path, dir_okay=False), metavar="MODEL", help="File of the network, .safetensors; its card (.md) and plot (.svg) go beside it.")  # fmt: skip
 @click.option("--encoder", "-e", "encoders", multiple=True, default=("builtin",), show_default=True, metavar="E", help="Whose frozen features are learned from; several are several features (T, V).")  # fmt: skip
 @click.option("--fields", "-f", multiple=True, metavar="F+F", help="What a text feature reads, such as title or lead+text; several are several features (T). Without it: titles, and titles with tags.")  # fmt: skip
 @click.option("--preset", default="default", show_default=True, type=click.Choice(["default", "straight", "paper2022"]), help="Closed form with landmarks, or without, or the recipe of the 2022 paper.")  # fmt: skip
+@click.option("--picks", multiple=True, metavar="ARCHIVE", type=click.Path(path_type=Path), help="What was picked in `serve` is further DATA, after those named; may be given several times.")  # fmt: skip
 @click.option("--pretrain", metavar="BIG", type=click.Path(path_type=Path), help="Train on this data set first, then fine-tune on DATA.")
 @click.option("--average", is_flag=True, help="Train the paper's six configurations and average them (two optimisers, three rates).")
-@click.option("--weights", metavar="W,W", help="Weight of a pair of each DATA. The greatest are what the network is for. [default: 1, further ones .03]")  # fmt: skip
+@click.option("--weights", metavar="W,W", help="Weight of a pair of each DATA and --picks. The greatest are what the network is for. [default: 1, further ones .03]")  # fmt: skip
 @click.option("--split", default="grouped", show_default=True, metavar="S", help="How parts are kept apart: grouped, random, or time:YEAR-MONTH-DAY.")  # fmt: skip
 @click.option("--leaks", default="error", show_default=True, type=click.Choice(["error", "keep"]), help="What to do if the parts share a title, URL or picture.")  # fmt: skip
 @click.option("--validation", default=700, show_default=True, type=float, callback=_part, help="Pairs that choose the epoch; below 1 a share; 0 runs all epochs.")  # fmt: skip
@@ -47,6 +51,7 @@ def train(
     encoders: tuple[str, ...],
     fields: tuple[str, ...],
     preset: str,
+    picks: tuple[Path, ...],
     pretrain: Path | None,
     weights: str | None,
     split: str,
@@ -69,6 +74,7 @@ def train(
     \b
     photodesk train newsimages2025/ flickr8k/ -o bridge.safetensors --test 2000
     photodesk rank newsimages2025/ --encoder txv@bridge.safetensors --out run.tsv
+    photodesk train newsimages2025/ --picks desk/ --weights 1,1 -o bridge.safetensors
     photodesk train rss/ rt/ tw/ --weights 1,1,1 --preset paper2022 --split random --validation 0.2 --leaks keep \\
         --encoder openclip:ViT-H-14/laion2b_s32b_b79k --pretrain nytimes800k/ --average -o txv.safetensors
     """
@@ -89,12 +95,15 @@ def train(
     if out.suffix != ".safetensors":
         raise UsageError(f"{out}: a network file ends in .safetensors")
     settings = replace(PRESETS[preset], seed=seed, **{key: value for key, value in options.items() if value is not None})
-    parts, given = splits.parse(split), _weights(weights, len(data))
+    if not data and not picks:
+        raise UsageError("say what to train on: DATA, or --picks ARCHIVE")
+    count = len(data) + len(picks)
+    parts, given = splits.parse(split), _weights(weights, count)
     sets = tuple(tuple(each.split("+")) for each in fields)
     if settings.epochs:
         require("torch", "train")
     watch = _watcher(tensorboard)
-    read = [datasets.read(path) for path in (*data, *([pretrain] if pretrain else []))]
+    read = [*map(datasets.read, data), *map(_picked, picks), *([datasets.read(pretrain)] if pretrain else [])]
     for dataset in read:
         show_data(dataset)
     loaded = [families.load(name) for name in dict.fromkeys(encoders)]
@@ -115,7 +124,7 @@ def train(
         validation=validation,
         test=test,
         leaks=leaks,
-        pretrain=len(data) if pretrain else None,
+        pretrain=count if pretrain else None,
         average=average,
         refit=refit,
         state=out,
@@ -133,6 +142,16 @@ def train(
     context.exit(1 if show_faults([*(fault for dataset in read for fault in dataset.faults), *pairs.faults]) else 0)
 
 
+def _picked(archive: Path) -> Dataset:
+    """The picks of an archive, asked of the server where one holds it."""
+    from photodesk.cli.archive import chores_of
+    from photodesk.picks import dataset
+
+    with chores_of(archive, "train") as do:
+        found = do("pairs", {})
+    return dataset(archive, found.data["rows"], found.faults)
+
+
 def _weights(text: str | None, count: int) -> tuple[float, ...]:
     from photodesk.errors import UsageError
     from photodesk.pairs import DEFAULT_WEIGHTS
@@ -144,7 +163,9 @@ def _weights(text: str | None, count: int) -> tuple[float, ...]:
     except ValueError:
         found = ()
     if len(found) != count or min(found) < 0 or max(found) <= 0:
-        raise UsageError(f"--weights {text}: expected {count} numbers with commas between, one for each DATA, not below 0")
+        raise UsageError(
+            f"--weights {text}: expected {count} numbers with commas between, one for each DATA and then for each --picks, not below 0"
+        )
     return found
 
 

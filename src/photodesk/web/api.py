@@ -19,6 +19,7 @@ TYPES = ("image/jpeg", "image/png", "image/webp", "image/gif", "image/tiff", "im
 FOREVER = {"cache-control": "private, max-age=31536000, immutable"}
 """A photo's id is made of its content, so what was got once stays right."""
 
+ArticleId = Annotated[models.ArticleId, Path(description="16 hexadecimal digits, as the answer to a pick has them.")]
 PhotoId = Annotated[models.PhotoId, Path(description="32 hexadecimal digits, as hits have them.")]
 
 
@@ -43,6 +44,11 @@ def router(service: Service, access: Access) -> APIRouter:
         """The best photos for an article, a photo, or both. A query without any of these has no answer (400)."""
         return service.search(query)
 
+    @api.post("/facets", tags=["search"], responses=_problems())
+    async def facets(query: models.Query, request: Request) -> models.Facets:
+        """How many photos that pass the filters of a query have each value; a new filter may take a while, and searches do not wait for it."""
+        return await service.facets(query, request.is_disconnected)
+
     @api.post("/why", tags=["search"], responses=_problems(404))
     def why(asked: models.WhyQuery) -> models.Why:
         """Which words, which part of the picture and which component made a photo's score. Takes a second or so."""
@@ -62,6 +68,11 @@ def router(service: Service, access: Access) -> APIRouter:
     def picked() -> StreamingResponse:
         """All picks as training pairs, one JSON object a line. `photodesk archive picks` writes them with the pictures."""
         return StreamingResponse(picks.lines(service.archive), media_type="application/x-ndjson")
+
+    @api.delete("/picks/{article}/{photo}", tags=["picks"], responses=_problems(404))
+    def withdraw(article: ArticleId, photo: PhotoId) -> models.Withdrawn:
+        """Take a pick back: the photo is not picked for the article any more. The archive's ledger goes on to say that it was, and until when."""
+        return service.withdraw(article, photo)
 
     @api.post(
         "/uploads",

@@ -9,9 +9,11 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from photodesk.index.schema import Filter, tokens
-from photodesk.records import Article
+from photodesk.ledger import Job
+from photodesk.records import Article, Fault
 
 PhotoId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+ArticleId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
 Value = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 Values = Annotated[list[Value], Field(max_length=50)]
 Format = Literal["landscape", "portrait", "square"]
@@ -114,9 +116,14 @@ class Answer(_Strict):
     """The photos for a query, best first."""
 
     hits: list[Hit]
-    facets: Annotated[dict[str, dict[str, int]], Field(description="Field, value, how many photos that pass the filters.")]
     nothing_fits: Annotated[bool, Field(description="Even the best is not likely enough.")]
     calibrated: Annotated[bool, Field(description="Whether probabilities were fitted for this model and kind of query.")]
+
+
+class Facets(_Strict):
+    """What there is to filter by."""
+
+    facets: Annotated[dict[str, dict[str, int]], Field(description="Field, value, how many photos that pass the filters.")]
 
 
 class WhyQuery(_Strict):
@@ -157,9 +164,17 @@ class PickQuery(_Strict):
 class Picked(_Strict):
     """A pick as it was noted."""
 
-    article: Annotated[str, Field(description="Name of the article: made from its text.")]
+    article: Annotated[ArticleId, Field(description="Name of the article: made from its text.")]
     photo: PhotoId
     rank: int
+    at: Annotated[str, Field(description="ISO 8601, UTC.")]
+
+
+class Withdrawn(_Strict):
+    """A pick as it was taken back; it is no training pair any more."""
+
+    article: ArticleId
+    photo: PhotoId
     at: Annotated[str, Field(description="ISO 8601, UTC.")]
 
 
@@ -169,29 +184,6 @@ class Upload(_Strict):
     upload: PhotoId
     width: int
     height: int
-
-
-class Fault(_Strict):
-    """A file that could not be taken."""
-
-    where: str
-    what: str
-    fate: str
-    advice: str
-
-
-class Job(_Strict):
-    """Something that was done with the archive, or is under way."""
-
-    job: int
-    command: str
-    state: Literal["running", "done", "stopped", "failed"]
-    stage: str
-    done: int
-    total: int
-    started: str
-    updated: str
-    message: str
 
 
 class Archive(_Strict):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -38,7 +40,7 @@ class _Form:
         if "upload_this" in got:
             fields |= {"upload": got["upload_this"][0], "like": ""}
         dropped = (FILTERS if "clear" in got else ()) + (("like", "upload") if "alone" in got else ())
-        self.wrong = ""
+        self.cleared, self.wrong = "clear" in got, ""
         fields = {name: value for name, value in fields.items() if name not in dropped}
         try:
             self.query = models.Query.model_validate(fields)
@@ -54,24 +56,38 @@ def router(service: Service, access: Access) -> APIRouter:
     """The pages."""
     pages = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
+    async def answered(request: Request, **what: bool) -> Response:
+        form = _Form(await request.body())
+        if form.query.asks() and ("x-part" not in request.headers or form.cleared):  # else the script asks for the filters afterwards
+            with suppress(PhotodeskError):  # the search will say it
+                await service.facets(form.query, request.is_disconnected)
+        return await run_in_threadpool(_desk, service, request, form, **what)
+
     @pages.get("/")
     async def start(request: Request) -> Response:
         return await run_in_threadpool(_desk, service, request, _Form(b""))
 
     @pages.post("/")
     async def search(request: Request) -> Response:
-        form = _Form(await request.body())
-        return await run_in_threadpool(_desk, service, request, form)
+        return await answered(request)
+
+    @pages.post("/filters")
+    async def filters(request: Request) -> Response:
+        query = _Form(await request.body()).query
+        found = await service.facets(query, request.is_disconnected)
+        return _answer(request, ["filters.html"], query=query, facets=_facets(found.facets, query), active=query.active(), wide=False)
 
     @pages.post("/why")
     async def why(request: Request) -> Response:
-        form = _Form(await request.body())
-        return await run_in_threadpool(_desk, service, request, form, why=True)
+        return await answered(request, why=True)
 
     @pages.post("/pick")
     async def pick(request: Request) -> Response:
-        form = _Form(await request.body())
-        return await run_in_threadpool(_desk, service, request, form, pick=True)
+        return await answered(request, pick=True)
+
+    @pages.post("/unpick")
+    async def unpick(request: Request) -> Response:
+        return await answered(request, unpick=True)
 
     @pages.get("/archive")
     def archive(request: Request) -> Response:
@@ -126,7 +142,7 @@ def _answer(request: Request, templates: list[str], *, status: int = 200, **more
         "lang": lang,
         "languages": {code: known["name"] for code, known in words.LANGUAGES.items()},
         "theme": theme if theme in ("light", "dark") else "",
-        "path": "/" if request.url.path in ("/why", "/pick") else request.url.path,
+        "path": "/" if request.url.path in ("/why", "/pick", "/unpick") else request.url.path,
         "number": number,
         **more,
     }
@@ -136,7 +152,7 @@ def _answer(request: Request, templates: list[str], *, status: int = 200, **more
     return response
 
 
-def _desk(service: Service, request: Request, form: _Form, *, why: bool = False, pick: bool = False) -> Response:
+def _desk(service: Service, request: Request, form: _Form, *, why: bool = False, pick: bool = False, unpick: bool = False) -> Response:
     w = words.LANGUAGES[_language(request)]
     query, answer, reason, status = form.query, None, None, 200
     said, bad = form.wrong, bool(form.wrong)
@@ -145,8 +161,11 @@ def _desk(service: Service, request: Request, form: _Form, *, why: bool = False,
         if pick:
             service.pick(models.PickQuery(query=query, photo=form.photo, rank=form.rank))
             said = w["picked_said"].format(rank=form.rank)
+        if unpick and (article := query.article()):
+            service.withdraw(article.id, form.photo)
+            said = w["unpicked_said"].format(rank=form.rank)
         if why:
-            reason = _reason(service.why(query, form.photo), form.rank, w)
+            reason = _reason(service.why(query, form.photo), form.rank, w) | {"picked": form.photo in service.picked(query)}
         if query.asks() and not (why and part):
             answer = service.search(query)
             said = said or _said(answer, w)
@@ -155,13 +174,15 @@ def _desk(service: Service, request: Request, form: _Form, *, why: bool = False,
     except (PhotodeskError, ValidationError) as error:
         said = "; ".join(one["msg"] for one in error.errors()) if isinstance(error, ValidationError) else str(error)
         bad, status = True, 200 if part else 400
+    picked = service.picked(query) if answer else set()
+    counts = service.counted(query) if answer else {}
     here: dict[str, Any] = {
         "query": query,
         "answer": answer,
         "said": said or w["start"],
         "bad": bad,
-        "tiles": [_tile(hit, w, service.picked(query), request) for hit in answer.hits] if answer else [],
-        "facets": _facets(answer, query),
+        "tiles": [_tile(hit, w, picked, request) for hit in answer.hits] if answer else [],
+        "facets": _facets(counts or {}, query),
         "active": query.active(),
         "why": reason,
         "wide": False,
@@ -173,7 +194,12 @@ def _desk(service: Service, request: Request, form: _Form, *, why: bool = False,
         from fastapi.responses import JSONResponse
 
         return JSONResponse({"detail": said}, 400)
-    return _answer(request, ["panel.html"] if why else ["photo.html", "filters.html", "results.html"], **here)
+    if why:
+        return _answer(request, ["panel.html"], **here)
+    made = _answer(request, ["photo.html", *(["filters.html"] if counts is not None else []), "results.html"], **here)
+    if counts is None:
+        made.headers["x-filters"] = "later"
+    return made
 
 
 def _said(answer: models.Answer, w: dict[str, str]) -> str:
@@ -218,11 +244,11 @@ def _tile(hit: models.Hit, w: dict[str, str], picked: set[str], request: Request
     }
 
 
-def _facets(answer: models.Answer | None, query: models.Query) -> list[dict[str, Any]]:
+def _facets(facets: Mapping[str, Mapping[str, int]], query: models.Query) -> list[dict[str, Any]]:
     """Values to choose from: those that are chosen first, then the most frequent."""
     found = []
     for name in FACETS:
-        counts = answer.facets.get(name, {}) if answer else {}
+        counts = facets.get(name, {})
         chosen: list[str] = list(getattr(query, name))
         others = [value for value in counts if value not in chosen][: max(8 - len(chosen), 0)]
         values = [{"value": value, "count": counts.get(value, 0), "chosen": value in chosen} for value in [*chosen, *others]]

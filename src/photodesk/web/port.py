@@ -1,15 +1,16 @@
-"""What the pages want of a desk: to ask and to explain."""
+"""What the pages want of a desk: to ask, to explain and to count."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from photodesk import explain
 from photodesk.archive import Archive
 from photodesk.asking import Question
-from photodesk.desk import Answer, Desk
+from photodesk.desk import Answer
 from photodesk.encoders import Encoder
+from photodesk.index.schema import Filter
 
 
 class DeskLike(Protocol):
@@ -18,18 +19,18 @@ class DeskLike(Protocol):
     archive: Archive
     encoder: Encoder
 
-    def ask(self, question: Question, /, *, facets: Sequence[str]) -> Answer:
-        """The best photos, and the counts of values of some fields."""
+    def ask(self, question: Question, /) -> Answer:
+        """The best photos."""
+        ...
+
+    def facets(self, where: Filter, fields: Sequence[str], /) -> Mapping[str, Mapping[str, int]]:
+        """Field → value → photos that pass a filter; may take a while."""
+        ...
+
+    def counted(self, where: Filter, fields: Sequence[str], /) -> Mapping[str, Mapping[str, int]] | None:
+        """The same, at once; None where it is yet to be counted."""
         ...
 
     def why(self, question: Question, photo: str, /) -> explain.Reason:
         """What made the score of a photo."""
         ...
-
-
-class ExplainedDesk(Desk):
-    """A desk that says why."""
-
-    def why(self, question: Question, photo: str) -> explain.Reason:
-        """What made the score of a photo; see `explain.why`."""
-        return explain.why(self, question, photo)

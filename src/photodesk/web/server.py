@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from photodesk.archive import Archive
+from photodesk.desk import Desk
 from photodesk.errors import UsageError, require
 from photodesk.web import create_app
 from photodesk.web.access import LOOPBACK
-from photodesk.web.port import ExplainedDesk
 
 LEAST = 16
 """Characters of a token that people cannot try out."""
@@ -59,7 +59,7 @@ def run(
     if not token and not local(host):
         token = secrets.token_urlsafe(24)
     with Archive.open(folder, doing="serve") as archive, _listen(host, port) as listening:
-        desk = ExplainedDesk(archive)
+        desk = Desk(archive)
         port = listening.getsockname()[1]
         key = secrets.token_urlsafe(32)
         app = create_app(desk, key=key, token=token, hosts=LOOPBACK | {host, *names})

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import logging
-from collections import OrderedDict
-from dataclasses import asdict
+from collections.abc import Awaitable, Callable, Mapping
 
 import numpy as np
+from fastapi.concurrency import run_in_threadpool
 
 from photodesk import confidence, picks
 from photodesk.asking import Question
@@ -44,7 +45,7 @@ class Service:
         self.desk, self.archive = desk, desk.archive
         self.uploads = uploads.Uploads()
         self._worker: Worker | None = None
-        self._picked: OrderedDict[str, set[str]] = OrderedDict()
+        self._counting = asyncio.Lock()
 
     def chores(self) -> Worker:
         """Does what commands of the archive's owner ask for; started when it is first wanted."""
@@ -60,13 +61,25 @@ class Service:
     def search(self, query: models.Query) -> models.Answer:
         """The photos for a query; none where it asks nothing."""
         _texts.info("search %r", query.draft)
-        answer = self.desk.ask(self._question(query), facets=FACETS)
+        answer = self.desk.ask(self._question(query))
         return models.Answer(
             hits=[_hit(found, rank) for rank, found in enumerate(answer.hits, 1)],
-            facets={name: dict(values) for name, values in answer.facets.items()},
             nothing_fits=answer.nothing_fits,
             calibrated=answer.calibrated,
         )
+
+    async def facets(self, query: models.Query, gone: Callable[[], Awaitable[bool]]) -> models.Facets:
+        """How many photos that pass a query's filters have each value; nothing if who asked is gone when the turn comes.
+
+        One count at a time, and those who wait for theirs keep no thread from those who search.
+        """
+        async with self._counting:
+            found = {} if await gone() else await run_in_threadpool(self.desk.facets, query.filter(), FACETS)
+        return models.Facets(facets={name: dict(values) for name, values in found.items()})
+
+    def counted(self, query: models.Query) -> Mapping[str, Mapping[str, int]] | None:
+        """The same, at once; None where it is yet to be counted."""
+        return self.desk.counted(query.filter(), FACETS)
 
     def why(self, query: models.Query, photo: str) -> models.Why:
         """What made the score of a photo.
@@ -98,16 +111,24 @@ class Service:
         if article is None:
             raise PhotodeskError("a photo is picked for an article; write its headline")
         at = now()
-        self._picked.setdefault(article.id, set()).add(asked.photo)
-        while len(self._picked) > 1000:
-            self._picked.popitem(last=False)
         self.archive.daybook.pick(Pick(article, asked.photo, asked.rank, asked.score, at))
         return models.Picked(article=article.id, photo=asked.photo, rank=asked.rank, at=at)
 
+    def withdraw(self, article: str, photo: str) -> models.Withdrawn:
+        """Take a pick back.
+
+        Raises:
+            GoneError: no such pick stands.
+        """
+        at = self.archive.daybook.withdraw(article, photo)
+        if not at:
+            raise GoneError(f"photo {photo} is not picked for article {article}")
+        return models.Withdrawn(article=article, photo=photo, at=at)
+
     def picked(self, query: models.Query) -> set[str]:
-        """Photos that were taken for this very text lately."""
+        """Photos that are taken for this very text."""
         article = query.article()
-        return self._picked.get(article.id, set()) if article else set()
+        return self.archive.daybook.picked(article.id) if article else set()
 
     def entry(self, photo: str) -> Entry:
         """What the archive knows of a photo.
@@ -162,7 +183,7 @@ class Service:
         """What is in the archive, and what is going on there."""
         ledger = self.archive.ledger
         counts = {name: ledger.count(name) for name in ("files", "faults", "picks", "uses", "bank")}
-        faults = [models.Fault(**asdict(fault)) for fault, *_ in list(ledger.faults().values())[:50]]
+        faults = [fault for fault, *_ in list(ledger.faults().values())[:50]]
         latest = [str(photo) for (photo,) in ledger.ask("SELECT photo FROM photos WHERE state = 1 ORDER BY added DESC, photo LIMIT 24")]
         return models.Archive(
             engine=self.archive.settings.engine,
@@ -170,7 +191,7 @@ class Service:
             counts={"photos": self.archive.engine.count()} | counts,
             faults=faults,
             recent=[about(point.photo, point.entry) for point in self.archive.engine.get(latest)],
-            jobs=[models.Job(**asdict(job)) for job in ledger.jobs(10)],
+            jobs=ledger.jobs(10),
         )
 
     def _question(self, query: models.Query) -> Question:

@@ -15,10 +15,11 @@ function show(html) {
   const answer = new DOMParser().parseFromString(html, "text/html");
   const held = document.activeElement;
   const tile = held?.closest?.(".tile")?.dataset.photo;
-  const again = held?.id ? "#" + CSS.escape(held.id) : tile && `[data-photo="${CSS.escape(tile)}"] .open`;
+  const act = ["pick", "like"].find((name) => held?.classList?.contains(name)) ?? "open";
+  const again = held?.id ? "#" + CSS.escape(held.id) : tile && `[data-photo="${CSS.escape(tile)}"] .${act}`;
   const open = document.getElementById("filters")?.open;
   const typed = held?.matches?.("#filters input:not([type=checkbox])") ? held.value : null;
-  for (const part of [...answer.body.children]) document.getElementById(part.id)?.replaceWith(part);
+  for (const part of [...answer.body.children]) put(part);
   const filters = document.getElementById("filters");
   if (filters && open !== undefined) filters.open = open;
   if (again && !document.contains(held)) {
@@ -29,8 +30,26 @@ function show(html) {
   mark();
 }
 
+// The line that says what came of it stays where it is: screen readers speak what changes in it, not a line that is new.
+function put(part) {
+  const old = document.getElementById(part.id);
+  const line = old?.querySelector(".said"), next = part.querySelector(".said");
+  if (!line || !next) return old?.replaceWith(part);
+  say(next.textContent, next.classList.contains("bad"));
+  for (const gone of [...old.children]) if (gone !== line) gone.remove();
+  old.append(...[...part.children].filter((one) => one !== next));
+}
+
+// The panel and the grid show one photo twice: whether it is picked, both say alike.
 function mark() {
-  for (const tile of document.querySelectorAll(".tile")) tile.classList.toggle("shown", tile.dataset.photo === opener && !panel().hidden);
+  for (const tile of document.querySelectorAll(".tile")) {
+    const shown = tile.dataset.photo === opener && !panel().hidden;
+    tile.classList.toggle("shown", shown);
+    const [from, to] = [tile.querySelector(".pick"), shown && panel().querySelector(".pick")];
+    if (!to) continue;
+    for (const name of ["formaction", "aria-pressed"]) to.setAttribute(name, from.getAttribute(name));
+    [to.title, to.textContent] = [from.title, from.textContent];
+  }
 }
 
 async function ask(where, more = {}) {
@@ -43,7 +62,10 @@ async function ask(where, more = {}) {
   form.parentElement.classList.add("busy");
   try {
     const answer = await fetch(where, { method: "POST", body, headers: { "X-Part": "1" }, signal: mine.signal });
-    if (answer.headers.get("content-type")?.startsWith("text/html")) show(await answer.text());
+    if (answer.headers.get("content-type")?.startsWith("text/html")) {
+      show(await answer.text());
+      if (answer.headers.get("x-filters") === "later") filter(body, mine.signal);
+    }
     else if (answer.status === 401) location.assign("/enter");
     else say(`${text("failed")} ${(await answer.json()).detail}`, true);
     return answer.ok;
@@ -52,6 +74,16 @@ async function ask(where, more = {}) {
     return false;
   } finally {
     if (asking === mine) form.parentElement.classList.remove("busy");
+  }
+}
+
+// What can be filtered by is counted after the photos are here; until then the counts from before stand.
+async function filter(body, signal) {
+  try {
+    const answer = await fetch("/filters", { method: "POST", body, headers: { "X-Part": "1" }, signal });
+    if (answer.ok) show(await answer.text());
+  } catch {
+    // another search came first; or the desk is gone, which the next search says
   }
 }
 
@@ -78,19 +110,20 @@ function likeThis(photo) {
   return ask("/", { like_this: photo }).then(() => focusTile(""));
 }
 
-function soon() {
+function soon(changed) {
+  if (changed.closest("#filters")) asking?.abort(); // what is on its way would undo the choice
   sessionStorage.setItem("draft", document.getElementById("draft").value);
   clearTimeout(waiting);
   waiting = setTimeout(() => ask("/"), 300);
 }
 
-form.addEventListener("input", (event) => ["file", "single"].includes(event.target.id) || soon());
+form.addEventListener("input", (event) => ["file", "single"].includes(event.target.id) || soon(event.target));
 document.addEventListener("submit", (event) => {
   event.preventDefault();
   const button = event.submitter;
   if (!button) ask("/");
   else if (button.classList.contains("open")) why(button.value);
-  else if (button.classList.contains("pick")) ask("/pick", { choice: button.value });
+  else if (button.classList.contains("pick")) ask(button.getAttribute("formaction"), { choice: button.value });
   else if (button.classList.contains("like")) likeThis(button.value);
   else if (button.id === "close") close();
   else ask("/", button.name ? { [button.name]: button.value } : {});
