@@ -92,10 +92,10 @@ def jpeg(size, seed=0):
 
 def test_draft_decoding_does_not_change_what_the_model_sees():
     _, lite = towers()
-    data = [jpeg((1600, 1200), seed) for seed in range(3)]
+    data = [jpeg(size, seed) for seed, size in enumerate(((1600, 1200), (640, 640), (720, 760), (1300, 730)))]
     quick = lite.encode(np.stack([lite.prepare(photos.decode(d, size=lite.size, where="x")) for d in data]))
     full = lite.encode(np.stack([lite.prepare(photos.decode(d, where="x")) for d in data]))
-    assert (quick * full).sum(axis=1).min() > 0.99
+    assert (quick * full).sum(axis=1).min() > 0.995
 
 
 def test_each_network_has_an_equal_part_and_its_own_input():

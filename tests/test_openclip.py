@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,8 @@ from PIL import Image
 import tiny
 from photodesk import encoders
 from photodesk.encoders import hub
+from photodesk.encoders.device import Runner, one_core
+from photodesk.encoders.spec import parse
 from photodesk.errors import EncoderError, PhotodeskError, UsageError
 
 TEXTS = ["Hochwasser an der Elbe", "", "Flood &amp; house, dog.", "a dog " * 100, "日本", "Schlösschen"]
@@ -21,6 +25,11 @@ TEXTS = ["Hochwasser an der Elbe", "", "Flood &amp; house, dog.", "a dog " * 100
 def pictures(n=3):
     random = np.random.default_rng(0)
     return [Image.fromarray(random.integers(0, 256, (40 + 9 * i, 71 - 8 * i, 3), np.uint8)) for i in range(n)]
+
+
+def one(name):
+    (spec,) = parse(name).values()
+    return spec
 
 
 def weights_of(name):
@@ -323,3 +332,45 @@ def test_errors_are_for_users(zoo):
     assert issubclass(EncoderError, PhotodeskError)
     with pytest.raises(UsageError, match="no encoder 'opencliip:x'; known: builtin, clip, onnx, openclip, sentence"):
         encoders.load("opencliip:x")
+
+
+def test_pipeline_threads_compute_beside_each_other_on_a_core_each_and_others_take_turns():
+    torch = pytest.importorskip("torch")
+    runner = Runner(one("openclip:RN50"), "openclip")
+    inside, seen = threading.Barrier(2, timeout=20), []
+
+    def call(meet):
+        def function(x):
+            if meet:
+                inside.wait()  # passes only while two threads are in the model at once
+            seen.append(torch.get_num_threads())
+            return x + 1.0
+
+        return runner.rows(function, np.zeros((2, 3), np.float32))
+
+    whole = torch.get_num_threads()
+    with ThreadPoolExecutor(2, initializer=one_core) as pool:
+        rows = list(pool.map(call, [True, True]))
+    np.testing.assert_allclose(np.stack(rows), 3**-0.5)
+    assert seen == [1, 1]
+    call(False)
+    assert seen[2:] == [whole]
+    assert torch.get_num_threads() == whole
+    assert runner._lock.acquire(blocking=False)  # the others' turn is over
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            waits = pool.submit(call, False)
+            with pytest.raises(TimeoutError):
+                waits.result(timeout=0.3)
+            runner._lock.release()
+            waits.result(timeout=20)
+    finally:
+        if runner._lock.locked():
+            runner._lock.release()
+
+
+def test_the_cores_share_the_photos_that_a_model_may_hold(monkeypatch):
+    torch = pytest.importorskip("torch")
+    for cores, photos in ((1, 64), (2, 32), (16, 4), (64, 4)):
+        monkeypatch.setattr(torch, "get_num_threads", lambda cores=cores: cores)
+        assert Runner(one("openclip:RN50, device=cpu"), "openclip").most == photos

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from photodesk import photos
 from photodesk.encoders import PhotoTower, most
+from photodesk.encoders.device import one_core
 from photodesk.errors import PhotoError
 from photodesk.files import digest
 from photodesk.records import Fault, FloatArray, Photo
@@ -78,12 +79,12 @@ def encode(pictures: Iterable[Picture], tower: PhotoTower, stored: Stored, *, th
         threads: batches that are worked on at once; None is one a core.
     """
     threads = threads or cores()
-    sizes = BatchSize(tower.batch, most(tower))
+    sizes = BatchSize(min(tower.batch, most(tower)), most(tower))
 
     def work(batch: Sequence[Picture]) -> Batch:
         return _encode(batch, tower, stored, sizes)
 
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(threads, initializer=one_core if threads > 1 else None) as pool:
         yield from ahead(pool, work, chunks(pictures, sizes), threads + 2)
 
 

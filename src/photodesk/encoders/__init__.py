@@ -57,7 +57,7 @@ class PhotoTower(Protocol):
         fingerprint: changes whenever the output does (weights, preprocessing); part of every cache key.
         dim: numbers per row.
         batch: how many photos one call should bring, to begin with; see `most`.
-        size: the longest side in pixels that the model can use; lets JPEG decoding skip the rest.
+        size: pixels of the shorter side that the model can use; lets JPEG decoding skip the rest.
     """
 
     fingerprint: str

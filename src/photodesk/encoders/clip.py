@@ -73,7 +73,7 @@ class Photos:
         from PIL import Image
 
         self.model, self.processor, self.runner = model, processor, runner
-        self.fingerprint, self.dim = fingerprint, dim
+        self.fingerprint, self.dim, self.most = fingerprint, dim, runner.most
         self._lock = threading.Lock()
         blank = self._processed(Image.new("RGB", (64, 64)))
         self._layout = [(name, array.shape, array.dtype) for name, array in blank.items()]

@@ -53,7 +53,7 @@ class Lite:
         self.versions = tuple(versions)
         self.fingerprint = "lite" + "".join(map(str, self.versions)) + "/2"
         self.dim = FEATURES * len(self.versions) + STAGES * (2 in self.versions)
-        self.size = max(min(SHAPES[v][1]) for v in self.versions)
+        self.size = max(min(shape) for v in self.versions for shape in SHAPES[v])
         self._bytes = 1 + sum(3 * max(width * height for width, height in SHAPES[v]) for v in self.versions)
 
     @cached_property

@@ -70,7 +70,7 @@ class Photos:
 
     def __init__(self, model: Any, pixels: Pixels, runner: Runner, fingerprint: str, dim: int, built: object = None) -> None:
         self.model, self.pixels, self.runner, self.built = model, pixels, runner, built
-        self.fingerprint, self.dim, self.size = fingerprint, dim, pixels.size
+        self.fingerprint, self.dim, self.size, self.most = fingerprint, dim, pixels.size, runner.most
         self._encode = runner.function(model.encode_image)
 
     def prepare(self, photo: Image.Image) -> NDArray[np.uint8]:
