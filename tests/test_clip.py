@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -135,3 +136,37 @@ def test_a_text_tower_alone_is_no_encoder_and_brings_no_code(zoo, tmp_path, monk
     (folder / "modules.json").write_text(json.dumps(modules))
     with pytest.raises(EncoderError, match="brings code of its own"):
         encoders.load(f"text=sentence:{folder}, image={zoo.openclip}")
+
+
+@pytest.mark.parametrize("where", ["config.json", "tokenizer_config.json", "preprocessor_config.json"])
+@pytest.mark.parametrize("family", ["clip", "sentence", "openclip"])
+def test_code_in_a_folder_is_never_run_whatever_is_answered(zoo, tmp_path, monkeypatch, family, where):
+    """A model whose own code would write a file, to somebody who answers yes to everything."""
+    folder, marker = tmp_path / "foreign", tmp_path / "ran"
+    source = {"clip": zoo.clip, "sentence": zoo.sentence.partition("text=")[2].partition(",")[0], "openclip": zoo.openclip_xlmr}[family]
+    path = Path(source.partition(":")[2].rpartition("@")[2])
+    if family == "openclip":
+        shutil.copytree(path.parent / "xlmr", folder)
+        shutil.copy(path, folder / "model.safetensors")
+    else:
+        shutil.copytree(path, folder)
+    try:
+        config = json.loads((folder / where).read_text())
+    except OSError:
+        config = {}
+    kinds = ("AutoConfig", "AutoModel", "AutoImageProcessor")
+    config |= {"model_type": "mine", "auto_map": dict.fromkeys(kinds, "mine.Mine") | {"AutoTokenizer": ["mine.Mine", None]}}
+    for key in ("tokenizer_class", "image_processor_type"):
+        config.pop(key, None)
+    (folder / where).write_text(json.dumps(config))
+    (folder / "mine.py").write_text(f"open({str(marker)!r}, 'w').close()\nfrom transformers import PretrainedConfig as Mine\n")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 9))
+    name = {
+        "clip": f"clip:{folder}",
+        "sentence": f"text=sentence:{folder}, image={zoo.openclip}",
+        "openclip": f"openclip:tiny-xlmr@{folder / 'model.safetensors'}",
+    }[family]
+    with pytest.raises(EncoderError, match=rf"{where} brings code of its own \(auto_map\)"):
+        encoders.load(name)
+    assert not marker.exists()

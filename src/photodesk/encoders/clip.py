@@ -115,7 +115,7 @@ def load(spec: Spec) -> Encoder:
 
     Raises:
         UsageError: no model is named.
-        EncoderError: a file is missing or damaged, or it is a model of another kind.
+        EncoderError: a file is missing or damaged, it is a model of another kind, or it brings code of its own, which is never run.
         MissingExtra: Transformers is not installed.
     """
     runner = Runner(spec, EXTRA)
@@ -124,16 +124,18 @@ def load(spec: Spec) -> Encoder:
     if not name:
         raise UsageError("clip: names no model; say clip:openai/clip-vit-base-patch32 or clip:FOLDER")
     folder = hub.folder(name, needed=NEEDED, instead="clip:FOLDER")
+    hub.check_no_code(folder)
+    local = {"local_files_only": True, "trust_remote_code": False}
     try:
         with quietly(transformers):
-            kind = transformers.AutoConfig.from_pretrained(folder, local_files_only=True).model_type
+            kind = transformers.AutoConfig.from_pretrained(folder, **local).model_type
             if kind not in KINDS:
                 raise EncoderError(f"{name} is a model of kind {kind}; clip: reads {', '.join(KINDS)}")
             model, loaded = transformers.AutoModel.from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, output_loading_info=True, dtype=runner.dtype
+                folder, **local, use_safetensors=True, output_loading_info=True, dtype=runner.dtype
             )
-            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            processor = transformers.AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **local)
+            processor = transformers.AutoImageProcessor.from_pretrained(folder, **local, backend="pil")
     except EncoderError:
         raise
     except Exception as error:  # the files come from anywhere

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import os
 import threading
 import urllib.error
@@ -94,6 +95,23 @@ def folder(
         return Path(hub.snapshot_download(repository, allow_patterns=list(patterns)))
     except Exception as error:  # whatever the network does
         raise EncoderError(_advice(repository, wanted, f"the download failed: {_short(error)}", instead)) from error
+
+
+def check_no_code(*folders: Path) -> None:
+    """Refuse a model that brings Python code of its own, before a library reads it: some ask on the terminal whether to run it.
+
+    Args:
+        folders: where its configurations lie (`*config.json`); `auto_map` anywhere in one of them names such code.
+
+    Raises:
+        EncoderError: one does.
+    """
+    for path in (path for folder in folders for path in sorted(folder.glob("*config.json"))):
+        keys: set[str] = set()
+        with contextlib.suppress(OSError, ValueError, RecursionError):  # who reads it for its contents says what is wrong with it
+            json.loads(path.read_text("utf-8"), object_hook=keys.update)
+        if "auto_map" in keys:
+            raise EncoderError(f"{path} brings code of its own (auto_map), which photodesk does not run; name a model without any")
 
 
 def _check_reach(repository: str, name: str, instead: str) -> None:

@@ -62,6 +62,7 @@ def load(spec: Spec) -> tuple[Texts, str]:
         raise UsageError("sentence: names no model; say sentence:sentence-transformers/clip-ViT-B-32-multilingual-v1 or sentence:FOLDER")
     patterns = (*hub.CONFIGS, *hub.TENSORS, "*/pytorch_model.bin")
     folder = hub.folder(name, patterns=patterns, needed=("modules.json", "*.safetensors"), instead="text=sentence:FOLDER")
+    hub.check_no_code(folder, *filter(Path.is_dir, folder.iterdir()))
     try:
         modules = json.loads((folder / "modules.json").read_text("utf-8"))
         foreign = [module["type"] for module in modules if not str(module["type"]).startswith("sentence_transformers.")]
