@@ -81,6 +81,12 @@ def test_a_list_of_paths_and_urls(folder, tmp_path):
     ]
 
 
+def test_a_list_in_another_encoding_is_named_with_its_line(tmp_path):
+    (tmp_path / "list.txt").write_bytes("sea.png\nwood.png\nküste.png\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"list\.txt line 3 is not UTF-8"):
+        sources.find(tmp_path / "list.txt")
+
+
 def test_tars_hold_what_webdataset_writes(contents, tmp_path):
     pack(tmp_path / "part-0.tar", {f"{w}.png": contents[w] for w in WORDS[:3]} | {"sea.json": b"{}", "sea.txt": b"words"})
     pack(tmp_path / "part-1.tar", {f"more/{w}.png": contents[w] for w in WORDS[3:]})

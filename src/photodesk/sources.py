@@ -147,7 +147,11 @@ def _files(found: list[tuple[str, str]]) -> list[Unit]:
 
 def _lines(place: str) -> list[str]:
     base = "" if "://" in place else str(Path(place).resolve().parent)
-    lines = [line.strip() for line in read(place).decode("utf-8-sig").splitlines()]
+    try:
+        lines = [line.strip() for line in read(place).decode("utf-8-sig").splitlines()]
+    except UnicodeDecodeError as error:
+        number = error.object.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{place} line {number} is not UTF-8; save the list in that encoding") from None
     return [line if "://" in line else str(Path(base, line)) for line in lines if line and not line.startswith("#")]
 
 
