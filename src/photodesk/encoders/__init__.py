@@ -130,7 +130,9 @@ def _builtin(name: str) -> Encoder:
 
     if name.startswith("builtin:"):
         return load_layers(name.removeprefix("builtin:"))
-    _, _, path = name.partition("@")
+    _, at, path = name.partition("@")
+    if at and not path:
+        raise UsageError(f"encoder {name!r}: name the file of the network, as in builtin@model.safetensors")
     return load_builtin(Path(path) if path else None)
 
 

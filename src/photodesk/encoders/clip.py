@@ -123,7 +123,7 @@ def load(spec: Spec) -> Encoder:
     name = str(spec.path) if spec.path else spec.model
     if not name:
         raise UsageError("clip: names no model; say clip:openai/clip-vit-base-patch32 or clip:FOLDER")
-    folder = hub.folder(name, needed=NEEDED, instead="clip:FOLDER")
+    folder = hub.folder(name, needed=NEEDED, instead="clip:FOLDER", extra=EXTRA)
     hub.check_no_code(folder)
     local = {"local_files_only": True, "trust_remote_code": False}
     try:

@@ -54,8 +54,8 @@ def file(repository: str, names: Sequence[str], *, instead: str = "") -> Path:
     """
     if found := find(repository, names):
         return found
-    _check_reach(repository, names[0], instead)
     hub = require("huggingface_hub", "openclip")
+    _check_reach(hub, repository, names[0], instead)
     reason = ""
     for name in names:
         try:
@@ -68,18 +68,24 @@ def file(repository: str, names: Sequence[str], *, instead: str = "") -> Path:
 
 
 def folder(
-    repository: str, *, patterns: Sequence[str] = CONFIGS + TENSORS, needed: Sequence[str] = ("config.json",), instead: str = ""
+    repository: str,
+    *,
+    patterns: Sequence[str] = CONFIGS + TENSORS,
+    needed: Sequence[str] = ("config.json",),
+    instead: str = "",
+    extra: str = "openclip",
 ) -> Path:
     """A folder with the files of a repository that match `patterns`, downloaded if need be.
 
     Args:
         repository: `owner/name` on the hub, or a local folder, which is taken as it is.
         needed: patterns of which each must have a file, or the copy here counts as unfinished.
+        extra: of photodesk, that brings the hub's library to who asks.
 
     Raises:
         EncoderError: it is not here and cannot be fetched; says which file to put where.
     """
-    hub = require("huggingface_hub", "openclip")
+    hub = require("huggingface_hub", extra)
     candidates = [Path(repository).expanduser(), place(repository)]
     with contextlib.suppress(OSError, ValueError):  # not in the cache, or no name of the hub
         candidates.append(Path(hub.snapshot_download(repository, local_files_only=True)))
@@ -90,7 +96,7 @@ def folder(
         lacks = [pattern for pattern in needed if not any(candidates[0].glob(pattern))]
         raise EncoderError(f"{repository} lacks {', '.join(lacks)}; put the model's own files there")
     wanted = ", ".join(needed)
-    _check_reach(repository, wanted, instead)
+    _check_reach(hub, repository, wanted, instead)
     try:
         return Path(hub.snapshot_download(repository, allow_patterns=list(patterns)))
     except Exception as error:  # whatever the network does
@@ -114,8 +120,7 @@ def check_no_code(*folders: Path) -> None:
             raise EncoderError(f"{path} brings code of its own (auto_map), which photodesk does not run; name a model without any")
 
 
-def _check_reach(repository: str, name: str, instead: str) -> None:
-    hub = require("huggingface_hub", "openclip")
+def _check_reach(hub: Any, repository: str, name: str, instead: str) -> None:
     if hub.constants.HF_HUB_OFFLINE:
         raise EncoderError(_advice(repository, name, "HF_HUB_OFFLINE forbids a download", instead))
     endpoint = hub.constants.ENDPOINT

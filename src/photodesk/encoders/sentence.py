@@ -61,7 +61,7 @@ def load(spec: Spec) -> tuple[Texts, str]:
     if not name:
         raise UsageError("sentence: names no model; say sentence:sentence-transformers/clip-ViT-B-32-multilingual-v1 or sentence:FOLDER")
     patterns = (*hub.CONFIGS, *hub.TENSORS, "*/pytorch_model.bin")
-    folder = hub.folder(name, patterns=patterns, needed=("modules.json", "*.safetensors"), instead="text=sentence:FOLDER")
+    folder = hub.folder(name, patterns=patterns, needed=("modules.json", "*.safetensors"), instead="text=sentence:FOLDER", extra=EXTRA)
     hub.check_no_code(folder, *filter(Path.is_dir, folder.iterdir()))
     try:
         modules = json.loads((folder / "modules.json").read_text("utf-8"))
