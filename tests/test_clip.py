@@ -118,6 +118,29 @@ def test_sentence_rows_are_those_of_sentence_transformers(zoo):
     assert encoder.photos.fingerprint == encoders.load(zoo.openclip).photos.fingerprint
 
 
+def test_compile_reaches_both_towers_of_a_pair_and_where_each_runs_is_said(zoo, monkeypatch):
+    import torch
+
+    called, original = [], torch.compile
+
+    def spy(function, **options):
+        made = original(function, backend="eager", **options)
+        return lambda *given, **named: called.append(function.__name__) or made(*given, **named)
+
+    monkeypatch.setattr(torch, "compile", spy)
+    plain, fast = encoders.load(zoo.sentence), encoders.load(f"{zoo.sentence}, compile=yes")
+    called.clear()
+    batch = np.stack([plain.photos.prepare(photo) for photo in pictures()])
+    assert np.allclose(fast.texts.encode(TEXTS), plain.texts.encode(TEXTS), atol=1e-6)
+    assert np.allclose(fast.photos.encode(batch), plain.photos.encode(batch), atol=1e-6)
+    assert called == ["forward", "encode_image"]
+    assert fast.texts.fingerprint == plain.texts.fingerprint
+    threads = torch.get_num_threads()
+    assert fast.runs_on == f"cpu, fp32, {threads} threads, compiled"
+    mixed = encoders.load(f"{zoo.sentence.partition(', image')[0]}, image={zoo.onnx}")
+    assert mixed.runs_on == f"cpu, fp32, {threads} threads (texts) and cpu, fp32, onnxruntime (photos)"
+
+
 def test_a_text_tower_that_does_not_imitate_is_refused(zoo, tmp_path):
     stranger = tiny.sentence(tmp_path / "stranger", 16)
     with pytest.raises(EncoderError, match=r"finds . of 8 sentences .* share no space"):

@@ -60,6 +60,10 @@ class Texts:
         pieces: list[str] = self.tokenizer.tokenize(self._text(text))
         return [piece.removesuffix("</w>") for piece in pieces]
 
+    def alone(self) -> None:
+        """Let go of the photo half of the model: a pair took this one only."""
+        weights.drop(self.model, lambda name: f"{name}." in VISION)
+
 
 class Photos:
     """The photo tower of a Transformers model. See `encoders.PhotoTower`.
@@ -108,6 +112,10 @@ class Photos:
     def state(self) -> Mapping[str, Any]:
         """The tower's tensors by name, for comparing frozen towers."""
         return {name: tensor for name, tensor in self.model.state_dict().items() if name.startswith(VISION)}
+
+    def alone(self) -> None:
+        """Let go of the text half of the model: a pair took this one only."""
+        weights.drop(self.model, lambda name: f"{name}." in TEXT)
 
 
 def load(spec: Spec) -> Encoder:

@@ -63,6 +63,10 @@ class Texts:
         signs = [own.decoder[i].removesuffix("</w>") for i in own.encode(plain(text))]
         return [bytes(own.byte_decoder.get(sign, ord("?")) for sign in piece).decode("utf-8", "replace") for piece in signs]
 
+    def alone(self) -> None:
+        """Let go of the photo half of the model: a pair took this one only."""
+        weights.drop(self.model, lambda name: name == "visual")
+
 
 class Photos:
     """The photo tower of an open_clip model. See `encoders.PhotoTower`."""
@@ -85,6 +89,10 @@ class Photos:
     def state(self) -> Mapping[str, Any]:
         """The tower's tensors by name, for comparing frozen towers."""
         return {name: tensor for name, tensor in self.model.state_dict().items() if name.startswith("visual.")}
+
+    def alone(self) -> None:
+        """Let go of the text half of the model: a pair took this one only."""
+        weights.drop(self.model, lambda name: name != "visual" and not name.startswith("logit_"))
 
 
 def load(spec: Spec) -> Encoder:

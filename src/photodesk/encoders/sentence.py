@@ -73,6 +73,8 @@ def load(spec: Spec) -> tuple[Texts, str]:
                 str(folder), device=runner.device, local_files_only=True, trust_remote_code=False, model_kwargs={"dtype": runner.dtype}
             )
         model = model.to(dtype=runner.dtype).eval()
+        if spec.compile == "yes":
+            model.forward = runner.function(model.forward)
     except EncoderError:
         raise
     except Exception as error:  # the files come from anywhere
