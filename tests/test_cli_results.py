@@ -201,3 +201,44 @@ def test_validate_a_run_file(call, data, good, bad):
 def test_help_has_an_example(call, command):
     code, out, _ = call(command, "--help")
     assert (code, f"photodesk {command} newsimages" in out) == (0, True)
+
+
+def test_what_cannot_be_written_or_read_is_one_line(call, data, good, tmp_path, monkeypatch):
+    """Whatever the command: the path that the user gave, and the reason."""
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.tsv").mkdir()
+    code, out, said = call("fuse", good, good, "-o", tmp_path / "file" / "out.tsv")
+    assert (code, out, said) == (2, "", f"photodesk: {tmp_path / 'file'}: File exists\n")
+    monkeypatch.setattr("tempfile._os.open", _refusing(PermissionError(13, "Permission denied", "a temporary name")))
+    code, _, said = call("fuse", good, good, "-o", tmp_path / "out.tsv")
+    assert (code, said) == (2, f"photodesk: {tmp_path / 'out.tsv'}: Permission denied\n")
+    monkeypatch.undo()
+
+
+def _refusing(error):
+    def refuse(*given, **options):
+        raise error
+
+    return refuse
+
+
+def test_a_full_disk_and_a_folder_in_the_way_are_one_line(call, good, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "os.replace", _refusing(IsADirectoryError(21, "Is a directory", "a temporary name", None, str(tmp_path / "out.tsv")))
+    )
+    assert call("fuse", good, good, "-o", tmp_path / "out.tsv")[::2] == (2, f"photodesk: {tmp_path / 'out.tsv'}: Is a directory\n")
+    monkeypatch.setattr("os.fsync", _refusing(OSError(28, "No space left on device")))
+    assert call("fuse", good, good, "-o", tmp_path / "out.tsv")[::2] == (2, "photodesk: No space left on device\n")
+    assert not list(tmp_path.glob(".out*"))
+
+
+def test_a_reader_who_has_enough_is_no_error(monkeypatch, capsys):
+    """`photodesk recipes | head -1`: the pipe is closed, and nothing is said about it."""
+    monkeypatch.setattr(sys, "argv", ["photodesk", "recipes"])
+    monkeypatch.setattr("photodesk.cli.recipes.recipes.callback", _refusing(BrokenPipeError(32, "Broken pipe")))
+    out, err = sys.stdout, sys.stderr
+    with pytest.raises(SystemExit) as stop:
+        main()
+    sys.stdout, sys.stderr = out, err  # click has wrapped them
+    assert stop.value.code == 1
+    assert capsys.readouterr().err == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -117,6 +118,29 @@ def test_sentence_rows_are_those_of_sentence_transformers(zoo):
     assert encoder.photos.fingerprint == encoders.load(zoo.openclip).photos.fingerprint
 
 
+def test_compile_reaches_both_towers_of_a_pair_and_where_each_runs_is_said(zoo, monkeypatch):
+    import torch
+
+    called, original = [], torch.compile
+
+    def spy(function, **options):
+        made = original(function, backend="eager", **options)
+        return lambda *given, **named: called.append(function.__name__) or made(*given, **named)
+
+    monkeypatch.setattr(torch, "compile", spy)
+    plain, fast = encoders.load(zoo.sentence), encoders.load(f"{zoo.sentence}, compile=yes")
+    called.clear()
+    batch = np.stack([plain.photos.prepare(photo) for photo in pictures()])
+    assert np.allclose(fast.texts.encode(TEXTS), plain.texts.encode(TEXTS), atol=1e-6)
+    assert np.allclose(fast.photos.encode(batch), plain.photos.encode(batch), atol=1e-6)
+    assert called == ["forward", "encode_image"]
+    assert fast.texts.fingerprint == plain.texts.fingerprint
+    threads = torch.get_num_threads()
+    assert fast.runs_on == f"cpu, fp32, {threads} threads, compiled"
+    mixed = encoders.load(f"{zoo.sentence.partition(', image')[0]}, image={zoo.onnx}")
+    assert mixed.runs_on == f"cpu, fp32, {threads} threads (texts) and cpu, fp32, onnxruntime (photos)"
+
+
 def test_a_text_tower_that_does_not_imitate_is_refused(zoo, tmp_path):
     stranger = tiny.sentence(tmp_path / "stranger", 16)
     with pytest.raises(EncoderError, match=r"finds . of 8 sentences .* share no space"):
@@ -135,3 +159,37 @@ def test_a_text_tower_alone_is_no_encoder_and_brings_no_code(zoo, tmp_path, monk
     (folder / "modules.json").write_text(json.dumps(modules))
     with pytest.raises(EncoderError, match="brings code of its own"):
         encoders.load(f"text=sentence:{folder}, image={zoo.openclip}")
+
+
+@pytest.mark.parametrize("where", ["config.json", "tokenizer_config.json", "preprocessor_config.json"])
+@pytest.mark.parametrize("family", ["clip", "sentence", "openclip"])
+def test_code_in_a_folder_is_never_run_whatever_is_answered(zoo, tmp_path, monkeypatch, family, where):
+    """A model whose own code would write a file, to somebody who answers yes to everything."""
+    folder, marker = tmp_path / "foreign", tmp_path / "ran"
+    source = {"clip": zoo.clip, "sentence": zoo.sentence.partition("text=")[2].partition(",")[0], "openclip": zoo.openclip_xlmr}[family]
+    path = Path(source.partition(":")[2].rpartition("@")[2])
+    if family == "openclip":
+        shutil.copytree(path.parent / "xlmr", folder)
+        shutil.copy(path, folder / "model.safetensors")
+    else:
+        shutil.copytree(path, folder)
+    try:
+        config = json.loads((folder / where).read_text())
+    except OSError:
+        config = {}
+    kinds = ("AutoConfig", "AutoModel", "AutoImageProcessor")
+    config |= {"model_type": "mine", "auto_map": dict.fromkeys(kinds, "mine.Mine") | {"AutoTokenizer": ["mine.Mine", None]}}
+    for key in ("tokenizer_class", "image_processor_type"):
+        config.pop(key, None)
+    (folder / where).write_text(json.dumps(config))
+    (folder / "mine.py").write_text(f"open({str(marker)!r}, 'w').close()\nfrom transformers import PretrainedConfig as Mine\n")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 9))
+    name = {
+        "clip": f"clip:{folder}",
+        "sentence": f"text=sentence:{folder}, image={zoo.openclip}",
+        "openclip": f"openclip:tiny-xlmr@{folder / 'model.safetensors'}",
+    }[family]
+    with pytest.raises(EncoderError, match=rf"{where} brings code of its own \(auto_map\)"):
+        encoders.load(name)
+    assert not marker.exists()

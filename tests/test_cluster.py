@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import warnings
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from doubles import paint
+from doubles import EchoPhotos, colour, echo, paint
+from photodesk import cluster as cluster_module
 from photodesk import encoders, sources
 from photodesk.cluster import Worker, connect
-from photodesk.errors import EncoderError, UsageError
+from photodesk.errors import EncoderError, MissingExtra, StoreError, UsageError
 from photodesk.search import build_index
 from photodesk.shards import Shards
 from photodesk.store import Store
@@ -106,8 +109,6 @@ def test_a_worker_passes_over_what_is_stored(cluster, folder):
 
 
 def test_a_worker_without_the_model_or_with_another_is_named(cluster, folder, tmp_path):
-    from dataclasses import replace
-
     class Other:
         fingerprint = "lite of another version"
         dim = 3840
@@ -118,6 +119,94 @@ def test_a_worker_without_the_model_or_with_another_is_named(cluster, folder, tm
         build_index(
             folder, tmp_path / "a", replace(encoders.load(), name="onnx:/nowhere"), store=Store(tmp_path / "c"), ray=cluster.address
         )
+
+
+class Here:
+    """As much of Ray as `cluster.encode` asks for, in this process; `lost` is raised once a batch came."""
+
+    exceptions = ray.exceptions
+
+    def __init__(self, lost=None):
+        self.lost = lost
+
+    def is_initialized(self):
+        return True
+
+    def put(self, value):
+        return value
+
+    get = put
+
+    def nodes(self):
+        return [{"Alive": True, "Resources": {"CPU": 1}}]
+
+    class DataContext:
+        @staticmethod
+        def get_current():
+            return SimpleNamespace(execution_options=SimpleNamespace())
+
+    ActorPoolStrategy = dict
+
+    def from_items(self, rows, **options):
+        self.rows = rows
+        return self
+
+    def map_batches(self, worker, *, fn_constructor_args, **options):
+        self.worker = worker(*fn_constructor_args)
+        return self
+
+    def iter_batches(self, **options):
+        for row in self.rows:
+            batch = {"number": np.array([row["number"]]), "unit": np.array([row["unit"]], object)}
+            yield from self.worker(batch)
+            if self.lost:
+                raise self.lost
+
+
+class Choosy(EchoPhotos):
+    """Fails on a batch that holds the colour of one word."""
+
+    def encode(self, batch):
+        if (np.abs(batch - np.array(colour("word 3"))).max(axis=1) < 3).any():
+            raise RuntimeError("shapes do not\n fit")
+        return super().encode(batch)
+
+
+def test_a_model_that_fails_on_a_worker_is_named_with_the_source(folder, tmp_path, monkeypatch):
+    encoder = replace(echo(), photos=Choosy())
+    monkeypatch.setattr(sources, "PER_UNIT", 1)
+    monkeypatch.setattr(cluster_module, "require", lambda module, extra: here)
+    monkeypatch.setattr(encoders, "load", lambda name: encoder)
+    here, store = Here(), Store(tmp_path / "cache")
+    with pytest.raises(
+        EncoderError, match=rf"a worker failed on {folder / 'word 3.png'}: RuntimeError: shapes do not fit; what came before is kept"
+    ):
+        build_index(folder, tmp_path / "index", encoder, store=store, ray="auto")
+    seen = encoder.photos.seen
+    assert seen > 0
+    (folder_of_rows,) = (tmp_path / "cache").iterdir()
+    assert len(Shards.open(folder_of_rows, "echo-photos", 3)) == seen
+
+
+def test_a_library_that_a_worker_lacks_is_named(folder, tmp_path, monkeypatch):
+    def missing(place):
+        raise MissingExtra('this needs s3fs; run: pip install "photodesk[s3]"')
+
+    here = Here()
+    monkeypatch.setattr(cluster_module, "require", lambda module, extra: here)
+    monkeypatch.setattr(encoders, "load", lambda name: echo())
+    monkeypatch.setattr(sources, "read", missing)
+    with pytest.raises(EncoderError, match=r"a worker failed on .*broken\.png … .*\.png: this needs s3fs; run: pip install"):
+        build_index(folder, tmp_path / "index", echo(), store=Store(tmp_path / "cache"), ray="auto")
+
+
+def test_a_cluster_that_breaks_down_is_said_plainly(folder, tmp_path, monkeypatch):
+    here = Here(lost=ray.exceptions.OutOfMemoryError("Task was killed\ndue to the node running low on memory."))
+    monkeypatch.setattr(sources, "PER_UNIT", 1)
+    monkeypatch.setattr(cluster_module, "require", lambda module, extra: here)
+    monkeypatch.setattr(encoders, "load", lambda name: echo())
+    with pytest.raises(StoreError, match=r"the Ray cluster failed \(.*killed due to the node .*\); run the same command again"):
+        build_index(folder, tmp_path / "index", echo(), store=Store(tmp_path / "cache"), ray="auto")
 
 
 def test_no_cluster_is_said_plainly():

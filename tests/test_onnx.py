@@ -164,3 +164,56 @@ def test_patches_are_multiplied_so_that_int8_has_them(zoo):
     kinds = {name: {node.op_type for node in onnx.load(folder / name).graph.node} for name in ("photos.onnx", "photos.int8.onnx")}
     assert not any("Conv" in kind for found in kinds.values() for kind in found)
     assert "MatMulInteger" in kinds["photos.int8.onnx"]
+
+
+def test_an_export_takes_the_place_of_an_export_only(zoo, tmp_path, monkeypatch):
+    """Nothing of the user's is deleted, and what cannot be done is said before the model is loaded."""
+    assert zoo.onnx
+    folder = tmp_path / "mine"
+    shutil.copytree(zoo.folder / "onnx", folder)
+    (folder / "notes.md").write_text("mine")
+    (folder / "photos of mine").mkdir()
+    before = {path.name for path in folder.iterdir()}
+    monkeypatch.setattr(exporting.openclip, "load", lambda spec: pytest.fail("loaded"))
+    with pytest.raises(UsageError, match=r"holds an export and other files, such as notes\.md"):
+        export(zoo.openclip, folder)
+    (folder / "photodesk.json").write_text("{")
+    with pytest.raises(UsageError, match="is not empty and holds no export"):
+        export(zoo.openclip, folder)
+    assert {path.name for path in folder.iterdir()} == before
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    for name in (".", "..", str(tmp_path / "empty")):
+        with pytest.raises(UsageError, match="is the folder that you are in"):
+            export(zoo.openclip, Path(name))
+
+
+def test_an_old_export_is_there_until_the_new_one_is(zoo, tmp_path, monkeypatch):
+    """Stopped between the two: the old one is whole and in its place. Else the new one is, and nothing else."""
+    made, folder = tmp_path / "made", tmp_path / "place"
+    shutil.copytree(zoo.onnx.partition(":")[2], folder)
+    shutil.copytree(folder, made)
+    (made / "photodesk.json").write_text("the new one")
+    old, rename = (folder / "photodesk.json").read_text(), Path.rename
+
+    def stopped(path, target):
+        if path == made:
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", stopped)
+        patch.setattr(shutil, "rmtree", lambda path: pytest.fail("deleted"))
+        with pytest.raises(KeyboardInterrupt):
+            exporting._put(made, folder)
+    assert (folder / "photodesk.json").read_text() == old
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["made", "place"]
+    exporting._put(made, folder)
+    assert (folder / "photodesk.json").read_text() == "the new one"
+    assert [path.name for path in tmp_path.iterdir()] == ["place"]
+
+
+def test_an_export_can_be_made_again(zoo, tmp_path):
+    first, second = (export(zoo.openclip, tmp_path / "made", precisions=[p])["files"] for p in ("int8", "fp32"))
+    assert {path.name for path in (tmp_path / "made").iterdir()} == {*second, "photodesk.json"} != {*first, "photodesk.json"}
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]

@@ -129,6 +129,21 @@ def test_a_text_tower_joins_the_frozen_photo_tower_it_was_trained_with(zoo):
     assert base.reads(pair.fingerprint)
 
 
+@pytest.mark.parametrize("kind", ["pair", "sentence", "clip"])
+def test_a_pair_holds_one_tower_of_each_model(zoo, kind):
+    """And what is let go of is used by nothing: its rows are those of the two models."""
+    name = f"text={zoo.clip}, image={zoo.clip}" if kind == "clip" else getattr(zoo, kind)
+    pair, base = encoders.load(name), encoders.load(zoo.clip if kind == "clip" else zoo.openclip)
+    of_photos = ("visual.", "vision_model.", "visual_projection.")
+    assert all(key.startswith((*of_photos, "logit_")) for key in pair.photos.model.state_dict())
+    assert not any(key.startswith(of_photos) for key in pair.texts.model.state_dict())
+    batch = np.stack([base.photos.prepare(photo) for photo in pictures()])
+    assert np.array_equal(pair.photos.encode(batch), base.photos.encode(batch))
+    if kind != "sentence":
+        whole = base if kind == "clip" else encoders.load(zoo.openclip_xlmr)
+        assert np.array_equal(pair.texts.encode(TEXTS), whole.texts.encode(TEXTS))
+
+
 def test_an_index_serves_every_text_tower_of_its_space(zoo, tmp_path):
     from photodesk.errors import StoreError
     from photodesk.search import Searcher, build_index

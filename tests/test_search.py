@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -268,3 +270,47 @@ def test_an_index_is_revised_with_a_bank_or_not_at_all(tmp_path):
         refused = call("index", tmp_path, "-o", tmp_path / "index", *options)
         assert isinstance(refused.exception, UsageError)
         assert "--revise" in str(refused.exception)
+
+
+def test_towers_without_a_network_between_them_are_for_train_only(tmp_path):
+    """Named at once, by whatever would compare a text with a photo, before anything is encoded."""
+    towers, data = echo(), datasets.read(desk(tmp_path / "data", WORDS))
+    build_index(tmp_path / "data" / "newsimages", tmp_path / "index", towers, store=Store(tmp_path / "cache"))
+    towers.texts.dim = 6
+    towers.photos.seen, towers.texts.seen = 0, []
+    for verb in (
+        lambda: rank(data, towers, store=Store(tmp_path / "other")),
+        lambda: build_index(tmp_path / "data" / "newsimages", tmp_path / "index", towers, store=Store(tmp_path / "other")),
+        lambda: Searcher.open(tmp_path / "index", towers),
+    ):
+        with pytest.raises(UsageError, match=r"echo is for train only: it gives 6 numbers for a text and 3 for a photo; .* txv@FILE"):
+            verb()
+    assert (towers.photos.seen, towers.texts.seen) == (0, [])
+
+
+@pytest.mark.parametrize("command", ["rank", "index"])
+def test_commands_refuse_an_encoder_for_train(tmp_path, command):
+    data = desk(tmp_path / "data", WORDS)
+    out = {"rank": [str(data), "--out", str(tmp_path / "run.tsv")], "index": [str(data / "newsimages"), "--out", str(tmp_path / "index")]}
+    result = CliRunner().invoke(commands, [command, *out[command], "--encoder", "builtin:layers=8+12", "--cache", str(tmp_path / "c")])
+    assert isinstance(result.exception, UsageError)
+    assert "for train only" in str(result.exception)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
+
+
+@pytest.mark.parametrize("mark", ["words", "words@8+12", "words[title+text|tags]"])
+@pytest.mark.parametrize("network", [None, "net-1"])
+def test_an_index_is_read_by_whoever_has_its_photo_tower_and_network(mark, network):
+    """Whatever signs the fingerprint of the text tower holds; and by nobody else."""
+
+    def made(texts="texts", photos="photos", network=network):
+        encoder = echo()
+        encoder.texts.fingerprint, encoder.photos.fingerprint = texts, photos
+        return replace(encoder, network=network and SimpleNamespace(fingerprint=network))
+
+    ours = made()
+    assert ours.reads(made(mark).fingerprint)
+    assert made(mark).reads(ours.fingerprint)
+    assert not made(mark).reads(made(mark, network="net-2").fingerprint)
+    assert not made(mark, network="net-2").reads(made(mark).fingerprint)
+    assert not made(mark).reads(made(mark, "other").fingerprint)

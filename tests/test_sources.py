@@ -9,7 +9,7 @@ import pytest
 
 from doubles import EchoPhotos, EchoTexts, echo, paint
 from photodesk import pipeline, sources
-from photodesk.errors import DataError, PhotoError
+from photodesk.errors import DataError, MissingExtra, PhotoError
 from photodesk.records import Fault
 from photodesk.search import build_index
 from photodesk.store import Store
@@ -81,6 +81,12 @@ def test_a_list_of_paths_and_urls(folder, tmp_path):
     ]
 
 
+def test_a_list_in_another_encoding_is_named_with_its_line(tmp_path):
+    (tmp_path / "list.txt").write_bytes("sea.png\nwood.png\nküste.png\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"list\.txt line 3 is not UTF-8"):
+        sources.find(tmp_path / "list.txt")
+
+
 def test_tars_hold_what_webdataset_writes(contents, tmp_path):
     pack(tmp_path / "part-0.tar", {f"{w}.png": contents[w] for w in WORDS[:3]} | {"sea.json": b"{}", "sea.txt": b"words"})
     pack(tmp_path / "part-1.tar", {f"more/{w}.png": contents[w] for w in WORDS[3:]})
@@ -114,6 +120,88 @@ def test_parquet_without_pictures_says_which_columns_there_are(tmp_path):
     (tmp_path / "b.parquet").write_bytes(b"PAR1 and then nothing")
     with pytest.raises(DataError, match=r"b\.parquet is not a Parquet file"):
         sources.find(tmp_path / "b.parquet")
+
+
+class ClientPayloadError(Exception):
+    """As the libraries behind fsspec raise them: of no class that they share."""
+
+
+@pytest.mark.parametrize("error", [ClientPayloadError("Response payload is not completed"), NotImplementedError("codec"), KeyError("x")])
+def test_whatever_a_file_system_raises_costs_one_unit(contents, tmp_path, monkeypatch, error):
+    for name in ("a", "b", "c"):
+        pack(tmp_path / f"{name}.tar", {f"{w}.png": contents[w] for w in WORDS})
+    whole = sources._opened
+
+    def opened(place):
+        if place.endswith("b.tar"):
+            raise error
+        return whole(place)
+
+    monkeypatch.setattr(sources, "_opened", opened)
+    index, faults = build_index(tmp_path / "*.tar", tmp_path / "index", echo(), store=Store(tmp_path / "cache"))
+    assert list(index.embeddings.ids) == sorted(f"{name}/{w}.png" for name in "ac" for w in WORDS)
+    assert [fault.where for fault in faults] == [str(tmp_path / "b.tar")]
+    assert str(error) in faults[0].what
+
+
+def test_a_library_that_is_missing_stops_the_work(contents, tmp_path, monkeypatch):
+    pack(tmp_path / "a.tar", {"sea.png": contents["sea"]})
+
+    def opened(place):
+        raise MissingExtra("this needs fsspec")
+
+    monkeypatch.setattr(sources, "_opened", opened)
+    with pytest.raises(MissingExtra, match="fsspec"):
+        build_index(tmp_path / "a.tar", tmp_path / "index", echo(), store=Store(tmp_path / "cache"))
+
+
+def test_one_damaged_parquet_file_among_others_is_one_fault(contents, tmp_path):
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for name, word in (("a", "sea"), ("c", "sun")):
+        parquet(folder / f"{name}.parquet", groups=1, image=[contents[word]])
+    (folder / "b.parquet").write_bytes(b"PAR1 and then nothing")
+    index, faults = build_index(folder, tmp_path / "index", echo(), store=Store(tmp_path / "cache"))
+    assert index.embeddings.ids == ("a/0", "c/0")
+    assert [(fault.where, fault.what.split(":")[0], fault.advice) for fault in faults] == [
+        (str(folder / "b.parquet"), "is not a Parquet file or is damaged", "get it again")
+    ]
+
+
+def test_a_parquet_file_that_is_damaged_after_it_was_found_is_one_fault(contents, tmp_path):
+    path = parquet(tmp_path / "a.parquet", groups=1, image=[contents["sea"]])
+    (unit,) = sources.find(path)[0]
+    path.write_bytes(b"PAR1 and then nothing")
+    (batch,) = pipeline.encode(unit.pictures(), EchoPhotos(), lambda keys: [False] * len(keys))
+    assert [(fault.where, fault.what.split(":")[0]) for fault in batch.keys] == [(str(path), "is not a Parquet file or is damaged")]
+
+
+def test_lists_of_pictures_in_a_row_are_no_pictures(contents, tmp_path):
+    """A column of lists is not taken for the pictures; a structure that holds a list says so row by row."""
+    both = [contents["sea"], contents["sun"]]
+    found = words_of(parquet(tmp_path / "a.parquet", groups=1, image=[both, both], thumb=[contents["moon"], contents["rain"]]))
+    assert found == {"a/0": "moon", "a/1": "rain"}
+    (fault,) = words_of(parquet(tmp_path / "b.parquet", groups=1, image=[both])).values()
+    assert "no column with the bytes of pictures among image" in fault.what
+    (fault,) = words_of(parquet(tmp_path / "c.parquet", groups=1, image=[{"bytes": both}])).values()
+    assert "holds a list and not the bytes of one picture" in fault.what
+
+
+def test_tars_beside_pictures_are_named(folder, contents, tmp_path):
+    fsspec = pytest.importorskip("fsspec")
+    tar = pack(folder / "more.tar", contents)
+    units, faults = sources.find(folder)
+    assert sources.count(units) == 5
+    assert [(fault.where, fault.fate) for fault in faults] == [(str(folder), "left out")]
+    assert f"1 files of kinds that are read by themselves only (.tar, .parquet): {tar}" in faults[0].what
+    memory = fsspec.filesystem("memory")
+    try:
+        memory.put(str(folder) + "/", "/mixed", recursive=True)
+        units, faults = sources.find("memory://mixed")
+        assert sources.count(units) == 5
+        assert [fault.where for fault in faults] == ["memory://mixed"]
+    finally:
+        memory.rm("/mixed", recursive=True)
 
 
 def test_urls_are_listed_and_read(contents, tmp_path):

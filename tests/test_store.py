@@ -33,6 +33,41 @@ def test_a_second_call_encodes_nothing_and_gives_the_same(tmp_path):
     assert np.array_equal(first, second)
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")])
+def test_texts_come_in_halves_where_memory_runs_out(tmp_path, error):
+    """The rows are those of a tower with memory enough, and what was too much once is not tried again."""
+
+    class Narrow(EchoTexts):
+        batch = 8
+
+        def encode(self, texts):
+            asked.append(len(texts))
+            if len(texts) > 3:
+                raise error
+            return super().encode(texts)
+
+    asked: list[int] = []
+    texts = [f"word {i:02}" for i in range(20)]
+    rows = Store(tmp_path / "cache").texts(texts, Narrow())
+    assert np.array_equal(rows, EchoTexts().encode(texts))
+    assert asked[0] == 8
+    assert max(asked[4:]) <= 4
+    assert asked.count(8) == 1
+    assert asked[-1] <= 2
+
+
+def test_another_failure_of_a_text_tower_is_not_tried_again(tmp_path):
+    class Broken(EchoTexts):
+        def encode(self, texts):
+            self.seen += texts
+            raise RuntimeError("shapes do not fit")
+
+    tower = Broken()
+    with pytest.raises(RuntimeError, match="shapes"):
+        Store(tmp_path / "cache").texts(["a", "b"], tower)
+    assert len(tower.seen) == 2
+
+
 def test_one_more_photo_encodes_one_and_a_renamed_one_none(tmp_path):
     photos, tower, store = folder_of(tmp_path, WORDS), EchoPhotos(), Store(tmp_path / "cache")
     _, before, _ = store.photos(photos, tower)

@@ -41,19 +41,26 @@ class Worker:
         try:
             self._tower = encoders.load(encoder).photos
         except PhotodeskError as error:  # raised here, Ray would try it again on and on
-            self._error = str(error)
+            self._error = f"has no {encoder}: {error}"
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> Iterator[dict[str, Any]]:
         """One row a unit: its number and what became of its pictures, so that a unit is delivered whole or not at all."""
         for number, unit in zip(batch["number"].tolist(), batch["unit"].tolist(), strict=True):
             made: tuple[str, pipeline.Batch | str] = ("", self._error)
             if not self._error:
-                pictures = pickle.loads(unit).pictures()  # noqa: S301  our own driver's
-                parts = list(pipeline.encode(pictures, self._tower, self.has, threads=self._threads))
-                names, keys = [name for part in parts for name in part.names], [key for part in parts for key in part.keys]
-                rows = {key: row for part in parts for key, row in part.rows.items()}
-                made = self._tower.fingerprint, pipeline.Batch(names, keys, rows)
+                made = self._made(pickle.loads(unit))  # noqa: S301  our own driver's
             yield {"number": np.array([number]), "made": np.array([pickle.dumps(made)], object)}
+
+    def _made(self, unit: Unit) -> tuple[str, pipeline.Batch | str]:
+        try:
+            parts = list(pipeline.encode(unit.pictures(), self._tower, self.has, threads=self._threads))
+        except Exception as error:  # raised here, it would reach the user as Ray's traceback, without the source that it came with
+            source = unit.place or " … ".join(dict.fromkeys((unit.files[0][1], unit.files[-1][1])))
+            said = str(error) if isinstance(error, PhotodeskError) else f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            return "", f"failed on {source}: {said}"
+        names, keys = [name for part in parts for name in part.names], [key for part in parts for key in part.keys]
+        rows = {key: row for part in parts for key, row in part.rows.items()}
+        return self._tower.fingerprint, pipeline.Batch(names, keys, rows)
 
     def has(self, keys: Sequence[bytes]) -> list[bool]:
         """Which of the keys were stored when the work began."""
@@ -77,7 +84,8 @@ def encode(units: Sequence[Unit], encoder: str, tower: str, stored: Keys, addres
 
     Raises:
         UsageError: there is no cluster at that address.
-        EncoderError: a machine lacks the model or has another one.
+        EncoderError: a machine lacks the model or has another one, or the model failed on a source, which is named.
+        StoreError: Ray failed, or gave a part of the work up; what came is kept.
         MissingExtra: Ray is not installed.
     """
     ray, data = require("ray", EXTRA), require("ray.data", EXTRA)
@@ -105,7 +113,7 @@ def encode(units: Sequence[Unit], encoder: str, tower: str, stored: Keys, addres
                 for number, packed in zip(batch["number"].tolist(), batch["made"].tolist(), strict=True):
                     found, result = pickle.loads(packed)  # noqa: S301  our own worker's
                     if isinstance(result, str):
-                        raise EncoderError(f"a worker has no {encoder}: {result}")
+                        raise EncoderError(f"a worker {result}; what came before is kept")
                     if found != tower:
                         raise EncoderError(
                             f"{encoder} is {tower} here and {found} on a worker; give all machines the same version and files"
@@ -115,6 +123,9 @@ def encode(units: Sequence[Unit], encoder: str, tower: str, stored: Keys, addres
             if not todo:
                 return
         raise StoreError(f"{len(todo)} of {len(units)} units came back from no worker; run the same command again: what came is kept")
+    except ray.exceptions.RayError as error:  # lost machines, workers killed for their memory
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise StoreError(f"the Ray cluster failed ({reason}); run the same command again: what came is kept") from None
     finally:
         if ours:
             ray.shutdown()

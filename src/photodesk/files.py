@@ -34,7 +34,11 @@ def replacing(path: Path, mode: str = "w") -> contextlib.AbstractContextManager[
 @contextlib.contextmanager
 def _replacing(path: Path) -> Iterator[IO[bytes]]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        error.filename = str(path)  # which the caller knows
+        raise
     try:
         with os.fdopen(handle, "wb") as stream:
             yield stream

@@ -114,8 +114,8 @@ def _of_encoder(name: str) -> Iterator[Need]:
         model = models.get(f"{one.family}:{one.model}" if one.model else one.family)
         if model is None:
             continue  # not in the table: loading it says what is wrong
-        if not model.is_installed():
-            yield Need("library", model.module, f'pip install "photodesk[{model.extra}]"')
+        if lacking := model.lacks():
+            yield Need("library", " and ".join(lacking), f'pip install "photodesk[{model.extra}]"')
         if one.path is not None:
             folder = one.path if one.path.is_dir() else one.path.parent
             if not one.path.exists() or not any(path.suffix in SUFFIXES for path in folder.glob("*")):

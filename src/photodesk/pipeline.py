@@ -30,6 +30,7 @@ from photodesk.records import Fault, FloatArray, Photo
 
 A = TypeVar("A")
 B = TypeVar("B")
+C = TypeVar("C", NDArray[np.generic], list[str])
 Stored = Callable[[Sequence[bytes]], Sequence[bool]]
 """Which of these keys are stored already."""
 
@@ -145,7 +146,7 @@ class BatchSize:
         self._seconds: dict[int, list[float]] = defaultdict(list)
         self._lock = threading.Lock()
 
-    def timed(self, work: Callable[[NDArray[np.generic]], FloatArray], batch: NDArray[np.generic]) -> FloatArray:
+    def timed(self, work: Callable[[C], FloatArray], batch: C) -> FloatArray:
         """`work(batch)`, in halves if memory does not suffice; its time is noted."""
         started = time.perf_counter()
         try:

@@ -50,12 +50,13 @@ def rank(
 
     Raises:
         DataError: there is no article with text or no photo that can be opened.
+        UsageError: the encoder is for `train` only (`Encoder.joint`).
     """
     if top < 1:
         raise UsageError(f"top={top}: an article needs at least one photo")
     if not dataset.photos:
         raise DataError("the data set has no photo to rank; name their folder with --photos, or see its faults with: photodesk check")
-    encoder, store = encoder or encoders.load(), store or Store()
+    encoder, store = (encoder or encoders.load()).joint(), store or Store()
     articles, article_faults = embed_articles(dataset.articles, encoder, store, preparation=preparation, progress=progress)
     photos, photo_faults = embed_photos(dataset.photos, encoder, store, progress=progress)
     if not len(articles) or not len(photos):
@@ -101,8 +102,9 @@ def build_index(
 
     Raises:
         DataError: there is no source, or no picture in it can be opened.
+        UsageError: the encoder is for `train` only (`Encoder.joint`).
     """
-    encoder, store = encoder or encoders.load(), store or Store()
+    encoder, store = (encoder or encoders.load()).joint(), store or Store()
     units, faults = sources.find(photos)
 
     def results(shards: Shards) -> Iterator[tuple[int, pipeline.Batch]]:
@@ -180,11 +182,12 @@ class Searcher:
 
     Raises:
         StoreError: the index was made by another encoder, or another version of it.
+        UsageError: the encoder is for `train` only (`Encoder.joint`).
     """
 
     def __init__(self, index: FlatIndex, encoder: Encoder | None = None) -> None:
         self.index = index
-        self.encoder = encoder or encoders.load(index.encoder)
+        self.encoder = (encoder or encoders.load(index.encoder)).joint()
         if not self.encoder.reads(index.embeddings.encoder):
             raise StoreError(
                 f"{index.folder} was made by {index.encoder} ({index.embeddings.encoder}), and this is {self.encoder.name} "

@@ -6,6 +6,7 @@ it arrives. URLs go through fsspec: `s3://bucket/folder`, `gs://â€¦`, `https://â
 
 from __future__ import annotations
 
+import re
 import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,9 +15,10 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, Literal
 
 from photodesk.datasets import gallery
-from photodesk.errors import DataError, MissingExtra, PhotoError, require
+from photodesk.errors import DataError, MissingExtra, PhotodeskError, PhotoError, require
+from photodesk.gallery import files
 from photodesk.photos import MAX_BYTES, SUFFIXES, content
-from photodesk.pipeline import Picture, chunks
+from photodesk.pipeline import Picture, chunks, fault
 from photodesk.records import Fault
 
 PER_UNIT = 256
@@ -24,6 +26,8 @@ PER_UNIT = 256
 
 BYTES = ("image", "jpg", "jpeg", "png", "webp", "bytes", "image_bytes", "content", "picture", "photo")
 """Names of a Parquet column with picture files, the first that is there; it may be a structure with a field `bytes`."""
+
+PACKED = (".tar", ".parquet")
 
 IDS = ("id", "image_id", "photo_id", "photo", "key", "__key__", "filename", "name", "path", "url")
 """Names of a Parquet column with ids, the first that is there."""
@@ -52,8 +56,10 @@ class Unit:
                 yield from (Picture(photo, place, _Reading(place)) for photo, place in self.files)
             else:
                 yield from _tar(self.place) if self.kind == "tar" else _parquet(self.place, self.group)
-        except (OSError, ValueError, tarfile.TarError) as error:  # pyarrow's errors are ValueErrors and OSErrors
-            yield Picture("", self.place, _Failing(f"{self.place} is damaged or cannot be read: {error}; get it again"))
+        except MissingExtra:
+            raise
+        except Exception as error:  # aiohttp, botocore, pyarrow and tarfile share no class, and the next unit may be whole
+            yield Picture("", self.place, _Failing(_damaged(self.place, error)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,22 +102,31 @@ def find(source: str | Path) -> tuple[list[Unit], tuple[Fault, ...]]:
     if not remote and Path(place).is_dir():
         photos, faults = gallery(Path(place))
         if photos:
-            return _files([(photo.id, str(photo.path.resolve())) for photo in photos]), faults
+            left = _left_out(place, [str(path) for path in files(Path(place), PACKED)])
+            return _files([(photo.id, str(photo.path.resolve())) for photo in photos]), (*faults, *left)
     base, names = _listed(place)
     if place.endswith(".txt"):
         return _files([(name, name) for name in _lines(place)]), ()
     pictures = [name for name in names if PurePosixPath(name).suffix.lower() in SUFFIXES]
     if pictures:
-        return _files([(name.removeprefix(base), name) for name in pictures]), ()
+        return _files([(name.removeprefix(base), name) for name in pictures]), _left_out(place, [n for n in names if n.endswith(PACKED)])
     units = [Unit("tar", name) for name in names if name.endswith(".tar")]
+    damaged: list[tuple[str, str]] = []
     for name in (name for name in names if name.endswith(".parquet")):
-        with _opened(name) as stream:
-            units += [Unit("parquet", name, group=group) for group in range(_table(name, stream).num_row_groups)]
+        try:
+            with _opened(name) as stream:
+                units += [Unit("parquet", name, group=group) for group in range(_table(name, stream).num_row_groups)]
+        except MissingExtra:
+            raise
+        except Exception as error:  # as in `Unit.pictures`
+            damaged.append((name, _damaged(name, error)))
     if not units:
         raise DataError(
-            f"{place} holds no picture, no .tar and no .parquet file; name a folder, a file, a pattern, or a list of paths in a .txt"
+            damaged[0][1]
+            if damaged
+            else f"{place} holds no picture, no .tar and no .parquet file; name a folder, a file, a pattern, or a list of paths in a .txt"
         )
-    return units, ()
+    return units, tuple(fault(name, PhotoError(said)) for name, said in damaged)
 
 
 def count(units: Sequence[Unit]) -> int:
@@ -133,12 +148,29 @@ def read(place: str) -> bytes:
     except MissingExtra:
         raise
     except Exception as error:  # every file system of fsspec has errors of its own
-        raise PhotoError(
-            f"{place} cannot be read: {' '.join(str(error).split()) or type(error).__name__}; check the URL and your access"
-        ) from error
+        raise PhotoError(f"{place} cannot be read: {_said(error)}; check the URL and your access") from error
     if len(data) > MAX_BYTES:
         raise PhotoError(f"{place} is too large: it has more than {MAX_BYTES >> 20} MiB; make it smaller")
     return data
+
+
+def _said(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _damaged(place: str, error: Exception) -> str:
+    known = isinstance(error, PhotodeskError)  # says itself what is wrong with which file
+    return str(error) if known else f"{place} is damaged or cannot be read: {_said(error)}; get it again"
+
+
+def _left_out(place: str, packed: Sequence[str]) -> tuple[Fault, ...]:
+    """What is said of tars and Parquet files that lie beside pictures."""
+    if not packed:
+        return ()
+    what = f"beside its pictures lie {len(packed)} files of kinds that are read by themselves only (.tar, .parquet): {packed[0]}"
+    return (
+        Fault(place, what, "left out", f"make an index of them by themselves, with a pattern such as '*{PurePosixPath(packed[0]).suffix}'"),
+    )
 
 
 def _files(found: list[tuple[str, str]]) -> list[Unit]:
@@ -147,7 +179,11 @@ def _files(found: list[tuple[str, str]]) -> list[Unit]:
 
 def _lines(place: str) -> list[str]:
     base = "" if "://" in place else str(Path(place).resolve().parent)
-    lines = [line.strip() for line in read(place).decode("utf-8-sig").splitlines()]
+    try:
+        lines = [line.strip() for line in read(place).decode("utf-8-sig").splitlines()]
+    except UnicodeDecodeError as error:
+        number = error.object.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{place} line {number} is not UTF-8; save the list in that encoding") from None
     return [line if "://" in line else str(Path(base, line)) for line in lines if line and not line.startswith("#")]
 
 
@@ -161,9 +197,7 @@ def _listed(place: str) -> tuple[str, list[str]]:
         try:
             found = system.glob(path) if "*" in path else [path] if system.isfile(path) else system.find(path)
         except Exception as error:  # as in `read`
-            raise DataError(
-                f"{place} cannot be listed: {' '.join(str(error).split()) or type(error).__name__}; check the URL and your access"
-            ) from error
+            raise DataError(f"{place} cannot be listed: {_said(error)}; check the URL and your access") from error
         base, names = str(system.unstrip_protocol(path)), [str(system.unstrip_protocol(name)) for name in found]
     else:
         path = Path(place).expanduser()
@@ -205,7 +239,7 @@ def _table(place: str, stream: IO[bytes]) -> Any:
     try:
         return require("pyarrow.parquet", "parquet").ParquetFile(stream)
     except ValueError as error:
-        raise DataError(f"{place} is not a Parquet file or is damaged: {error}") from None
+        raise DataError(f"{place} is not a Parquet file or is damaged: {error}; get it again") from None
 
 
 def _parquet(place: str, group: int) -> Iterator[Picture]:
@@ -214,7 +248,7 @@ def _parquet(place: str, group: int) -> Iterator[Picture]:
     with _opened(place) as stream:
         table = _table(place, stream)
         kinds = {field.name: str(field.type) for field in table.schema_arrow}
-        holding = [name for name, kind in kinds.items() if "binary" in kind]
+        holding = [name for name, kind in kinds.items() if "binary" in kind and not re.match(r"\w*list", kind)]
         column = next((name for name in BYTES if name in holding), holding[0] if len(holding) == 1 else "")
         if not column:
             raise ValueError(f"no column with the bytes of pictures among {', '.join(kinds)}; call it image")
@@ -226,5 +260,10 @@ def _parquet(place: str, group: int) -> Iterator[Picture]:
                 value = values[column]
                 data = value.get("bytes") if isinstance(value, dict) else value
                 name = str(values[key]) if key and values[key] is not None else f"{stem}/{row}"
-                yield Picture(name, f"{place}#{row}", _Having(data or b""))
+                where = f"{place}#{row}"
+                if isinstance(data, bytes | None):
+                    yield Picture(name, where, _Having(data or b""))
+                else:
+                    said = f"{where} holds a {type(data).__name__} and not the bytes of one picture; give each picture a row of its own"
+                    yield Picture(name, where, _Failing(said))
                 row += 1

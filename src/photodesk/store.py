@@ -145,8 +145,9 @@ def _texts(shards: Shards, keys: Sequence[bytes], texts: Sequence[str], tower: T
     todo.sort(key=lambda key: (len(by_key[key]), key))
     done = len(by_key) - len(todo)
     progress(done, len(by_key))
-    for chunk in pipeline.chunks(todo, tower.batch):
-        shards.append(chunk, tower.encode([by_key[key] for key in chunk]))
+    sizes = pipeline.BatchSize(tower.batch, tower.batch)  # halved where memory runs out
+    for chunk in pipeline.chunks(todo, sizes):
+        shards.append(chunk, sizes.timed(tower.encode, [by_key[key] for key in chunk]))
         done += len(chunk)
         progress(done, len(by_key))
     return shards.rows(keys)

@@ -33,7 +33,7 @@ def encoders(names: tuple[str, ...], measure: bool, as_json: bool) -> None:
 
     rows = [_named(name, measure) for name in names]
     for model in () if names else MODELS:
-        installed = model.is_installed()
+        installed = not model.lacks()
         here = installed and model.is_here()
         state = "yes" if here else "not downloaded" if installed else f'pip install "photodesk[{model.extra}]"'
         row: dict[str, Any] = {

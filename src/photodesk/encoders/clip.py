@@ -60,6 +60,10 @@ class Texts:
         pieces: list[str] = self.tokenizer.tokenize(self._text(text))
         return [piece.removesuffix("</w>") for piece in pieces]
 
+    def alone(self) -> None:
+        """Let go of the photo half of the model: a pair took this one only."""
+        weights.drop(self.model, lambda name: f"{name}." in VISION)
+
 
 class Photos:
     """The photo tower of a Transformers model. See `encoders.PhotoTower`.
@@ -109,13 +113,17 @@ class Photos:
         """The tower's tensors by name, for comparing frozen towers."""
         return {name: tensor for name, tensor in self.model.state_dict().items() if name.startswith(VISION)}
 
+    def alone(self) -> None:
+        """Let go of the text half of the model: a pair took this one only."""
+        weights.drop(self.model, lambda name: f"{name}." in TEXT)
+
 
 def load(spec: Spec) -> Encoder:
     """A CLIP, SigLIP or SigLIP 2 model of Transformers on this machine, downloaded if it has to be and the hub can be reached.
 
     Raises:
         UsageError: no model is named.
-        EncoderError: a file is missing or damaged, or it is a model of another kind.
+        EncoderError: a file is missing or damaged, it is a model of another kind, or it brings code of its own, which is never run.
         MissingExtra: Transformers is not installed.
     """
     runner = Runner(spec, EXTRA)
@@ -123,17 +131,19 @@ def load(spec: Spec) -> Encoder:
     name = str(spec.path) if spec.path else spec.model
     if not name:
         raise UsageError("clip: names no model; say clip:openai/clip-vit-base-patch32 or clip:FOLDER")
-    folder = hub.folder(name, needed=NEEDED, instead="clip:FOLDER")
+    folder = hub.folder(name, needed=NEEDED, instead="clip:FOLDER", extra=EXTRA)
+    hub.check_no_code(folder)
+    local = {"local_files_only": True, "trust_remote_code": False}
     try:
         with quietly(transformers):
-            kind = transformers.AutoConfig.from_pretrained(folder, local_files_only=True).model_type
+            kind = transformers.AutoConfig.from_pretrained(folder, **local).model_type
             if kind not in KINDS:
                 raise EncoderError(f"{name} is a model of kind {kind}; clip: reads {', '.join(KINDS)}")
             model, loaded = transformers.AutoModel.from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, output_loading_info=True, dtype=runner.dtype
+                folder, **local, use_safetensors=True, output_loading_info=True, dtype=runner.dtype
             )
-            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            processor = transformers.AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **local)
+            processor = transformers.AutoImageProcessor.from_pretrained(folder, **local, backend="pil")
     except EncoderError:
         raise
     except Exception as error:  # the files come from anywhere

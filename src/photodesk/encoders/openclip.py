@@ -6,6 +6,7 @@ cannot be known, weights of another resolution. Nothing is unpickled but tensors
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import logging
@@ -62,6 +63,10 @@ class Texts:
         signs = [own.decoder[i].removesuffix("</w>") for i in own.encode(plain(text))]
         return [bytes(own.byte_decoder.get(sign, ord("?")) for sign in piece).decode("utf-8", "replace") for piece in signs]
 
+    def alone(self) -> None:
+        """Let go of the photo half of the model: a pair took this one only."""
+        weights.drop(self.model, lambda name: name == "visual")
+
 
 class Photos:
     """The photo tower of an open_clip model. See `encoders.PhotoTower`."""
@@ -84,6 +89,10 @@ class Photos:
     def state(self) -> Mapping[str, Any]:
         """The tower's tensors by name, for comparing frozen towers."""
         return {name: tensor for name, tensor in self.model.state_dict().items() if name.startswith("visual.")}
+
+    def alone(self) -> None:
+        """Let go of the text half of the model: a pair took this one only."""
+        weights.drop(self.model, lambda name: name != "visual" and not name.startswith("logit_"))
 
 
 def load(spec: Spec) -> Encoder:
@@ -273,7 +282,7 @@ def _download(trained: Mapping[str, Any], name: str, spec: Spec) -> Path:
 
 def _tokenizer(open_clip: Any, name: str, text_config: Mapping[str, Any], beside: Path) -> Any:
     context = text_config.get("context_length", open_clip.tokenizer.DEFAULT_CONTEXT_LENGTH)
-    options = dict(text_config.get("tokenizer_kwargs", {}))
+    options: dict[str, Any] = dict(text_config.get("tokenizer_kwargs", {}))
     source = text_config.get("hf_tokenizer_name", "")
     if not source:
         return open_clip.tokenizer.SimpleTokenizer(context_length=context, **options)
@@ -281,9 +290,9 @@ def _tokenizer(open_clip: Any, name: str, text_config: Mapping[str, Any], beside
         folder = beside
     else:
         folder = hub.folder(source, patterns=hub.CONFIGS, needed=("token*",), instead=f"openclip:{name}@FOLDER with the tokenizer in it")
-    return open_clip.tokenizer.HFTokenizer(
-        str(folder), context_length=context, tokenizer_mode=text_config.get("tokenizer_mode"), local_files_only=True, **options
-    )
+    hub.check_no_code(folder)
+    options |= {"local_files_only": True, "trust_remote_code": False}
+    return open_clip.tokenizer.HFTokenizer(str(folder), context_length=context, tokenizer_mode=text_config.get("tokenizer_mode"), **options)
 
 
 def _tokenizer_identity(tokenizer: Any) -> list[Any]:
@@ -294,15 +303,18 @@ def _tokenizer_identity(tokenizer: Any) -> list[Any]:
 
 
 def _text_config(name: str, beside: Path) -> Path:
-    """The folder with config.json of a Hugging Face text tower; its weights come with the checkpoint."""
-    try:
+    """The folder with config.json of a Hugging Face text tower; its weights come with the checkpoint.
+
+    open_clip reads it without saying what it thinks of code in it, so it must bring none.
+    """
+    folder = Path(name)
+    with contextlib.suppress(OSError, ValueError, AttributeError):
         if json.loads((beside / "config.json").read_text("utf-8")).get("model_type"):
-            return beside
-    except (OSError, ValueError, AttributeError):
-        pass
-    if Path(name).is_dir():
-        return Path(name)
-    return hub.file(name, ("config.json",), instead="openclip:MODEL@FOLDER with that config.json beside the weights").parent
+            folder = beside
+    if not folder.is_dir():
+        folder = hub.file(name, ("config.json",), instead="openclip:MODEL@FOLDER with that config.json beside the weights").parent
+    hub.check_no_code(folder)
+    return folder
 
 
 def _model(open_clip: Any, spec: Spec, name: str, config: dict[str, Any], runner: Runner, checkpoint: Path) -> Any:

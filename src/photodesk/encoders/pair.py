@@ -49,12 +49,18 @@ def load(parts: Mapping[str, Spec]) -> Encoder:
     if text.family == "sentence":
         from photodesk.encoders import sentence
 
+        tower: TextTower
         tower, runs_on = sentence.load(text)
         check_imitation(tower, photos.texts, name)
-        return Encoder(name, tower, photos.photos, runs_on=runs_on)
-    texts = encoders.load(str(text))
-    check_frozen(texts.photos, photos.photos, name)
-    return Encoder(name, texts.texts, photos.photos, runs_on=photos.runs_on)
+    else:
+        texts = encoders.load(str(text))
+        check_frozen(texts.photos, photos.photos, name)
+        tower, runs_on = texts.texts, texts.runs_on
+    for half in (tower, photos.photos):
+        if hasattr(half, "alone"):
+            half.alone()
+    both = runs_on if runs_on == photos.runs_on else f"{runs_on} (texts) and {photos.runs_on} (photos)"
+    return Encoder(name, tower, photos.photos, runs_on=both)
 
 
 def check_frozen(own: PhotoTower, other: PhotoTower, name: str) -> None:

@@ -61,7 +61,8 @@ def load(spec: Spec) -> tuple[Texts, str]:
     if not name:
         raise UsageError("sentence: names no model; say sentence:sentence-transformers/clip-ViT-B-32-multilingual-v1 or sentence:FOLDER")
     patterns = (*hub.CONFIGS, *hub.TENSORS, "*/pytorch_model.bin")
-    folder = hub.folder(name, patterns=patterns, needed=("modules.json", "*.safetensors"), instead="text=sentence:FOLDER")
+    folder = hub.folder(name, patterns=patterns, needed=("modules.json", "*.safetensors"), instead="text=sentence:FOLDER", extra=EXTRA)
+    hub.check_no_code(folder, *filter(Path.is_dir, folder.iterdir()))
     try:
         modules = json.loads((folder / "modules.json").read_text("utf-8"))
         foreign = [module["type"] for module in modules if not str(module["type"]).startswith("sentence_transformers.")]
@@ -72,6 +73,8 @@ def load(spec: Spec) -> tuple[Texts, str]:
                 str(folder), device=runner.device, local_files_only=True, trust_remote_code=False, model_kwargs={"dtype": runner.dtype}
             )
         model = model.to(dtype=runner.dtype).eval()
+        if spec.compile == "yes":
+            model.forward = runner.function(model.forward)
     except EncoderError:
         raise
     except Exception as error:  # the files come from anywhere

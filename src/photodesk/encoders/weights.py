@@ -26,6 +26,12 @@ def tensor_digest(tensors: Mapping[str, Any]) -> str:
     return state.hexdigest()[:32]
 
 
+def drop(model: Any, unused: Callable[[str], bool]) -> None:
+    """Take those of a torch model's own modules and parameters out of it that `unused` says, so that their memory is free."""
+    for name in (name for name, _ in [*model.named_children(), *model.named_parameters(recurse=False)] if unused(name)):
+        setattr(model, name, None)
+
+
 def remembered(files: Sequence[Path], about: str, compute: Callable[[], dict[str, str]]) -> dict[str, str]:
     """`compute()` of the weights that `files` hold, computed once for each state of the files.
 
