@@ -370,8 +370,25 @@ train.train(rest, apart, TOWERS, Settings(**{how!r}), resume=__import__("pathlib
     assert seen == [4, 5]  # the first three were kept
     assert again.fingerprint == whole.fingerprint
     assert [row["loss"] for row in again.card["history"]] == [row["loss"] for row in whole.card["history"]]
-    other = train.train(rest, apart, TOWERS, Settings(**how | {"seed": 7}), resume=state)
-    assert len([row for row in other.card["history"] if row["epoch"]]) == 5  # another training does not go on from it
+    seen.clear()
+    train.train(rest, apart, TOWERS, Settings(**how | {"seed": 7}), resume=state, report=lambda row: seen.append(row["epoch"]))
+    assert [epoch for epoch in seen if epoch] == [1, 2, 3, 4, 5]  # another training does not go on from it
+    kept = state.read_bytes()
+    wide = replace(rest, texts=tuple(np.tile(view, 2) for view in rest.texts))
+    judge = replace(apart, texts=tuple(np.tile(view, 2) for view in apart.texts))
+    tagged = tuple(Fact("a.csv:1", "", f"title {i}", "", "", "") for i in range(len(rest)))
+    for mine, judged, towers, dims in (
+        (rest, apart, ("other", "p"), None),  # the features of other models, of other sizes, divided otherwise, of other articles
+        (wide, judge, TOWERS, None),
+        (rest, apart, TOWERS, ((12, 8), (30,))),
+        (replace(rest, facts=tagged), apart, TOWERS, None),
+    ):
+        state.write_bytes(kept)
+        seen.clear()
+        train.train(
+            mine, judged, towers, Settings(**how | {"seed": 7}), dims=dims, resume=state, report=lambda row: seen.append(row["epoch"])
+        )
+        assert [epoch for epoch in seen if epoch] == [1, 2, 3, 4, 5]
     state.write_bytes(state.read_bytes()[:500])
     assert train.train(rest, apart, TOWERS, Settings(**how), resume=state).fingerprint == whole.fingerprint
 

@@ -84,7 +84,7 @@ def train(
     if start is None and settings.start == "closed":
         start, whitening = closed_form(pairs, *dims, towers, settings)
     at, best, history = _Progress(), start, list[dict[str, Any]]()
-    key = _key(pairs, validation, settings, start)
+    key = _key(pairs, validation, towers, dims, settings, start) if resume else ""
     descent: Descent | None = None
     last = settings.epochs if stop is None else min(stop, settings.epochs)
 
@@ -129,10 +129,13 @@ def train(
     return replace(best, card=card)
 
 
-def _key(pairs: Pairs, validation: Pairs | None, settings: Settings, start: Network | None) -> str:
-    """What makes a training the same one."""
-    parts = hashlib.sha256(repr((settings, start.fingerprint if start else "")).encode())
+def _key(pairs: Pairs, validation: Pairs | None, towers: tuple[str, str], dims: Dims, settings: Settings, start: Network | None) -> str:
+    """What makes a training the same one: towers (which name the fields they read) and how they divide, settings, start, pairs."""
+    parts = hashlib.sha256(repr((towers, tuple(map(tuple, dims)), settings, start.fingerprint if start else "")).encode())
     for table in (pairs, validation) if validation is not None else (pairs,):
+        parts.update(repr(([view.shape for view in table.texts], table.photos.shape)).encode())
+        for fact in table.facts:
+            parts.update(repr(fact).encode())
         for array in (table.text, table.photo, table.group, table.source):
             parts.update(np.ascontiguousarray(array).tobytes())
         parts.update(repr(table.weights).encode())
