@@ -422,7 +422,10 @@ def test_fit_divides_trains_measures_and_trains_again(tmp_path):
     assert low <= made.card["test"]["R@10"] <= high
     assert low < high
     assert rows[-1]["stage"] == "again train" or rows[-2]["stage"] == "again train"
-    assert not list(tmp_path.iterdir())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["net.again-train.part", "net.train.part"]  # until it is saved
+    (tmp_path / "network.train.part").touch()
+    train.forget(tmp_path / "net")
+    assert [path.name for path in tmp_path.iterdir()] == ["network.train.part"]
 
 
 def test_a_split_that_leaks_is_an_error_with_a_list():
@@ -542,6 +545,30 @@ def test_the_command_trains_measures_refits_and_writes_card_and_curves(tmp_path,
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["net.md", "net.safetensors", "net.svg"]
     ranked = call("rank", folder, "--encoder", f"txv@{out}", "--out", tmp_path / "run.tsv")
     assert ranked.exit_code == 0, ranked.output
+
+
+def test_where_nothing_can_be_written_it_says_so_before_it_trains(tmp_path, folder):
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "nope" / "net.safetensors"
+    made = call("train", folder, "-e", "echo", "-o", out, "--validation", 5)
+    assert isinstance(made.exception, UsageError)
+    assert f"{out} cannot be written: " in str(made.exception)
+    assert made.stdout == ""
+
+
+def test_what_was_trained_is_kept_if_it_cannot_be_saved(tmp_path, folder, monkeypatch):
+    def full(network, path):
+        raise OSError(28, "No space left on device")
+
+    out, words = tmp_path / "net.safetensors", ("train", folder, "-e", "echo", "--validation", 5, "--epochs", 2, "-o")
+    with monkeypatch.context() as patch:
+        patch.setattr(networks, "save", full)
+        assert isinstance(call(*words, out).exception, OSError)
+    assert [path.name for path in tmp_path.glob("*.part")] == ["net.safetensors.train.part"]
+    again = call(*words, out)
+    assert [json.loads(line)["epoch"] for line in again.stdout.splitlines()] == []  # no epoch is run again
+    assert networks.load(out).card["history"][-1]["epoch"] == 2
+    assert not list(tmp_path.glob("*.part"))
 
 
 def test_what_is_broken_is_named_and_the_rest_is_trained_on(tmp_path, folder):

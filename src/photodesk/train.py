@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -199,7 +200,7 @@ def fit(
         pretrain: number of the data set that is trained on first; the others are fine-tuned on.
         average: train `settings.six()` and average them.
         refit: at the end, train again on every pair as it was found best.
-        state: begin of the files from which an interrupted training goes on; they are deleted at the end.
+        state: begin of the files from which an interrupted training goes on; `forget` deletes them when the network is saved.
         report: as for `train`; rows also have `stage`, and the last one `test`.
 
     Raises:
@@ -215,11 +216,9 @@ def fit(
     parts = splits.divide(pairs, split, validation=validation, test=test, seed=settings.seed)
     leaked = splits.check(pairs, parts, keep=leaks == "keep")
     trained, validated, tested = parts
-    files: list[Path] = []
 
     def one(stage: str, rest: Pairs, judge: Pairs | None, how: Settings, start: Network | None, stop: int | None = None) -> Network:
         path = state.with_name(f"{state.name}.{stage.replace(' ', '-')}.part") if state else None
-        files.extend([path] if path else [])
         tell = (lambda row: report({"stage": stage, **row})) if stage != "train" else report
         return train(rest, judge, towers, how, dims=dims, start=start, stop=stop, resume=path, report=tell)
 
@@ -252,9 +251,13 @@ def fit(
         ]
         made = averaged(again, card)
         card["pairs"] = int((~big).sum())
-    for path in files:
-        path.unlink(missing_ok=True)
     return replace(made, card=card)
+
+
+def forget(state: Path) -> None:
+    """Delete the files from which an interrupted `fit` goes on: what came of it is saved."""
+    for path in state.parent.glob(f"{escape(state.name)}.*.part"):
+        path.unlink(missing_ok=True)
 
 
 def tested_card(network: Network, pairs: Pairs) -> dict[str, Any]:

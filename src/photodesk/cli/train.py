@@ -88,7 +88,7 @@ def train(
     from photodesk.cli.progress import bars
     from photodesk.encoders.beside import dims, towers
     from photodesk.errors import UsageError, require
-    from photodesk.files import replacing
+    from photodesk.files import probe, replacing
     from photodesk.settings import PRESETS
     from photodesk.store import Store
 
@@ -102,6 +102,7 @@ def train(
     sets = tuple(tuple(each.split("+")) for each in fields)
     if settings.epochs:
         require("torch", "train")
+    probe(out)
     watch = _watcher(tensorboard)
     read = [*map(datasets.read, data), *map(_picked, picks), *([datasets.read(pretrain)] if pretrain else [])]
     for dataset in read:
@@ -134,6 +135,7 @@ def train(
         made, card={**made.card, **cards.origin(read, pairs.weights)}, encoders=tuple(encoder.name for encoder in loaded), fields=sets
     )
     network.save(made, out)
+    training.forget(out)
     with replacing(out.with_suffix(".md")) as stream:
         stream.write(cards.page(network.load(out), out.stem))
     drawn = _drawn(made.card, out.with_suffix(".svg"))
