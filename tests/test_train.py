@@ -203,6 +203,32 @@ def test_each_text_is_read_by_the_expert_for_its_kind(tmp_path):
     assert np.allclose(np.sum(loaded.photos(pairs.photos[:50]) * net.photos(pairs.photos[:50]), axis=1), 1, atol=5e-3)
 
 
+@pytest.mark.parametrize("judged", [True, False])
+@pytest.mark.parametrize(("epochs", "experts"), [(0, False), (0, True), (2, False)])
+def test_what_is_measured_is_what_the_file_holds(tmp_path, epochs, experts, judged):
+    pairs = table(*planted(700).texts[:1], planted(700).photos, source=(np.arange(700) >= 500).astype(np.int64), weights=(1.0, 0.03))
+    rest, apart = parts(pairs=pairs.take(pairs.main) if not experts else pairs)
+    settings = Settings(epochs=epochs, experts=experts, dim=6, landmarks=300, precision="fp32", rate=1e-3, patience=9)
+    made = train.train(rest, apart if judged else None, TOWERS, settings)
+    networks.save(made, tmp_path / "net.safetensors")
+    loaded = networks.load(tmp_path / "net.safetensors")
+    assert made.members == 1 + experts
+    assert np.array_equal(loaded.photos(apart.photos), made.photos(apart.photos))
+    assert loaded.fingerprint == made.fingerprint
+    if judged:
+        assert measure(loaded, apart)["MRR@100"] == made.card["history"][made.card["epoch"]]["MRR@100"]
+
+
+def test_descent_from_landmarks_is_not_rounded_away():
+    """What float16 would make of its photos differs; what the file makes of them does not."""
+    rest, apart = parts(pairs=planted(700))
+    net, white = closed_form(rest, (20,), (30,), TOWERS, Settings(epochs=2, dim=6, landmarks=600))
+    went = Descent(rest, ((20,), (30,)), TOWERS, Settings(**SMALL), net, white).network()
+    seen = went.photos(apart.photos)
+    assert np.sum(networks.rounded(replace(went, exact=False)).photos(apart.photos) * seen, axis=1).min() < 0.9999
+    assert np.array_equal(networks.rounded(went).photos(apart.photos), seen)
+
+
 @pytest.mark.parametrize("start", ["closed", "random"])
 def test_several_text_and_photo_features_together_find_more_than_one_of_each(start):
     """Each of two text and two photo features sees what a pair shares through noise of its own; the four spaces average it out."""

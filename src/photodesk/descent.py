@@ -67,6 +67,7 @@ class Descent:
         self.torch.manual_seed(settings.seed)
         width = (settings.dim, settings.dim) if start is None else start.weights["pair.0.0.w"].shape
         self.module = module(self.torch, self.dims, width, settings.dropout)
+        self._exact = start is not None and (start.exact or any(name.endswith(".p") for name in start.weights))
         self.whitening = whitening
         self.white = {} if whitening is None else _tensors(self.torch, whitening)
         if start is not None:
@@ -202,7 +203,7 @@ class Descent:
             for t in range(len(self.dims[0])):
                 fold(f"text.{t}.{v}", self.module.texts[t][v], self._unwhite("texts", t))
                 fold(f"pair.{v}.{t}", self.module.pairs[v][t], None)
-        return Network(*self.towers, *self.dims, weights)
+        return Network(*self.towers, *self.dims, weights, exact=self._exact)
 
     def state(self) -> dict[str, Any]:
         """Everything that the next epoch needs: tensors by name, three times the weights with Adam, so only made for who keeps it."""

@@ -20,7 +20,7 @@ from photodesk import splits
 from photodesk.descent import Descent
 from photodesk.errors import DataError, UsageError
 from photodesk.files import replacing
-from photodesk.network import Network, averaged
+from photodesk.network import Network, averaged, rounded
 from photodesk.pairs import Pairs, measure, text_ranks
 from photodesk.settings import Settings
 from photodesk.start import Whitening, closed_form
@@ -91,6 +91,7 @@ def train(
 
     def note(epoch: int, loss: float | None, network: Network, temperature: float) -> None:
         nonlocal best
+        network = rounded(network)
         measured = measure(network, validation) if validation is not None else {}
         goodness = settings.goodness(measured) if measured else float(epoch)
         better = goodness > at.highest
