@@ -22,13 +22,15 @@ def test_a_split_prints_as_it_parses(text):
     assert str(splits.parse(text)) == text
 
 
-@pytest.mark.parametrize("text", ["time", "time:soon", "grouped:3", "Random"])
+@pytest.mark.parametrize("text", ["time", "time:soon", "time:2023-99-99", "time:2023-02-29", "grouped:3", "Random"])
 def test_other_splits_are_refused(text):
     with pytest.raises(UsageError, match="expected grouped, random, or time"):
         splits.parse(text)
 
 
-@pytest.mark.parametrize(("date", "day"), [("20230719T101500Z", "2023-07-19"), (" 2023-07-19 10:15", "2023-07-19"), ("July", ""), ("", "")])
+@pytest.mark.parametrize(
+    ("date", "day"), [("20230719T101500Z", "2023-07-19"), (" 2023-07-19 10:15", "2023-07-19"), ("July", ""), ("20231399", ""), ("", "")]
+)
 def test_days_are_read_from_the_dates_of_the_editions(date, day):
     assert splits.iso(date) == day
 
@@ -70,6 +72,19 @@ def test_by_time_the_test_comes_after_everything_and_the_validation_before_it():
     assert min(days[validated]) >= max(days[trained])
     with pytest.raises(DataError, match="no dates"):
         splits.divide(known(date=dict.fromkeys(range(100), "")), splits.parse("time:2023-07-20"), validation=15, test=0, seed=0)
+
+
+def test_by_time_nothing_of_later_days_is_trained_on_from_any_data_set():
+    source = np.repeat([0, 1, 2], [60, 20, 20])
+    pairs = replace(known(), source=source, weights=(1.0, 0.03, 0.0))  # the last as that of --pretrain
+    days = np.array([splits.iso(fact.date) for fact in pairs.facts])
+    trained, validated, tested = splits.divide(pairs, splits.parse("time:2023-07-20"), validation=5, test=0, seed=0)
+    assert max(days[trained]) < "2023-07-20"
+    assert trained.sum() + validated.sum() == (days < "2023-07-20").sum()
+    assert set(source[trained]) == {0, 1, 2}
+    assert set(source[tested]) == {0}
+    with pytest.raises(DataError, match=r"no article is of 2024-01-01 or later, the last is of 2023-07-28; name an earlier day"):
+        splits.divide(pairs, splits.parse("time:2024-01-01"), validation=5, test=0, seed=0)
 
 
 @pytest.mark.parametrize(("kind", "words"), [("title", "the same title as"), ("url", "the same URL as"), ("photo", "the same picture as"), ("alike", "a near-duplicate picture of")])  # fmt: skip
