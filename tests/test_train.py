@@ -525,6 +525,20 @@ def test_the_closed_form_is_neither_averaged_nor_tuned(how):
         train.fit(known(), TOWERS, DIMS, Settings(), **how)
 
 
+def test_by_default_a_tenth_chooses_the_epoch_and_nothing_is_kept_apart_where_none_is_chosen():
+    assert train.fit(known(20), TOWERS, DIMS, Settings(**SMALL | {"epochs": 0})).card["validation_pairs"] == 0
+    assert train.fit(known(20), TOWERS, DIMS, Settings(**SMALL)).card["validation_pairs"] == 2
+    assert train.fit(known(8), TOWERS, DIMS, Settings(**SMALL)).card["pairs"] == 8
+    others = replace(known(300), source=(np.arange(300) >= 50).astype(np.int64), weights=(1.0, 0.03))
+    assert train.fit(others, TOWERS, DIMS, Settings(**SMALL)).card["validation_pairs"] == 5
+
+
+def test_descent_on_a_single_pair_says_what_it_needs():
+    with pytest.raises(DataError, match=r"at least 2 pairs .* 1; keep fewer apart with --validation and --test"):
+        train.fit(known(3), TOWERS, DIMS, Settings(**RANDOM), validation=2)
+    assert train.fit(known(3), TOWERS, DIMS, Settings(**RANDOM), validation=1).card["pairs"] == 2
+
+
 def test_wrong_settings_are_refused():
     with pytest.raises(UsageError, match="infonce, margin, margin_all"):
         Settings(loss="cosine")
@@ -532,7 +546,7 @@ def test_wrong_settings_are_refused():
         Settings(batch=1)
     with pytest.raises(UsageError, match="no measure 'R@7'"):
         Settings(best_by="R@7+R@10")
-    with pytest.raises(DataError, match="left to train on"):
+    with pytest.raises(DataError, match="left to train on; keep fewer apart with --validation and --test"):
         train.fit(known(20), TOWERS, DIMS, Settings(**SMALL), validation=10, test=30)
 
 

@@ -18,6 +18,12 @@ Mask = NDArray[np.bool_]
 _DATE = re.compile(r"(\d{4})\D?(\d{2})\D?(\d{2})")
 LISTED = 20  # leaks that a message names
 
+NONE_LEFT = (
+    "no pair of the first data set is left to train on; keep fewer apart with --validation and --test (they take whole groups of pairs that "
+    "share a title or picture)"
+)
+"""What is said where every pair is kept apart."""
+
 
 @dataclass(frozen=True, slots=True)
 class Split:
@@ -110,9 +116,7 @@ def divide(pairs: Pairs, split: Split, *, validation: float, test: float, seed: 
     if split.kind == "grouped":  # nor may further data sets bring in what is kept apart
         trained &= ~np.isin(pairs.group, pairs.group[tested | validated])
     if not (trained & pairs.main).any():
-        raise DataError(
-            "no pair of the first data set is left to train on; keep fewer apart (pairs are kept apart in groups that share a title or picture)"
-        )
+        raise DataError(NONE_LEFT)
     return trained, validated, tested
 
 

@@ -70,15 +70,13 @@ def train(
         report: called with one dictionary an epoch: epoch, loss, temperature, seconds, the measures, whether it is the best.
 
     Raises:
-        DataError: there is no pair to train on.
+        DataError: there is no pair to train on, or only one for descent.
         MissingExtra: torch is not installed.
     """
     settings = settings or Settings()
     dims = dims or ((pairs.texts[0].shape[1],), (pairs.photos.shape[1],))
     if not len(pairs) or not pairs.main.any():
-        raise DataError(
-            "no pair of the first data set is left to train on; keep fewer apart (pairs are kept apart in groups that share a title or picture)"
-        )
+        raise DataError(splits.NONE_LEFT)
     validation = validation if validation is not None and len(validation) else None
     started = time.monotonic()
     whitening: Whitening | None = None
@@ -178,7 +176,7 @@ def fit(
     settings: Settings,
     *,
     split: splits.Split | None = None,
-    validation: float = 700,
+    validation: float | None = None,
     test: float = 0,
     leaks: str = "error",
     pretrain: int | None = None,
@@ -195,7 +193,8 @@ def fit(
         dims: how their rows divide into T and V features.
         settings: how to train.
         split: None is grouped.
-        validation: pairs that choose the epoch; below 1 a share.
+        validation: pairs that choose the epoch; below 1 a share. None: 700, but at most a tenth of those that the network is for, and none
+            without epochs.
         test: pairs that are only measured; below 1 a share.
         leaks: "error", or "keep" to train as the papers' random split does.
         pretrain: number of the data set that is trained on first; the others are fine-tuned on.
@@ -214,6 +213,8 @@ def fit(
     if not settings.epochs and (pretrain is not None or average):
         what, instead = ("--pretrain", "name BIG as further DATA") if pretrain is not None else ("--average", "leave it out")
         raise UsageError(f"{what} needs descent (--preset paper2022, or --epochs 8); the closed form has one solution: {instead}")
+    if validation is None:
+        validation = min(700, int(pairs.main.sum()) // 10) if settings.epochs else 0
     parts = splits.divide(pairs, split, validation=validation, test=test, seed=settings.seed)
     leaked = splits.check(pairs, parts, keep=leaks == "keep")
     trained, validated, tested = parts
