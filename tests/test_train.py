@@ -533,10 +533,13 @@ def test_by_default_a_tenth_chooses_the_epoch_and_nothing_is_kept_apart_where_no
     assert train.fit(others, TOWERS, DIMS, Settings(**SMALL)).card["validation_pairs"] == 5
 
 
-def test_descent_on_a_single_pair_says_what_it_needs():
+@pytest.mark.parametrize("settings", [Settings(**RANDOM), Settings(**SMALL), Settings(), Settings(landmarks=0, experts=False)])
+def test_a_single_pair_is_too_little_and_two_are_enough(settings):
     with pytest.raises(DataError, match=r"at least 2 pairs .* 1; keep fewer apart with --validation and --test"):
-        train.fit(known(3), TOWERS, DIMS, Settings(**RANDOM), validation=2)
-    assert train.fit(known(3), TOWERS, DIMS, Settings(**RANDOM), validation=1).card["pairs"] == 2
+        train.fit(known(3), TOWERS, DIMS, settings, validation=2)
+    made = train.fit(known(3), TOWERS, DIMS, settings, validation=1)
+    assert made.card["pairs"] == 2
+    assert np.isfinite(made.photos(planted(5).photos)).all()
 
 
 def test_wrong_settings_are_refused():

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from photodesk.errors import DataError, require
+from photodesk.errors import require
 from photodesk.network import Network
 from photodesk.pairs import Pairs
 from photodesk.records import FloatArray
@@ -49,7 +49,6 @@ class Descent:
         whitening: descend in whitened coordinates; None takes features as they are.
 
     Raises:
-        DataError: an epoch has a single pair.
         MissingExtra: torch is not installed.
     """
 
@@ -65,10 +64,6 @@ class Descent:
         self.torch = require("torch", "train")
         self.pairs, self.settings, self.towers = pairs, settings, towers
         self._main, self._others = np.flatnonzero(pairs.main), np.flatnonzero(~pairs.main)
-        if len(self._drawn(np.random.default_rng(0))) < 2:  # nothing to tell it from, and a batch norm has no spread
-            raise DataError(
-                "descent needs at least 2 pairs to train on and is left with 1; keep fewer apart with --validation and --test, or give more DATA"
-            )
         self.dims = tuple(dims[0]), tuple(dims[1])
         self.torch.manual_seed(settings.seed)
         width = (settings.dim, settings.dim) if start is None else start.weights["pair.0.0.w"].shape

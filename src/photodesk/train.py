@@ -70,13 +70,17 @@ def train(
         report: called with one dictionary an epoch: epoch, loss, temperature, seconds, the measures, whether it is the best.
 
     Raises:
-        DataError: there is no pair to train on, or only one for descent.
+        DataError: there is no pair to train on, or only one.
         MissingExtra: torch is not installed.
     """
     settings = settings or Settings()
     dims = dims or ((pairs.texts[0].shape[1],), (pairs.photos.shape[1],))
     if not len(pairs) or not pairs.main.any():
         raise DataError(splits.NONE_LEFT)
+    if len(pairs) < 2:  # nothing to tell it from, and no spread
+        raise DataError(
+            "training needs at least 2 pairs and is left with 1; keep fewer apart with --validation and --test, or give more DATA"
+        )
     validation = validation if validation is not None and len(validation) else None
     started = time.monotonic()
     whitening: Whitening | None = None
