@@ -228,12 +228,14 @@ def save(network: Network, path: Path) -> None:
         stream.write(dump({name: np.ascontiguousarray(w, _kept(network, w)) for name, w in network.weights.items()}, about))
 
 
-def _begin(path: Path) -> bytes:
+def _pickled(path: Path) -> bool:
+    """Whether a file begins as a pickle or as torch's zip of one, and not as safetensors, where JSON follows eight bytes of its length."""
     try:
         with path.open("rb") as stream:
-            return stream.read(2)
+            begin = stream.read(9)
     except OSError:
-        return b""
+        return False
+    return begin.startswith((b"\x80", b"PK")) and begin[8:] != b"{"
 
 
 def load(path: Path) -> Network:
@@ -251,7 +253,7 @@ def load(path: Path) -> Network:
     except FileNotFoundError:
         raise EncoderError(f"no network at {path}") from None
     except (SafetensorError, OSError, ValueError) as error:
-        if _begin(path).startswith((b"\x80", b"PK")):
+        if _pickled(path):
             raise EncoderError(f"{path} is a pickle, which may run code and is never opened; save it as safetensors") from None
         raise EncoderError(f"{path} is not a safetensors file or is damaged ({error}); train it again or fetch it again") from None
     weights = {name: w.astype(np.float32) for name, w in stored.items()}
