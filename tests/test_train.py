@@ -573,6 +573,10 @@ def test_the_command_trains_measures_refits_and_writes_card_and_curves(tmp_path,
     assert made.exit_code == 0, made.output
     rows = [json.loads(line) for line in made.stdout.splitlines()]
     assert [row.get("epoch") for row in rows[:2]] == [0, 1]
+    assert [line.partition(":")[0] for line in made.stderr.splitlines() if line.startswith("texts")] == [
+        "texts, title",
+        "texts, title+tags",
+    ]
     test = next(row for row in rows if "test" in row)
     loaded = networks.load(out)
     assert loaded.card["pairs"] == 30

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -139,7 +140,7 @@ def gather(
         store: where features are kept.
         weights: of a pair of each data set; missing ones are 1 for the first and 0.03 for others.
         preparation: how articles become texts; its fields, unless they are just the title, stand for the views.
-        progress: called with ("photos" or "texts", done, of).
+        progress: called with (stage, done, of): "photos", then "texts", or for each of several views "texts, title".
 
     Raises:
         DataError: a data set has no such pair.
@@ -166,9 +167,10 @@ def gather(
             raise DataError(
                 f"data set {number + 1} ({dataset.edition}) has no article with a title whose picture can be opened; see: photodesk check"
             )
-    stored = [
-        store.text_rows([view[i] for i in good], texts, progress=lambda done, of: progress("texts", done, of)) for view in prepared.values()
-    ]
+    stored = []
+    for view, every in prepared.items():
+        stage = "texts" if len(prepared) == 1 else f"texts, {'+'.join(view.fields)}"
+        stored.append(store.text_rows([every[i] for i in good], texts, progress=functools.partial(progress, stage)))
     return Pairs(
         tuple(stored),
         np.tile(np.arange(len(pairs)), (len(stored), 1)),
