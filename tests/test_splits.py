@@ -102,6 +102,20 @@ def test_nothing_in_common_is_no_leak_and_empty_keys_are_nothing():
     assert splits.leaks(pairs, np.arange(100) < 50, np.arange(100) >= 50) == {}
 
 
+def test_all_pairs_of_pictures_are_compared_once(tmp_path, monkeypatch):
+    from doubles import desk, echo
+    from photodesk import datasets, duplicates
+
+    calls = []
+    for module in (duplicates, __import__("photodesk.pairs").pairs):
+        monkeypatch.setattr(module, "near_duplicates", lambda prints, near=10: calls.append(list(prints)) or [(0, 1)], raising=False)
+    encoder = echo()
+    pairs = gather([datasets.read(desk(tmp_path / "a", ["One", "Two"]))], encoder.texts, encoder.photos, Store(tmp_path / "store"))
+    assert [len(prints) for prints in calls] == [2]
+    assert [fact.alike for fact in pairs.facts] == [pairs.facts[0].photo] * 2
+    assert pairs.group[0] == pairs.group[1]
+
+
 def test_gathered_features_stay_on_disk_and_groups_reach_across_data_sets(tmp_path):
     from doubles import desk, echo
     from photodesk import datasets

@@ -14,7 +14,7 @@ from photodesk.duplicates import groups, title_key, url_key
 from photodesk.embed import joined
 from photodesk.encoders import PhotoTower, TextTower
 from photodesk.errors import DataError
-from photodesk.photos import hashes, near_duplicates
+from photodesk.photos import hashes
 from photodesk.records import Article, Fault, FloatArray, Pair
 from photodesk.selection import best_of
 from photodesk.text import Preparation
@@ -150,10 +150,6 @@ def gather(
     merged = _merged(datasets)
     prints = {photo.id: value for photo, value in hashes(merged.photos) if isinstance(value, int)}
     found = groups(merged, prints=prints)
-    alike = {photo.id: photo.id for photo in merged.photos}
-    names = list(prints)
-    for cluster in near_duplicates(list(prints.values())):
-        alike |= {names[i]: names[cluster[0]] for i in cluster}
     articles = {article.id: article for article in merged.articles}
     prepared = {view: joined([articles[pair.article] for pair in merged.pairs], view, texts)[0] for view in _views(preparation, texts)}
     first, *_ = prepared.values()
@@ -179,7 +175,7 @@ def gather(
         np.array([found.articles[pair.article] for pair in pairs], np.int64),
         source,
         weights,
-        tuple(_fact(articles[pair.article], pair.photo, alike[pair.photo]) for pair in pairs),
+        tuple(_fact(articles[pair.article], pair.photo, found.alike[pair.photo]) for pair in pairs),
         (*broken, *_unread(merged.pairs, first, articles)),
     )
 

@@ -222,17 +222,17 @@ def near_duplicates(prints: Iterable[int], *, near: int = NEAR) -> list[tuple[in
 
     Returns:
         Positions in `prints`, ascending within a group, groups by their first position; a picture without a duplicate is in none.
-        Compares all pairs, 64 bits at a time: some 0.2 s for 10,000 pictures.
+        Compares all pairs, 64 bits at a time, a block of them at once: some 0.2 s for 10,000 pictures, a hundred times that for 100,000.
     """
-    rows = np.fromiter(prints, np.uint64)
-    values, which = np.unique(rows, return_inverse=True)
+    values, which = np.unique(np.fromiter(prints, np.uint64), return_inverse=True)
 
     def links() -> Iterator[tuple[int, int]]:
-        block = 512
-        for start in range(0, len(values), block):
-            near_by = np.bitwise_count(values[start : start + block, None] ^ values[None, start:]) <= near
-            for i, j in np.argwhere(near_by).tolist():
-                yield start + i, start + j
+        rows, columns = 512, 4096
+        for row in range(0, len(values), rows):
+            for column in range(row, len(values), columns):
+                near_by = np.bitwise_count(values[row : row + rows, None] ^ values[None, column : column + columns]) <= near
+                for i, j in np.argwhere(near_by).tolist():
+                    yield row + i, column + j
 
     part = components(len(values), links())
     groups: dict[int, list[int]] = {}
