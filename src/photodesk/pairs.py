@@ -14,7 +14,6 @@ from photodesk.duplicates import groups, title_key, url_key
 from photodesk.embed import joined
 from photodesk.encoders import PhotoTower, TextTower
 from photodesk.errors import DataError
-from photodesk.photos import hashes
 from photodesk.records import Article, Fault, FloatArray, Pair
 from photodesk.selection import best_of
 from photodesk.text import Preparation
@@ -140,7 +139,7 @@ def gather(
         store: where features are kept.
         weights: of a pair of each data set; missing ones are 1 for the first and 0.03 for others.
         preparation: how articles become texts; its fields, unless they are just the title, stand for the views.
-        progress: called with (stage, done, of): "photos", then "texts", or for each of several views "texts, title".
+        progress: called with (stage, done, of): "hashes", "photos", then "texts", or for each of several views "texts, title".
 
     Raises:
         DataError: a data set has no such pair.
@@ -148,8 +147,7 @@ def gather(
     preparation = preparation or Preparation()
     weights = (*weights, *(DEFAULT_WEIGHTS[min(i, 1)] for i in range(len(weights), len(datasets))))
     merged = _merged(datasets)
-    prints = {photo.id: value for photo, value in hashes(merged.photos) if isinstance(value, int)}
-    found = groups(merged, prints=prints)
+    found = groups(merged, prints=store.prints(merged.photos, progress=functools.partial(progress, "hashes")))
     articles = {article.id: article for article in merged.articles}
     prepared = {view: joined([articles[pair.article] for pair in merged.pairs], view, texts)[0] for view in _views(preparation, texts)}
     first, *_ = prepared.values()
