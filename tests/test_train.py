@@ -454,6 +454,24 @@ def test_fit_divides_trains_measures_and_trains_again(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["network.train.part"]
 
 
+def test_intervals_are_those_of_all_groups_drawn_at_once_in_memory_for_some():
+    import tracemalloc
+
+    random = np.random.default_rng(3)
+    group = random.integers(0, 9000, 12_000)
+    values = np.stack([random.random(12_000) < 0.3, 1 / random.integers(1, 50, 12_000)], axis=1).astype(float)
+    tracemalloc.start()
+    means = train._resampled(values, group)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 80e6  # all at once are 100 MB and more
+    _, member = np.unique(group, return_inverse=True)
+    sizes = np.bincount(member)
+    drawn = np.random.default_rng(0).multinomial(len(sizes), np.full(len(sizes), 1 / len(sizes)), size=2000)
+    for i, column in enumerate(values.T):
+        assert np.allclose(means[:, i], drawn @ np.bincount(member, column) / (drawn @ sizes), rtol=1e-12, atol=0)
+
+
 def test_a_split_that_leaks_is_an_error_with_a_list():
     leaky = known(title={0: "same", 1: "same"}, url={2: "one", 3: "one"}, photo={4: "x", 5: "x"}, alike={6: "y", 7: "y"})
     found = ""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from photodesk import splits
 from photodesk.descent import Descent
@@ -271,14 +272,22 @@ def tested_card(network: Network, pairs: Pairs) -> dict[str, Any]:
     ranks = text_ranks(network, pairs)
     values = {f"R@{k}": ((ranks > 0) & (ranks <= k)).astype(float) for k in (1, 5, 10, 100)}
     values["MRR@100"] = np.where(ranks > 0, 1 / np.maximum(ranks, 1), 0.0)
-    _, member = np.unique(pairs.group, return_inverse=True)
-    sizes = np.bincount(member)
-    drawn = np.random.default_rng(0).multinomial(len(sizes), np.full(len(sizes), 1 / len(sizes)), size=2000)
-    intervals = {}
-    for name, value in values.items():
-        means = drawn @ np.bincount(member, value) / (drawn @ sizes)
-        intervals[name] = [float(end) for end in np.quantile(means, [0.025, 0.975])]
+    means = _resampled(np.stack(list(values.values()), axis=1), pairs.group)
+    intervals = {name: [float(end) for end in np.quantile(means[:, i], [0.025, 0.975])] for i, name in enumerate(values)}
     return {"test_pairs": len(pairs), "test": measure(network, pairs), "test_intervals": intervals}
+
+
+def _resampled(values: NDArray[np.float64], group: NDArray[np.int64], *, draws: int = 2000) -> NDArray[np.float64]:
+    """(draws, k) means of the columns of (n, k) values over groups drawn with replacement; drawn in blocks, so that memory is bounded."""
+    _, member = np.unique(group, return_inverse=True)
+    sizes = np.bincount(member)
+    sums = np.stack([sizes, *(np.bincount(member, column) for column in values.T)], axis=1)
+    random, chance = np.random.default_rng(0), np.full(len(sizes), 1 / len(sizes))
+    block = max(1, (1 << 22) // len(sizes))
+    found = [random.multinomial(len(sizes), chance, size=min(block, draws - start)) @ sums for start in range(0, draws, block)]
+    drawn = np.concatenate(found)
+    means: NDArray[np.float64] = drawn[:, 1:] / drawn[:, :1]
+    return means
 
 
 def epoch_line(row: dict[str, Any]) -> str:
