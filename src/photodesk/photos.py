@@ -30,6 +30,8 @@ MAX_PIXELS = 178_000_000
 MAX_BYTES = 512 * 2**20
 """Larger files are refused before they are read."""
 
+PIECE = 1 << 20  # bytes that are read at once
+
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp"})
 """Names of picture files, in lower case."""
 
@@ -71,12 +73,15 @@ def content(path: os.PathLike[str]) -> bytes:
     """
     try:
         with open(path, "rb") as stream:  # noqa: PTH123 - any PathLike
-            data = stream.read(MAX_BYTES + 1)
+            parts, size = [], 0
+            while size <= MAX_BYTES and (part := stream.read(PIECE)):  # asked for all at once, it would hold `MAX_BYTES` for every file
+                parts.append(part)
+                size += len(part)
     except OSError as error:
         raise PhotoError(f"{os.fspath(path)} cannot be read: {error.strerror or error}; check the file and its permissions") from error
-    if len(data) > MAX_BYTES:
+    if size > MAX_BYTES:
         raise PhotoError(f"{os.fspath(path)} is too large: it has more than {MAX_BYTES >> 20} MiB; make it smaller")
-    return data
+    return b"".join(parts)
 
 
 def decode(data: bytes, *, size: int = 0, where: str, pixels: int = MAX_PIXELS) -> Image.Image:
