@@ -73,6 +73,7 @@ def test_groups_follow_every_kind_of_link_and_their_chains() -> None:
     )
     assert found.articles == {"1": 0, "2": 0, "3": 0, "4": 0, "5": 0, "6": 1, "7": 2}
     assert found.photos == {"a": 0, "b": 0, "c": 0, "d": 1, "e": 1, "f": 3, "gone": 2}
+    assert found.alike == {"a": "a", "b": "b", "c": "a", "d": "d", "e": "d", "f": "f", "gone": "gone"}
 
 
 def test_without_hashes_pictures_link_nothing() -> None:

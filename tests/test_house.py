@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 import subprocess
 import sys
@@ -183,6 +184,11 @@ def test_public_things_say_what_they_do():
     for name in set(photodesk.__all__) - {"__version__"}:
         thing = getattr(photodesk, name)
         assert inspect.getdoc(thing), name
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.json")), ids=lambda path: path.name)
+def test_results_of_benchmarks_are_json(path):
+    assert json.loads(path.read_text("utf-8"))
 
 
 README = (ROOT / "README.md").read_text("utf-8")

@@ -104,9 +104,14 @@ def test_a_damaged_or_foreign_file_is_refused_by_name(tmp_path):
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(EncoderError, match="damaged"):
         load(path)
-    path.write_bytes(b"\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00\x8c\x08builtins\x94.")  # a pickle
-    with pytest.raises(EncoderError, match="not a safetensors file"):
-        load(path)
+    for pickled in (b"\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00\x8c\x08builtins\x94.", b"PK\x03\x04" + bytes(60)):  # torch's is a zip
+        path.write_bytes(pickled)
+        with pytest.raises(EncoderError, match="is a pickle, which may run code and is never opened"):
+            load(path)
+    for other in (b"neither", b"\x80\x04" + bytes(6) + b'{"cut": '):  # the second is safetensors of a length that begins so
+        path.write_bytes(other)
+        with pytest.raises(EncoderError, match="not a safetensors file"):
+            load(path)
     path.write_bytes(whole)
     rewritten(path, lambda about: about["__metadata__"].update(format="other/1"))
     with pytest.raises(EncoderError, match="other/1"):

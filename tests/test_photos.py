@@ -320,6 +320,29 @@ def test_groups_of_many_pictures() -> None:
     assert photos.near_duplicates([]) == []
 
 
+def test_grouping_takes_memory_for_a_block_however_many_pictures() -> None:
+    import tracemalloc
+
+    prints = np.random.default_rng(0).integers(0, 2**63, 20_000, dtype=np.uint64)
+    tracemalloc.start()
+    photos.near_duplicates(prints)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 40e6  # 512 rows of all columns are 82 MB
+
+
+def test_reading_a_file_takes_memory_for_the_file(tmp_path) -> None:
+    import tracemalloc
+
+    data = np.random.default_rng(0).bytes((5 << 19) + 3)
+    (tmp_path / "a.png").write_bytes(data)
+    tracemalloc.start()
+    assert photos.content(tmp_path / "a.png") == data
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 * len(data)
+
+
 def test_hashes_keep_the_order_and_name_the_broken(tmp_path) -> None:
     for name in "abc":
         (tmp_path / f"{name}.png").write_bytes(encoded(scene(ord(name)), "PNG"))

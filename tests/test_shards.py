@@ -134,6 +134,26 @@ def test_a_damaged_row_is_never_handed_out(full, at):
     assert np.array_equal(rows[2], row(5))
 
 
+def test_a_damaged_index_hands_out_no_other_row(full):
+    """Every bit of an index flipped in turn: each key has its own row or none, and those that have none can be stored again."""
+    path = full / "000001.index"
+    whole = path.read_bytes()
+    lost = 0
+    for bit in range(8 * len(whole)):
+        data = bytearray(whole)
+        data[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(data)
+        shards = Shards.open(full, "tower", DIM)
+        there = [i for i, found in enumerate(shards.has([key(i) for i in range(13)])) if found]
+        assert len(there) >= 12
+        assert np.array_equal(shards.rows([key(i) for i in there])[:], [row(i) for i in there])
+        assert len(shards) == len(there)
+        lost += 13 - len(there)
+    assert lost >= 8 * 4 * 6  # each row number that was damaged
+    fill(full, [i for i in range(13) if i not in there])
+    assert held(full) == {key(i): row(i).tolist() for i in range(13)}
+
+
 def test_a_shard_that_is_missing_or_short_is_named(full):
     (full / "000002.rows").write_bytes(b"short")
     with pytest.raises(StoreError, match=r"000002.rows is cut short: 5 bytes of 72; .*photodesk store compact"):

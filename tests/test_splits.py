@@ -22,13 +22,15 @@ def test_a_split_prints_as_it_parses(text):
     assert str(splits.parse(text)) == text
 
 
-@pytest.mark.parametrize("text", ["time", "time:soon", "grouped:3", "Random"])
+@pytest.mark.parametrize("text", ["time", "time:soon", "time:2023-99-99", "time:2023-02-29", "grouped:3", "Random"])
 def test_other_splits_are_refused(text):
     with pytest.raises(UsageError, match="expected grouped, random, or time"):
         splits.parse(text)
 
 
-@pytest.mark.parametrize(("date", "day"), [("20230719T101500Z", "2023-07-19"), (" 2023-07-19 10:15", "2023-07-19"), ("July", ""), ("", "")])
+@pytest.mark.parametrize(
+    ("date", "day"), [("20230719T101500Z", "2023-07-19"), (" 2023-07-19 10:15", "2023-07-19"), ("July", ""), ("20231399", ""), ("", "")]
+)
 def test_days_are_read_from_the_dates_of_the_editions(date, day):
     assert splits.iso(date) == day
 
@@ -72,6 +74,19 @@ def test_by_time_the_test_comes_after_everything_and_the_validation_before_it():
         splits.divide(known(date=dict.fromkeys(range(100), "")), splits.parse("time:2023-07-20"), validation=15, test=0, seed=0)
 
 
+def test_by_time_nothing_of_later_days_is_trained_on_from_any_data_set():
+    source = np.repeat([0, 1, 2], [60, 20, 20])
+    pairs = replace(known(), source=source, weights=(1.0, 0.03, 0.0))  # the last as that of --pretrain
+    days = np.array([splits.iso(fact.date) for fact in pairs.facts])
+    trained, validated, tested = splits.divide(pairs, splits.parse("time:2023-07-20"), validation=5, test=0, seed=0)
+    assert max(days[trained]) < "2023-07-20"
+    assert trained.sum() + validated.sum() == (days < "2023-07-20").sum()
+    assert set(source[trained]) == {0, 1, 2}
+    assert set(source[tested]) == {0}
+    with pytest.raises(DataError, match=r"no article is of 2024-01-01 or later, the last is of 2023-07-28; name an earlier day"):
+        splits.divide(pairs, splits.parse("time:2024-01-01"), validation=5, test=0, seed=0)
+
+
 @pytest.mark.parametrize(("kind", "words"), [("title", "the same title as"), ("url", "the same URL as"), ("photo", "the same picture as"), ("alike", "a near-duplicate picture of")])  # fmt: skip
 def test_each_kind_of_leak_is_named_with_both_places(kind, words):
     pairs = known(**{kind: {3: "shared", 50: "shared"}})
@@ -85,6 +100,20 @@ def test_each_kind_of_leak_is_named_with_both_places(kind, words):
 def test_nothing_in_common_is_no_leak_and_empty_keys_are_nothing():
     pairs = known(title=dict.fromkeys(range(100), ""), url=dict.fromkeys(range(100), ""))
     assert splits.leaks(pairs, np.arange(100) < 50, np.arange(100) >= 50) == {}
+
+
+def test_all_pairs_of_pictures_are_compared_once(tmp_path, monkeypatch):
+    from doubles import desk, echo
+    from photodesk import datasets, duplicates
+
+    calls = []
+    for module in (duplicates, __import__("photodesk.pairs").pairs):
+        monkeypatch.setattr(module, "near_duplicates", lambda prints, near=10: calls.append(list(prints)) or [(0, 1)], raising=False)
+    encoder = echo()
+    pairs = gather([datasets.read(desk(tmp_path / "a", ["One", "Two"]))], encoder.texts, encoder.photos, Store(tmp_path / "store"))
+    assert [len(prints) for prints in calls] == [2]
+    assert [fact.alike for fact in pairs.facts] == [pairs.facts[0].photo] * 2
+    assert pairs.group[0] == pairs.group[1]
 
 
 def test_gathered_features_stay_on_disk_and_groups_reach_across_data_sets(tmp_path):

@@ -8,6 +8,7 @@ import textwrap
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from doubles import EchoPhotos, EchoTexts, paint
 from photodesk.errors import StoreError
@@ -192,3 +193,22 @@ def test_killed_at_any_instant_it_goes_on_and_encodes_at_most_a_batch_again(tmp_
     rows = Store(tmp_path / "cache").texts(texts, tower)
     assert np.array_equal(rows, EchoTexts().encode(texts))
     assert 60 <= encoded + len(tower.seen) <= 60 + 5 * 2
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_hashes_of_pictures_are_kept_by_their_content(tmp_path, monkeypatch, dtype):
+    from photodesk import photos as pictures
+    from photodesk import store as module
+
+    random = np.random.default_rng(0)
+    gallery = []
+    for i in range(5):
+        Image.fromarray(random.integers(0, 256, (40 + i, 90, 3), dtype=np.uint8)).save(tmp_path / f"{i}.png")
+        gallery.append(Photo(str(i), tmp_path / f"{i}.png"))
+    gallery[3].path.write_bytes(gallery[1].path.read_bytes())
+    gallery[4].path.write_bytes(b"broken")
+    direct = {photo.id: value for photo, value in pictures.hashes(gallery) if isinstance(value, int)}
+    assert Store(tmp_path / "s", dtype=dtype).prints(gallery) == direct
+    assert sorted(direct) == ["0", "1", "2", "3"]
+    monkeypatch.setattr(module, "phash", lambda image: pytest.fail("decoded again"))
+    assert Store(tmp_path / "s", dtype=dtype).prints(gallery) == direct

@@ -203,6 +203,32 @@ def test_each_text_is_read_by_the_expert_for_its_kind(tmp_path):
     assert np.allclose(np.sum(loaded.photos(pairs.photos[:50]) * net.photos(pairs.photos[:50]), axis=1), 1, atol=5e-3)
 
 
+@pytest.mark.parametrize("judged", [True, False])
+@pytest.mark.parametrize(("epochs", "experts"), [(0, False), (0, True), (2, False)])
+def test_what_is_measured_is_what_the_file_holds(tmp_path, epochs, experts, judged):
+    pairs = table(*planted(700).texts[:1], planted(700).photos, source=(np.arange(700) >= 500).astype(np.int64), weights=(1.0, 0.03))
+    rest, apart = parts(pairs=pairs.take(pairs.main) if not experts else pairs)
+    settings = Settings(epochs=epochs, experts=experts, dim=6, landmarks=300, precision="fp32", rate=1e-3, patience=9)
+    made = train.train(rest, apart if judged else None, TOWERS, settings)
+    networks.save(made, tmp_path / "net.safetensors")
+    loaded = networks.load(tmp_path / "net.safetensors")
+    assert made.members == 1 + experts
+    assert np.array_equal(loaded.photos(apart.photos), made.photos(apart.photos))
+    assert loaded.fingerprint == made.fingerprint
+    if judged:
+        assert measure(loaded, apart)["MRR@100"] == made.card["history"][made.card["epoch"]]["MRR@100"]
+
+
+def test_descent_from_landmarks_is_not_rounded_away():
+    """What float16 would make of its photos differs; what the file makes of them does not."""
+    rest, apart = parts(pairs=planted(700))
+    net, white = closed_form(rest, (20,), (30,), TOWERS, Settings(epochs=2, dim=6, landmarks=600))
+    went = Descent(rest, ((20,), (30,)), TOWERS, Settings(**SMALL), net, white).network()
+    seen = went.photos(apart.photos)
+    assert np.sum(networks.rounded(replace(went, exact=False)).photos(apart.photos) * seen, axis=1).min() < 0.9999
+    assert np.array_equal(networks.rounded(went).photos(apart.photos), seen)
+
+
 @pytest.mark.parametrize("start", ["closed", "random"])
 def test_several_text_and_photo_features_together_find_more_than_one_of_each(start):
     """Each of two text and two photo features sees what a pair shares through noise of its own; the four spaces average it out."""
@@ -370,8 +396,25 @@ train.train(rest, apart, TOWERS, Settings(**{how!r}), resume=__import__("pathlib
     assert seen == [4, 5]  # the first three were kept
     assert again.fingerprint == whole.fingerprint
     assert [row["loss"] for row in again.card["history"]] == [row["loss"] for row in whole.card["history"]]
-    other = train.train(rest, apart, TOWERS, Settings(**how | {"seed": 7}), resume=state)
-    assert len([row for row in other.card["history"] if row["epoch"]]) == 5  # another training does not go on from it
+    seen.clear()
+    train.train(rest, apart, TOWERS, Settings(**how | {"seed": 7}), resume=state, report=lambda row: seen.append(row["epoch"]))
+    assert [epoch for epoch in seen if epoch] == [1, 2, 3, 4, 5]  # another training does not go on from it
+    kept = state.read_bytes()
+    wide = replace(rest, texts=tuple(np.tile(view, 2) for view in rest.texts))
+    judge = replace(apart, texts=tuple(np.tile(view, 2) for view in apart.texts))
+    tagged = tuple(Fact("a.csv:1", "", f"title {i}", "", "", "") for i in range(len(rest)))
+    for mine, judged, towers, dims in (
+        (rest, apart, ("other", "p"), None),  # the features of other models, of other sizes, divided otherwise, of other articles
+        (wide, judge, TOWERS, None),
+        (rest, apart, TOWERS, ((12, 8), (30,))),
+        (replace(rest, facts=tagged), apart, TOWERS, None),
+    ):
+        state.write_bytes(kept)
+        seen.clear()
+        train.train(
+            mine, judged, towers, Settings(**how | {"seed": 7}), dims=dims, resume=state, report=lambda row: seen.append(row["epoch"])
+        )
+        assert [epoch for epoch in seen if epoch] == [1, 2, 3, 4, 5]
     state.write_bytes(state.read_bytes()[:500])
     assert train.train(rest, apart, TOWERS, Settings(**how), resume=state).fingerprint == whole.fingerprint
 
@@ -405,7 +448,28 @@ def test_fit_divides_trains_measures_and_trains_again(tmp_path):
     assert low <= made.card["test"]["R@10"] <= high
     assert low < high
     assert rows[-1]["stage"] == "again train" or rows[-2]["stage"] == "again train"
-    assert not list(tmp_path.iterdir())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["net.again-train.part", "net.train.part"]  # until it is saved
+    (tmp_path / "network.train.part").touch()
+    train.forget(tmp_path / "net")
+    assert [path.name for path in tmp_path.iterdir()] == ["network.train.part"]
+
+
+def test_intervals_are_those_of_all_groups_drawn_at_once_in_memory_for_some():
+    import tracemalloc
+
+    random = np.random.default_rng(3)
+    group = random.integers(0, 9000, 12_000)
+    values = np.stack([random.random(12_000) < 0.3, 1 / random.integers(1, 50, 12_000)], axis=1).astype(float)
+    tracemalloc.start()
+    means = train._resampled(values, group)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 80e6  # all at once are 100 MB and more
+    _, member = np.unique(group, return_inverse=True)
+    sizes = np.bincount(member)
+    drawn = np.random.default_rng(0).multinomial(len(sizes), np.full(len(sizes), 1 / len(sizes)), size=2000)
+    for i, column in enumerate(values.T):
+        assert np.allclose(means[:, i], drawn @ np.bincount(member, column) / (drawn @ sizes), rtol=1e-12, atol=0)
 
 
 def test_a_split_that_leaks_is_an_error_with_a_list():
@@ -479,6 +543,23 @@ def test_the_closed_form_is_neither_averaged_nor_tuned(how):
         train.fit(known(), TOWERS, DIMS, Settings(), **how)
 
 
+def test_by_default_a_tenth_chooses_the_epoch_and_nothing_is_kept_apart_where_none_is_chosen():
+    assert train.fit(known(20), TOWERS, DIMS, Settings(**SMALL | {"epochs": 0})).card["validation_pairs"] == 0
+    assert train.fit(known(20), TOWERS, DIMS, Settings(**SMALL)).card["validation_pairs"] == 2
+    assert train.fit(known(8), TOWERS, DIMS, Settings(**SMALL)).card["pairs"] == 8
+    others = replace(known(300), source=(np.arange(300) >= 50).astype(np.int64), weights=(1.0, 0.03))
+    assert train.fit(others, TOWERS, DIMS, Settings(**SMALL)).card["validation_pairs"] == 5
+
+
+@pytest.mark.parametrize("settings", [Settings(**RANDOM), Settings(**SMALL), Settings(), Settings(landmarks=0, experts=False)])
+def test_a_single_pair_is_too_little_and_two_are_enough(settings):
+    with pytest.raises(DataError, match=r"at least 2 pairs .* 1; keep fewer apart with --validation and --test"):
+        train.fit(known(3), TOWERS, DIMS, settings, validation=2)
+    made = train.fit(known(3), TOWERS, DIMS, settings, validation=1)
+    assert made.card["pairs"] == 2
+    assert np.isfinite(made.photos(planted(5).photos)).all()
+
+
 def test_wrong_settings_are_refused():
     with pytest.raises(UsageError, match="infonce, margin, margin_all"):
         Settings(loss="cosine")
@@ -486,7 +567,7 @@ def test_wrong_settings_are_refused():
         Settings(batch=1)
     with pytest.raises(UsageError, match="no measure 'R@7'"):
         Settings(best_by="R@7+R@10")
-    with pytest.raises(DataError, match="left to train on"):
+    with pytest.raises(DataError, match="left to train on; keep fewer apart with --validation and --test"):
         train.fit(known(20), TOWERS, DIMS, Settings(**SMALL), validation=10, test=30)
 
 
@@ -510,6 +591,10 @@ def test_the_command_trains_measures_refits_and_writes_card_and_curves(tmp_path,
     assert made.exit_code == 0, made.output
     rows = [json.loads(line) for line in made.stdout.splitlines()]
     assert [row.get("epoch") for row in rows[:2]] == [0, 1]
+    assert [line.partition(":")[0] for line in made.stderr.splitlines() if line.startswith("texts")] == [
+        "texts, title",
+        "texts, title+tags",
+    ]
     test = next(row for row in rows if "test" in row)
     loaded = networks.load(out)
     assert loaded.card["pairs"] == 30
@@ -525,6 +610,30 @@ def test_the_command_trains_measures_refits_and_writes_card_and_curves(tmp_path,
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["net.md", "net.safetensors", "net.svg"]
     ranked = call("rank", folder, "--encoder", f"txv@{out}", "--out", tmp_path / "run.tsv")
     assert ranked.exit_code == 0, ranked.output
+
+
+def test_where_nothing_can_be_written_it_says_so_before_it_trains(tmp_path, folder):
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "nope" / "net.safetensors"
+    made = call("train", folder, "-e", "echo", "-o", out, "--validation", 5)
+    assert isinstance(made.exception, UsageError)
+    assert f"{out} cannot be written: " in str(made.exception)
+    assert made.stdout == ""
+
+
+def test_what_was_trained_is_kept_if_it_cannot_be_saved(tmp_path, folder, monkeypatch):
+    def full(network, path):
+        raise OSError(28, "No space left on device")
+
+    out, words = tmp_path / "net.safetensors", ("train", folder, "-e", "echo", "--validation", 5, "--epochs", 2, "-o")
+    with monkeypatch.context() as patch:
+        patch.setattr(networks, "save", full)
+        assert isinstance(call(*words, out).exception, OSError)
+    assert [path.name for path in tmp_path.glob("*.part")] == ["net.safetensors.train.part"]
+    again = call(*words, out)
+    assert [json.loads(line)["epoch"] for line in again.stdout.splitlines()] == []  # no epoch is run again
+    assert networks.load(out).card["history"][-1]["epoch"] == 2
+    assert not list(tmp_path.glob("*.part"))
 
 
 def test_what_is_broken_is_named_and_the_rest_is_trained_on(tmp_path, folder):

@@ -51,6 +51,35 @@ def test_verify_names_every_file_that_is_not_what_was_written(folder):
     assert len(upkeep.verify(folder).faults) == 2
 
 
+@pytest.mark.parametrize("at", ["file_sum", "whole", "Part"])
+@pytest.mark.parametrize("change", ["compact", "append"])
+def test_verify_reads_again_what_is_replaced_meanwhile(folder, monkeypatch, at, change):
+    was, calls = getattr(upkeep, at), []
+
+    def meanwhile(*words):
+        calls.append(words)
+        if len(calls) == 1:
+            with monkeypatch.context() as patch:
+                patch.setattr(upkeep, at, was)
+                if change == "compact":
+                    upkeep.compact(folder, shard_bytes=1)
+                else:
+                    fill(folder, list(range(20, 29)))
+        return was(*words)
+
+    monkeypatch.setattr(upkeep, at, meanwhile)
+    kept = upkeep.verify(folder)
+    assert kept.faults == ()
+    assert kept.rows == 13 if change == "compact" else 20 <= kept.rows <= 29
+    assert upkeep.verify(folder).rows == (13 if change == "compact" else 29)
+
+
+def test_a_draft_that_is_gone_when_it_is_looked_at_is_nothing(folder):
+    (folder / ".manifest.json.draft").symlink_to("gone")  # listed, and then not there
+    assert upkeep.verify(folder).rows == 20
+    assert upkeep.gc(folder) == 0
+
+
 @pytest.mark.parametrize("shard_bytes", [1, 5 * DIM * 4, 1 << 20])
 def test_compact_keeps_the_newest_of_each_and_no_more(folder, shard_bytes):
     reader = Shards.open(folder, "tower", DIM).rows([key(3), key(12)])

@@ -63,10 +63,12 @@ class Descent:
     ) -> None:
         self.torch = require("torch", "train")
         self.pairs, self.settings, self.towers = pairs, settings, towers
+        self._main, self._others = np.flatnonzero(pairs.main), np.flatnonzero(~pairs.main)
         self.dims = tuple(dims[0]), tuple(dims[1])
         self.torch.manual_seed(settings.seed)
         width = (settings.dim, settings.dim) if start is None else start.weights["pair.0.0.w"].shape
         self.module = module(self.torch, self.dims, width, settings.dropout)
+        self._exact = start is not None and (start.exact or any(name.endswith(".p") for name in start.weights))
         self.whitening = whitening
         self.white = {} if whitening is None else _tensors(self.torch, whitening)
         if start is not None:
@@ -74,7 +76,6 @@ class Descent:
         self.scale = self.torch.nn.Parameter(self.torch.tensor(-np.log(settings.temperature), dtype=self.torch.float32))
         self.optimiser = _optimiser(self.torch, settings, list(self.module.parameters()), self.scale)
         self.autocast = settings.precision == "bf16" or (settings.precision == "auto" and fast_bf16())
-        self._main, self._others = np.flatnonzero(pairs.main), np.flatnonzero(~pairs.main)
 
     def epoch(self, number: int, rate: float) -> Epoch:
         """One epoch, from 1 on.
@@ -202,7 +203,7 @@ class Descent:
             for t in range(len(self.dims[0])):
                 fold(f"text.{t}.{v}", self.module.texts[t][v], self._unwhite("texts", t))
                 fold(f"pair.{v}.{t}", self.module.pairs[v][t], None)
-        return Network(*self.towers, *self.dims, weights)
+        return Network(*self.towers, *self.dims, weights, exact=self._exact)
 
     def state(self) -> dict[str, Any]:
         """Everything that the next epoch needs: tensors by name, three times the weights with Adam, so only made for who keeps it."""

@@ -26,13 +26,15 @@ class Groups:
     Args:
         articles: article id → group, from 0 without gaps in the order of the data set.
         photos: photo id → group; also pictures whose file is missing.
+        alike: photo id → the first photo of its near-duplicates, itself if it has none.
     """
 
     articles: Mapping[str, int]
     photos: Mapping[str, int]
+    alike: Mapping[str, str]
 
     def __post_init__(self) -> None:
-        for name in ("articles", "photos"):
+        for name in ("articles", "photos", "alike"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
 
@@ -81,8 +83,10 @@ def groups(dataset: Dataset, *, prints: Mapping[str, int] | None = None, near: i
         at("photo", photo)
     links += [(at("article", pair.article), at("photo", pair.photo)) for pair in dataset.pairs]
     names = [photo for photo in prints if photo in photos]
+    alike = {photo: photo for photo in photos}
     for group in near_duplicates((prints[name] for name in names), near=near):
-        links += [(at("photo", names[group[0]]), at("photo", names[other])) for other in group[1:]]
+        alike |= {names[i]: names[group[0]] for i in group}
+    links += [(at("photo", photo), at("photo", first)) for photo, first in alike.items() if photo != first]
     part = components(len(node), links)
     number: dict[int, int] = {}
     in_order = [("article", article.id) for article in dataset.articles] + [("photo", photo) for photo in photos]
@@ -92,4 +96,5 @@ def groups(dataset: Dataset, *, prints: Mapping[str, int] | None = None, near: i
     return Groups(
         {name: of["article", name] for kind, name in in_order if kind == "article"},
         {name: of["photo", name] for kind, name in in_order if kind == "photo"},
+        alike,
     )

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Literal, overload
 
-from photodesk.errors import StoreError
+from photodesk.errors import StoreError, UsageError
 
 
 def digest(data: bytes) -> bytes:
@@ -61,6 +61,20 @@ def _replacing_text(path: Path) -> Iterator[IO[str]]:
         yield text
         text.flush()
         text.detach()  # the bytes below are still to be synced
+
+
+def probe(path: Path) -> None:
+    """Make the folder of a file that will be written after long work, and see that files can be written there.
+
+    Raises:
+        UsageError: they cannot.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror or error}; name a file in a folder where you may write") from None
 
 
 def locked(path: Path) -> int:

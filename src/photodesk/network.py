@@ -44,6 +44,8 @@ class Network:
         encoders: names of the encoders whose towers it was trained on.
         fields: what each text feature of a tower reads; empty: the text as it is prepared.
         members: K trainings that are averaged.
+        exact: matrices go into the file as float32, not float16: so does a network that went on from landmarks, since its photo block reads
+            small differences of numbers near −1.
 
     Raises:
         EncoderError: a weight is missing or of the wrong shape.
@@ -58,6 +60,7 @@ class Network:
     encoders: tuple[str, ...] = ("builtin",)
     fields: tuple[tuple[str, ...], ...] = ()
     members: int = 1
+    exact: bool = False
 
     def __post_init__(self) -> None:
         inner, hidden = self._inner, len(self.weights.get(self._photo(self._prefixes[0], 0) + ".b", ()))
@@ -197,8 +200,17 @@ def averaged(networks: Sequence[Network], card: Mapping[str, object], *, gate: t
     return replace(first, weights=weights, card=card, members=len(networks))
 
 
+def rounded(network: Network) -> Network:
+    """The network as its file holds it: what is measured is then what is loaded later."""
+    return replace(network, weights={name: w.astype(_kept(network, w)).astype(np.float32) for name, w in network.weights.items()})
+
+
+def _kept(network: Network, weight: FloatArray) -> type[np.floating]:
+    return np.float16 if weight.ndim == 2 and not network.exact else np.float32
+
+
 def save(network: Network, path: Path) -> None:
-    """Write a network as safetensors: matrices as float16, which its cosines do not notice."""
+    """Write a network as safetensors: matrices as float16, which its cosines do not notice, or as float32 where it is `exact`."""
     from safetensors.numpy import save as dump
 
     about = {
@@ -213,9 +225,17 @@ def save(network: Network, path: Path) -> None:
         "members": json.dumps(network.members),
     }
     with replacing(path, "wb") as stream:
-        stream.write(
-            dump({name: np.ascontiguousarray(w, np.float16 if w.ndim == 2 else np.float32) for name, w in network.weights.items()}, about)
-        )
+        stream.write(dump({name: np.ascontiguousarray(w, _kept(network, w)) for name, w in network.weights.items()}, about))
+
+
+def _pickled(path: Path) -> bool:
+    """Whether a file begins as a pickle or as torch's zip of one, and not as safetensors, where JSON follows eight bytes of its length."""
+    try:
+        with path.open("rb") as stream:
+            begin = stream.read(9)
+    except OSError:
+        return False
+    return begin.startswith((b"\x80", b"PK")) and begin[8:] != b"{"
 
 
 def load(path: Path) -> Network:
@@ -229,11 +249,14 @@ def load(path: Path) -> Network:
     try:
         with safe_open(path, "numpy") as file:
             about = file.metadata() or {}
-            weights = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118  not a dict
+            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
     except FileNotFoundError:
         raise EncoderError(f"no network at {path}") from None
     except (SafetensorError, OSError, ValueError) as error:
+        if _pickled(path):
+            raise EncoderError(f"{path} is a pickle, which may run code and is never opened; save it as safetensors") from None
         raise EncoderError(f"{path} is not a safetensors file or is damaged ({error}); train it again or fetch it again") from None
+    weights = {name: w.astype(np.float32) for name, w in stored.items()}
     try:
         if about.get("format") != FORMAT:
             raise EncoderError(f"{path} holds {about.get('format', 'no named format')}, not {FORMAT}")
@@ -250,6 +273,7 @@ def load(path: Path) -> Network:
             tuple(json.loads(about.get("encoders", '["builtin"]'))),
             tuple(tuple(names) for names in json.loads(about.get("fields", "[]"))),
             int(json.loads(about.get("members", "1"))),
+            exact=any(w.ndim == 2 and w.dtype == np.float32 for w in stored.values()),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise EncoderError(f"{path} does not say what it was trained on ({error}); it was not written by photodesk") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,7 +14,6 @@ from photodesk.duplicates import groups, title_key, url_key
 from photodesk.embed import joined
 from photodesk.encoders import PhotoTower, TextTower
 from photodesk.errors import DataError
-from photodesk.photos import hashes, near_duplicates
 from photodesk.records import Article, Fault, FloatArray, Pair
 from photodesk.selection import best_of
 from photodesk.text import Preparation
@@ -139,7 +139,7 @@ def gather(
         store: where features are kept.
         weights: of a pair of each data set; missing ones are 1 for the first and 0.03 for others.
         preparation: how articles become texts; its fields, unless they are just the title, stand for the views.
-        progress: called with ("photos" or "texts", done, of).
+        progress: called with (stage, done, of): "hashes", "photos", then "texts", or for each of several views "texts, title".
 
     Raises:
         DataError: a data set has no such pair.
@@ -147,12 +147,7 @@ def gather(
     preparation = preparation or Preparation()
     weights = (*weights, *(DEFAULT_WEIGHTS[min(i, 1)] for i in range(len(weights), len(datasets))))
     merged = _merged(datasets)
-    prints = {photo.id: value for photo, value in hashes(merged.photos) if isinstance(value, int)}
-    found = groups(merged, prints=prints)
-    alike = {photo.id: photo.id for photo in merged.photos}
-    names = list(prints)
-    for cluster in near_duplicates(list(prints.values())):
-        alike |= {names[i]: names[cluster[0]] for i in cluster}
+    found = groups(merged, prints=store.prints(merged.photos, progress=functools.partial(progress, "hashes")))
     articles = {article.id: article for article in merged.articles}
     prepared = {view: joined([articles[pair.article] for pair in merged.pairs], view, texts)[0] for view in _views(preparation, texts)}
     first, *_ = prepared.values()
@@ -166,9 +161,10 @@ def gather(
             raise DataError(
                 f"data set {number + 1} ({dataset.edition}) has no article with a title whose picture can be opened; see: photodesk check"
             )
-    stored = [
-        store.text_rows([view[i] for i in good], texts, progress=lambda done, of: progress("texts", done, of)) for view in prepared.values()
-    ]
+    stored = []
+    for view, every in prepared.items():
+        stage = "texts" if len(prepared) == 1 else f"texts, {'+'.join(view.fields)}"
+        stored.append(store.text_rows([every[i] for i in good], texts, progress=functools.partial(progress, stage)))
     return Pairs(
         tuple(stored),
         np.tile(np.arange(len(pairs)), (len(stored), 1)),
@@ -177,7 +173,7 @@ def gather(
         np.array([found.articles[pair.article] for pair in pairs], np.int64),
         source,
         weights,
-        tuple(_fact(articles[pair.article], pair.photo, alike[pair.photo]) for pair in pairs),
+        tuple(_fact(articles[pair.article], pair.photo, found.alike[pair.photo]) for pair in pairs),
         (*broken, *_unread(merged.pairs, first, articles)),
     )
 

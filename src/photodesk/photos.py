@@ -30,6 +30,8 @@ MAX_PIXELS = 178_000_000
 MAX_BYTES = 512 * 2**20
 """Larger files are refused before they are read."""
 
+PIECE = 1 << 20  # bytes that are read at once
+
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp"})
 """Names of picture files, in lower case."""
 
@@ -71,12 +73,15 @@ def content(path: os.PathLike[str]) -> bytes:
     """
     try:
         with open(path, "rb") as stream:  # noqa: PTH123 - any PathLike
-            data = stream.read(MAX_BYTES + 1)
+            parts, size = [], 0
+            while size <= MAX_BYTES and (part := stream.read(PIECE)):  # asked for all at once, it would hold `MAX_BYTES` for every file
+                parts.append(part)
+                size += len(part)
     except OSError as error:
         raise PhotoError(f"{os.fspath(path)} cannot be read: {error.strerror or error}; check the file and its permissions") from error
-    if len(data) > MAX_BYTES:
+    if size > MAX_BYTES:
         raise PhotoError(f"{os.fspath(path)} is too large: it has more than {MAX_BYTES >> 20} MiB; make it smaller")
-    return data
+    return b"".join(parts)
 
 
 def decode(data: bytes, *, size: int = 0, where: str, pixels: int = MAX_PIXELS) -> Image.Image:
@@ -222,17 +227,17 @@ def near_duplicates(prints: Iterable[int], *, near: int = NEAR) -> list[tuple[in
 
     Returns:
         Positions in `prints`, ascending within a group, groups by their first position; a picture without a duplicate is in none.
-        Compares all pairs, 64 bits at a time: some 0.2 s for 10,000 pictures.
+        Compares all pairs, 64 bits at a time, a block of them at once: some 0.2 s for 10,000 pictures, a hundred times that for 100,000.
     """
-    rows = np.fromiter(prints, np.uint64)
-    values, which = np.unique(rows, return_inverse=True)
+    values, which = np.unique(np.fromiter(prints, np.uint64), return_inverse=True)
 
     def links() -> Iterator[tuple[int, int]]:
-        block = 512
-        for start in range(0, len(values), block):
-            near_by = np.bitwise_count(values[start : start + block, None] ^ values[None, start:]) <= near
-            for i, j in np.argwhere(near_by).tolist():
-                yield start + i, start + j
+        rows, columns = 512, 4096
+        for row in range(0, len(values), rows):
+            for column in range(row, len(values), columns):
+                near_by = np.bitwise_count(values[row : row + rows, None] ^ values[None, column : column + columns]) <= near
+                for i, j in np.argwhere(near_by).tolist():
+                    yield row + i, column + j
 
     part = components(len(values), links())
     groups: dict[int, list[int]] = {}

@@ -9,7 +9,8 @@
 A batch goes to the rows first and to the log then, so what the log names is there; both are with the operating system before the batch
 is reported as done. The last shard is open: after a kill it is cut to what both files hold whole, and a record that fails its CRC is left
 out. A full shard is never written again: it is synced, summed, and enters the manifest, which is replaced as a whole. Readers take
-no lock: they read the manifest and what the open shard holds by then. Every row that is handed out has passed its CRC.
+no lock: they read the manifest and what the open shard holds by then. Every row that is handed out has passed its CRC, and its record
+has the key that was asked for.
 """
 
 from __future__ import annotations
@@ -185,13 +186,17 @@ class Sealed(Part):
         count = path.stat().st_size // 20
         flat = mapped(path, np.dtype("u1"), 20 * count)
         self.keys, self.at = flat[: 16 * count].view("S16"), flat[16 * count :].view("<u4")
+        if not (self.keys[1:] > self.keys[:-1]).all():  # damaged: in what is not sorted nothing is found for sure
+            self.keys, self.at = self.index()
 
     def find(self, keys: Keys) -> Positions:
-        """(n,) row of each key, −1 where it is not here."""
-        if not len(self.keys):
+        """(n,) row of each key, −1 where it is not here or the index is damaged: what it leads to has to have that key in the log."""
+        if not len(self.keys) or not len(self.log):
             return np.full(len(keys), -1, np.int64)
         place = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        return np.where(self.keys[place] == keys, self.at[place].astype(np.int64), -1)
+        at = self.at[place].astype(np.int64)
+        there = self.log["key"][np.minimum(at, len(self.log) - 1)] == keys
+        return np.where((self.keys[place] == keys) & (at < len(self.log)) & there, at, -1)
 
 
 class Tail:
@@ -441,7 +446,7 @@ class Shards:
     def keys(self) -> Keys:
         """All keys, sorted."""
         keys = np.unique(np.concatenate([joined(list(self._at)), *(part.keys for part in self._sealed)]))
-        return keys[self.find(keys) >= 0] if self._lost else keys
+        return keys[self.find(keys) >= 0]
 
     def forget(self, keys: Sequence[bytes]) -> None:
         """Take these as not stored until they are appended again: their rows turned out damaged."""

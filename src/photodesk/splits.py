@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -16,6 +17,12 @@ Mask = NDArray[np.bool_]
 
 _DATE = re.compile(r"(\d{4})\D?(\d{2})\D?(\d{2})")
 LISTED = 20  # leaks that a message names
+
+NONE_LEFT = (
+    "no pair of the first data set is left to train on; keep fewer apart with --validation and --test (they take whole groups of pairs that "
+    "share a title or picture)"
+)
+"""What is said where every pair is kept apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +57,13 @@ def parse(text: str) -> Split:
 
 
 def iso(date: str) -> str:
-    """The day in a date that begins `20230719…` or `2023-07-19…`; empty if there is none."""
+    """The day in a date that begins `20230719…` or `2023-07-19…`; empty if there is none, or no calendar has it."""
     found = _DATE.match(date.strip())
-    return "-".join(found.groups()) if found else ""
+    day = "-".join(found.groups()) if found else ""
+    try:
+        return datetime.date.fromisoformat(day).isoformat()
+    except ValueError:
+        return ""
 
 
 def held_out(group: NDArray[np.int64], count: int, *, seed: int) -> Mask:
@@ -71,26 +82,28 @@ def divide(pairs: Pairs, split: Split, *, validation: float, test: float, seed: 
         pairs: all of them.
         split: how.
         validation: how many pairs choose the epoch; below 1 a share of those that the network is for. By time it is the last ones before.
-        test: likewise; by time it is every pair from the date on, whatever this says.
+        test: likewise; by time it is every pair from the date on, whatever this says, and those of further data sets are left out.
         seed: of the order.
 
     Raises:
-        DataError: the pairs have no dates, or none is left to train on.
+        DataError: the pairs have no dates or none is from the date on, or none is left to train on.
     """
     main = np.flatnonzero(pairs.main)
     sizes = [round(part * len(main)) if part < 1 else int(part) for part in (test, validation)]
     kept_apart: list[Mask] = []
+    late = np.zeros(len(pairs), np.bool_)
     if split.kind == "time":
-        days = np.array([iso(pairs.facts[i].date) for i in main.tolist()])
-        if not (days != "").any():
+        days = np.array([iso(fact.date) for fact in pairs.facts])
+        if not (days[main] != "").any():
             raise DataError("the articles have no dates, so they cannot be split by time; use --split grouped")
-        order = main[np.argsort(days, kind="stable")]
-        late = int((days >= split.date).sum())
-        early = order[: len(order) - late]
-        kept_apart = [
-            _mask(pairs, order[len(order) - late :]),
-            _mask(pairs, early[max(0, len(early) - sizes[1]) :] if sizes[1] else early[:0]),
-        ]
+        late = days >= split.date
+        if not late[main].any():
+            raise DataError(
+                f"no article is of {split.date} or later, the last is of {max(days[main])}; name an earlier day with --split time:"
+            )
+        early = main[~late[main]]
+        early = early[np.argsort(days[early], kind="stable")]
+        kept_apart = [late & pairs.main, _mask(pairs, early[max(0, len(early) - sizes[1]) :] if sizes[1] else early[:0])]
     else:
         rest = main
         for step, size in enumerate(sizes):
@@ -99,13 +112,11 @@ def divide(pairs: Pairs, split: Split, *, validation: float, test: float, seed: 
             kept_apart.append(_mask(pairs, rest[chosen]))
             rest = rest[~chosen]
     tested, validated = kept_apart
-    trained = ~tested & ~validated
+    trained = ~tested & ~validated & ~late
     if split.kind == "grouped":  # nor may further data sets bring in what is kept apart
         trained &= ~np.isin(pairs.group, pairs.group[tested | validated])
     if not (trained & pairs.main).any():
-        raise DataError(
-            "no pair of the first data set is left to train on; keep fewer apart (pairs are kept apart in groups that share a title or picture)"
-        )
+        raise DataError(NONE_LEFT)
     return trained, validated, tested
 
 

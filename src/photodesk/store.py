@@ -9,14 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from photodesk import pipeline
 from photodesk.encoders import PhotoTower, TextTower
 from photodesk.files import cache_folder, digest
+from photodesk.photos import phash
 from photodesk.records import Fault, FloatArray, Photo
 from photodesk.shards import Shards, StoredRows, folder_name
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Progress = Callable[[int, int], None]  # (done, of)
 
@@ -33,6 +39,23 @@ class Encoded:
     places: Sequence[str]
     rows: StoredRows
     faults: Sequence[Fault]
+
+
+class Prints:
+    """`photos.phash` as a photo tower, so that hashes are kept like features: a row is its 8 bytes as numbers, which float16 holds too.
+
+    The fingerprint has to change whenever a hash does.
+    """
+
+    fingerprint, dim, batch, size = "phash-1", 8, 64, 64
+
+    def prepare(self, photo: Image.Image) -> NDArray[np.uint8]:
+        """(8,) bytes of the hash."""
+        return np.frombuffer(phash(photo).to_bytes(8, "big"), np.uint8)
+
+    def encode(self, batch: NDArray[np.generic]) -> FloatArray:
+        """(n, 8)."""
+        return batch.astype(np.float32)
 
 
 Results = Callable[[Shards], Iterable[tuple[int, pipeline.Batch]]]
@@ -91,6 +114,11 @@ class Store:
                 if not len(bad):
                     return kept, rows, faults
                 shards.forget([keys[i] for i in bad.tolist()])
+
+    def prints(self, photos: Sequence[Photo], *, progress: Progress = silent) -> dict[str, int]:
+        """Photo id → `photos.phash` of every photo that can be opened; only contents that are new are decoded."""
+        kept, rows, _ = self.photos(photos, Prints(), progress=progress)
+        return {photo.id: int.from_bytes(row.tobytes(), "big") for photo, row in zip(kept, rows.astype(np.uint8), strict=True)}
 
     def photo_rows(
         self, photos: Sequence[Photo], tower: PhotoTower, *, progress: Progress = silent, threads: int | None = None

@@ -10,16 +10,18 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from glob import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from photodesk import splits
 from photodesk.descent import Descent
 from photodesk.errors import DataError, UsageError
 from photodesk.files import replacing
-from photodesk.network import Network, averaged
+from photodesk.network import Network, averaged, rounded
 from photodesk.pairs import Pairs, measure, text_ranks
 from photodesk.settings import Settings
 from photodesk.start import Whitening, closed_form
@@ -69,14 +71,16 @@ def train(
         report: called with one dictionary an epoch: epoch, loss, temperature, seconds, the measures, whether it is the best.
 
     Raises:
-        DataError: there is no pair to train on.
+        DataError: there is no pair to train on, or only one.
         MissingExtra: torch is not installed.
     """
     settings = settings or Settings()
     dims = dims or ((pairs.texts[0].shape[1],), (pairs.photos.shape[1],))
     if not len(pairs) or not pairs.main.any():
+        raise DataError(splits.NONE_LEFT)
+    if len(pairs) < 2:  # nothing to tell it from, and no spread
         raise DataError(
-            "no pair of the first data set is left to train on; keep fewer apart (pairs are kept apart in groups that share a title or picture)"
+            "training needs at least 2 pairs and is left with 1; keep fewer apart with --validation and --test, or give more DATA"
         )
     validation = validation if validation is not None and len(validation) else None
     started = time.monotonic()
@@ -84,12 +88,13 @@ def train(
     if start is None and settings.start == "closed":
         start, whitening = closed_form(pairs, *dims, towers, settings)
     at, best, history = _Progress(), start, list[dict[str, Any]]()
-    key = _key(pairs, validation, settings, start)
+    key = _key(pairs, validation, towers, dims, settings, start) if resume else ""
     descent: Descent | None = None
     last = settings.epochs if stop is None else min(stop, settings.epochs)
 
     def note(epoch: int, loss: float | None, network: Network, temperature: float) -> None:
         nonlocal best
+        network = rounded(network)
         measured = measure(network, validation) if validation is not None else {}
         goodness = settings.goodness(measured) if measured else float(epoch)
         better = goodness > at.highest
@@ -129,10 +134,13 @@ def train(
     return replace(best, card=card)
 
 
-def _key(pairs: Pairs, validation: Pairs | None, settings: Settings, start: Network | None) -> str:
-    """What makes a training the same one."""
-    parts = hashlib.sha256(repr((settings, start.fingerprint if start else "")).encode())
+def _key(pairs: Pairs, validation: Pairs | None, towers: tuple[str, str], dims: Dims, settings: Settings, start: Network | None) -> str:
+    """What makes a training the same one: towers (which name the fields they read) and how they divide, settings, start, pairs."""
+    parts = hashlib.sha256(repr((towers, tuple(map(tuple, dims)), settings, start.fingerprint if start else "")).encode())
     for table in (pairs, validation) if validation is not None else (pairs,):
+        parts.update(repr(([view.shape for view in table.texts], table.photos.shape)).encode())
+        for fact in table.facts:
+            parts.update(repr(fact).encode())
         for array in (table.text, table.photo, table.group, table.source):
             parts.update(np.ascontiguousarray(array).tobytes())
         parts.update(repr(table.weights).encode())
@@ -173,7 +181,7 @@ def fit(
     settings: Settings,
     *,
     split: splits.Split | None = None,
-    validation: float = 700,
+    validation: float | None = None,
     test: float = 0,
     leaks: str = "error",
     pretrain: int | None = None,
@@ -190,13 +198,14 @@ def fit(
         dims: how their rows divide into T and V features.
         settings: how to train.
         split: None is grouped.
-        validation: pairs that choose the epoch; below 1 a share.
+        validation: pairs that choose the epoch; below 1 a share. None: 700, but at most a tenth of those that the network is for, and none
+            without epochs.
         test: pairs that are only measured; below 1 a share.
         leaks: "error", or "keep" to train as the papers' random split does.
         pretrain: number of the data set that is trained on first; the others are fine-tuned on.
         average: train `settings.six()` and average them.
         refit: at the end, train again on every pair as it was found best.
-        state: begin of the files from which an interrupted training goes on; they are deleted at the end.
+        state: begin of the files from which an interrupted training goes on; `forget` deletes them when the network is saved.
         report: as for `train`; rows also have `stage`, and the last one `test`.
 
     Raises:
@@ -209,14 +218,14 @@ def fit(
     if not settings.epochs and (pretrain is not None or average):
         what, instead = ("--pretrain", "name BIG as further DATA") if pretrain is not None else ("--average", "leave it out")
         raise UsageError(f"{what} needs descent (--preset paper2022, or --epochs 8); the closed form has one solution: {instead}")
+    if validation is None:
+        validation = min(700, int(pairs.main.sum()) // 10) if settings.epochs else 0
     parts = splits.divide(pairs, split, validation=validation, test=test, seed=settings.seed)
     leaked = splits.check(pairs, parts, keep=leaks == "keep")
     trained, validated, tested = parts
-    files: list[Path] = []
 
     def one(stage: str, rest: Pairs, judge: Pairs | None, how: Settings, start: Network | None, stop: int | None = None) -> Network:
         path = state.with_name(f"{state.name}.{stage.replace(' ', '-')}.part") if state else None
-        files.extend([path] if path else [])
         tell = (lambda row: report({"stage": stage, **row})) if stage != "train" else report
         return train(rest, judge, towers, how, dims=dims, start=start, stop=stop, resume=path, report=tell)
 
@@ -249,9 +258,13 @@ def fit(
         ]
         made = averaged(again, card)
         card["pairs"] = int((~big).sum())
-    for path in files:
-        path.unlink(missing_ok=True)
     return replace(made, card=card)
+
+
+def forget(state: Path) -> None:
+    """Delete the files from which an interrupted `fit` goes on: what came of it is saved."""
+    for path in state.parent.glob(f"{escape(state.name)}.*.part"):
+        path.unlink(missing_ok=True)
 
 
 def tested_card(network: Network, pairs: Pairs) -> dict[str, Any]:
@@ -259,14 +272,22 @@ def tested_card(network: Network, pairs: Pairs) -> dict[str, Any]:
     ranks = text_ranks(network, pairs)
     values = {f"R@{k}": ((ranks > 0) & (ranks <= k)).astype(float) for k in (1, 5, 10, 100)}
     values["MRR@100"] = np.where(ranks > 0, 1 / np.maximum(ranks, 1), 0.0)
-    _, member = np.unique(pairs.group, return_inverse=True)
-    sizes = np.bincount(member)
-    drawn = np.random.default_rng(0).multinomial(len(sizes), np.full(len(sizes), 1 / len(sizes)), size=2000)
-    intervals = {}
-    for name, value in values.items():
-        means = drawn @ np.bincount(member, value) / (drawn @ sizes)
-        intervals[name] = [float(end) for end in np.quantile(means, [0.025, 0.975])]
+    means = _resampled(np.stack(list(values.values()), axis=1), pairs.group)
+    intervals = {name: [float(end) for end in np.quantile(means[:, i], [0.025, 0.975])] for i, name in enumerate(values)}
     return {"test_pairs": len(pairs), "test": measure(network, pairs), "test_intervals": intervals}
+
+
+def _resampled(values: NDArray[np.float64], group: NDArray[np.int64], *, draws: int = 2000) -> NDArray[np.float64]:
+    """(draws, k) means of the columns of (n, k) values over groups drawn with replacement; drawn in blocks, so that memory is bounded."""
+    _, member = np.unique(group, return_inverse=True)
+    sizes = np.bincount(member)
+    sums = np.stack([sizes, *(np.bincount(member, column) for column in values.T)], axis=1)
+    random, chance = np.random.default_rng(0), np.full(len(sizes), 1 / len(sizes))
+    block = max(1, (1 << 22) // len(sizes))
+    found = [random.multinomial(len(sizes), chance, size=min(block, draws - start)) @ sums for start in range(0, draws, block)]
+    drawn = np.concatenate(found)
+    means: NDArray[np.float64] = drawn[:, 1:] / drawn[:, :1]
+    return means
 
 
 def epoch_line(row: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -58,23 +58,54 @@ def towers(store: Path) -> list[Path]:
 
 
 def verify(folder: Path) -> Kept:
-    """Compare every file of a tower's folder with what the manifest says of it, and every record of the open shard with its CRC."""
-    size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
-    used = max((path.stat().st_mtime for path in folder.iterdir()), default=0.0)
-    try:
-        manifest = read_manifest(folder)
-    except StoreError as error:
-        return Kept(folder.name, 0, 0, "", 0, size, used, (Fault(str(folder / "manifest.json"), str(error), "kept", "delete the folder"),))
-    if manifest is None:
-        return Kept(folder.name, 0, 0, "", 0, size, used, ())  # of an earlier version: taken over when it is next used
+    """Compare every file of a tower's folder with what the manifest says of it, and every record of the open shard with its CRC.
+
+    It takes no lock. What a writer or `compact` replaces meanwhile is read again by the new manifest.
+
+    Raises:
+        StoreError: it was replaced again and again.
+    """
+    for _ in range(9):
+        stats = _stats(folder)
+        size, used = sum(stat.st_size for stat in stats), max((stat.st_mtime for stat in stats), default=0.0)
+        try:
+            manifest = read_manifest(folder)
+        except StoreError as error:
+            return Kept(
+                folder.name, 0, 0, "", 0, size, used, (Fault(str(folder / "manifest.json"), str(error), "kept", "delete the folder"),)
+            )
+        if manifest is None:
+            return Kept(folder.name, 0, 0, "", 0, size, used, ())  # of an earlier version: taken over when it is next used
+        try:
+            count, faults = _compared(folder, manifest)
+            now = read_manifest(folder)
+        except (FileNotFoundError, StoreError):  # gone or cut since it was listed
+            continue
+        sealed = now is not None and not faults and now.shards[: len(manifest.shards)] == manifest.shards  # more full shards, no others
+        if sealed or now == manifest:
+            rows = count + sum(listed.rows for listed in manifest.shards)
+            return Kept(manifest.tower, rows, manifest.dim, manifest.dtype, len(manifest.shards), size, used, tuple(faults))
+    raise StoreError(f"{folder} was replaced again and again while it was read; verify it when the others are done")
+
+
+def _stats(folder: Path) -> list[os.stat_result]:
+    """Of the files of a folder, but those that are gone meanwhile."""
+    found = []
+    for path in folder.iterdir() if folder.is_dir() else ():
+        with suppress(FileNotFoundError):
+            found.append(path.stat())
+    return found
+
+
+def _compared(folder: Path, manifest: Manifest) -> tuple[int, list[Fault]]:
+    """Records of the open shard, and what is damaged of all."""
     faults = [fault for listed in manifest.shards for fault in _differences(folder, listed.name, listed.sha256)]
-    rows = sum(listed.rows for listed in manifest.shards)
     count = whole(folder, manifest, manifest.open_name)
     part = Part(folder, manifest, manifest.open_name, count)
     bad = sum(int((~part.sound(block)).sum()) for block in blocks(count))
     if bad:
         faults.append(Fault(f"{part.path}.rows", f"{bad} of {count} rows are damaged", "left out", ADVICE))
-    return Kept(manifest.tower, rows + count, manifest.dim, manifest.dtype, len(manifest.shards), size, used, tuple(faults))
+    return count, faults
 
 
 def _differences(folder: Path, name: str, sums: dict[str, str]) -> Iterator[Fault]:
@@ -185,8 +216,8 @@ def gc(folder: Path, *, days: float | None = None) -> int:
     Raises:
         StoreError: another process is writing here.
     """
-    before = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
-    used = max(path.stat().st_mtime for path in folder.iterdir())
+    stats = _stats(folder)
+    before, used = sum(stat.st_size for stat in stats), max((stat.st_mtime for stat in stats), default=0.0)
     with _writing(folder):
         if days is not None and time.time() - used > days * 86400:
             shutil.rmtree(folder)
@@ -194,4 +225,4 @@ def gc(folder: Path, *, days: float | None = None) -> int:
         manifest = read_manifest(folder)
         if manifest is not None:
             sweep(folder, manifest)
-    return before - sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+    return before - sum(stat.st_size for stat in _stats(folder))

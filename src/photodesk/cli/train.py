@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from photodesk.datasets import Dataset
 
 
-def _part(_context: click.Context, parameter: click.Parameter, value: float) -> float:
+def _part(_context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+    if value is None:
+        return None
     if value < 0 or (value > 1 and value != int(value)):
         raise click.BadParameter(f"{value:g}: a number of pairs, or a share below 1", param=parameter)
     return value
@@ -32,7 +34,7 @@ def _part(_context: click.Context, parameter: click.Parameter, value: float) -> 
 @click.option("--weights", metavar="W,W", help="Weight of a pair of each DATA and --picks. The greatest are what the network is for. [default: 1, further ones .03]")  # fmt: skip
 @click.option("--split", default="grouped", show_default=True, metavar="S", help="How parts are kept apart: grouped, random, or time:YEAR-MONTH-DAY.")  # fmt: skip
 @click.option("--leaks", default="error", show_default=True, type=click.Choice(["error", "keep"]), help="What to do if the parts share a title, URL or picture.")  # fmt: skip
-@click.option("--validation", default=700, show_default=True, type=float, callback=_part, help="Pairs that choose the epoch; below 1 a share; 0 runs all epochs.")  # fmt: skip
+@click.option("--validation", type=float, callback=_part, help="Pairs that choose the epoch; below 1 a share; 0 runs all epochs. [default: 700, at most a tenth; 0 without epochs]")  # fmt: skip
 @click.option("--test", default=0, show_default=True, type=float, callback=_part, help="Pairs that are kept apart and only measured at the end; below 1 a share.")  # fmt: skip
 @click.option("--refit", is_flag=True, help="When the epoch is chosen and measured, train again on every pair and keep that.")
 @click.option("--loss", type=click.Choice(["infonce", "margin", "margin_all"]), help="Instead of the preset's: margin takes the hardest negative of the batch.")  # fmt: skip
@@ -59,7 +61,7 @@ def train(
     seed: int,
     cache: Path | None,
     leaks: str,
-    validation: float,
+    validation: float | None,
     test: float,
     average: bool,
     refit: bool,
@@ -88,7 +90,7 @@ def train(
     from photodesk.cli.progress import bars
     from photodesk.encoders.beside import dims, towers
     from photodesk.errors import UsageError, require
-    from photodesk.files import replacing
+    from photodesk.files import probe, replacing
     from photodesk.settings import PRESETS
     from photodesk.store import Store
 
@@ -102,6 +104,7 @@ def train(
     sets = tuple(tuple(each.split("+")) for each in fields)
     if settings.epochs:
         require("torch", "train")
+    probe(out)
     watch = _watcher(tensorboard)
     read = [*map(datasets.read, data), *map(_picked, picks), *([datasets.read(pretrain)] if pretrain else [])]
     for dataset in read:
@@ -134,6 +137,7 @@ def train(
         made, card={**made.card, **cards.origin(read, pairs.weights)}, encoders=tuple(encoder.name for encoder in loaded), fields=sets
     )
     network.save(made, out)
+    training.forget(out)
     with replacing(out.with_suffix(".md")) as stream:
         stream.write(cards.page(network.load(out), out.stem))
     drawn = _drawn(made.card, out.with_suffix(".svg"))
