@@ -167,9 +167,9 @@ def test_near_duplicates_share_a_group(flat, tmp_path):
 def test_uses_and_picks_go_over_to_a_retouched_file(flat, tmp_path):
     add(flat, tmp_path / "photos")
     old = photo_of(tmp_path / "photos/Elbe.png")
-    flat.daybook.use(old, "2026-03-01", "a1")
+    flat.daybook.use([old], "2026-03-01", "a1")
     article = Article("a1", "Hochwasser", lead="An der Elbe")
-    flat.daybook.pick(Pick(article, old, 2, 0.5))
+    flat.daybook.pick(Pick(article, old, 2, 0.5, "2026-02-01T08:00:00Z"))
     paint(tmp_path / "photos/Elbe.png", "Dresden")
     add(flat, tmp_path / "photos")
     new = photo_of(tmp_path / "photos/Elbe.png")
@@ -349,7 +349,7 @@ class _server:  # noqa: N801
                 allowed = self.headers["Authorization"] == "Bearer secret"
                 self.send_response(200 if allowed else 401)
                 self.end_headers()
-                self.wfile.write(json.dumps(value() if allowed else {}).encode())
+                self.wfile.write(json.dumps(value() if allowed else {"detail": "show the key"}).encode())
 
             def do_POST(self):
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

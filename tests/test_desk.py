@@ -142,9 +142,9 @@ def test_near_duplicates_are_one_hit_with_their_number_even_if_they_fill_all_can
 
 
 def test_used_photos_go_down_by_how_recently_or_away(desk, archive):
-    archive.daybook.use(name(WORDS[0]), ago(0))
-    archive.daybook.use(name(WORDS[1]), ago(30))
-    archive.daybook.use(name(WORDS[2]), ago(90))
+    archive.daybook.use([name(WORDS[0])], ago(0))
+    archive.daybook.use([name(WORDS[1])], ago(30))
+    archive.daybook.use([name(WORDS[2])], ago(90))
     free, down, gone = (ask(desk, WORDS[0], top=24, **more) for more in ({}, {"used_days": 60}, {"used_days": 60, "hide_used": True}))
     change = {hit.photo: hit.components["date"] for hit in down.hits if hit.components["date"]}
     assert change == {name(WORDS[0]): pytest.approx(-USED), name(WORDS[1]): pytest.approx(-USED / 2)}

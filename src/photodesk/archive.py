@@ -264,6 +264,7 @@ class Archive:
             )
 
     def _settle(self) -> None:
+        self.ledger.interrupted()
         unsettled = self.ledger.unsettled()
         coming = [photo for photo, state in unsettled.items() if state == COMING]
         there = {point.photo for point in self.engine.get(coming)} if coming else set()

@@ -88,9 +88,13 @@ def add(context: click.Context, /, archive: Path, folders: tuple[Path, ...], wat
 @ARCHIVE
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--photo", "photos", multiple=True, metavar="ID", help="A photo by its id; may be given several times.")
-@click.option("--missing", is_flag=True, help="Photos whose files are all gone from the disk.")
-def remove(archive: Path, paths: tuple[Path, ...], photos: tuple[str, ...], missing: bool) -> None:
+@click.option("--missing", is_flag=True, help="Files that are gone from the disk; not where a whole folder is, for its disk may be away.")
+@click.option("--force", is_flag=True, help="With --missing: there too.")
+@click.pass_context
+def remove(context: click.Context, /, archive: Path, paths: tuple[Path, ...], photos: tuple[str, ...], missing: bool, force: bool) -> None:
     """Forget files, everything below folders, or photos. The pictures themselves are not touched.
+
+    What the archive does not know is named, and so are folders that were added of which nothing is left (exit code 1).
 
     \b
     photodesk archive remove desk/ pictures/withdrawn/
@@ -101,7 +105,41 @@ def remove(archive: Path, paths: tuple[Path, ...], photos: tuple[str, ...], miss
     if not (paths or photos or missing):
         raise UsageError("say what to remove: PATHS, --photo ID or --missing")
     with chores_of(archive, "archive remove") as do:
-        _show(do("remove", {"paths": [str(path.absolute()) for path in paths], "photos": list(photos), "missing": missing}))
+        named = [str(path.absolute()) for path in paths]
+        bad = _show(do("remove", {"paths": named, "photos": list(photos), "missing": missing, "force": force}))
+    context.exit(1 if bad else 0)
+
+
+@archive.command()
+@ARCHIVE
+@click.argument("photos", nargs=-1, required=True, metavar="PHOTO|PATH...")
+@click.option("--day", default="", metavar="DAY", help="YYYY-MM-DD [default: today].")
+@click.option("--article", default="", metavar="TEXT", help="With which article: a title, an address, a number.")
+@click.pass_context
+def use(context: click.Context, /, archive: Path, photos: tuple[str, ...], day: str, article: str) -> None:
+    """Note that photos, by id or file, were printed or put online: `search --used-days` pushes them down.
+
+    \b
+    photodesk archive use desk/ pictures/flood.jpg --day 2026-11-21 --article "Hochwasser an der Elbe"
+    """
+    named = [one if is_photo(one) else str(Path(one).absolute()) for one in photos]
+    with chores_of(archive, "archive use") as do:
+        bad = _show(do("use", {"photos": named, "day": day, "article": article}))
+    context.exit(1 if bad else 0)
+
+
+@archive.command()
+@ARCHIVE
+def faults(archive: Path) -> None:
+    """List every file that could not be taken: where, why, what to do.
+
+    \b
+    photodesk archive faults desk/
+    """
+    with chores_of(archive, "archive faults") as do:
+        outcome = do("faults", {})
+    show_faults(outcome.faults, every=True, err=False)
+    click.echo(outcome.message, err=True)
 
 
 @archive.command()
@@ -209,6 +247,11 @@ def move(archive: Path, uri: str) -> None:
     """
     with chores_of(archive, "archive move") as do:
         _show(do("move", {"uri": uri}))
+
+
+def is_photo(text: str) -> bool:
+    """Whether it is a photo's id."""
+    return len(text) == 32 and set(text) <= set("0123456789abcdef")
 
 
 @contextmanager

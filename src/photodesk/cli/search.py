@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from photodesk.cli.archive import is_photo
 from photodesk.cli.find import load_encoder
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def _question(headline: str, top: int, options: dict[str, Any]) -> Question:
     article = Article("query", headline, options["lead"], body, language=options["language"])
     like = options["like"] or ""
     picture = photos.load(Path(like)) if like and Path(like).exists() else None
-    if like and picture is None and (len(like) != 32 or set(like) - set("0123456789abcdef")):
+    if like and picture is None and not is_photo(like):
         raise UsageError(f"--like {like}: there is no such file, and ids of photos have 32 hexadecimal digits")
     return Question(
         article if headline or options["lead"] or body.strip() else None,
