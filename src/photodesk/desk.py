@@ -155,7 +155,8 @@ class Desk:
         if question.diverse:
             chosen = _diverse(chosen, {point.photo: point.row for point in points}, question.top)
         hits = [self._folds(found, whole) if question.fold else found for found in chosen[: question.top]]
-        calibrated = self.confidence is not None and question.article is not None
+        alone = question.article is not None and not question.like and question.picture is None  # what curves are fitted on
+        calibrated = self.confidence is not None and alone
         nothing = max((hit.probability for hit in hits), default=0.0) < NOTHING and not any(
             hit.components["names"] >= NAMES / 2 for hit in hits
         )

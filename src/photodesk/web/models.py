@@ -170,6 +170,14 @@ class Picked(_Strict):
     at: Annotated[str, Field(description="ISO 8601, UTC.")]
 
 
+class Use(_Strict):
+    """A photo that was printed or put online."""
+
+    photo: PhotoId
+    day: Annotated[datetime.date | None, Field(description="Empty is today, UTC.")] = None
+    article: Annotated[str, Field(max_length=1000, description="With which one: a title, an address, a number.")] = ""
+
+
 class Withdrawn(_Strict):
     """A pick as it was taken back; it is no training pair any more."""
 
@@ -213,7 +221,7 @@ class Taken(_Strict):
 class Progress(_Strict):
     """How far a chore is."""
 
-    state: Literal["waiting", "running", "done", "failed"]
+    state: Literal["waiting", "running", "done", "failed", "stopped"]
     stage: str
     done: int
     total: int

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from photodesk.errors import PhotodeskError
 from photodesk.web import models, words
 from photodesk.web.access import COOKIE, Access
-from photodesk.web.service import FACETS, Service
+from photodesk.web.service import FACETS, Service, UploadGoneError, told
 
 FIELDS = ("draft", "like", "upload", "since", "until", "phrase", "min_width", "min_height", "used_days", "used", "diverse")
 FILTERS = ("since", "until", "phrase", "min_width", "min_height", "used_days", "used", "diverse", *FACETS)
@@ -172,7 +172,8 @@ def _desk(service: Service, request: Request, form: _Form, *, why: bool = False,
         elif not part and request.method == "POST":
             said = said or w["no_draft"]
     except (PhotodeskError, ValidationError) as error:
-        said = "; ".join(one["msg"] for one in error.errors()) if isinstance(error, ValidationError) else str(error)
+        said = "; ".join(one["msg"] for one in error.errors()) if isinstance(error, ValidationError) else told(error)
+        said = w["upload_gone"] if isinstance(error, UploadGoneError) else said
         bad, status = True, 200 if part else 400
     picked = service.picked(query) if answer else set()
     counts = service.counted(query) if answer else {}
