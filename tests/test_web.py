@@ -135,7 +135,7 @@ def test_nothing_asked_is_said(web):
 
 def test_why_names_words_places_and_shares(web, ids):
     answer = web.post("/api/why", json={"query": {"draft": "Rom Elbe"}, "photo": ids["Rom"]}).json()
-    assert answer["words"] == [{"text": "Rom", "weight": 1.0}, {"text": "Elbe", "weight": 0.5}]
+    assert answer["words"] == [{"text": "Rom", "weight": 1.0, "fall": 1.0}, {"text": "Elbe", "weight": 0.5, "fall": 0.5}]
     assert answer["heat"][0] == [0, 0, 0, 1]
     assert set(answer["shares"]) == {"visual", "names", "revision"}
     assert web.post("/api/why", json={"query": {"draft": "Rom"}, "photo": "0" * 32}).status_code == 404
@@ -710,6 +710,21 @@ def test_every_word_is_used(web):
     made |= {"photos", "files", "faults", "picks", "uses", "bank"}
     unused = {key for key in ENGLISH if key not in made and not re.search(rf"\bw\.{key}\b|[\"']{key}[\"']", said)}
     assert unused == set()
+
+
+def test_values_beyond_the_first_eight_can_be_chosen(web):
+    text = web.post("/", data={"draft": "Rom"}).text
+    page = Page(text)
+    assert [found["id"] for tag, found in page.tags if tag == "datalist"] == ["keywords-values"], "the others show all they have"
+    listed = text.partition('<datalist id="keywords-values">')[2].partition("</datalist>")[0]
+    offered = set(re.findall(r'<option value="(\w+)">', listed))
+    assert offered == {*webdesk.WORDS, "Stadt"}
+    last = sorted(webdesk.WORDS)[-1]
+    assert f'name="keywords" value="{last}"' not in text, "the ninth has no box of its own"
+    chosen = web.post("/", data={"draft": "Rom", "keywords": [last, ""]}).text
+    assert f'name="keywords" value="{last}" checked' in chosen
+    assert chosen.count('<li class="tile"') == 1
+    assert web.post("/api/search", json={"draft": "Rom", "headline": "", "text": "Rom", "credit": ["dba"]}).status_code == 200
 
 
 def test_one_worker_however_many_ask_at_once(desk):

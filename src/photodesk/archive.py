@@ -181,6 +181,10 @@ class Archive:
         """Where the thumbnail of a photo is kept."""
         return self.folder / "thumbnails" / photo[:2] / f"{photo}.jpg"
 
+    def path(self, photo: str) -> str:
+        """Where a file of a photo is; its id where the archive knows none."""
+        return next((file.path for file in self.ledger.files(photo)), photo)
+
     def keep_thumbnail(self, photo: str, picture: bytes) -> None:
         """Store the thumbnail of a photo, as JPEG."""
         with _disk(self.folder), replacing(self.thumbnail(photo), "wb") as stream:

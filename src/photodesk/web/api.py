@@ -40,9 +40,9 @@ def router(service: Service, access: Access) -> APIRouter:
             raise HTTPException(403, "only who started the desk may ask this; the key stands in the archive's lock file")
 
     @api.post("/search", tags=["search"], responses=_problems(404))
-    def search(query: models.Query) -> models.Answer:
+    def search(query: models.Query, request: Request) -> models.Answer:
         """The best photos for an article, a photo, or both. A query without any of these has no answer (400)."""
-        return service.search(query)
+        return service.search(query, owner=access.owner(dict(request.headers)))
 
     @api.post("/facets", tags=["search"], responses=_problems())
     async def facets(query: models.Query, request: Request) -> models.Facets:

@@ -205,7 +205,8 @@ def _desk(service: Service, request: Request, form: _Form, *, why: bool = False,
 
 def _said(answer: models.Answer, w: dict[str, str]) -> str:
     if not answer.hits:
-        return w["found_none"]
+        near = "".join(" " + w["found_near"].format(value=value, like=", ".join(like)) for _, value, like in answer.near)
+        return w["found_none"] + near
     best = answer.hits[0]
     form = w["found"] if len(answer.hits) > 1 else w["found_one"]
     return form.format(count=len(answer.hits), words=w[f"level_{best.level}"], percent=percent(best.probability))
@@ -254,7 +255,8 @@ def _facets(facets: Mapping[str, Mapping[str, int]], query: models.Query) -> lis
         others = [value for value in counts if value not in chosen][: max(8 - len(chosen), 0)]
         values = [{"value": value, "count": counts.get(value, 0), "chosen": value in chosen} for value in [*chosen, *others]]
         if values:
-            found.append({"name": name, "choices": values})
+            more = [value for value in counts if value not in chosen] if name != "orientation" else []
+            found.append({"name": name, "choices": values, "more": more if len(more) > len(others) else []})
     return found
 
 

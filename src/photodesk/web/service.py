@@ -74,12 +74,14 @@ class Service:
         if self._worker is not None:
             self._worker.close()
 
-    def search(self, query: models.Query) -> models.Answer:
-        """The photos for a query; none where it asks nothing."""
-        _texts.info("search %r", query.draft)
+    def search(self, query: models.Query, *, owner: bool = False) -> models.Answer:
+        """The photos for a query; where their files are is for the owner."""
+        _texts.info("search %r", query.draft or query.headline or query.lead or query.text)
         answer = self.desk.ask(self._question(query))
         return models.Answer(
-            hits=[_hit(found, rank) for rank, found in enumerate(answer.hits, 1)],
+            hits=[_hit(found, rank, self.archive.path(found.photo) if owner else "") for rank, found in enumerate(answer.hits, 1)],
+            message=answer.message,
+            near=list(answer.near),
             nothing_fits=answer.nothing_fits,
             calibrated=answer.calibrated,
         )
@@ -110,9 +112,10 @@ class Service:
             photo=photo,
             probability=reason.found.probability,
             level=level(reason.found.probability),
-            words=[models.Word(text=text, weight=weight / most) for text, weight in reason.words],
+            words=[models.Word(text=text, weight=weight / most, fall=weight) for text, weight in reason.words],
             heat=np.asarray(reason.heat, float).tolist(),
             shares=dict(reason.shares),
+            components=dict(reason.found.components),
             about=about(photo, reason.found.entry),
         )
 
@@ -287,7 +290,7 @@ def jpeg(picture: object) -> bytes:
     return out.getvalue()
 
 
-def _hit(found: Found, rank: int) -> models.Hit:
+def _hit(found: Found, rank: int, file: str) -> models.Hit:
     return models.Hit(
         rank=rank,
         score=found.score,
@@ -295,5 +298,8 @@ def _hit(found: Found, rank: int) -> models.Hit:
         level=level(found.probability),
         duplicates=found.duplicates,
         used=found.used,
+        components=dict(found.components),
+        group=found.entry.group,
+        file=file,
         about=about(found.photo, found.entry),
     )
