@@ -537,30 +537,3 @@ def test_the_command_line_keeps_an_archive(tmp_path, monkeypatch):
     assert isinstance(CliRunner().invoke(commands, ["archive", "remove", desk]).exception, UsageError)
     call("remove", desk, tmp_path / "photos")
     assert "photos      0\n" in call("stats", desk).stdout
-
-
-def test_what_comes_into_a_watched_folder_is_reported_once_it_is_quiet(tmp_path):
-    pytest.importorskip("watchfiles")
-    from photodesk import watch
-
-    (tmp_path / "in/sub").mkdir(parents=True)
-    stop, found = threading.Event(), []
-
-    def look():
-        for below in watch.changes([tmp_path / "in"], poll=True, stop=stop):
-            found.extend(below)
-            stop.set()
-
-    thread = threading.Thread(target=look)
-    thread.start()
-    import time
-
-    for i in range(40):  # the watch may not have begun yet
-        paint(tmp_path / "in/sub/new.png", f"word{i}")
-        (tmp_path / "in/notes.txt").write_text(str(i))
-        time.sleep(0.1 if i < 5 else 2)
-        if found:
-            break
-    stop.set()
-    thread.join()
-    assert found == [tmp_path / "in/sub"]

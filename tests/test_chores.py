@@ -257,3 +257,61 @@ def test_the_holder_is_asked_directly_whatever_proxy_is_set_and_its_reason_is_to
         with pytest.raises(StoreError, match=r"show the key \(401\)"):
             remote.run(holder, "stats", {}, lambda *_: None)
     worker.close()
+
+
+@pytest.fixture
+def watched(tmp_path):
+    """What a watch of a folder reports, one by one, while it runs in a thread."""
+    pytest.importorskip("watchfiles")
+    import queue
+
+    from photodesk import watch
+
+    (tmp_path / "in/sub").mkdir(parents=True)
+    stop, found = threading.Event(), queue.SimpleQueue()
+
+    def look():
+        for below in watch.changes([tmp_path / "in"], poll=True, stop=stop):
+            found.put(below)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    yield lambda: found.get(timeout=60)
+    stop.set()
+    thread.join()
+
+
+def test_a_watch_reports_all_once_it_stands_and_then_what_comes(watched, tmp_path):
+    assert watched() == [tmp_path / "in"]
+    paint(tmp_path / "in/sub/new.png", "new")
+    (tmp_path / "in/notes.txt").write_text("no picture")
+    assert watched() == [tmp_path / "in/sub"]
+    (tmp_path / "in/desk/thumbnails").mkdir(parents=True)
+    (tmp_path / "in/desk/archive.sqlite").write_text("")
+    paint(tmp_path / "in/desk/thumbnails/1.png", "1")
+    paint(tmp_path / "elsewhere/1.png", "1")
+    (tmp_path / "elsewhere").rename(tmp_path / "in/2026.11.22")
+    seen = set(watched())
+    while tmp_path / "in/2026.11.22" not in seen:
+        seen |= set(watched())
+    assert not any(path.is_relative_to(tmp_path / "in/desk") for path in seen)
+
+
+def test_one_add_that_fails_does_not_end_the_watch_and_is_tried_again(desk, tmp_path, monkeypatch):
+    desk.close()
+    (tmp_path / "photos/sub").mkdir()
+    steps = [[tmp_path / "photos"], [tmp_path / "photos/sub"], [tmp_path / "photos/other"], [tmp_path / "photos"]]
+    asked, real = [], chores.run
+
+    def run(archive, encoder, command, options, progress):
+        asked.append([Path(folder).name for folder in options["folders"]])
+        if len(asked) == 2:
+            raise StoreError("no room")
+        return real(archive, encoder, command, options | {"folders": [str(tmp_path / "photos")]}, progress)
+
+    monkeypatch.setattr(chores, "run", run)
+    monkeypatch.setattr("photodesk.watch.changes", lambda folders, poll: iter(steps))
+    done = CliRunner().invoke(commands, ["archive", "add", str(desk.folder), str(tmp_path / "photos"), "--watch"])
+    assert asked == [["photos"], ["sub"], ["other", "sub"], ["photos"]]
+    assert done.exit_code == 1
+    assert "no room; the watch goes on" in done.stderr

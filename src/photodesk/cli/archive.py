@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,14 +74,30 @@ def add(context: click.Context, /, archive: Path, folders: tuple[Path, ...], wat
     """
     named = [str(folder.absolute()) for folder in folders]
     with chores_of(archive, "archive add") as do:
-        bad = _show(do("add", {"folders": named}))
-        if watch:
-            from photodesk.watch import changes
-
-            click.echo(f"watching {', '.join(map(str, folders))}; Ctrl-C ends it", err=True)
-            for below in changes([Path(name) for name in named], poll=poll):
-                bad |= _show(do("add", {"folders": [str(path) for path in below]}))
+        bad = _watch(do, named, poll) if watch else _show(do("add", {"folders": named}))
     context.exit(1 if bad else 0)
+
+
+def _watch(do: Callable[..., Outcome], folders: list[str], poll: bool) -> bool:
+    """Add whatever comes, until Ctrl-C. What could not be added, such as for want of room, is tried again with the next change."""
+    from photodesk.errors import PhotodeskError
+    from photodesk.watch import changes
+
+    bad, first, again = False, True, set[str]()
+    for below in changes([Path(folder) for folder in folders], poll=poll):
+        wanted = again | set(map(str, below))
+        try:
+            bad |= _show(do("add", {"folders": sorted(wanted)}))
+            again = set()
+        except PhotodeskError as error:
+            if first:
+                raise
+            click.echo(f"{error}; the watch goes on", err=True)
+            bad, again = True, {folder for folder in wanted if Path(folder).exists()}
+        if first:
+            click.echo(f"watching {', '.join(folders)}; Ctrl-C ends it", err=True)
+        first = False
+    return bad
 
 
 @archive.command()
