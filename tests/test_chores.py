@@ -13,9 +13,10 @@ import pytest
 from click.testing import CliRunner
 
 from doubles import echo, paint
-from photodesk import chores, inspection, remote, walk
+from photodesk import chores, inspection, intake, remote, renew, walk
 from photodesk.archive import Archive
 from photodesk.cli import commands
+from photodesk.encoders import Encoder
 from photodesk.errors import ArchiveInUse, StoreError, UsageError
 from photodesk.files import digest
 
@@ -315,3 +316,59 @@ def test_one_add_that_fails_does_not_end_the_watch_and_is_tried_again(desk, tmp_
     assert asked == [["photos"], ["sub"], ["other", "sub"], ["photos"]]
     assert done.exit_code == 1
     assert "no room; the watch goes on" in done.stderr
+
+
+class Negative:
+    """Another model: the rows of the first one, turned about."""
+
+    def __init__(self, tower):
+        self._tower, self.fingerprint = tower, f"negative-{tower.fingerprint}"
+
+    def __getattr__(self, name):
+        return getattr(self._tower, name)
+
+    def encode(self, batch):
+        return -self._tower.encode(batch)
+
+
+def negative():
+    return Encoder("negative", Negative(echo().texts), Negative(echo().photos))
+
+
+@pytest.mark.parametrize("engine", ["flat:index", "edge:shard"])
+def test_an_archive_gets_another_model_and_keeps_all_else(tmp_path, monkeypatch, engine):
+    pytest.importorskip("qdrant_edge")
+    models = {"echo": echo, "negative": negative}
+    monkeypatch.setattr("photodesk.encoders.load", lambda name="echo": models[name]())
+    monkeypatch.setattr("photodesk.cli.find.load_encoder", lambda name="echo": models[name]())
+    for word in WORDS:
+        paint(tmp_path / "photos" / f"{word}.png", word)
+    (tmp_path / "photos/Rom.xmp").write_text(XMP.format("Forum"))
+    with Archive.create(tmp_path / "desk", echo(), engine=engine) as desk:
+        do(desk, "add", folders=[str(tmp_path / "photos")])
+        rom = photo_of(tmp_path / "photos/Rom.png")
+        desk.daybook.use([rom], "2026-03-01")
+        desk.daybook.add_to_bank(["1"], echo().texts.encode(["Feuer"]))
+        desk.refresh()
+        before = {point.photo: point for points in desk.engine.scan(rows=True) for point in points}
+        with monkeypatch.context() as cut:
+            cut.setattr(type(desk.engine), "optimise", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                renew.renew(desk, negative(), lambda *_: None)
+        assert desk.settings.encoder == "echo"
+    (tmp_path / "photos/Wien.png").unlink()
+    done = CliRunner().invoke(commands, ["archive", "update", str(tmp_path / "desk"), "--encoder", "negative"])
+    assert done.exit_code == 1, done.output  # Wien is gone
+    assert "4 photos encoded by negative" in done.stderr
+    assert "the bank of 1 articles is empty now" in done.stderr
+    with Archive.open(tmp_path / "desk") as desk:
+        assert (desk.settings.encoder, desk.settings.fingerprint) == ("negative", negative().fingerprint)
+        after = {point.photo: point for points in desk.engine.scan(rows=True) for point in points}
+        assert {photo: point.entry for photo, point in after.items()} == {photo: point.entry for photo, point in before.items()}
+        for photo, point in after.items():
+            assert float(point.row @ before[photo].row) < -0.999
+        assert (desk.ledger.count("bank"), desk.daybook.used("2026-01-01")) == (0, {rom: "2026-03-01"})
+        assert [fault.what for fault in inspection.verify(desk)] == ["the file is gone; its photo stays in the archive"]
+        assert desk.engine.search(negative().texts.encode(["Rom"])[0], 1)[0].photo == rom
+        with pytest.raises(StoreError, match=r"update .*--encoder echo"):
+            intake.add(desk, echo(), [tmp_path / "photos"])

@@ -79,6 +79,7 @@ FLOORS = (
         "archive",
         "intake",
         "inspection",
+        "renew",
         "confidence",
         "calibrate",
         "asking",

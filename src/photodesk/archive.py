@@ -283,6 +283,15 @@ class Archive:
         self.engine.close()
         self.engine, self.settings = engine, replace(self.settings, engine=uri)
 
+    def adopt(self, engine: Engine, settings: Settings) -> None:
+        """Work with an engine of another model's rows from now on; the bank is emptied, for its rows are of the old one."""
+        with self.ledger.change() as db:  # all at once: settings of one model and rows of another are damage
+            values = settings.as_text() | {"numbers": "", "renewing": ""}
+            db.executemany("INSERT OR REPLACE INTO settings VALUES (?, ?)", list(values.items()))
+            db.execute("DELETE FROM bank")
+        self.engine.close()
+        self.engine, self.settings, self._bank = engine, settings, None
+
     def drop(self, photos: Sequence[str]) -> None:
         """Forget photos, whatever files stand behind them."""
         if photos:

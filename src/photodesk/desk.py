@@ -129,7 +129,8 @@ class Desk:
         if not self.encoder.reads(archive.settings.fingerprint):
             raise StoreError(
                 f"{archive.folder} was made by {archive.settings.encoder} ({archive.settings.fingerprint}), and this is {self.encoder.name} "
-                f"({self.encoder.fingerprint}); make a new archive for it"
+                f"({self.encoder.fingerprint}); make a new archive for it, or encode this one again: "
+                f"photodesk archive update {archive.folder} --encoder {self.encoder.name}"
             )
         self.reader = Reader(self.encoder, preparation)
         self.confidence = Confidence.find(self.encoder.fingerprint, archive.folder)

@@ -133,7 +133,7 @@ def _suits(archive: Archive, encoder: Encoder) -> None:
     if not encoder.reads(made):
         raise StoreError(
             f"{archive.folder} was made by {archive.settings.encoder} ({made}), and this is {encoder.name} ({encoder.fingerprint}); "
-            "make a new archive for it"
+            f"make a new archive for it, or encode this one again: photodesk archive update {archive.folder} --encoder {encoder.name}"
         )
 
 

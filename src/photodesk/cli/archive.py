@@ -162,14 +162,18 @@ def faults(archive: Path) -> None:
 @ARCHIVE
 @click.option("--metadata", is_flag=True, help="Read captions and the like of all files again; XMP sidecars may have changed.")
 @click.option("--bank", type=click.Path(path_type=Path, exists=True), metavar="FILE", help="Articles that stand for the queries to come.")
+@click.option("--encoder", metavar="NAME", help="Encode every photo again with this model, and use it from then on; not beside `serve`.")
 @click.pass_context
-def update(context: click.Context, /, archive: Path, metadata: bool, bank: Path | None) -> None:
+def update(context: click.Context, /, archive: Path, metadata: bool, bank: Path | None, encoder: str | None) -> None:
     """Look at all folders again, revise scores by the bank, tidy up the index.
 
     \b
     photodesk archive update desk/
     photodesk archive update desk/ --bank articles.csv
+    photodesk archive update desk/ --encoder builtin
     """
+    if encoder:
+        _renew(archive, encoder)
     options = {"metadata": metadata, "bank": str(bank.absolute()) if bank else ""}
     with chores_of(archive, "archive update") as do:
         bad = _show(do("update", options))
@@ -263,6 +267,26 @@ def move(archive: Path, uri: str) -> None:
     """
     with chores_of(archive, "archive move") as do:
         _show(do("move", {"uri": uri}))
+
+
+def _renew(folder: Path, name: str) -> None:
+    from photodesk import renew
+    from photodesk.archive import Archive
+    from photodesk.cli.find import load_encoder
+    from photodesk.cli.progress import bars
+
+    encoder = load_encoder(name)
+    with Archive.open(folder, doing="archive update") as archive:
+        if encoder.reads(archive.settings.fingerprint):
+            click.echo(f"{folder} is of that model already", err=True)
+            return
+        old, bank = archive.settings.engine, archive.ledger.count("bank")
+        with bars() as progress:
+            count, faults = renew.renew(archive, encoder, progress)
+        show_faults(faults)
+        click.echo(f"{count:,} photos encoded by {encoder.name} in {archive.settings.engine}; {old} may be deleted", err=True)
+        if bank:
+            click.echo(f"the bank of {bank:,} articles is empty now, for their texts are not kept; give them again with --bank", err=True)
 
 
 def is_photo(text: str) -> bool:
