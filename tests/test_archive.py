@@ -30,6 +30,7 @@ from photodesk.index.schema import Filter
 from photodesk.ledger import MIGRATIONS, Ledger
 from photodesk.records import Article, Embeddings
 from photodesk.revisions import parse
+from photodesk.worker import Worker
 from test_metadata import FULL, iptc, jpeg
 
 pytest.importorskip("qdrant_edge")
@@ -315,7 +316,7 @@ def test_who_holds_an_archive_is_said_and_a_server_is_asked_instead(flat, tmp_pa
     assert f"is held by process {os.getpid()} (photodesk archive init); wait until it is done" in other.stderr
     assert (flat.folder / "lock").stat().st_mode & 0o077 == 0
     add(flat, tmp_path / "photos")
-    worker = chores.Worker(flat, echo())
+    worker = Worker(flat, echo())
     with _server(worker) as url:
         flat.serves(url, "secret")
         result = CliRunner().invoke(commands, ["archive", "verify", str(flat.folder)])

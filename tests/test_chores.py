@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from doubles import echo, paint
-from photodesk import chores, inspection, intake, remote, renew, walk
+from photodesk import chores, inspection, intake, remote, renew, walk, worker
 from photodesk.archive import Archive
 from photodesk.cli import commands
 from photodesk.encoders import Encoder
@@ -176,13 +176,13 @@ def test_a_server_that_ends_stops_the_chore_at_hand_and_drops_the_others(desk, t
         paint(tmp_path / f"many/{i}.png", f"word {i}", (8, 6))
     began, ended = threading.Event(), []
     encoder = replace(echo(), photos=Slow(echo().photos, began))
-    worker = chores.Worker(desk, encoder, lambda: ended.append(desk.engine.count()))
-    first = worker.start("add", {"folders": [str(tmp_path / "many")]})
-    second = worker.start("verify", {})
+    hands = worker.Worker(desk, encoder, lambda: ended.append(desk.engine.count()))
+    first = hands.start("add", {"folders": [str(tmp_path / "many")]})
+    second = hands.start("verify", {})
     assert began.wait(30)
-    worker.close()
-    assert worker.state(first)["state"] == worker.state(second)["state"] == "stopped"
-    assert "goes on from there" in worker.state(first)["message"]
+    hands.close()
+    assert hands.state(first)["state"] == hands.state(second)["state"] == "stopped"
+    assert "goes on from there" in hands.state(first)["message"]
     assert desk.engine.count() < 404
     job = desk.ledger.jobs(1)[0]
     assert (job.command, job.state) == ("add", "stopped")
@@ -190,16 +190,16 @@ def test_a_server_that_ends_stops_the_chore_at_hand_and_drops_the_others(desk, t
 
 
 def test_a_worker_tells_when_something_changed_and_forgets_old_outcomes(desk, monkeypatch):
-    monkeypatch.setattr(chores, "KEPT", 3)
+    monkeypatch.setattr(worker, "KEPT", 3)
     told = []
-    worker = chores.Worker(desk, echo(), lambda: told.append(1))
-    numbers = [worker.start(command, {}) for command in ("stats", "verify", "faults", "verify", "stats")]
+    hands = worker.Worker(desk, echo(), lambda: told.append(1))
+    numbers = [hands.start(command, {}) for command in ("stats", "verify", "faults", "verify", "stats")]
     assert numbers == [1, 2, 3, 4, 5]
-    while worker.state(5)["state"] != "done":
+    while hands.state(5)["state"] != "done":
         time.sleep(0.01)
-    worker.close()
+    hands.close()
     assert len(told) == 2
-    assert [worker.state(number) is None for number in numbers] == [True, True, False, False, False]
+    assert [hands.state(number) is None for number in numbers] == [True, True, False, False, False]
 
 
 def test_what_a_kill_left_running_is_stopped_when_the_archive_is_opened(desk):
@@ -250,14 +250,14 @@ def test_the_holder_is_asked_directly_whatever_proxy_is_set_and_its_reason_is_to
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    worker = chores.Worker(desk, echo())
-    with _server(worker) as url:
+    hands = worker.Worker(desk, echo())
+    with _server(hands) as url:
         holder = ArchiveInUse("held", pid=1, url=url, key="secret")
         assert remote.run(holder, "stats", {}, lambda *_: None).data["photos"] == 4
         holder.key = "wrong"
         with pytest.raises(StoreError, match=r"show the key \(401\)"):
             remote.run(holder, "stats", {}, lambda *_: None)
-    worker.close()
+    hands.close()
 
 
 @pytest.fixture

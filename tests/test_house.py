@@ -86,6 +86,7 @@ FLOORS = (
         "desk",
         "explain",
         "chores",
+        "worker",
         "remote",
         "picks",
         "search",

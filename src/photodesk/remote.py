@@ -1,7 +1,7 @@
 """A chore for an archive that a server holds: send it there over HTTP, watch it, bring the outcome home.
 
 POST {url}/api/archive/chores {"command": …, "options": {…}} answers {"chore": n}; GET {url}/api/archive/chores/n answers what
-`chores.Worker.state` gives. Both want `Authorization: Bearer KEY`, with the key that stands in the archive's lock file.
+`worker.Worker.state` gives. Both want `Authorization: Bearer KEY`, with the key that stands in the archive's lock file.
 """
 
 from __future__ import annotations

@@ -17,7 +17,6 @@ from fastapi.concurrency import run_in_threadpool
 
 from photodesk import confidence, intake, picks
 from photodesk.asking import Question
-from photodesk.chores import Worker
 from photodesk.daybook import Pick
 from photodesk.desk import Found
 from photodesk.errors import PhotodeskError, PhotoError, StoreError, UsageError
@@ -26,6 +25,7 @@ from photodesk.ledger import now
 from photodesk.records import Fault
 from photodesk.web import models, uploads
 from photodesk.web.port import DeskLike
+from photodesk.worker import Worker
 
 _log = logging.getLogger("photodesk.web")
 _texts = logging.getLogger("photodesk.web.texts")  # silent unless it is asked for
