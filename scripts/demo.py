@@ -78,7 +78,7 @@ def demo(folder: Path, encoder: Encoder | None = None) -> Report:
 
 
 def shelve(folder: Path, encoder: Encoder | None = None) -> None:
-    """Put the photos into an archive for `photodesk serve`, `folder/archive`; what is there already stays."""
+    """Put the photos into an archive for `photodesk serve`, `folder/archive`; what is there already stays, unless another model made it."""
     from photodesk import intake
     from photodesk.archive import LEDGER, Archive
     from photodesk.errors import ArchiveInUse
@@ -87,10 +87,22 @@ def shelve(folder: Path, encoder: Encoder | None = None) -> None:
     encoder = encoder or encoders.load()
     try:
         there = (place / LEDGER).exists()
+        if there and not _of(place, encoder):
+            shutil.rmtree(place)
+            print(f"demo: {place} was made by another model and is made again", file=sys.stderr)
+            there = False
         with Archive.open(place, doing="demo") if there else Archive.create(place, encoder, language="english") as archive:
             intake.add(archive, encoder, [folder / "photos"])
     except ArchiveInUse:  # the desk of an earlier demo is still open
         pass
+
+
+def _of(place: Path, encoder: Encoder) -> bool:
+    """Whether an archive was made by a model that reads as this one does."""
+    from photodesk.archive import Archive
+
+    with Archive.open(place, doing="demo") as archive:
+        return encoder.reads(archive.settings.fingerprint)
 
 
 def command() -> str:

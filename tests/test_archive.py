@@ -30,6 +30,7 @@ from photodesk.index.schema import Filter
 from photodesk.ledger import MIGRATIONS, Ledger
 from photodesk.records import Article, Embeddings
 from photodesk.revisions import parse
+from photodesk.worker import Worker
 from test_metadata import FULL, iptc, jpeg
 
 pytest.importorskip("qdrant_edge")
@@ -167,9 +168,9 @@ def test_near_duplicates_share_a_group(flat, tmp_path):
 def test_uses_and_picks_go_over_to_a_retouched_file(flat, tmp_path):
     add(flat, tmp_path / "photos")
     old = photo_of(tmp_path / "photos/Elbe.png")
-    flat.daybook.use(old, "2026-03-01", "a1")
+    flat.daybook.use([old], "2026-03-01", "a1")
     article = Article("a1", "Hochwasser", lead="An der Elbe")
-    flat.daybook.pick(Pick(article, old, 2, 0.5))
+    flat.daybook.pick(Pick(article, old, 2, 0.5, "2026-02-01T08:00:00Z"))
     paint(tmp_path / "photos/Elbe.png", "Dresden")
     add(flat, tmp_path / "photos")
     new = photo_of(tmp_path / "photos/Elbe.png")
@@ -315,7 +316,7 @@ def test_who_holds_an_archive_is_said_and_a_server_is_asked_instead(flat, tmp_pa
     assert f"is held by process {os.getpid()} (photodesk archive init); wait until it is done" in other.stderr
     assert (flat.folder / "lock").stat().st_mode & 0o077 == 0
     add(flat, tmp_path / "photos")
-    worker = chores.Worker(flat, echo())
+    worker = Worker(flat, echo())
     with _server(worker) as url:
         flat.serves(url, "secret")
         result = CliRunner().invoke(commands, ["archive", "verify", str(flat.folder)])
@@ -349,7 +350,7 @@ class _server:  # noqa: N801
                 allowed = self.headers["Authorization"] == "Bearer secret"
                 self.send_response(200 if allowed else 401)
                 self.end_headers()
-                self.wfile.write(json.dumps(value() if allowed else {}).encode())
+                self.wfile.write(json.dumps(value() if allowed else {"detail": "show the key"}).encode())
 
             def do_POST(self):
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -537,30 +538,3 @@ def test_the_command_line_keeps_an_archive(tmp_path, monkeypatch):
     assert isinstance(CliRunner().invoke(commands, ["archive", "remove", desk]).exception, UsageError)
     call("remove", desk, tmp_path / "photos")
     assert "photos      0\n" in call("stats", desk).stdout
-
-
-def test_what_comes_into_a_watched_folder_is_reported_once_it_is_quiet(tmp_path):
-    pytest.importorskip("watchfiles")
-    from photodesk import watch
-
-    (tmp_path / "in/sub").mkdir(parents=True)
-    stop, found = threading.Event(), []
-
-    def look():
-        for below in watch.changes([tmp_path / "in"], poll=True, stop=stop):
-            found.extend(below)
-            stop.set()
-
-    thread = threading.Thread(target=look)
-    thread.start()
-    import time
-
-    for i in range(40):  # the watch may not have begun yet
-        paint(tmp_path / "in/sub/new.png", f"word{i}")
-        (tmp_path / "in/notes.txt").write_text(str(i))
-        time.sleep(0.1 if i < 5 else 2)
-        if found:
-            break
-    stop.set()
-    thread.join()
-    assert found == [tmp_path / "in/sub"]

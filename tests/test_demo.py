@@ -119,6 +119,18 @@ def test_figures_and_page_follow_the_encoder(
     assert evaluate(runs.read(tmp_path / "run.tsv"), dataset.pairs).means["R@1"] == figures["R@1"], "the run file holds the same ranking"
 
 
+def test_an_archive_of_an_older_model_is_made_again(tmp_path: Path, offline: None, capsys: pytest.CaptureFixture[str]) -> None:
+    demo.gather(tmp_path)
+    assert demo.main(tmp_path, Encoder("cheat", Cheat(tmp_path, 1), Pictures())) == 0
+    newer = Pictures()
+    newer.fingerprint = "finer pixels"
+    assert demo.main(tmp_path, Encoder("cheat", Cheat(tmp_path, 1), newer)) == 0
+    assert "was made by another model and is made again" in capsys.readouterr().err
+    with Archive.open(tmp_path / "archive") as archive:
+        assert "finer pixels" in archive.settings.fingerprint
+        assert archive.engine.count() == 17
+
+
 def test_a_second_demo_encodes_nothing_and_writes_the_same_page(tmp_path: Path, offline: None) -> None:
     demo.gather(tmp_path)
     demo.demo(tmp_path, Encoder("cheat", Cheat(tmp_path, 1), Pictures()))

@@ -142,9 +142,9 @@ def test_near_duplicates_are_one_hit_with_their_number_even_if_they_fill_all_can
 
 
 def test_used_photos_go_down_by_how_recently_or_away(desk, archive):
-    archive.daybook.use(name(WORDS[0]), ago(0))
-    archive.daybook.use(name(WORDS[1]), ago(30))
-    archive.daybook.use(name(WORDS[2]), ago(90))
+    archive.daybook.use([name(WORDS[0])], ago(0))
+    archive.daybook.use([name(WORDS[1])], ago(30))
+    archive.daybook.use([name(WORDS[2])], ago(90))
     free, down, gone = (ask(desk, WORDS[0], top=24, **more) for more in ({}, {"used_days": 60}, {"used_days": 60, "hide_used": True}))
     change = {hit.photo: hit.components["date"] for hit in down.hits if hit.components["date"]}
     assert change == {name(WORDS[0]): pytest.approx(-USED), name(WORDS[1]): pytest.approx(-USED / 2)}
@@ -309,24 +309,62 @@ def test_the_command_asks_the_server_that_holds_the_archive(shelf, tmp_path):
     from browser import serving
     from photodesk.web import create_app
 
-    alone = {
-        like: json.loads(call(shelf, *like, "--json").stdout) for like in ((WORDS[2],), ("--like", tmp_path / "photos" / f"{WORDS[1]}.png"))
-    }
+    (tmp_path / "draft.txt").write_text("Erster Absatz.\n\nZweiter, mit „Zeichen“.\n" * 40, "utf-8")
+    draft = (WORDS[2], "--lead", "Der Pegel steigt.\nWeiter.", "--body", tmp_path / "draft.txt")
+    asked = [
+        (WORDS[2], "--json"),
+        (*draft, "--top", 3),
+        (*draft, "--top", 500, "--json", "--why", 1),
+        (WORDS[2], "--why", 2, "--words", "Elbe"),
+        ("--lead", "Nur ein Lead", "--used-days", 5000, "--json"),
+        (WORDS[2], "--since", "1999-01-01"),
+        ("--like", photo_of(tmp_path, WORDS[1]), "--json", "--why", 1),
+    ]
+    with Archive.open(shelf) as archive:
+        archive.daybook.use([photo_of(tmp_path, WORDS[2])], ago(3))
+    alone = [call(shelf, *words) for words in asked]
+    outside = json.loads(call(shelf, "--like", tmp_path / "photos" / f"{WORDS[1]}.png", "--json").stdout)
+    assert f"used {ago(3)}" not in alone[0].stdout
+    assert '"used": "' + ago(3) in alone[4].stdout
     with Archive.open(shelf, doing="serve") as archive, serving(create_app(Desk(archive, echo()), key="key")) as url:
         archive.serves(url, "key")
-        for words, own in alone.items():
-            asked = call(shelf, *words, "--json")
-            assert asked.exit_code == 0, asked.output
-            assert "is asked at" in asked.stderr
-            hits = json.loads(asked.stdout)["hits"]
-            assert [hit["about"]["photo"] for hit in hits] == [hit["photo"] for hit in own["hits"]]
-        told = call(shelf, WORDS[2], "--why", 1, "--words", "Elbe", "--since", "1999-01-01")
-        assert "nothing in this archive fits" in told.stderr
-        told = call(shelf, WORDS[2], "--why", 1, "--top", 2)
-        assert f"{WORDS[2]}.png" in told.stdout.splitlines()[0]
-        assert WORDS[2].split()[0] in told.stderr
+        for words, own in zip(asked, alone, strict=True):
+            assert own.exit_code == 0, own.output
+            beside = call(shelf, *words)
+            assert beside.exit_code == 0, beside.output
+            first, _, rest = beside.stderr.partition("\n")
+            assert "is asked at" in first
+            assert (beside.stdout, rest) == (own.stdout, own.stderr)
+        hits = json.loads(call(shelf, "--like", tmp_path / "photos" / f"{WORDS[1]}.png", "--json").stdout)["hits"]
+        assert [hit["photo"] for hit in hits] == [hit["photo"] for hit in outside["hits"]]
+        assert "10000" in str(call(shelf, "x", "--top", 20_000).exception)
         with pytest.raises(UsageError, match="translates"):
             raise call(shelf, WORDS[2], "--translate", "marian:x").exception
+
+
+def test_a_filter_that_no_photo_passes_names_what_was_meant(archive):
+    put(archive, "press", credit="dpa/Jan Woitas", keywords=("Hochwasser", "Elbe"))
+    desk = Desk(archive, echo())
+    answer = ask(desk, WORDS[0], where=Filter(credit=("DPA/Jan Woitass",), keywords=("hochwasser", "Elbe")))
+    assert answer.message == (
+        "no photo passes the filters; credit 'DPA/Jan Woitass' is not there, but 'dpa/Jan Woitas';"
+        " keywords 'hochwasser' is not there, but 'Hochwasser'"
+    )
+    assert ask(desk, WORDS[0], where=Filter(credit=("nobody",))).message == "no photo passes the filters"
+
+
+def test_only_articles_alone_are_calibrated(archive):
+    Confidence(echo().fingerprint, Background.of(np.stack([row_of(f"x {i}") for i in range(300)])), -3.0, 3.0).save(
+        archive.folder / "confidence.json"
+    )
+    desk = Desk(archive, echo())
+    assert ask(desk, WORDS[0]).calibrated
+    assert not ask(desk, WORDS[0], like=name(WORDS[1])).calibrated
+    assert not ask(desk, like=name(WORDS[1])).calibrated
+
+
+def photo_of(folder, word):
+    return digest((folder / "photos" / f"{word}.png").read_bytes()).hex()
 
 
 def test_colours_of_the_words_differ():

@@ -131,7 +131,7 @@ def test_a_cell_is_covered_and_nothing_else():
 
 
 def test_shares_add_up_and_have_the_sign_of_their_component(desk):
-    desk.archive.daybook.use(red(desk), "2999-01-01")
+    desk.archive.daybook.use([red(desk)], "2999-01-01")
     reason = desk.why(Question(Article("", "red"), used_days=3), red(desk))
     assert tuple(reason.shares) == COMPONENTS
     assert sum(map(abs, reason.shares.values())) == pytest.approx(1)

@@ -15,6 +15,7 @@ import sys
 import threading
 import urllib.request
 import zlib
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -27,14 +28,16 @@ from fastapi.testclient import TestClient
 
 import webdesk
 from doubles import echo, paint
-from photodesk import datasets, photos
+from photodesk import datasets, intake, photos
 from photodesk.archive import Archive
-from photodesk.errors import PhotoError, UsageError
-from photodesk.web import create_app, server, uploads
+from photodesk.desk import COMPONENTS, Desk
+from photodesk.errors import PhotoError, StoreError, UsageError
+from photodesk.ledger import now
+from photodesk.web import create_app, models, server, uploads
 from photodesk.web.access import TEXT_BYTES
 from photodesk.web.models import Query
 from photodesk.web.server import local
-from photodesk.web.service import Service
+from photodesk.web.service import FACETS, Service
 from photodesk.web.words import ENGLISH, GERMAN, LANGUAGES, chosen
 
 HERE = "http://127.0.0.1:8642"
@@ -132,7 +135,7 @@ def test_nothing_asked_is_said(web):
 
 def test_why_names_words_places_and_shares(web, ids):
     answer = web.post("/api/why", json={"query": {"draft": "Rom Elbe"}, "photo": ids["Rom"]}).json()
-    assert answer["words"] == [{"text": "Rom", "weight": 1.0}, {"text": "Elbe", "weight": 0.5}]
+    assert answer["words"] == [{"text": "Rom", "weight": 1.0, "fall": 1.0}, {"text": "Elbe", "weight": 0.5, "fall": 0.5}]
     assert answer["heat"][0] == [0, 0, 0, 1]
     assert set(answer["shares"]) == {"visual", "names", "revision"}
     assert web.post("/api/why", json={"query": {"draft": "Rom"}, "photo": "0" * 32}).status_code == 404
@@ -610,3 +613,155 @@ def test_anything_but_this_machine_wants_a_token(here, monkeypatch, host, token,
 def test_a_token_that_can_be_guessed_is_refused(here):
     with pytest.raises(UsageError, match="can be guessed"):
         server.run(here[0] / "desk", token="short")
+
+
+# what an audit found
+
+
+def test_what_no_photo_has_and_what_no_calendar_has_is_no_mistake_of_ours(tmp_path):
+    pytest.importorskip("qdrant_edge")
+    paint(tmp_path / "photos/Rom.png", "Rom")
+    with Archive.create(tmp_path / "desk", echo(), engine="edge:shard") as archive:
+        intake.add(archive, echo(), [tmp_path / "photos"])
+        with TestClient(create_app(webdesk.Desk(archive), key="key"), base_url=HERE) as web:
+            assert web.post("/why", data={"draft": "Rom", "choice": "garbage 1"}).status_code == 400
+            assert web.post("/api/search", json={"draft": "Rom", "until": "9999-12-31"}).status_code == 200
+            assert web.post("/api/search", json={"draft": "Rom"}, headers={"origin": "http://[x"}).status_code == 403
+
+
+def test_uses_come_over_http_and_push_a_photo_down(here, tmp_path):
+    folder, ids = here
+    with Archive.open(folder / "desk", doing="serve") as archive:
+        desk = Desk(archive, echo())
+        with TestClient(create_app(desk, key="key"), base_url=HERE) as web:
+
+            def first(**more):
+                answer = web.post("/api/search", json={"draft": "Rom", "words": "x", "used_days": 30, **more}).json()
+                return answer["hits"][0]["about"]["photo"]
+
+            assert first() == ids["Rom"]
+            noted = web.post("/api/uses", json={"photo": ids["Rom"], "article": "https://news.example/1"})
+            assert noted.status_code == 201
+            assert noted.json()["day"] == now()[:10]
+            assert first() != ids["Rom"]
+            assert web.get("/api/archive").json()["counts"]["uses"] == 1
+            assert web.post("/api/uses", json={"photo": "0" * 32}).status_code == 404
+            assert web.post("/api/uses", json={"photo": ids["Wien"], "day": "2026-W01-1"}).status_code == 422
+            pick = web.post("/api/picks", json={"query": {"draft": "Wien"}, "photo": ids["Wien"], "rank": 1}).json()
+            assert set(archive.daybook.used(now()[:10])) == {ids["Rom"], ids["Wien"]}, "a pick that stands is a use"
+            web.delete(f"/api/picks/{pick['article']}/{ids['Wien']}")
+            assert set(archive.daybook.used(now()[:10])) == {ids["Rom"]}
+
+
+def test_folders_of_this_machine_are_nobodys_business(here):
+    folder, _ = here
+    (folder / "photos/sub").mkdir()
+    (folder / "photos/sub/broken.jpg").write_bytes(b"GIF89a")
+    with Archive.open(folder / "desk", doing="serve") as archive:
+        intake.add(archive, echo(), [folder / "photos"])
+        job = archive.ledger.begin("backup")
+        archive.ledger.end(job, "done", f"8 photos in {folder}/copy; see https://10.0.0.5:6333/photos")
+        with archive.ledger.change() as db:
+            db.execute("UPDATE faults SET advice = ?", (f"ask for {folder}/photos/sub/broken.jpg again",))
+        object.__setattr__(
+            archive, "settings", replace(archive.settings, engine=f"flat:{folder}/index", encoder=f"txv@{folder}/net.safetensors")
+        )
+        with TestClient(create_app(webdesk.Desk(archive), key="key"), base_url=HERE) as web:
+            told = web.get("/api/archive").json()
+            assert told["faults"][0]["where"] == "sub/broken.jpg"
+            assert (told["engine"], told["encoder"]) == ("flat", "txv@net.safetensors")
+            assert told["jobs"][0]["message"] == "8 photos in copy; see photos"
+            for path in ("/archive", "/api/archive"):
+                assert str(folder) not in web.get(path).text
+
+
+def test_why_an_archive_cannot_is_for_the_log(web, desk, monkeypatch, caplog):
+    def full(question):
+        raise StoreError("cannot write /srv/secret: full")
+
+    monkeypatch.setattr(desk, "ask", full)
+    answer = web.post("/api/search", json={"draft": "Rom"})
+    assert answer.status_code == 503
+    assert "/srv" not in answer.text
+    assert "/srv/secret: full" in caplog.text
+    page = web.post("/", data={"draft": "Rom"})
+    assert page.status_code == 400
+    assert "/srv" not in page.text
+
+
+def test_a_photo_that_is_no_longer_kept_is_said_in_the_visitors_language(web):
+    assert GERMAN["upload_gone"] in web.post("/?lang=de", data={"upload": "0" * 32}).text
+
+
+def test_every_word_is_used(web):
+    folder = Path(server.__file__).parent
+    said = "".join(
+        path.read_text("utf-8")
+        for path in [*folder.glob("*.py"), *folder.glob("templates/*"), *folder.glob("static/*.js")]
+        if path.name != "words.py"
+    )
+    made = {
+        "name",
+        *(f"level_{i}" for i in range(5)),
+        *(f"spot_{i}" for i in range(9)),
+        *(f"state_{name}" for name in ("running", "done", "stopped", "failed")),
+    }
+    made |= {*models.About.model_fields, *COMPONENTS, *FACETS, "landscape", "portrait", "square", "size", "id", "engine", "encoder"}
+    made |= {"photos", "files", "faults", "picks", "uses", "bank"}
+    unused = {key for key in ENGLISH if key not in made and not re.search(rf"\bw\.{key}\b|[\"']{key}[\"']", said)}
+    assert unused == set()
+
+
+def test_values_beyond_the_first_eight_can_be_chosen(web):
+    text = web.post("/", data={"draft": "Rom"}).text
+    page = Page(text)
+    assert [found["id"] for tag, found in page.tags if tag == "datalist"] == ["keywords-values"], "the others show all they have"
+    listed = text.partition('<datalist id="keywords-values">')[2].partition("</datalist>")[0]
+    offered = set(re.findall(r'<option value="(\w+)">', listed))
+    assert offered == {*webdesk.WORDS, "Stadt"}
+    last = sorted(webdesk.WORDS)[-1]
+    assert f'name="keywords" value="{last}"' not in text, "the ninth has no box of its own"
+    chosen = web.post("/", data={"draft": "Rom", "keywords": [last, ""]}).text
+    assert f'name="keywords" value="{last}" checked' in chosen
+    assert chosen.count('<li class="tile"') == 1
+    assert web.post("/api/search", json={"draft": "Rom", "headline": "", "text": "Rom", "credit": ["dba"]}).status_code == 200
+
+
+def test_one_worker_however_many_ask_at_once(desk):
+    service, found = Service(desk), []
+    threads = [threading.Thread(target=lambda: found.append(service.chores())) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(map(id, found))) == 1
+    service.close()
+
+
+def test_the_desk_looks_at_the_archive_again_after_a_chore(here):
+    folder, _ = here
+    with Archive.open(folder / "desk", doing="serve") as archive:
+        desk = Desk(archive, echo())
+        service = Service(desk)
+        assert desk._known().photos == 8
+        paint(folder / "photos/Kiel.png", "Kiel")
+        number = service.chores().start("add", {"folders": [str(folder / "photos")]})
+        service.chores().start("stats", {})
+        while service.chores().state(number + 1)["state"] != "done":
+            pass
+        assert desk._known().photos == 9
+        service.close()
+
+
+def test_other_names_want_a_token_and_come_in_any_case(here, monkeypatch):
+    uvicorn = pytest.importorskip("uvicorn")
+    monkeypatch.setattr("photodesk.encoders.load", lambda name: echo())
+    made, said = [], []
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: made.append(self.config.app))
+    monkeypatch.setattr(server, "create_app", lambda desk, **more: made.append((desk, more)) or create_app(desk, **more))
+    server.run(here[0] / "desk", port=0, names=["Desk.Example"], translate="marian:x", say=said.append)
+    desk, more = made[0]
+    assert "desk.example" in more["hosts"]
+    assert len(more["token"]) >= 16
+    assert more["token"] in said[-1]
+    assert desk.reader.preparation.translate == "marian:x"

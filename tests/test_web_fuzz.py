@@ -45,4 +45,4 @@ def test_whatever_is_sent_the_answer_is_as_described(described):
             except Unsatisfiable:  # nothing can be sent wrongly where nothing is sent
                 continue
             tried.append(operation.label)
-    assert len(set(tried)) == 15, tried
+    assert len(set(tried)) == 16, tried

@@ -63,6 +63,9 @@ class Desk:
         ]
         return Answer(found, not found or found[0].probability < 0.5)
 
+    def refresh(self):
+        self.counts.clear()
+
     def facets(self, where, fields):
         self.counts[where] = {name: self.archive.engine.facets(name, 20, where) for name in fields}
         return self.counts[where]

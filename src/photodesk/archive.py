@@ -181,6 +181,10 @@ class Archive:
         """Where the thumbnail of a photo is kept."""
         return self.folder / "thumbnails" / photo[:2] / f"{photo}.jpg"
 
+    def path(self, photo: str) -> str:
+        """Where a file of a photo is; its id where the archive knows none."""
+        return next((file.path for file in self.ledger.files(photo)), photo)
+
     def keep_thumbnail(self, photo: str, picture: bytes) -> None:
         """Store the thumbnail of a photo, as JPEG."""
         with _disk(self.folder), replacing(self.thumbnail(photo), "wb") as stream:
@@ -264,6 +268,7 @@ class Archive:
             )
 
     def _settle(self) -> None:
+        self.ledger.interrupted()
         unsettled = self.ledger.unsettled()
         coming = [photo for photo, state in unsettled.items() if state == COMING]
         there = {point.photo for point in self.engine.get(coming)} if coming else set()
@@ -277,6 +282,15 @@ class Archive:
         self.ledger.set({"engine": uri, "moving": ""})
         self.engine.close()
         self.engine, self.settings = engine, replace(self.settings, engine=uri)
+
+    def adopt(self, engine: Engine, settings: Settings) -> None:
+        """Work with an engine of another model's rows from now on; the bank is emptied, for its rows are of the old one."""
+        with self.ledger.change() as db:  # all at once: settings of one model and rows of another are damage
+            values = settings.as_text() | {"numbers": "", "renewing": ""}
+            db.executemany("INSERT OR REPLACE INTO settings VALUES (?, ?)", list(values.items()))
+            db.execute("DELETE FROM bank")
+        self.engine.close()
+        self.engine, self.settings, self._bank = engine, settings, None
 
     def drop(self, photos: Sequence[str]) -> None:
         """Forget photos, whatever files stand behind them."""

@@ -34,6 +34,10 @@ SHORT = 40
 BODY = 0.5
 """Weight of all windows of the body together, beside 1 of headline and lead."""
 REMEMBERED = 2048
+MOST = 10_000
+"""Photos of one answer."""
+LONGEST = 36_500
+"""Days that a use can be called recent."""
 
 
 @dataclass(frozen=True, slots=True)

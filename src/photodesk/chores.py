@@ -5,19 +5,20 @@ A process that finds the archive held by a server sends its chore there (`remote
 
 from __future__ import annotations
 
-import queue
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from photodesk import inspection, intake
 from photodesk.archive import Archive
 from photodesk.encoders import Encoder
-from photodesk.errors import PhotodeskError, UsageError
+from photodesk.errors import UsageError
+from photodesk.ledger import File
 from photodesk.records import Fault
+from photodesk.walk import gone
 
 Progress = Callable[[str, int, int], None]
 
@@ -29,6 +30,10 @@ class Outcome:
     message: str
     faults: list[Fault] = field(default_factory=list)
     data: dict[str, Any] = field(default_factory=dict)
+
+
+class StopError(Exception):
+    """Raised by what a chore reports its progress to, to end it; what was done is kept."""
 
 
 def run(archive: Archive, encoder: Callable[[], Encoder], command: str, options: Mapping[str, Any], progress: Progress) -> Outcome:
@@ -44,10 +49,11 @@ def run(archive: Archive, encoder: Callable[[], Encoder], command: str, options:
     Raises:
         UsageError: no such chore, or an unknown option.
         PhotodeskError: it failed; what was done before is kept.
+        StopError: `progress` raised it; the job is noted as stopped.
     """
     if command not in CHORES:
         raise UsageError(f"no chore {command!r}; known: {', '.join(CHORES)}")
-    if command in ("pairs", "stats"):  # these change nothing and are no news
+    if command in QUIET:
         return CHORES[command](archive, encoder, progress, **options)
     job = archive.ledger.begin(command)
     said = 0.0
@@ -67,7 +73,8 @@ def run(archive: Archive, encoder: Callable[[], Encoder], command: str, options:
             raise
         raise UsageError(f"{command}: {error}") from None
     except BaseException as error:
-        archive.ledger.end(job, "failed" if isinstance(error, Exception) else "stopped", str(error))
+        stopped = isinstance(error, StopError) or not isinstance(error, Exception)
+        archive.ledger.end(job, "stopped" if stopped else "failed", str(error))
         raise
     archive.ledger.end(job, "done", outcome.message)
     return outcome
@@ -89,22 +96,78 @@ def remove(
     paths: Sequence[str] = (),
     photos: Sequence[str] = (),
     missing: bool = False,
+    force: bool = False,
 ) -> Outcome:
-    """Forget files and whatever is below folders, photos by id, or files that are gone; nothing on the disk outside the archive is touched."""
-    wanted = [str(Path(path).absolute()) for path in paths]
-    ids = set(photos)
-    files = [
-        file.path
-        for file in archive.ledger.files()
-        if file.photo in ids
-        or any(file.path == path or file.path.startswith(path.rstrip("/") + "/") for path in wanted)
-        or (missing and not Path(file.path).exists())
+    """Forget files and whatever is below folders, photos by id, or files that are gone; nothing on the disk outside the archive is touched.
+
+    Args:
+        archive: open; encoder, progress as in `run`.
+        paths: files, or folders with all that is below them.
+        photos: ids.
+        missing: files that are gone, but not where all files of a folder that was added are: its disk may be away.
+        force: there too.
+    """
+    files, broken = list(archive.ledger.files()), list(archive.ledger.faults())
+    faults = [
+        Fault(path, "the archive knows no file there", "left out", "check the name")
+        for path in paths
+        if not any(intake.below(known, [path]) for known in chain((file.path for file in files), broken))
     ]
-    gone = 0
-    for start in range(0, len(files), 256):
-        gone += len(archive.forget_files(files[start : start + 256]))
-        progress("removing", min(start + 256, len(files)), len(files))
-    return Outcome(f"{gone:,} photos and {len(files):,} files removed", data={"photos": gone, "files": len(files)})
+    faults += [
+        Fault(photo, "the archive has no such photo", "left out", "check the id") for photo in sorted({*photos} - {f.photo for f in files})
+    ]
+    lost, away = _lost(archive, files, force) if missing else (set[str](), list[str]())
+    for root in away:
+        what = "all files of this folder are gone; they stay in the archive"
+        advice = f"bring the disk back, or, if they are gone for good: photodesk archive remove {archive.folder} --missing --force"
+        faults.append(Fault(root, what, "kept", advice))
+    chosen = [file.path for file in files if file.photo in photos or file.path in lost or (paths and intake.below(file.path, paths))]
+    archive.ledger.forget_faults(
+        [path for path in broken if (paths and intake.below(path, paths)) or (missing and gone(path) and not intake.below(path, away))]
+    )
+    dropped = 0
+    for start in range(0, len(chosen), 256):
+        dropped += len(archive.forget_files(chosen[start : start + 256]))
+        progress("removing", min(start + 256, len(chosen)), len(chosen))
+    return Outcome(f"{dropped:,} photos and {len(chosen):,} files removed", faults, {"photos": dropped, "files": len(chosen)})
+
+
+def _lost(archive: Archive, files: Sequence[File], force: bool) -> tuple[set[str], list[str]]:
+    """Paths that are gone, and folders that were added of which nothing is left, whose paths are not among them."""
+    lost = {file.path for file in files if gone(file.path)}
+    away = sorted({file.root for file in files} - {file.root for file in files if file.path not in lost})
+    return ({file.path for file in files if file.path in lost and file.root not in away}, away) if not force else (lost, [])
+
+
+def use(
+    archive: Archive, encoder: Callable[[], Encoder], progress: Progress, *, photos: Sequence[str], day: str = "", article: str = ""
+) -> Outcome:
+    """Note that photos were printed or put online.
+
+    Args:
+        archive: open; encoder, progress as in `run`.
+        photos: ids, or paths of files that the archive knows.
+        day: YYYY-MM-DD; empty is today.
+        article: with which one: a title, an address, a number.
+
+    Raises:
+        UsageError: that is no day.
+    """
+    faults: list[Fault] = []
+    found: list[str] = []
+    for one in photos:
+        path = str(Path(one).absolute())
+        known = archive.ledger.ask("SELECT photo FROM photos WHERE photo = ? UNION SELECT photo FROM files WHERE path = ?", (one, path))
+        found += [str(photo) for (photo,) in known]
+        faults += [] if known else [Fault(one, "the archive has no such photo", "left out", "check id or path, or add the file first")]
+    day = archive.daybook.use(found, day, article)
+    return Outcome(f"{len(found):,} photos used on {day}", faults)
+
+
+def faults(archive: Archive, encoder: Callable[[], Encoder], progress: Progress) -> Outcome:
+    """Every file that could not be taken, as far as it was not mended or removed since."""
+    found = [fault for fault, *_ in archive.ledger.faults().values()]
+    return Outcome(f"{len(found):,} files left out", found)
 
 
 def update(archive: Archive, encoder: Callable[[], Encoder], progress: Progress, *, metadata: bool = False, bank: str = "") -> Outcome:
@@ -189,64 +252,15 @@ def stats(archive: Archive, encoder: Callable[[], Encoder], progress: Progress) 
 CHORES: dict[str, Callable[..., Outcome]] = {
     "add": add,
     "backup": backup,
+    "faults": faults,
     "move": move,
     "pairs": pairs,
     "picks": picks,
     "remove": remove,
     "stats": stats,
     "update": update,
+    "use": use,
     "verify": verify,
 }
-
-
-class Worker:
-    """Does chores one after the other in a thread of its own, for a server that holds the archive.
-
-    Args:
-        archive: open; only this thread writes to it.
-        encoder: the archive's.
-    """
-
-    def __init__(self, archive: Archive, encoder: Encoder) -> None:
-        self._archive, self._encoder = archive, encoder
-        self._waiting: queue.SimpleQueue[tuple[int, str, Mapping[str, Any]] | None] = queue.SimpleQueue()
-        self._states: dict[int, dict[str, Any]] = {}
-        self._thread = threading.Thread(target=self._work, daemon=True)
-        self._thread.start()
-
-    def start(self, command: str, options: Mapping[str, Any]) -> int:
-        """Take a chore on; returns the number to ask `state` for.
-
-        Raises:
-            UsageError: no such chore.
-        """
-        if command not in CHORES:
-            raise UsageError(f"no chore {command!r}; known: {', '.join(CHORES)}")
-        number = len(self._states) + 1
-        self._states[number] = {"state": "waiting", "stage": "", "done": 0, "total": 0}
-        self._waiting.put((number, command, options))
-        return number
-
-    def state(self, number: int) -> dict[str, Any] | None:
-        """`state` ("waiting", "running", "done" or "failed"), `stage`, `done`, `total`, and at the end `message`, `faults` and `data`."""
-        return self._states.get(number)
-
-    def close(self) -> None:
-        """Finish the chore at hand and stop."""
-        self._waiting.put(None)
-        self._thread.join()
-
-    def _work(self) -> None:
-        while (chore := self._waiting.get()) is not None:
-            number, command, options = chore
-
-            def report(stage: str, done: int, of: int, number: int = number) -> None:
-                self._states[number] = {"state": "running", "stage": stage, "done": done, "total": of}
-
-            try:
-                outcome = run(self._archive, lambda: self._encoder, command, options, report)
-                self._states[number] |= {"state": "done", **asdict(outcome)}
-            except PhotodeskError as error:
-                self._states[number] |= {"state": "failed", "message": str(error)}
-            except Exception as error:  # the server goes on, and the sender is told
-                self._states[number] |= {"state": "failed", "message": f"{type(error).__name__}: {error}"}
+QUIET = ("faults", "pairs", "stats", "use")
+"""These are no news: the ledger notes no job for them."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from photodesk.errors import UsageError
+from photodesk.index.schema import is_day
 from photodesk.ledger import Ledger, now
 from photodesk.records import Article, FloatArray
 
@@ -29,14 +31,34 @@ class Daybook:
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
 
-    def use(self, photo: str, day: str, article: str = "") -> None:
-        """Note that a photo was printed or put online on a day (YYYY-MM-DD), with which article."""
+    def use(self, photos: Sequence[str], day: str = "", article: str = "") -> str:
+        """Note that photos were printed or put online on a day, with which article.
+
+        Args:
+            photos: ids.
+            day: YYYY-MM-DD; empty is today.
+            article: title, address, number: whatever names it.
+
+        Returns:
+            the day.
+
+        Raises:
+            UsageError: that is no day.
+        """
+        day = day or now()[:10]
+        if not is_day(day):
+            raise UsageError(f"{day!r} is no day; expected YYYY-MM-DD, such as 2024-05-31")
         with self.ledger.change() as db:
-            db.execute("INSERT OR IGNORE INTO uses VALUES (?, ?, ?)", (photo, day, article))
+            db.executemany("INSERT OR IGNORE INTO uses VALUES (?, ?, ?)", [(photo, day, article) for photo in photos])
+        return day
 
     def used(self, since: str) -> dict[str, str]:
-        """Photos used on or after a day, with the last day of each."""
-        return {str(p): str(d) for p, d in self.ledger.ask("SELECT photo, max(day) FROM uses WHERE day >= ? GROUP BY photo", (since,))}
+        """Photos used on or after a day, with the last day of each; a pick that stands is a use of its day."""
+        asked = (
+            "SELECT photo, max(day) FROM (SELECT photo, day FROM uses WHERE day >= ?1 UNION ALL"
+            " SELECT photo, substr(at, 1, 10) FROM picks WHERE withdrawn = '' AND at >= ?1) GROUP BY photo"
+        )
+        return {str(photo): str(day) for photo, day in self.ledger.ask(asked, (since,))}
 
     def pick(self, pick: Pick) -> None:
         """Note a choice."""

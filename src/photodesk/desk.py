@@ -6,6 +6,7 @@ Every part of a score is in spreads: one is the standard deviation of what the q
 from __future__ import annotations
 
 import datetime
+import difflib
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ import numpy as np
 
 from photodesk import confidence, encoders
 from photodesk.archive import Archive
-from photodesk.asking import Asked, Question, Reader
+from photodesk.asking import LONGEST, MOST, Asked, Question, Reader
 from photodesk.confidence import Background, Confidence
 from photodesk.encoders import Encoder
 from photodesk.errors import StoreError, UsageError
@@ -39,9 +40,14 @@ NOTHING = 0.1
 SIMILAR = 0.6
 """How much of diversity is taken for likeness to photos above, see `_diverse`."""
 SAMPLE = 2000
+SHOWN = 200
+"""Values of a field that there are to choose from, the most frequent."""
+VALUES = 2000
+"""Values of a field among which one is looked for that was meant."""
 FRESH = 60.0
 """Seconds for which what is known of the archive as a whole is taken as it is."""
 COMPONENTS = ("visual", "names", "revision", "date")
+Near = tuple[str, str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +88,7 @@ class Answer:
         message: in a sentence, where there is something to say.
         calibrated: whether probabilities were fitted for this encoder and kind of query.
         took: seconds.
+        near: where no photo passes the filters: field, value that no photo has, values that are written much alike.
     """
 
     hits: Sequence[Found]
@@ -89,6 +96,7 @@ class Answer:
     message: str = ""
     calibrated: bool = True
     took: float = 0.0
+    near: Sequence[Near] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,7 +129,8 @@ class Desk:
         if not self.encoder.reads(archive.settings.fingerprint):
             raise StoreError(
                 f"{archive.folder} was made by {archive.settings.encoder} ({archive.settings.fingerprint}), and this is {self.encoder.name} "
-                f"({self.encoder.fingerprint}); make a new archive for it"
+                f"({self.encoder.fingerprint}); make a new archive for it, or encode this one again: "
+                f"photodesk archive update {archive.folder} --encoder {self.encoder.name}"
             )
         self.reader = Reader(self.encoder, preparation)
         self.confidence = Confidence.find(self.encoder.fingerprint, archive.folder)
@@ -136,8 +145,10 @@ class Desk:
             UsageError: it asks nothing, or names a photo that is not there.
         """
         started = time.perf_counter()
-        if question.top < 1:
-            raise UsageError(f"top={question.top}: an answer needs at least one photo")
+        if not 1 <= question.top <= MOST:
+            raise UsageError(f"top={question.top}: an answer has one photo at least and {MOST:,} at most")
+        if not 0 <= question.used_days <= LONGEST:
+            raise UsageError(f"used_days={question.used_days}: expected 0 to {LONGEST:,}")
         whole = self._known()
         asked = self._asked(question, whole)
         used = self._used(question.used_days)
@@ -155,13 +166,16 @@ class Desk:
         if question.diverse:
             chosen = _diverse(chosen, {point.photo: point.row for point in points}, question.top)
         hits = [self._folds(found, whole) if question.fold else found for found in chosen[: question.top]]
-        calibrated = self.confidence is not None and question.article is not None
+        alone = question.article is not None and not question.like and question.picture is None  # what curves are fitted on
+        calibrated = self.confidence is not None and alone
         nothing = max((hit.probability for hit in hits), default=0.0) < NOTHING and not any(
             hit.components["names"] >= NAMES / 2 for hit in hits
         )
-        message = ""
+        message, alike = "", list[Near]()
         if not hits:
             message = "no photo passes the filters" if question.where else "the archive is empty"
+            alike = self._near(question.where)
+            message += "".join(f"; {name} {value!r} is not there, but {', '.join(map(repr, like))}" for name, value, like in alike)
         elif nothing:
             message = (
                 f"nothing in this archive fits: even the best of {whole.photos:,} photos is right in fewer than {NOTHING:.0%} of such cases"
@@ -172,7 +186,20 @@ class Desk:
             message,
             calibrated,
             time.perf_counter() - started,
+            alike,
         )
+
+    def _near(self, where: Filter) -> list[Near]:
+        """Values of a filter that no photo has, with those that are written much alike, if there are any."""
+        found = []
+        for name in ("credit", "terms", "keywords"):
+            if wanted := getattr(where, name):
+                known = self.archive.engine.facets(name, VALUES)
+                folded = {value.casefold(): value for value in reversed(known)}
+                for value in wanted:
+                    close = difflib.get_close_matches(value.casefold(), folded, 3, 0.6) if value not in known else []
+                    found += [(name, value, tuple(folded[one] for one in close))] if close else []
+        return found
 
     def facets(self, where: Filter, fields: Sequence[str] = FACETS) -> dict[str, Mapping[str, int]]:
         """Field → value → photos that pass a filter; counted once for each filter and state of the archive, one after the other."""
@@ -181,7 +208,7 @@ class Desk:
             found = known.setdefault(where, {})
             for name in fields:
                 if name not in found:
-                    found[name] = self.archive.engine.facets(name, where=where)
+                    found[name] = self.archive.engine.facets(name, SHOWN, where)
             while len(known) > 100:
                 known.pop(next(iter(known)), None)
             return {name: found[name] for name in fields}

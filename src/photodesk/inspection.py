@@ -12,12 +12,14 @@ import numpy as np
 
 from photodesk import photos
 from photodesk.archive import LEDGER, Archive
+from photodesk.confidence import FILE
 from photodesk.errors import PhotoError, StoreError
 from photodesk.files import digest
 from photodesk.index import Engine, Space, open_engine
 from photodesk.intake import thumbnail
 from photodesk.ledger import Job
 from photodesk.records import Fault
+from photodesk.walk import gone
 
 Progress = Callable[[str, int, int], None]
 
@@ -72,7 +74,7 @@ def verify(archive: Archive, *, content: bool = False, repair: bool = False, pro
 
 def _files(archive: Archive, files: dict[str, list[str]], content: bool, repair: bool, progress: Progress) -> Iterator[Fault]:
     for done, (photo, paths) in enumerate(files.items(), 1):
-        there = [path for path in paths if Path(path).is_file()]
+        there = [path for path in paths if not gone(path)]
         if not there:
             advice = f"if it is not coming back: photodesk archive remove {archive.folder} --missing"
             yield Fault(paths[0], "the file is gone; its photo stays in the archive", "kept", advice)
@@ -191,6 +193,8 @@ def backup(archive: Archive, target: Path, *, thumbnails: bool = True) -> None:
                 copy = Ledger.open(partial / LEDGER)
                 copy.set({"engine": f"{kind}:shard"})
                 copy.close()
+            if (archive.folder / FILE).is_file():
+                shutil.copy2(archive.folder / FILE, partial / FILE)
             if thumbnails and (archive.folder / "thumbnails").is_dir():
                 shutil.copytree(archive.folder / "thumbnails", partial / "thumbnails")
             partial.rename(target)

@@ -26,7 +26,7 @@ from photodesk.index.schema import Entry, Point
 from photodesk.ledger import File, now
 from photodesk.pipeline import BatchSize, ahead, chunks, cores
 from photodesk.records import Fault, FloatArray
-from photodesk.walk import Seen, walk
+from photodesk.walk import Seen, gone, sidecars, walk
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -88,7 +88,7 @@ def add(
         encoder: the archive's; see `Archive.settings`.
         folders: each is remembered as the root of what is below it; a file may be named as well.
         progress: called with ("reading", files done, files).
-        reread: read also what is known, for its description; sidecars may have changed.
+        reread: read also what is known, for its description.
 
     Raises:
         UsageError: no such folder.
@@ -97,7 +97,13 @@ def add(
     _suits(archive, encoder)
     result = Intake()
     roots = archive.ledger.roots()
-    seen = list({file.path: file for folder in folders for file in walk(folder, result.faults, root=_root(folder, roots))}.values())
+    found: dict[Path, Seen] = {}
+    for folder in folders:
+        for file in walk(folder, result.faults, root=_root(folder, roots)):
+            found[file.path] = file
+            if len(found) % 1000 == 0:
+                progress("looking", len(found), len(found))
+    seen = list(found.values())
     known = {file.path: file for file in archive.ledger.files()}
     broken = archive.ledger.faults()
     todo = []
@@ -109,9 +115,17 @@ def add(
             result.faults.append(wrong[0])
         else:
             todo.append(file)
+    paths = {str(file.path) for file in seen}
+    archive.ledger.forget_faults([path for path in broken if path not in paths and below(path, folders)])
     _take(archive, encoder, todo, known, result, progress)
-    _compare(archive, folders, {str(file.path) for file in seen}, result)
+    _compare(archive, folders, paths, result)
     return result
+
+
+def below(path: str, folders: Sequence[str | os.PathLike[str]]) -> bool:
+    """Whether a path is one of some folders or files, or lies below one."""
+    tops = [os.path.abspath(folder) for folder in folders]  # noqa: PTH100  as in walk
+    return any(path == top or path.startswith(top.rstrip("/") + "/") for top in tops)
 
 
 def _suits(archive: Archive, encoder: Encoder) -> None:
@@ -119,7 +133,7 @@ def _suits(archive: Archive, encoder: Encoder) -> None:
     if not encoder.reads(made):
         raise StoreError(
             f"{archive.folder} was made by {archive.settings.encoder} ({made}), and this is {encoder.name} ({encoder.fingerprint}); "
-            "make a new archive for it"
+            f"make a new archive for it, or encode this one again: photodesk archive update {archive.folder} --encoder {encoder.name}"
         )
 
 
@@ -160,7 +174,7 @@ def _read(batch: Sequence[Seen], encoder: Encoder, there: set[str], sizes: Batch
         try:
             data = photos.content(file.path)
             photo = digest(data).hex()
-            sidecar = next((s for s in (file.path.with_suffix(".xmp"), file.path.with_name(file.path.name + ".xmp")) if s.is_file()), None)
+            sidecar = next(iter(sidecars(file.path)), None)
             if photo in pixels:
                 out.append((file, _Taken(file, photo)))
                 continue
@@ -230,21 +244,19 @@ def _describe(archive: Archive, entries: dict[str, Entry], files: dict[str, File
 
 def _compare(archive: Archive, folders: Sequence[Path], seen: set[str], result: Intake) -> None:
     """Forget paths below the folders from where a photo moved away; name files that are gone altogether."""
-    roots = [os.path.abspath(folder) for folder in folders]  # noqa: PTH100  as in walk
     paths: dict[str, list[str]] = {}
-    gone: list[File] = []
+    absent: list[File] = []
     for file in archive.ledger.files():
-        below = any(file.path == root or file.path.startswith(root.rstrip("/") + "/") for root in roots)
-        if below and file.path not in seen and not Path(file.path).exists():
-            gone.append(file)
+        if file.path not in seen and below(file.path, folders) and gone(file.path):
+            absent.append(file)
         else:
             paths.setdefault(file.photo, []).append(file.path)
-    moved = [file for file in gone if file.photo in paths]
+    moved = [file for file in absent if file.photo in paths]
     archive.forget_files([file.path for file in moved])
     result.moved += len(moved)
     result.again -= min(result.again, len(moved))
     advice = f"if it is not coming back: photodesk archive remove {archive.folder} --missing"
-    lost = [file for file in gone if file.photo not in paths]
+    lost = [file for file in absent if file.photo not in paths]
     result.missing = len(lost)
     result.faults += [Fault(file.path, "the file is gone; its photo stays in the archive", "kept", advice) for file in lost]
 

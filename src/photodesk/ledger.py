@@ -256,6 +256,11 @@ class Ledger:
                 [(fault.where, fault.what, fault.advice, size, mtime, now()) for fault, size, mtime in faults],
             )
 
+    def forget_faults(self, paths: Sequence[str]) -> None:
+        """Forget files that could not be taken; they are looked at again if they are met again."""
+        with self.change() as db:
+            db.executemany("DELETE FROM faults WHERE path = ?", [(path,) for path in paths])
+
     def faults(self) -> dict[str, tuple[Fault, int, int]]:
         """Files that could not be taken, by path, with size and mtime."""
         rows = self.ask("SELECT path, what, advice, size, mtime FROM faults ORDER BY path")
@@ -264,9 +269,8 @@ class Ledger:
     # jobs
 
     def begin(self, command: str) -> int:
-        """Note that a command started; returns its number. Jobs that a kill left running are marked as stopped."""
+        """Note that a command started; returns its number."""
         with self.change() as db:
-            db.execute("UPDATE jobs SET state = 'stopped' WHERE state = 'running'")
             at = now()
             values = (command, "running", "", 0, 0, at, at, "")
             made = db.execute(
@@ -274,6 +278,11 @@ class Ledger:
             )
             assert made.lastrowid is not None
             return made.lastrowid
+
+    def interrupted(self) -> None:
+        """Mark jobs that a kill left running as stopped; for who holds the archive and has begun nothing."""
+        with self.change() as db:
+            db.execute("UPDATE jobs SET state = 'stopped' WHERE state = 'running'")
 
     def report(self, job: int, stage: str, done: int, total: int) -> None:
         """Note how far a job is."""

@@ -1,7 +1,7 @@
 """A chore for an archive that a server holds: send it there over HTTP, watch it, bring the outcome home.
 
 POST {url}/api/archive/chores {"command": …, "options": {…}} answers {"chore": n}; GET {url}/api/archive/chores/n answers what
-`chores.Worker.state` gives. Both want `Authorization: Bearer KEY`, with the key that stands in the archive's lock file.
+`worker.Worker.state` gives. Both want `Authorization: Bearer KEY`, with the key that stands in the archive's lock file.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from photodesk.records import Fault
 
 POLL = 0.3
 """Seconds between two questions."""
+
+_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # keys and drafts are for the holder, not for a proxy
 
 
 def run(holder: ArchiveInUse, command: str, options: Mapping[str, Any], progress: Callable[[str, int, int], None]) -> Outcome:
@@ -38,7 +40,7 @@ def run(holder: ArchiveInUse, command: str, options: Mapping[str, Any], progress
             progress(str(state["stage"]), int(state["done"]), int(state["total"]))
         if state["state"] == "done":
             return Outcome(state["message"], [Fault(**fault) for fault in state["faults"]], state["data"])
-        if state["state"] == "failed":
+        if state["state"] in ("failed", "stopped"):
             raise StoreError(state["message"])
         time.sleep(POLL)
 
@@ -52,13 +54,23 @@ def ask(place: str, holder: ArchiveInUse, body: Mapping[str, Any] | bytes | None
     if not place.startswith(("http://", "https://")):
         raise StoreError(f"{place}: expected an address with http:// or https://")
     headers = {"Authorization": f"Bearer {holder.key}", "Content-Type": kind}
-    data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+    data = body if body is None or isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
     request = urllib.request.Request(place, data, headers)  # noqa: S310  checked above
     try:
-        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310  as above
+        with _direct.open(request, timeout=60) as answer:
             found = json.load(answer)
-    except (OSError, ValueError) as error:  # HTTPError is an OSError too
+    except urllib.error.HTTPError as error:
+        raise StoreError(f"process {holder.pid} holds the archive and refuses this at {place}: {_detail(error)}") from None
+    except (OSError, ValueError) as error:
         raise StoreError(f"process {holder.pid} holds the archive and does not take this at {place}: {error}") from None
     if not isinstance(found, dict):
         raise StoreError(f"process {holder.pid} at {place} answers what nobody asked for")
     return found
+
+
+def _detail(error: urllib.error.HTTPError) -> str:
+    """What the holder says of a refusal, else the code."""
+    try:
+        return f"{json.load(error)['detail']} ({error.code})"
+    except (OSError, ValueError, TypeError, KeyError):
+        return str(error)

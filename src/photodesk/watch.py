@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from photodesk.archive import LEDGER
 from photodesk.errors import require
 from photodesk.photos import SUFFIXES
 
@@ -17,7 +18,9 @@ QUIET = 1500
 
 
 def changes(folders: Sequence[Path], *, poll: bool = False, stop: threading.Event | None = None) -> Iterator[list[Path]]:
-    """Folders below `folders` in which pictures or sidecars came, went or changed; ends with Ctrl-C.
+    """First all folders, as soon as the watch stands; then those below in which pictures or sidecars came, went or changed. Ends with Ctrl-C.
+
+    What happens while the caller deals with an answer comes with the next one.
 
     Args:
         folders: absolute.
@@ -29,10 +32,21 @@ def changes(folders: Sequence[Path], *, poll: bool = False, stop: threading.Even
     """
     watchfiles = require("watchfiles", "archive")
     watched = watchfiles.watch(
-        *folders, watch_filter=None, debounce=60_000, step=QUIET, stop_event=stop, force_polling=poll or None, raise_interrupt=False
+        *folders,
+        watch_filter=None,
+        debounce=60_000,
+        step=QUIET,
+        rust_timeout=1000,
+        yield_on_timeout=True,
+        stop_event=stop,
+        force_polling=poll or None,
+        raise_interrupt=False,
     )
-    for found in watched:
-        touched = {Path(name) for _, name in found if Path(name).suffix.lower() in {*SUFFIXES, ".xmp", ""}}
+    for number, found in enumerate(watched):
+        if number == 0:
+            yield list(folders)
+            continue
+        touched = {Path(name) for change, name in found if _matters(Path(name), change == watchfiles.Change.added)}
         below = {_standing(path, folders) for path in touched}
         outermost = sorted(
             path for path in below if path and not any(path != other and path.is_relative_to(other) for other in below if other)
@@ -42,10 +56,15 @@ def changes(folders: Sequence[Path], *, poll: bool = False, stop: threading.Even
 
 
 def _standing(path: Path, folders: Sequence[Path]) -> Path | None:
-    """The nearest folder above `path` that is still there, within the watched ones."""
-    for folder in path.parents:
-        if not any(folder.is_relative_to(root) for root in folders):
-            return None
-        if folder.is_dir():
-            return folder
-    return None
+    """The nearest folder of `path` that is still there, within the watched ones; None in an archive, which writes thumbnails itself."""
+    above = [folder for folder in (path, *path.parents) if any(folder.is_relative_to(root) for root in folders)]
+    if any((folder / LEDGER).exists() for folder in above):
+        return None
+    return next((folder for folder in above if folder.is_dir()), None)
+
+
+def _matters(path: Path, new: bool) -> bool:
+    """Pictures, sidecars, folders that came, and what may have been a folder; not a folder in which something else changed."""
+    if path.suffix.lower() in {*SUFFIXES, ".xmp"}:
+        return True
+    return new if path.is_dir() else not path.suffix

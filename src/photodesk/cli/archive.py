@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,23 +74,43 @@ def add(context: click.Context, /, archive: Path, folders: tuple[Path, ...], wat
     """
     named = [str(folder.absolute()) for folder in folders]
     with chores_of(archive, "archive add") as do:
-        bad = _show(do("add", {"folders": named}))
-        if watch:
-            from photodesk.watch import changes
-
-            click.echo(f"watching {', '.join(map(str, folders))}; Ctrl-C ends it", err=True)
-            for below in changes([Path(name) for name in named], poll=poll):
-                bad |= _show(do("add", {"folders": [str(path) for path in below]}))
+        bad = _watch(do, named, poll) if watch else _show(do("add", {"folders": named}))
     context.exit(1 if bad else 0)
+
+
+def _watch(do: Callable[..., Outcome], folders: list[str], poll: bool) -> bool:
+    """Add whatever comes, until Ctrl-C. What could not be added, such as for want of room, is tried again with the next change."""
+    from photodesk.errors import PhotodeskError
+    from photodesk.watch import changes
+
+    bad, first, again = False, True, set[str]()
+    for below in changes([Path(folder) for folder in folders], poll=poll):
+        wanted = again | set(map(str, below))
+        try:
+            bad |= _show(do("add", {"folders": sorted(wanted)}))
+            again = set()
+        except PhotodeskError as error:
+            if first:
+                raise
+            click.echo(f"{error}; the watch goes on", err=True)
+            bad, again = True, {folder for folder in wanted if Path(folder).exists()}
+        if first:
+            click.echo(f"watching {', '.join(folders)}; Ctrl-C ends it", err=True)
+        first = False
+    return bad
 
 
 @archive.command()
 @ARCHIVE
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--photo", "photos", multiple=True, metavar="ID", help="A photo by its id; may be given several times.")
-@click.option("--missing", is_flag=True, help="Photos whose files are all gone from the disk.")
-def remove(archive: Path, paths: tuple[Path, ...], photos: tuple[str, ...], missing: bool) -> None:
+@click.option("--missing", is_flag=True, help="Files that are gone from the disk; not where a whole folder is, for its disk may be away.")
+@click.option("--force", is_flag=True, help="With --missing: there too.")
+@click.pass_context
+def remove(context: click.Context, /, archive: Path, paths: tuple[Path, ...], photos: tuple[str, ...], missing: bool, force: bool) -> None:
     """Forget files, everything below folders, or photos. The pictures themselves are not touched.
+
+    What the archive does not know is named, and so are folders that were added of which nothing is left (exit code 1).
 
     \b
     photodesk archive remove desk/ pictures/withdrawn/
@@ -101,21 +121,59 @@ def remove(archive: Path, paths: tuple[Path, ...], photos: tuple[str, ...], miss
     if not (paths or photos or missing):
         raise UsageError("say what to remove: PATHS, --photo ID or --missing")
     with chores_of(archive, "archive remove") as do:
-        _show(do("remove", {"paths": [str(path.absolute()) for path in paths], "photos": list(photos), "missing": missing}))
+        named = [str(path.absolute()) for path in paths]
+        bad = _show(do("remove", {"paths": named, "photos": list(photos), "missing": missing, "force": force}))
+    context.exit(1 if bad else 0)
+
+
+@archive.command()
+@ARCHIVE
+@click.argument("photos", nargs=-1, required=True, metavar="PHOTO|PATH...")
+@click.option("--day", default="", metavar="DAY", help="YYYY-MM-DD [default: today].")
+@click.option("--article", default="", metavar="TEXT", help="With which article: a title, an address, a number.")
+@click.pass_context
+def use(context: click.Context, /, archive: Path, photos: tuple[str, ...], day: str, article: str) -> None:
+    """Note that photos, by id or file, were printed or put online: `search --used-days` pushes them down.
+
+    \b
+    photodesk archive use desk/ pictures/flood.jpg --day 2026-11-21 --article "Hochwasser an der Elbe"
+    """
+    named = [one if is_photo(one) else str(Path(one).absolute()) for one in photos]
+    with chores_of(archive, "archive use") as do:
+        bad = _show(do("use", {"photos": named, "day": day, "article": article}))
+    context.exit(1 if bad else 0)
+
+
+@archive.command()
+@ARCHIVE
+def faults(archive: Path) -> None:
+    """List every file that could not be taken: where, why, what to do.
+
+    \b
+    photodesk archive faults desk/
+    """
+    with chores_of(archive, "archive faults") as do:
+        outcome = do("faults", {})
+    show_faults(outcome.faults, every=True, err=False)
+    click.echo(outcome.message, err=True)
 
 
 @archive.command()
 @ARCHIVE
 @click.option("--metadata", is_flag=True, help="Read captions and the like of all files again; XMP sidecars may have changed.")
 @click.option("--bank", type=click.Path(path_type=Path, exists=True), metavar="FILE", help="Articles that stand for the queries to come.")
+@click.option("--encoder", metavar="NAME", help="Encode every photo again with this model, and use it from then on; not beside `serve`.")
 @click.pass_context
-def update(context: click.Context, /, archive: Path, metadata: bool, bank: Path | None) -> None:
+def update(context: click.Context, /, archive: Path, metadata: bool, bank: Path | None, encoder: str | None) -> None:
     """Look at all folders again, revise scores by the bank, tidy up the index.
 
     \b
     photodesk archive update desk/
     photodesk archive update desk/ --bank articles.csv
+    photodesk archive update desk/ --encoder builtin
     """
+    if encoder:
+        _renew(archive, encoder)
     options = {"metadata": metadata, "bank": str(bank.absolute()) if bank else ""}
     with chores_of(archive, "archive update") as do:
         bad = _show(do("update", options))
@@ -209,6 +267,31 @@ def move(archive: Path, uri: str) -> None:
     """
     with chores_of(archive, "archive move") as do:
         _show(do("move", {"uri": uri}))
+
+
+def _renew(folder: Path, name: str) -> None:
+    from photodesk import renew
+    from photodesk.archive import Archive
+    from photodesk.cli.find import load_encoder
+    from photodesk.cli.progress import bars
+
+    encoder = load_encoder(name)
+    with Archive.open(folder, doing="archive update") as archive:
+        if encoder.reads(archive.settings.fingerprint):
+            click.echo(f"{folder} is of that model already", err=True)
+            return
+        old, bank = archive.settings.engine, archive.ledger.count("bank")
+        with bars() as progress:
+            count, faults = renew.renew(archive, encoder, progress)
+        show_faults(faults)
+        click.echo(f"{count:,} photos encoded by {encoder.name} in {archive.settings.engine}; {old} may be deleted", err=True)
+        if bank:
+            click.echo(f"the bank of {bank:,} articles is empty now, for their texts are not kept; give them again with --bank", err=True)
+
+
+def is_photo(text: str) -> bool:
+    """Whether it is a photo's id."""
+    return len(text) == 32 and set(text) <= set("0123456789abcdef")
 
 
 @contextmanager

@@ -1,49 +1,62 @@
-"""`search` of an archive that a server holds: the question goes there over HTTP."""
+"""`search` of an archive that a server holds: the question goes there over HTTP, and comes back as the answer it would have here."""
 
 from __future__ import annotations
 
 import io
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
     from photodesk.asking import Question
+    from photodesk.desk import Answer, Found
     from photodesk.errors import ArchiveInUse
+    from photodesk.explain import Reason
 
 
-def ask(holder: ArchiveInUse, question: Question, as_json: bool, rank: int | None) -> None:
-    """Ask the server and show what it answers, as `search` does with an archive of its own.
+def ask(holder: ArchiveInUse, question: Question, rank: int | None) -> tuple[Answer, Reason | None, dict[str, str]]:
+    """Ask the server.
+
+    Args:
+        holder: the server.
+        question: what is asked.
+        rank: of the hit that is to be explained.
+
+    Returns:
+        the answer, why that hit, and photo → file.
 
     Raises:
         StoreError: it does not answer.
     """
+    import numpy as np
+
     from photodesk import remote
-    from photodesk.confidence import WORDS
+    from photodesk.desk import Answer
+    from photodesk.explain import Reason
 
     click.echo(f"process {holder.pid} holds the archive and is asked at {holder.url}", err=True)
     base = f"{holder.url.rstrip('/')}/api"
     query = as_query(question, holder, base)
-    answer = remote.ask(f"{base}/search", holder, query)
-    hits = answer["hits"]
-    reason = (
-        remote.ask(f"{base}/why", holder, {"query": query, "photo": hits[rank - 1]["about"]["photo"]})
-        if rank and rank <= len(hits)
-        else None
-    )
-    if as_json:
-        click.echo(json.dumps(answer | ({"why": reason} if reason else {}), ensure_ascii=False, indent=1))
-        return
-    if answer["nothing_fits"]:
-        click.echo("nothing in this archive fits", err=True)
-    for hit in hits:
-        about = hit["about"]
-        told = " · ".join(part for part in (about["headline"] or about["caption"], about["credit"], about["taken"][:10]) if part)
-        click.echo(f"{hit['probability']:.0%}\t{WORDS[hit['level']]}\t{about['source']}\t{told}")
-    if reason:
-        for word in sorted(reason["words"], key=lambda word: -word["weight"])[:8]:
-            click.echo(f"  {word['weight']:+.2f}  {word['text']}", err=True)
+    told = remote.ask(f"{base}/search", holder, query)
+    near = [(name, value, tuple(like)) for name, value, like in told["near"]]
+    answer = Answer([_found(hit) for hit in told["hits"]], told["nothing_fits"], told["message"], told["calibrated"], near=near)
+    reason = None
+    if rank and rank <= len(answer.hits):
+        hit = told["hits"][rank - 1]
+        why = remote.ask(f"{base}/why", holder, {"query": query, "photo": hit["about"]["photo"]})
+        heat = np.array(why["heat"], np.float64).reshape(len(why["heat"]), -1).astype(np.float32)
+        words = [(word["text"], word["fall"]) for word in why["words"]]
+        reason = Reason(_found(hit | {"components": why["components"]}), words, heat, why["shares"])
+    return answer, reason, {hit["about"]["photo"]: hit["file"] for hit in told["hits"]}
+
+
+def _found(hit: dict[str, Any]) -> Found:
+    from photodesk.desk import Found
+    from photodesk.index.schema import Entry
+
+    known = {name: value for name, value in hit["about"].items() if name != "photo"}
+    entry = Entry(**known | {"keywords": tuple(known["keywords"]), "group": hit["group"]})
+    return Found(hit["about"]["photo"], hit["score"], hit["probability"], entry, hit["duplicates"], hit["used"], hit["components"])
 
 
 def as_query(question: Question, holder: ArchiveInUse, base: str) -> dict[str, Any]:
@@ -51,8 +64,9 @@ def as_query(question: Question, holder: ArchiveInUse, base: str) -> dict[str, A
     from photodesk import remote
 
     article, where = question.article, question.where
-    lines = [" ".join(part.split()) for part in (article.title, article.lead, article.text)] if article else []
-    query: dict[str, Any] = {"draft": "\n".join(line for line in lines if line), "top": question.top, "like": question.like}
+    query: dict[str, Any] = {"top": question.top, "like": question.like}
+    if article:
+        query |= {"headline": article.title, "lead": article.lead, "text": article.text, "language": article.language}
     if question.picture is not None:
         out = io.BytesIO()
         question.picture.save(out, "JPEG", quality=92)

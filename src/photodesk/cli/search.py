@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from photodesk.cli.archive import is_photo
 from photodesk.cli.find import load_encoder
 
 if TYPE_CHECKING:
     from photodesk.asking import Question
-    from photodesk.desk import Answer, Desk, Found
+    from photodesk.desk import Answer, Found
     from photodesk.explain import Reason
 
 OF_ARCHIVE = "of an archive"
@@ -34,9 +36,9 @@ OF_ARCHIVE = "of an archive"
 @click.option("--phrase", default="", help="Words that must stand in caption, keywords or place, one after the other.")
 @click.option("--since", default="", metavar="DAY", help="First day taken, YYYY-MM-DD.")
 @click.option("--until", default="", metavar="DAY", help="Last day taken.")
-@click.option("--credit", multiple=True, help="Any of these.")
-@click.option("--terms", multiple=True, help="Usage terms, any of these.")
-@click.option("--keyword", "keywords", multiple=True, help="All of these.")
+@click.option("--credit", multiple=True, help="Any of these, exactly as in the picture.")
+@click.option("--terms", multiple=True, help="Usage terms, any of these, exactly as in the picture.")
+@click.option("--keyword", "keywords", multiple=True, help="All of these, exactly as in the picture.")
 @click.option("--orientation", multiple=True, type=click.Choice(["landscape", "portrait", "square"]), help="Any of these.")
 @click.option("--min-width", default=0, type=click.IntRange(0), help="In pixels.")
 @click.option("--min-height", default=0, type=click.IntRange(0), help="In pixels.")
@@ -103,16 +105,14 @@ def _archive(folder: Path, headline: str, top: int, as_json: bool, options: dict
             raise UsageError(f"the desk at {holder.url} translates by itself or not at all; leave --translate out") from None
         from photodesk.cli.beside import ask
 
-        ask(holder, question, as_json, rank)
+        answer, reason, places = ask(holder, question, rank)
+        show(answer, reason, places, as_json)
         return
     with held:
         desk = Desk(held, preparation=Preparation(translate=options["translate"]) if options["translate"] else None)
         answer = desk.ask(question)
         reason = desk.why(question, answer.hits[rank - 1].photo) if rank and rank <= len(answer.hits) else None
-        if as_json:
-            click.echo(json.dumps(as_data(answer, reason), ensure_ascii=False, indent=1))
-            return
-        show(answer, reason, desk)
+        show(answer, reason, {hit.photo: held.path(hit.photo) for hit in answer.hits}, as_json)
 
 
 def _question(headline: str, top: int, options: dict[str, Any]) -> Question:
@@ -127,7 +127,7 @@ def _question(headline: str, top: int, options: dict[str, Any]) -> Question:
     article = Article("query", headline, options["lead"], body, language=options["language"])
     like = options["like"] or ""
     picture = photos.load(Path(like)) if like and Path(like).exists() else None
-    if like and picture is None and (len(like) != 32 or set(like) - set("0123456789abcdef")):
+    if like and picture is None and not is_photo(like):
         raise UsageError(f"--like {like}: there is no such file, and ids of photos have 32 hexadecimal digits")
     return Question(
         article if headline or options["lead"] or body.strip() else None,
@@ -152,12 +152,15 @@ def as_data(answer: Answer, reason: Reason | None) -> dict[str, Any]:
     return found
 
 
-def show(answer: Answer, reason: Reason | None, desk: Desk) -> None:
-    """Probability, file and caption on stdout, everything else on stderr."""
+def show(answer: Answer, reason: Reason | None, places: Mapping[str, str], as_json: bool) -> None:
+    """Probability, file (by photo in `places`) and caption on stdout, everything else on stderr; or all of it as JSON."""
+    if as_json:
+        click.echo(json.dumps(as_data(answer, reason), ensure_ascii=False, indent=1))
+        return
     if answer.message:
         click.echo(answer.message, err=True)
     for hit in answer.hits:
-        click.echo(f"{hit.probability:.0%}\t{hit.words}\t{_place(desk, hit)}\t{_about(hit)}")
+        click.echo(f"{hit.probability:.0%}\t{hit.words}\t{places[hit.photo]}\t{_about(hit)}")
     if answer.hits and not answer.calibrated:
         click.echo(
             "probabilities are a guess: they were not fitted for this model or kind of query; see: photodesk calibrate --help", err=True
@@ -178,10 +181,6 @@ def why(reason: Reason) -> None:
         click.echo("  the photo, darker where covering it costs more:", err=True)
         for row in reason.heat:
             click.echo("    " + "".join(shades[max(0, min(4, round(4 * float(value) / most)))] * 4 for value in row), err=True)
-
-
-def _place(desk: Desk, hit: Found) -> str:
-    return next((file.path for file in desk.archive.ledger.files(hit.photo)), hit.photo)
 
 
 def _about(hit: Found) -> str:

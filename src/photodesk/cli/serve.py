@@ -15,8 +15,9 @@ import click
 @click.option(
     "--name", "names", multiple=True, metavar="HOST", help="Another name of this desk, behind a proxy; may be given several times."
 )
+@click.option("--translate", default="", metavar="T", help="Translator of drafts, for models that read English only; see `prepare`.")
 @click.option("--log-texts", is_flag=True, help="Also log what is searched for. Logs hold no article text otherwise.")
-def serve(archive: Path, host: str, port: int, token: str, names: tuple[str, ...], log_texts: bool) -> None:
+def serve(archive: Path, host: str, port: int, token: str, names: tuple[str, ...], translate: str, log_texts: bool) -> None:
     """Serve ARCHIVE: paste a draft in the browser, see the photos that fit as you type.
 
     The desk holds the archive as long as it runs; `photodesk archive add` and the others hand their work to it. Ctrl-C ends it.
@@ -27,4 +28,7 @@ def serve(archive: Path, host: str, port: int, token: str, names: tuple[str, ...
     """
     from photodesk.web.server import run
 
-    run(archive, host=host, port=port, token=token, names=names, log_texts=log_texts, say=lambda line: click.echo(line, err=True))
+    def say(line: str) -> None:
+        click.echo(line, err=True)
+
+    run(archive, host=host, port=port, token=token, names=names, log_texts=log_texts, translate=translate, say=say)

@@ -207,7 +207,7 @@ class EdgeEngine:
             must.append(api.FieldCondition(field, **condition))
 
         if where.since or where.until:
-            end = following(where.until) + "T00:00:00Z" if where.until else None
+            end = f"{day}T00:00:00Z" if where.until and (day := following(where.until)) else None
             is_("taken", range=api.RangeDateTime(gte=where.since + "T00:00:00Z" if where.since else None, lt=end))
         for field, values in (("credit", where.credit), ("terms", where.terms), ("orientation", where.orientation)):
             if values:

@@ -220,7 +220,7 @@ class QdrantEngine:
             must.append(m.FieldCondition(key=field, **condition))
 
         if where.since or where.until:
-            end = following(where.until) + "T00:00:00Z" if where.until else None
+            end = f"{day}T00:00:00Z" if where.until and (day := following(where.until)) else None
             is_("taken", range=m.DatetimeRange(gte=where.since + "T00:00:00Z" if where.since else None, lt=end))
         for field, values in (("credit", where.credit), ("terms", where.terms), ("orientation", where.orientation)):
             if values:

@@ -18,6 +18,7 @@ FACETS = ("credit", "terms", "keywords", "orientation", "byline", "place", "year
 """Fields whose values can be counted."""
 
 _TOKEN = re.compile(r"[^\W_]+")
+_DAY = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 def tokens(text: str) -> list[str]:
@@ -182,7 +183,7 @@ def is_day(text: str) -> bool:
     import datetime
 
     try:
-        return len(text) == 10 and bool(datetime.date.fromisoformat(text))
+        return _DAY.fullmatch(text) is not None and bool(datetime.date.fromisoformat(text))
     except ValueError:
         return False
 
@@ -194,10 +195,11 @@ def holds(text: str, phrase: str) -> bool:
 
 
 def following(day: str) -> str:
-    """The day after `day`."""
+    """The day after `day`; empty after the last one of the calendar."""
     import datetime
 
-    return (datetime.date.fromisoformat(day) + datetime.timedelta(days=1)).isoformat()
+    last = datetime.date.fromisoformat(day)
+    return "" if last == datetime.date.max else (last + datetime.timedelta(days=1)).isoformat()
 
 
 def counted(entries: Sequence[Entry], facet: str) -> dict[str, int]:

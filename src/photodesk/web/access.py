@@ -184,7 +184,10 @@ def _foreign(headers: dict[str, str], scheme: str) -> bool:
     if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         return True
     origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc != headers.get("host")
+    try:
+        return origin is not None and urlsplit(origin).netloc != headers.get("host")
+    except ValueError:  # such as http://[x
+        return True
 
 
 async def _refuse(send: Send, status: int, detail: str, more: dict[str, str] | None = None) -> None:

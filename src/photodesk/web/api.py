@@ -13,7 +13,7 @@ from fastapi.responses import StreamingResponse
 from photodesk import picks
 from photodesk.web import models, uploads
 from photodesk.web.access import Access
-from photodesk.web.service import GoneError, Service, jpeg
+from photodesk.web.service import GoneError, Service, UploadGoneError, jpeg
 
 TYPES = ("image/jpeg", "image/png", "image/webp", "image/gif", "image/tiff", "image/bmp")
 FOREVER = {"cache-control": "private, max-age=31536000, immutable"}
@@ -40,9 +40,9 @@ def router(service: Service, access: Access) -> APIRouter:
             raise HTTPException(403, "only who started the desk may ask this; the key stands in the archive's lock file")
 
     @api.post("/search", tags=["search"], responses=_problems(404))
-    def search(query: models.Query) -> models.Answer:
+    def search(query: models.Query, request: Request) -> models.Answer:
         """The best photos for an article, a photo, or both. A query without any of these has no answer (400)."""
-        return service.search(query)
+        return service.search(query, owner=access.owner(dict(request.headers)))
 
     @api.post("/facets", tags=["search"], responses=_problems())
     async def facets(query: models.Query, request: Request) -> models.Facets:
@@ -74,6 +74,11 @@ def router(service: Service, access: Access) -> APIRouter:
         """Take a pick back: the photo is not picked for the article any more. The archive's ledger goes on to say that it was, and until when."""
         return service.withdraw(article, photo)
 
+    @api.post("/uses", tags=["picks"], status_code=201, responses=_problems(404))
+    def use(asked: models.Use) -> models.Use:
+        """Note that a photo was printed or put online, as a content management system does; `used_days` of a search looks at it."""
+        return service.use(asked)
+
     @api.post(
         "/uploads",
         tags=["search"],
@@ -96,7 +101,7 @@ def router(service: Service, access: Access) -> APIRouter:
         """The small copy of a picture that was sent."""
         picture = service.uploads.get(upload)
         if picture is None:
-            raise GoneError("the photo that was sent is no longer kept; send it again")
+            raise UploadGoneError
         return Response(jpeg(picture), media_type="image/jpeg")
 
     @api.get("/photos/{photo}", tags=["photos"], responses=_problems(404))

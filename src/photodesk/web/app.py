@@ -17,7 +17,7 @@ from photodesk.errors import PhotodeskError, PhotoError, StoreError
 from photodesk.web import api, pages, uploads
 from photodesk.web.access import Access, Guard
 from photodesk.web.port import DeskLike
-from photodesk.web.service import GoneError, Service
+from photodesk.web.service import GoneError, Service, told
 
 STATUS: tuple[tuple[type[PhotodeskError], int], ...] = (
     (GoneError, 404),
@@ -60,7 +60,7 @@ def make(desk: DeskLike, access: Access) -> FastAPI:
 
 async def _told(_: Request, error: Exception) -> JSONResponse:
     status = next(status for kind, status in STATUS if isinstance(error, kind))
-    return JSONResponse({"detail": str(error)}, status)
+    return JSONResponse({"detail": told(error)}, status)
 
 
 async def _misread(_: Request, error: Exception) -> JSONResponse:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from photodesk.asking import LONGEST, MOST
 from photodesk.index.schema import Filter, tokens
 from photodesk.ledger import Job
 from photodesk.records import Article, Fault
@@ -27,6 +28,10 @@ class Query(_Strict):
     """An article, a photo or both, and which photos may be found."""
 
     draft: Annotated[str, Field(max_length=100_000, description="The first line is the headline, the rest lead and text.")] = ""
+    headline: Annotated[str, Field(max_length=10_000, description="With lead and text instead of a draft.")] = ""
+    lead: Annotated[str, Field(max_length=100_000)] = ""
+    text: Annotated[str, Field(max_length=500_000)] = ""
+    language: Annotated[str, Field(max_length=20, description="Of the article, such as de; for a desk that translates.")] = ""
     like: Annotated[PhotoId | Literal[""], Field(description="A photo of the archive to compare with.")] = ""
     upload: Annotated[PhotoId | Literal[""], Field(description="A photo that was sent to /api/uploads, to compare with.")] = ""
     since: Annotated[datetime.date | None, Field(description="First day taken.")] = None
@@ -40,26 +45,33 @@ class Query(_Strict):
     orientation: Annotated[list[Format], Field(max_length=3, description="Any of these.")] = []
     min_width: Annotated[int, Field(ge=0, le=100_000, description="In pixels.")] = 0
     min_height: Annotated[int, Field(ge=0, le=100_000, description="In pixels.")] = 0
-    used_days: Annotated[int, Field(ge=0, le=3650, description="What to take for recently used; 0 asks nothing.")] = 0
+    used_days: Annotated[int, Field(ge=0, le=LONGEST, description="What to take for recently used; 0 asks nothing.")] = 0
     used: Annotated[Literal["down", "hide"], Field(description="What to do with photos that were used recently.")] = "down"
     words: Annotated[str, Field(max_length=1000, description="Lift photos whose captions have these; empty: those of the headline.")] = ""
     fold: Annotated[bool, Field(description="Near-duplicates are one hit.")] = True
     diverse: Annotated[bool, Field(description="Prefer photos that differ from those above them.")] = False
-    top: Annotated[int, Field(ge=1, le=200, description="How many photos at most.")] = 60
+    top: Annotated[int, Field(ge=1, le=MOST, description="How many photos at most.")] = 60
 
     def asks(self) -> bool:
         """Whether there is anything to search for."""
-        return bool(self.draft.strip() or self.like or self.upload)
+        return bool(self.draft.strip() or self._told() or self.like or self.upload)
+
+    def _told(self) -> tuple[str, str, str] | None:
+        parts = tuple(part.replace("\x00", " ") for part in (self.headline, self.lead, self.text))
+        return (parts[0], parts[1], parts[2]) if any(part.strip() for part in parts) else None
 
     def article(self) -> Article | None:
         """The draft as an article, named by its content; None where there is no text."""
+        if told := self._told():
+            name = hashlib.sha256("\n".join(told).encode("utf-8", "replace")).hexdigest()[:16]
+            return Article(name, *told, language=self.language)
         lines = [line.strip() for line in self.draft.replace("\x00", " ").splitlines()]
         full = [line for line in lines if line]
         if not full:
             return None
         name = hashlib.sha256("\n".join(full).encode("utf-8", "replace")).hexdigest()[:16]
         lead = full[1] if len(full) > 2 else ""
-        return Article(name, full[0], lead, "\n".join(full[2 if lead else 1 :]))
+        return Article(name, full[0], lead, "\n".join(full[2 if lead else 1 :]), language=self.language)
 
     def filter(self) -> Filter:
         """Which photos may be found."""
@@ -109,6 +121,9 @@ class Hit(_Strict):
     level: Annotated[int, Field(ge=0, le=4, description="The same in words: 4 fits well, 3 probably, 2 may fit, 1 doubtful, 0 hardly.")]
     duplicates: Annotated[int, Field(ge=0, description="Near-duplicates that this one stands for.")]
     used: Annotated[str, Field(description="The day it was used last; empty if it was not, lately.")]
+    components: Annotated[dict[str, float], Field(description="What makes the score.")]
+    group: Annotated[str, Field(description="The first photo of its near-duplicates.")]
+    file: Annotated[str, Field(description="Path on the machine of the desk; for the archive's owner only.")]
     about: About
 
 
@@ -116,6 +131,10 @@ class Answer(_Strict):
     """The photos for a query, best first."""
 
     hits: list[Hit]
+    message: Annotated[str, Field(description="In a sentence, where there is something to say.")]
+    near: Annotated[
+        list[tuple[str, str, tuple[str, ...]]], Field(description="Filters that no photo passes, with values that are written much alike.")
+    ]
     nothing_fits: Annotated[bool, Field(description="Even the best is not likely enough.")]
     calibrated: Annotated[bool, Field(description="Whether probabilities were fitted for this model and kind of query.")]
 
@@ -138,6 +157,7 @@ class Word(_Strict):
 
     text: str
     weight: float
+    fall: Annotated[float, Field(description="That fall.")]
 
 
 class Why(_Strict):
@@ -149,6 +169,7 @@ class Why(_Strict):
     words: list[Word]
     heat: Annotated[list[list[float]], Field(description="Rows of cells from the top: by how much the score falls if the cell is covered.")]
     shares: Annotated[dict[str, float], Field(description="What each component contributes to the score.")]
+    components: Annotated[dict[str, float], Field(description="The score itself, by component.")]
     about: About
 
 
@@ -168,6 +189,14 @@ class Picked(_Strict):
     photo: PhotoId
     rank: int
     at: Annotated[str, Field(description="ISO 8601, UTC.")]
+
+
+class Use(_Strict):
+    """A photo that was printed or put online."""
+
+    photo: PhotoId
+    day: Annotated[datetime.date | None, Field(description="Empty is today, UTC.")] = None
+    article: Annotated[str, Field(max_length=1000, description="With which one: a title, an address, a number.")] = ""
 
 
 class Withdrawn(_Strict):
@@ -213,7 +242,7 @@ class Taken(_Strict):
 class Progress(_Strict):
     """How far a chore is."""
 
-    state: Literal["waiting", "running", "done", "failed"]
+    state: Literal["waiting", "running", "done", "failed", "stopped"]
     stage: str
     done: int
     total: int

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from photodesk.errors import PhotodeskError
 from photodesk.web import models, words
 from photodesk.web.access import COOKIE, Access
-from photodesk.web.service import FACETS, Service
+from photodesk.web.service import FACETS, Service, UploadGoneError, told
 
 FIELDS = ("draft", "like", "upload", "since", "until", "phrase", "min_width", "min_height", "used_days", "used", "diverse")
 FILTERS = ("since", "until", "phrase", "min_width", "min_height", "used_days", "used", "diverse", *FACETS)
@@ -172,7 +172,8 @@ def _desk(service: Service, request: Request, form: _Form, *, why: bool = False,
         elif not part and request.method == "POST":
             said = said or w["no_draft"]
     except (PhotodeskError, ValidationError) as error:
-        said = "; ".join(one["msg"] for one in error.errors()) if isinstance(error, ValidationError) else str(error)
+        said = "; ".join(one["msg"] for one in error.errors()) if isinstance(error, ValidationError) else told(error)
+        said = w["upload_gone"] if isinstance(error, UploadGoneError) else said
         bad, status = True, 200 if part else 400
     picked = service.picked(query) if answer else set()
     counts = service.counted(query) if answer else {}
@@ -204,7 +205,8 @@ def _desk(service: Service, request: Request, form: _Form, *, why: bool = False,
 
 def _said(answer: models.Answer, w: dict[str, str]) -> str:
     if not answer.hits:
-        return w["found_none"]
+        near = "".join(" " + w["found_near"].format(value=value, like=", ".join(like)) for _, value, like in answer.near)
+        return w["found_none"] + near
     best = answer.hits[0]
     form = w["found"] if len(answer.hits) > 1 else w["found_one"]
     return form.format(count=len(answer.hits), words=w[f"level_{best.level}"], percent=percent(best.probability))
@@ -253,7 +255,8 @@ def _facets(facets: Mapping[str, Mapping[str, int]], query: models.Query) -> lis
         others = [value for value in counts if value not in chosen][: max(8 - len(chosen), 0)]
         values = [{"value": value, "count": counts.get(value, 0), "chosen": value in chosen} for value in [*chosen, *others]]
         if values:
-            found.append({"name": name, "choices": values})
+            more = [value for value in counts if value not in chosen] if name != "orientation" else []
+            found.append({"name": name, "choices": values, "more": more if len(more) > len(others) else []})
     return found
 
 

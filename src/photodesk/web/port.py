@@ -31,6 +31,10 @@ class DeskLike(Protocol):
         """The same, at once; None where it is yet to be counted."""
         ...
 
+    def refresh(self) -> None:
+        """The archive changed; whatever is remembered of it as a whole is to be looked at again."""
+        ...
+
     def why(self, question: Question, photo: str, /) -> explain.Reason:
         """What made the score of a photo."""
         ...

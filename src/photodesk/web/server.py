@@ -12,6 +12,7 @@ from pathlib import Path
 from photodesk.archive import Archive
 from photodesk.desk import Desk
 from photodesk.errors import UsageError, require
+from photodesk.text import Preparation
 from photodesk.web import create_app
 from photodesk.web.access import LOOPBACK
 
@@ -35,6 +36,7 @@ def run(
     token: str = "",
     names: Sequence[str] = (),
     log_texts: bool = False,
+    translate: str = "",
     say: Callable[[str], None] = print,
 ) -> None:
     """Serve an archive until the process is told to end.
@@ -44,8 +46,9 @@ def run(
         host: address to listen on.
         port: 0 takes one that is free.
         token: what visitors must show; made up if empty and others can reach the desk.
-        names: further names that the desk goes by.
+        names: further names that the desk goes by; one makes it want a token.
         log_texts: also log queries.
+        translate: translator of drafts, for models that read English only; see `text.Preparation`.
         say: gets lines for the user.
 
     Raises:
@@ -56,13 +59,13 @@ def run(
     uvicorn = require("uvicorn", "serve")
     if token and len(token) < LEAST:
         raise UsageError(f"a token of {len(token)} characters can be guessed; take {LEAST} or more, or leave it out to have one made")
-    if not token and not local(host):
+    if not token and (names or not local(host)):  # what goes by other names is behind a proxy, which others can reach
         token = secrets.token_urlsafe(24)
     with Archive.open(folder, doing="serve") as archive, _listen(host, port) as listening:
-        desk = Desk(archive)
+        desk = Desk(archive, preparation=Preparation(translate=translate) if translate else None)
         port = listening.getsockname()[1]
         key = secrets.token_urlsafe(32)
-        app = create_app(desk, key=key, token=token, hosts=LOOPBACK | {host, *names})
+        app = create_app(desk, key=key, token=token, hosts=LOOPBACK | {name.lower() for name in (host, *names)})
         _logging(log_texts)
         reach = host if host not in ("0.0.0.0", "::") else "127.0.0.1"  # noqa: S104  compared, not bound
         url = f"http://{f'[{reach}]' if ':' in reach else reach}:{port}"

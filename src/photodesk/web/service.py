@@ -3,35 +3,50 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import io
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+import os
+import re
+import threading
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from fastapi.concurrency import run_in_threadpool
 
-from photodesk import confidence, picks
+from photodesk import confidence, intake, picks
 from photodesk.asking import Question
-from photodesk.chores import Worker
 from photodesk.daybook import Pick
 from photodesk.desk import Found
-from photodesk.errors import PhotodeskError, PhotoError, UsageError
+from photodesk.errors import PhotodeskError, PhotoError, StoreError, UsageError
 from photodesk.index.schema import Entry
 from photodesk.ledger import now
+from photodesk.records import Fault
 from photodesk.web import models, uploads
 from photodesk.web.port import DeskLike
+from photodesk.worker import Worker
 
+_log = logging.getLogger("photodesk.web")
 _texts = logging.getLogger("photodesk.web.texts")  # silent unless it is asked for
 
 FACETS = ("orientation", "credit", "keywords", "terms")
 """Fields whose values are counted; each costs a look at all photos that pass a new filter."""
 
+ID = "[0-9a-f]{32}"
 PREVIEW = 1280
 """Longest side of a preview, in pixels."""
 
 
 class GoneError(PhotodeskError):
     """What was asked for is not here, or no longer."""
+
+
+class UploadGoneError(GoneError):
+    """A photo that was sent is no longer kept."""
+
+    def __init__(self) -> None:
+        super().__init__("the photo that was sent is no longer kept; send it again")
 
 
 class Service:
@@ -45,25 +60,28 @@ class Service:
         self.desk, self.archive = desk, desk.archive
         self.uploads = uploads.Uploads()
         self._worker: Worker | None = None
-        self._counting = asyncio.Lock()
+        self._starting, self._counting = threading.Lock(), asyncio.Lock()
 
     def chores(self) -> Worker:
         """Does what commands of the archive's owner ask for; started when it is first wanted."""
-        if self._worker is None:
-            self._worker = Worker(self.archive, self.desk.encoder)
-        return self._worker
+        with self._starting:  # two workers would be two writers
+            if self._worker is None:
+                self._worker = Worker(self.archive, self.desk.encoder, self.desk.refresh)
+            return self._worker
 
     def close(self) -> None:
-        """Finish the chore at hand."""
+        """Stop the chore at hand; what it did is kept."""
         if self._worker is not None:
             self._worker.close()
 
-    def search(self, query: models.Query) -> models.Answer:
-        """The photos for a query; none where it asks nothing."""
-        _texts.info("search %r", query.draft)
+    def search(self, query: models.Query, *, owner: bool = False) -> models.Answer:
+        """The photos for a query; where their files are is for the owner."""
+        _texts.info("search %r", query.draft or query.headline or query.lead or query.text)
         answer = self.desk.ask(self._question(query))
         return models.Answer(
-            hits=[_hit(found, rank) for rank, found in enumerate(answer.hits, 1)],
+            hits=[_hit(found, rank, self.archive.path(found.photo) if owner else "") for rank, found in enumerate(answer.hits, 1)],
+            message=answer.message,
+            near=list(answer.near),
             nothing_fits=answer.nothing_fits,
             calibrated=answer.calibrated,
         )
@@ -94,9 +112,10 @@ class Service:
             photo=photo,
             probability=reason.found.probability,
             level=level(reason.found.probability),
-            words=[models.Word(text=text, weight=weight / most) for text, weight in reason.words],
+            words=[models.Word(text=text, weight=weight / most, fall=weight) for text, weight in reason.words],
             heat=np.asarray(reason.heat, float).tolist(),
             shares=dict(reason.shares),
+            components=dict(reason.found.components),
             about=about(photo, reason.found.entry),
         )
 
@@ -113,6 +132,16 @@ class Service:
         at = now()
         self.archive.daybook.pick(Pick(article, asked.photo, asked.rank, asked.score, at))
         return models.Picked(article=article.id, photo=asked.photo, rank=asked.rank, at=at)
+
+    def use(self, asked: models.Use) -> models.Use:
+        """Note that a photo was printed or put online.
+
+        Raises:
+            GoneError: no such photo.
+        """
+        self.entry(asked.photo)
+        day = self.archive.daybook.use([asked.photo], asked.day.isoformat() if asked.day else "", asked.article)
+        return models.Use(photo=asked.photo, day=datetime.date.fromisoformat(day), article=asked.article)
 
     def withdraw(self, article: str, photo: str) -> models.Withdrawn:
         """Take a pick back.
@@ -136,7 +165,7 @@ class Service:
         Raises:
             GoneError: no such photo.
         """
-        found = self.archive.engine.get([photo])
+        found = self.archive.engine.get([photo]) if re.fullmatch(ID, photo) else []
         if not found:
             raise GoneError(f"the archive has no photo {photo}")
         return found[0].entry
@@ -180,18 +209,22 @@ class Service:
         return found[0].name, found[1]
 
     def state(self) -> models.Archive:
-        """What is in the archive, and what is going on there."""
+        """What is in the archive, and what is going on there; folders of this machine are nobody's business."""
         ledger = self.archive.ledger
         counts = {name: ledger.count(name) for name in ("files", "faults", "picks", "uses", "bank")}
-        faults = [fault for fault, *_ in list(ledger.faults().values())[:50]]
+        roots = ledger.roots()
+        faults = [
+            Fault(_below(fault.where, roots), bare(fault.what), fault.fate, bare(fault.advice))
+            for fault, *_ in list(ledger.faults().values())[:50]
+        ]
         latest = [str(photo) for (photo,) in ledger.ask("SELECT photo FROM photos WHERE state = 1 ORDER BY added DESC, photo LIMIT 24")]
         return models.Archive(
-            engine=self.archive.settings.engine,
-            encoder=self.archive.settings.encoder,
+            engine=self.archive.settings.engine.partition(":")[0],
+            encoder=bare(self.archive.settings.encoder),
             counts={"photos": self.archive.engine.count()} | counts,
             faults=faults,
             recent=[about(point.photo, point.entry) for point in self.archive.engine.get(latest)],
-            jobs=ledger.jobs(10),
+            jobs=[replace(job, message=bare(job.message)) for job in ledger.jobs(10)],
         )
 
     def _question(self, query: models.Query) -> Question:
@@ -201,7 +234,7 @@ class Service:
         if query.upload:
             picture = self.uploads.get(query.upload)
             if picture is None:
-                raise GoneError("the photo that was sent is no longer kept; send it again")
+                raise UploadGoneError
         if query.like:
             self.entry(query.like)
         return Question(
@@ -216,6 +249,24 @@ class Service:
             fold=query.fold,
             top=query.top,
         )
+
+
+def told(error: Exception) -> str:
+    """What a visitor reads of an error; what is wrong with the archive names folders of this machine, so that is for the log."""
+    if not isinstance(error, StoreError):
+        return str(error)
+    _log.error("%s", error)
+    return "the archive cannot do this now; the desk's log says why"
+
+
+def bare(text: str) -> str:
+    """A text without the folders of its absolute paths and the servers of its addresses."""
+    text = re.sub(r"\w+://[^\s/,;]+/?", "", text)
+    return re.sub(r"(?<![\w.<~-])/(?:[^\s/,;:]+/)+(?=[^\s/])", "", text)
+
+
+def _below(path: str, roots: Sequence[str]) -> str:
+    return next((os.path.relpath(path, root) for root in roots if intake.below(path, [root])), os.path.basename(path))  # noqa: PTH119
 
 
 def level(probability: float) -> int:
@@ -239,7 +290,7 @@ def jpeg(picture: object) -> bytes:
     return out.getvalue()
 
 
-def _hit(found: Found, rank: int) -> models.Hit:
+def _hit(found: Found, rank: int, file: str) -> models.Hit:
     return models.Hit(
         rank=rank,
         score=found.score,
@@ -247,5 +298,8 @@ def _hit(found: Found, rank: int) -> models.Hit:
         level=level(found.probability),
         duplicates=found.duplicates,
         used=found.used,
+        components=dict(found.components),
+        group=found.entry.group,
+        file=file,
         about=about(found.photo, found.entry),
     )
