@@ -101,10 +101,11 @@ class Archive:
 
         Raises:
             StoreError: the folder is not empty or cannot be written, or the engine cannot be made.
-            UsageError: no such engine or language, or a revision that takes no bank.
+            UsageError: no such engine or language, a revision that takes no bank, or towers without a network between them.
         """
         from photodesk.index import bm25
 
+        encoder = encoder.joint()
         revision = revision or parse("dual_softmax(temperature=1)")
         if revision.method in ("sinkhorn", "dynamic_inverted_softmax"):
             raise UsageError(f"{revision} is not one number per photo; an archive takes dual_softmax, inverted_softmax, nnn or cosine")
