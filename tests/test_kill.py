@@ -16,4 +16,4 @@ def test_a_kill_loses_nothing_that_was_acknowledged(engine, tmp_path):
     kill = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(kill)
     seen = kill.main(5, engine, 7, tmp_path)
-    assert sum(seen[what] for what in ("put", "drop", "backup", "between changes")) == 5
+    assert sum(seen[what] for what in ("put", "drop", "remove", "backup", "between changes")) == 5
