@@ -621,6 +621,29 @@ def test_where_nothing_can_be_written_it_says_so_before_it_trains(tmp_path, fold
     assert made.stdout == ""
 
 
+def test_a_ranking_that_cannot_be_written_is_refused_before_anything_is_encoded(tmp_path, folder):
+    (tmp_path / "file").touch()
+    for words in (["--out", tmp_path / "file" / "run.tsv"], ["--out", tmp_path / "run.tsv", "--report", tmp_path / "file" / "r.html"]):
+        made = call("rank", folder, "--encoder", "echo", *words)
+        assert isinstance(made.exception, UsageError)
+        assert f"{words[-1]} cannot be written: " in str(made.exception)
+        assert not (tmp_path / "run.tsv").exists()
+        assert "photos:" not in made.output
+
+
+def test_a_closed_form_that_was_not_measured_says_so_and_draws_nothing(tmp_path, folder):
+    out = tmp_path / "net.safetensors"
+    made = call("train", folder, "-e", "echo", "--preset", "straight", "-o", out)
+    assert made.exit_code == 0, made.output
+    assert "the closed form is in" in made.output
+    assert "was not measured; --test" in made.output
+    assert not out.with_suffix(".svg").exists()
+    assert "in closed form; split" in out.with_suffix(".md").read_text("utf-8")
+    made = call("train", folder, "-e", "echo", "--preset", "straight", "--test", 5, "-o", out)
+    assert "was not measured" not in made.output
+    assert out.with_suffix(".svg").exists()
+
+
 def test_what_was_trained_is_kept_if_it_cannot_be_saved(tmp_path, folder, monkeypatch):
     def full(network, path):
         raise OSError(28, "No space left on device")

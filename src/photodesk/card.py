@@ -72,7 +72,9 @@ def page(network: Network, name: str) -> str:
         f"| {data} | `{mark}` | {weight} |"
         for data, mark, weight in zip(card.get("data", []), card.get("data_fingerprints", []), weights, strict=False)
     ]
-    lines += ["", f"{card.get('pairs', 0)} pairs were trained on, {card.get('validation_pairs', 0)} chose epoch {card.get('epoch')}; "]
+    descended = card.get("settings", {}).get("epochs")
+    chosen = f", {card.get('validation_pairs', 0)} chose epoch {card.get('epoch')}" if descended else " in closed form"
+    lines += ["", f"{card.get('pairs', 0)} pairs were trained on{chosen}; "]
     lines[-1] += f"split `{card.get('split')}`, seed {card.get('seed')}."
     if card.get("refit"):
         lines += ["The weights were then trained again on every pair, as they were found best: the figures below are of the ones before."]

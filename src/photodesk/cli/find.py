@@ -76,10 +76,13 @@ def rank(
     from photodesk import datasets, revisions, runs, search, text
     from photodesk.cli.progress import bars
     from photodesk.errors import UsageError
+    from photodesk.files import probe
     from photodesk.store import Store
 
     if out.suffix not in runs.SUFFIXES:
         raise UsageError(f"{out}: a run file ends in {' or '.join(runs.SUFFIXES)}")
+    for path in filter(None, (out, report)):
+        probe(path)
     if bank and not revise:
         raise UsageError("--bank says what --revise is to read; give it a revision as well, such as --revise dual_softmax")
     revision = revisions.parse(revise) if revise else None

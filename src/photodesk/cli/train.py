@@ -143,6 +143,8 @@ def train(
     drawn = _drawn(made.card, out.with_suffix(".svg"))
     what = f"epoch {made.card['epoch']}" if settings.epochs else "the closed form"
     click.echo(f"{what} is in {out}; its card is {out.with_suffix('.md')}{drawn}", err=True)
+    if not made.card.get("test"):
+        click.echo("what it is worth on new data was not measured; --test 2000 keeps so many pairs apart for that", err=True)
     context.exit(1 if show_faults([*(fault for dataset in read for fault in dataset.faults), *pairs.faults]) else 0)
 
 
@@ -178,6 +180,8 @@ def _drawn(card: Any, path: Path) -> str:
     from photodesk.errors import MissingExtra
     from photodesk.files import replacing
 
+    if not (card.get("settings", {}).get("epochs") or card.get("test") or card.get("validation_pairs")):
+        return ""  # a closed form that was not measured: there is nothing to draw
     try:
         svg = cards.plot(card)
     except MissingExtra:
