@@ -24,8 +24,8 @@ from encode import synthetic
 from PIL import Image
 
 from photodesk.encoders.builtin import load_builtin
-from photodesk.records import Photo
-from photodesk.store import Store
+from photodesk.features.store import Store
+from photodesk.types import Photo
 
 WORDS = re.findall(
     r"\w+",

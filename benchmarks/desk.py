@@ -21,24 +21,25 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from search import make, memory, name, points
 
-from photodesk import encoders, pipeline
-from photodesk.archive import Archive
-from photodesk.asking import Question
-from photodesk.desk import Desk
-from photodesk.embed import embed_articles
-from photodesk.index.schema import Filter, Point
-from photodesk.ledger import File
-from photodesk.records import Article
-from photodesk.store import Store
+from photodesk.archive.archive import Archive
+from photodesk.archive.database import File
+from photodesk.encoders import registry
+from photodesk.engines.schema import Filter, Point
+from photodesk.features import pipeline
+from photodesk.features.embed import embed_articles
+from photodesk.features.store import Store
+from photodesk.search.desk import Desk
+from photodesk.search.query import Question
+from photodesk.types import Article
+from search import make, memory, name, points
 
 PLACES = ("Elbe", "Wien", "Köln", "Rom", "Basel", "Ulm", "Graz", "Bonn", "Kiel", "Jena", "Rhein", "Bern")
 THINGS = ("Hochwasser", "Brand", "Streik", "Wahl", "Markt", "Prozess", "Konzert", "Gipfel", "Unfall", "Spiel")
 
 
 def build(folder: Path, photos: int) -> None:
-    encoder = encoders.load()
+    encoder = registry.load()
     rng = np.random.default_rng(0)
     with Archive.create(folder, encoder) as archive:
         dim = archive.settings.dim
@@ -86,7 +87,7 @@ def main() -> None:
     ask.add_argument("--json", type=Path)
     given = ask.parse_args()
     work = given.work or Path(tempfile.mkdtemp())
-    folder = work / f"desk-{given.photos}-{encoders.load().fingerprint[-8:]}"
+    folder = work / f"desk-{given.photos}-{registry.load().fingerprint[-8:]}"
     if not (folder / "thumbnails").exists():
         shutil.rmtree(folder, ignore_errors=True)
         start = time.perf_counter()

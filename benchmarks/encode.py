@@ -61,7 +61,7 @@ def synthetic(size: tuple[int, int], seed: int) -> bytes:
 
 def cpu_seconds(work, items) -> float:
     """CPU seconds an item of `work`, after a warm-up, with a thread on every core: they share caches and the way to memory."""
-    from photodesk.encoders.device import one_core
+    from photodesk.encoders.torch_runner import one_core
 
     def all_of_them(_) -> None:
         for item in items:
@@ -84,16 +84,17 @@ def used() -> float:
 
 
 def photodesk(kind: str, work: Path, files: list[Path]) -> dict[str, float]:
-    from photodesk import encoders, photos
-    from photodesk.records import Photo
-    from photodesk.store import Store
+    from photodesk import images
+    from photodesk.encoders import registry
+    from photodesk.features.store import Store
+    from photodesk.types import Photo
 
-    tower = encoders.load(OURS[kind].format(work=work)).photos
+    tower = registry.load(OURS[kind].format(work=work)).photos
     some = [path.read_bytes() for path in files[:64]]
     cores = len(os.sched_getaffinity(0))
 
     def prepare(data: bytes):
-        return tower.prepare(photos.decode(data, size=tower.size, where="photo"))
+        return tower.prepare(images.decode(data, size=tower.size, where="photo"))
 
     ready = [prepare(data) for data in some]
     model, sizes = bare(tower, kind)
@@ -116,7 +117,7 @@ def photodesk(kind: str, work: Path, files: list[Path]) -> dict[str, float]:
     found = {"images/s": n / wall, "CPU ms": cpu / n * 1e3, "decode and resize, ms": decode * 1e3, "model, ms": session * 1e3}
     limit = cores / (decode + session)
     found |= {"limit, images/s": limit, "share of the limit": n / wall / limit, "share of the limit, CPU": n * (decode + session) / cpu}
-    whole = np.stack([tower.prepare(photos.decode(data, where="photo")) for data in some[:32]])
+    whole = np.stack([tower.prepare(images.decode(data, where="photo")) for data in some[:32]])
     cosines = np.einsum("nd,nd->n", tower.encode(np.stack(ready[:32])), tower.encode(whole))
     return found | {"least cosine to full decoding": float(cosines.min())}
 
@@ -280,7 +281,7 @@ def prepare(work: Path, photos: int) -> None:
     import transformers
 
     import tiny
-    from photodesk.encoders.export import export
+    from photodesk.encoders.onnx_export import export
 
     tiny.openclip_weights("ViT-B-32", work / "b32.safetensors")
     export(f"openclip:ViT-B-32@{work}/b32.safetensors", work / "onnx")

@@ -30,10 +30,10 @@ from typing import Any
 
 import numpy as np
 
-from photodesk import runs
-from photodesk.evaluation import evaluate
-from photodesk.measures import DEFAULT
-from photodesk.records import Hit, Pair, Run
+from photodesk.evaluation import run_files
+from photodesk.evaluation.evaluate import evaluate
+from photodesk.evaluation.metrics import DEFAULT
+from photodesk.types import Hit, Pair, Run
 
 CUTS = (1, 5, 10, 50, 100)
 Means = dict[str, float]
@@ -195,8 +195,8 @@ def main() -> None:
             except ModuleNotFoundError as error:
                 absent.append(f"{tool.name}: not installed ({error.name} is missing)")
                 continue
-            runs.write(small[0], folder / "run.tsv")
-            runs.write(small[0], folder / "run.trec")
+            run_files.write(small[0], folder / "run.tsv")
+            run_files.write(small[0], folder / "run.trec")
             print(f"warming up {tool.name}", file=sys.stderr)
             measure(tool, *small, folder, 1)
             tools.append(tool)
@@ -205,8 +205,8 @@ def main() -> None:
         for articles in args.articles:
             print(f"making a run of {articles} articles", file=sys.stderr)
             run, pairs = made(articles, articles)
-            runs.write(run, folder / "run.tsv")
-            runs.write(run, folder / "run.trec")
+            run_files.write(run, folder / "run.tsv")
+            run_files.write(run, folder / "run.trec")
             found = {}
             for tool in tools:
                 print(f"measuring {tool.name}", file=sys.stderr)

@@ -24,10 +24,10 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from doubles import echo, paint  # noqa: E402
-from photodesk import inspection, intake  # noqa: E402
-from photodesk.archive import Archive  # noqa: E402
+from photodesk.archive import ingest, maintenance  # noqa: E402
+from photodesk.archive.archive import Archive  # noqa: E402
+from photodesk.engines import edge  # noqa: E402
 from photodesk.files import digest  # noqa: E402
-from photodesk.index import edge  # noqa: E402
 
 PHOTOS = 120
 
@@ -36,7 +36,7 @@ def work(folder: Path, photos: Path, seed: int) -> None:
     """The child: change the archive until it is killed."""
     dice = random.Random(seed)
     archive = Archive.open(folder, doing="kill test")
-    intake.TOGETHER = 8
+    ingest.TOGETHER = 8
 
     def said(name):
         plain = getattr(archive, name)
@@ -56,7 +56,7 @@ def work(folder: Path, photos: Path, seed: int) -> None:
     for turn in range(10**6):
         what = dice.choice(["add", "add", "remove", "remove", "backup", "update"])
         if what == "add":
-            intake.add(archive, echo(), [photos / str(part) for part in dice.sample(range(6), 3)])
+            ingest.add(archive, echo(), [photos / str(part) for part in dice.sample(range(6), 3)])
         elif what == "remove":
             files = list(archive.ledger.files())
             going = dice.sample(files, min(len(files), 30))
@@ -70,7 +70,7 @@ def work(folder: Path, photos: Path, seed: int) -> None:
         else:
             name = folder.with_name(f"copy-{seed}-{turn}")
             print("begin backup", name, flush=True)
-            inspection.backup(archive, name)
+            maintenance.backup(archive, name)
             print("end backup", name, flush=True)
 
 
@@ -108,14 +108,14 @@ def main(kills: int, engine: str, seed: int, base: Path) -> Counter[str]:
         seen[doing] += 1
         with Archive.open(folder) as archive:
             seen["put right"] += archive.recovered
-            assert (faults := inspection.verify(archive, content=kill % 10 == 0)) == [], (kill, doing, faults[:3])
+            assert (faults := maintenance.verify(archive, content=kill % 10 == 0)) == [], (kill, doing, faults[:3])
             now = {point.photo for batch in archive.engine.scan(rows=False) for point in batch}
             assert now <= everything
             assert (now ^ there) <= under_way, (kill, doing, len(there - now), len(now - there))
             there = now
         for copy in base.glob("copy-*"):
             with Archive.open(copy) as archive:
-                assert inspection.verify(archive, content=True) == [], (kill, copy)
+                assert maintenance.verify(archive, content=True) == [], (kill, copy)
             seen["backups that opened"] += 1
             shutil.rmtree(copy)
     return seen

@@ -17,13 +17,16 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
-from photodesk import compare, datasets, network, recipe
-from photodesk.encoders import load
-from photodesk.measures import parse_all
-from photodesk.recipe import Encoders, Net, Recipe, Revise, Texts
-from photodesk.reproduce import Kitchen, Outcome
-from photodesk.store import Store
-from photodesk.typeset import Table
+from photodesk.data import datasets
+from photodesk.encoders import txv
+from photodesk.encoders.registry import load
+from photodesk.evaluation import significance
+from photodesk.evaluation.metrics import parse_all
+from photodesk.evaluation.tables import Table
+from photodesk.features.store import Store
+from photodesk.recipes import schema
+from photodesk.recipes.run import Kitchen, Outcome
+from photodesk.recipes.schema import Encoders, Net, Recipe, Revise, Texts
 
 MEASURES = parse_all(["R@1", "R@10", "R@100", "MRR@100"])
 TITLE, TAGS = Texts(("title",)), Texts(("title", "tags"))
@@ -56,7 +59,7 @@ def rows(encoder: str) -> dict[str, tuple[str, Texts, Revise | None]]:
 
 
 def table(
-    kitchen: Kitchen, base: Recipe, plan: dict[str, tuple[str, Texts, Revise | None]], ready: dict[str, network.Network]
+    kitchen: Kitchen, base: Recipe, plan: dict[str, tuple[str, Texts, Revise | None]], ready: dict[str, txv.Network]
 ) -> list[Outcome]:
     """Run every row; networks are trained once, on titles alone and titles with tags, and serve all texts."""
     done = []
@@ -113,7 +116,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     started = time.monotonic()
-    base = recipe.read("own-best")
+    base = schema.read("own-best")
     base = replace(base, encoders=Encoders((options.encoder,)), revision=None)
     kitchen = Kitchen(datasets.read(options.data), Store(options.cache))
     if options.choose:
@@ -121,15 +124,15 @@ def main() -> None:
         return
     ready = {}
     if options.network:
-        ready["default"] = network.load(options.network)
+        ready["default"] = txv.load(options.network)
         if ready["default"].card.get("test_pairs") != len(kitchen.parts(base).test.pairs):
             print(
                 f"caution: {options.network} does not say that the {len(kitchen.parts(base).test.pairs)} pairs were kept apart", flush=True
             )
     done = table(kitchen, base, rows(options.encoder), ready)
     gallery = [photo.id for photo in kitchen.parts(base).test.photos]
-    hubs = [compare.hubness(one.run, gallery) for one in done]
-    made = compare.runs_table([one.report for one in done], hubs, MEASURES)
+    hubs = [significance.hubness(one.run, gallery) for one in done]
+    made = significance.runs_table([one.report for one in done], hubs, MEASURES)
     same = ready["straight"].card.get("epoch") == ready["default"].card.get("epoch")
     note = "; the training kept its start, so T×V is the closed form" if same and not options.network else ""
     title = f"{load(options.encoder).name}, {len(gallery):,} pairs of {kitchen.dataset.edition} kept apart{note}"

@@ -34,9 +34,9 @@ from typing import Any
 
 import numpy as np
 
-from photodesk import bfloat, revise, similarity
-from photodesk.records import Embeddings
-from photodesk.revisions import Revision, parse
+from photodesk.ranking import bfloat16, dual_softmax, similarity
+from photodesk.ranking.revisions import Revision, parse
+from photodesk.types import Embeddings
 
 
 def embeddings(n: int, dim: int, seed: int, prefix: str) -> Embeddings:
@@ -72,14 +72,14 @@ def bare_half(articles: np.ndarray, photos: np.ndarray) -> None:
 
 def passes(n: int, m: int, dim: int, revision: Revision) -> list[str]:
     """The precision of the first and of the second pass."""
-    half = bfloat.available() and n * m * dim >= bfloat.WORTH
+    half = bfloat16.available() and n * m * dim >= bfloat16.WORTH
     first = half and revision.method == "nnn" and n >= similarity.MANY * revision["k"]
     second = half and m >= similarity.MANY * 100
     return ["bfloat16" if done else "float32" for done in (first, second)]
 
 
 def streamed(articles: Embeddings, photos: Embeddings, revision: Revision) -> tuple[np.ndarray, np.ndarray]:
-    found = revise.numbers(articles, photos, revision, batch=True)
+    found = dual_softmax.numbers(articles, photos, revision, batch=True)
     return similarity.best(articles.rows, photos.rows, 100, order=similarity.by_id(photos), minus=found.values)
 
 
@@ -158,7 +158,7 @@ def measure(size: tuple[int, int], method: str, options: argparse.Namespace) -> 
     limits, halves, times, found = [], [], [], None
     cpu: dict[str, list[float]] = {"bare": [], "half": [], "ours": []}
     if options.precision == "float32":
-        bfloat.WORTH = float("inf")
+        bfloat16.WORTH = float("inf")
     made = passes(n, m, options.dim, revision)
     numbers_time = taken = 0.0
     for _ in range(options.repeats):
@@ -166,7 +166,7 @@ def measure(size: tuple[int, int], method: str, options: argparse.Namespace) -> 
             cpu["bare"].append(spent(lambda: limits.append(clock(lambda: bare(articles.rows, photos.rows))[0])))
         if "bfloat16" in made:
             cpu["half"].append(spent(lambda: halves.append(clock(lambda: bare_half(articles.rows, photos.rows))[0])))
-        numbers_time = clock(lambda: revise.numbers(articles, photos, revision, batch=True))[0] if options.split else 0.0
+        numbers_time = clock(lambda: dual_softmax.numbers(articles, photos, revision, batch=True))[0] if options.split else 0.0
         forget_peak()
         before = memory("VmRSS")
         kept: list[Any] = []
@@ -192,8 +192,8 @@ def measure(size: tuple[int, int], method: str, options: argparse.Namespace) -> 
     if numbers_time:
         row["numbers alone"] = numbers_time
     if n * m <= 4e8:
-        values = revise.numbers(articles, photos, revision, batch=True).values
-        row["as Run"] = clock(lambda: revise.top_k(articles, photos, revision))[0]
+        values = dual_softmax.numbers(articles, photos, revision, batch=True).values
+        row["as Run"] = clock(lambda: dual_softmax.top_k(articles, photos, revision))[0]
         row["whole matrix"], theirs = clock(lambda: whole(articles, photos, revision))
         tolerance = revision.method == "nnn" or revision["temperature"] < 100
         row["same places, whole matrix"] = agree(articles, photos, found[1], theirs[1], values) if tolerance else None

@@ -20,14 +20,15 @@ import ray
 from encode import SIZES, synthetic
 from ray.cluster_utils import Cluster
 
-from photodesk import encoders, sources
-from photodesk.search import build_index
-from photodesk.store import Store
+from photodesk.encoders import registry
+from photodesk.features import sources
+from photodesk.features.store import Store
+from photodesk.search.rank import build_index
 
 PHOTOS = 100_000_000
 
 
-def run(workers: int, folder: Path, encoder: encoders.Encoder, dtype: str) -> dict[str, float]:
+def run(workers: int, folder: Path, encoder: registry.Encoder, dtype: str) -> dict[str, float]:
     memory = 200 << 20
     started = time.perf_counter()
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": memory, "include_dashboard": False})
@@ -77,7 +78,7 @@ def main() -> None:
             (folder / f"{seed:05}.jpg").write_bytes(synthetic(SIZES[arguments.size], seed))
     sources.PER_UNIT = 32  # a small run in small units; a long one has larger
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    encoder = encoders.load(arguments.encoder)
+    encoder = registry.load(arguments.encoder)
     rows = []
     for workers in (1, 2):
         rows.append(run(workers, folder, encoder, "float32" if arguments.float32 else "float16") | {"load average": os.getloadavg()[0]})

@@ -32,9 +32,9 @@ from pathlib import Path
 
 import numpy as np
 
-from photodesk import encoders
-from photodesk.index import Space, open_engine
-from photodesk.index.schema import Entry, Filter, Point
+from photodesk.encoders import registry
+from photodesk.engines.registry import Space, open_engine
+from photodesk.engines.schema import Entry, Filter, Point
 
 DIM, K, QUERIES = 512, 100, 60
 ENGINES = ("limit", "numpy", "faiss", "faiss-bf16", "flat", "edge")
@@ -177,7 +177,7 @@ def archive(engine: str, rows: np.ndarray, queries: np.ndarray, folder: Path, bu
 
 def whole(index) -> float:
     """A headline to hits that can be drawn: built-in text encoder, rows cut to 512 numbers, filter, revision, 24 captions; p95 in ms."""
-    encoder = encoders.load()
+    encoder = registry.load()
 
     def ask(headline: str) -> None:
         row = encoder.network.texts(encoder.texts.encode([headline]))[0]

@@ -29,7 +29,7 @@ import numpy as np
 from desk import PLACES, THINGS, build
 from PIL import Image
 
-from photodesk.archive import Archive
+from photodesk.archive.archive import Archive
 
 
 def thumbnails(folder: Path) -> None:

@@ -25,7 +25,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-SAMPLE = Path(__file__).parent.parent / "tests" / "titles_in_four_languages.tsv"
+SAMPLE = Path(__file__).parent.parent / "tests" / "text" / "titles_in_four_languages.tsv"
 CODES = ("de", "en", "nl", "fr")
 SLIPS = """recieve:receive goverment:government seperate:separate definately:definitely occured:occurred untill:until becuase:because
 accomodate:accommodate tommorow:tomorrow adress:address begining:beginning beleive:believe polce:police firefigther:firefighter thier:their
@@ -46,10 +46,11 @@ weather warning|train strike|new york city|heat wave|house of cards|man of the m
 
 def articles(source: str) -> list[tuple[str, str]]:
     """(title, title and text) of every article, with blanks in order."""
-    from photodesk import datasets, text
+    from photodesk.data import datasets
+    from photodesk.text import preparation
 
     found = datasets.read(Path(source)).articles
-    return [(text.join_fields(a, ("title",)), text.join_fields(a, ("title", "text"))) for a in found]
+    return [(preparation.join_fields(a, ("title",)), preparation.join_fields(a, ("title", "text"))) for a in found]
 
 
 def sample() -> list[list[str]]:
@@ -61,7 +62,7 @@ def memory() -> float:
 
 
 def lingua(codes: Sequence[str]) -> Callable[[list[str]], list[str]]:
-    from photodesk.languages import detect
+    from photodesk.text.language_id import detect
 
     return lambda texts: [one.best for one in detect(texts, codes, threshold=0)]
 
@@ -109,7 +110,7 @@ def detection(tool: str, source: str) -> dict[str, Any]:
 
 
 def thresholds() -> dict[str, Any]:
-    from photodesk.languages import UNKNOWN, detect
+    from photodesk.text.language_id import UNKNOWN, detect
 
     table = {}
     for words in (0, 2):
@@ -132,8 +133,8 @@ def cleaning(tool: str, source: str) -> dict[str, Any]:
         def clean(row: str) -> str:
             return " ".join([table[word] for word in row.split()])
     else:
-        from photodesk import cleaning as steps
-        from photodesk import words
+        from photodesk.text import cleaning as steps
+        from photodesk.text import spelling as words
 
         language = tool.rpartition(" ")[2]
         words.words(language)
@@ -159,7 +160,7 @@ def spelling(tool: str, source: str) -> dict[str, Any]:
     start = time.process_time()
     part: Callable[[str], str] | None = None
     if tool == "photodesk":
-        from photodesk import words
+        from photodesk.text import spelling as words
 
         def correct(word: str) -> str:
             return words.correct(word, "en")
@@ -222,10 +223,11 @@ def spelling(tool: str, source: str) -> dict[str, Any]:
 
 def whole(tool: str, source: str) -> dict[str, Any]:
     """From articles to texts, all steps that need no model."""
-    from photodesk import datasets, text
+    from photodesk.data import datasets
+    from photodesk.text import preparation
 
     found = datasets.read(Path(source)).articles
-    wanted = text.parse(tool)
+    wanted = preparation.parse(tool)
     before, start, wall = memory(), time.process_time(), time.perf_counter()
     wanted.prepare(found)
     result = {"per_s": len(found) / (time.process_time() - start), "per_s_wall": len(found) / (time.perf_counter() - wall)}

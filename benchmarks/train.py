@@ -45,7 +45,7 @@ class Tower:
 
 
 def stored(folder: Path, count: int) -> None:
-    from photodesk.shards import Shards, folder_name
+    from photodesk.features.shards import Shards, folder_name
 
     for name, rows in zip(("texts", "photos"), features(count), strict=True):
         with Shards(folder / folder_name(name), name, WIDTH) as shards:
@@ -56,10 +56,10 @@ def stored(folder: Path, count: int) -> None:
 def ours(folder: Path, count: int, epochs: int) -> dict[str, object]:
     from dataclasses import replace
 
-    from photodesk.descent import Descent
-    from photodesk.pairs import Pairs, measure
-    from photodesk.settings import PAPER_2022
-    from photodesk.store import Store
+    from photodesk.features.store import Store
+    from photodesk.training.config import PAPER_2022
+    from photodesk.training.gradient import Descent
+    from photodesk.training.pairs import Pairs, measure
 
     store, keys = Store(folder), [i.to_bytes(16) for i in range(count)]
     at = np.arange(count)
@@ -125,7 +125,7 @@ def limit() -> float:
     """Pairs per second of nothing but the products of a step, in bfloat16 where the CPU has it: forwards and twice backwards."""
     import torch
 
-    from photodesk.descent import fast_bf16
+    from photodesk.training.gradient import fast_bf16
 
     dtype = torch.bfloat16 if fast_bf16() else torch.float32
     shapes = [(WIDTH, DIM), (WIDTH, DIM), (DIM, DIM)]

@@ -9,14 +9,17 @@ from importlib.metadata import version
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from photodesk import datasets, encoders, runs, search
 from photodesk.cli.progress import bars
-from photodesk.encoders import Encoder
+from photodesk.data import datasets
+from photodesk.encoders import registry
+from photodesk.encoders.registry import Encoder
 from photodesk.errors import DataError, PhotodeskError, require
-from photodesk.evaluation import Report, evaluate
-from photodesk.measures import parse_all
-from photodesk.report import contact_sheet
-from photodesk.store import Store
+from photodesk.evaluation import run_files
+from photodesk.evaluation.contact_sheet import contact_sheet
+from photodesk.evaluation.evaluate import Report, evaluate
+from photodesk.evaluation.metrics import parse_all
+from photodesk.features.store import Store
+from photodesk.search import rank
 
 HEADLINES = Path(__file__).with_name("demo_headlines.csv")
 
@@ -63,13 +66,13 @@ def gather(folder: Path) -> Path:
 def demo(folder: Path, encoder: Encoder | None = None) -> Report:
     """Rank, measure, and write `run.tsv` and `report.html` into `folder`, with the functions behind `photodesk rank` and `evaluate`."""
     dataset = datasets.read(gather(folder))
-    encoder = encoder or encoders.load()
+    encoder = encoder or registry.load()
     with bars() as progress:
-        run, faults = search.rank(dataset, encoder, store=Store(folder / "cache"), progress=progress)
+        run, faults = rank.rank(dataset, encoder, store=Store(folder / "cache"), progress=progress)
     for fault in (*dataset.faults, *faults):
         print(fault, file=sys.stderr)
     run = replace(run, name="demo")
-    runs.write(run, folder / "run.tsv")
+    run_files.write(run, folder / "run.tsv")
     report = evaluate(run, dataset.pairs, parse_all(["R@1", "R@5", "MRR@100"]))
     title = f"{len(dataset.articles)} headlines, {len(dataset.photos)} photos"
     about = {"Data": f"photographs of scikit-image {version('scikit-image')}", "Encoder": encoder.name}
@@ -79,12 +82,12 @@ def demo(folder: Path, encoder: Encoder | None = None) -> Report:
 
 def shelve(folder: Path, encoder: Encoder | None = None) -> None:
     """Put the photos into an archive for `photodesk serve`, `folder/archive`; what is there already stays, unless another model made it."""
-    from photodesk import intake
-    from photodesk.archive import LEDGER, Archive
+    from photodesk.archive import ingest
+    from photodesk.archive.archive import LEDGER, Archive
     from photodesk.errors import ArchiveInUse
 
     place = folder / "archive"
-    encoder = encoder or encoders.load()
+    encoder = encoder or registry.load()
     try:
         there = (place / LEDGER).exists()
         if there and not _of(place, encoder):
@@ -92,14 +95,14 @@ def shelve(folder: Path, encoder: Encoder | None = None) -> None:
             print(f"demo: {place} was made by another model and is made again", file=sys.stderr)
             there = False
         with Archive.open(place, doing="demo") if there else Archive.create(place, encoder, language="english") as archive:
-            intake.add(archive, encoder, [folder / "photos"])
+            ingest.add(archive, encoder, [folder / "photos"])
     except ArchiveInUse:  # the desk of an earlier demo is still open
         pass
 
 
 def _of(place: Path, encoder: Encoder) -> bool:
     """Whether an archive was made by a model that reads as this one does."""
-    from photodesk.archive import Archive
+    from photodesk.archive.archive import Archive
 
     with Archive.open(place, doing="demo") as archive:
         return encoder.reads(archive.settings.fingerprint)

@@ -196,7 +196,7 @@ def quantised(model: onnx.ModelProto, version: int, photos: list[Path]) -> onnx.
     from onnxruntime import quantization
     from PIL import Image
 
-    from photodesk.encoders.lite import Lite
+    from photodesk.encoders.efficientnet import Lite
 
     tower = Lite([version])
     pixels = [tower.views(Image.open(path).convert("RGB"))[0][None] for path in photos]
@@ -236,7 +236,7 @@ def standardised(model: onnx.ModelProto, version: int, photos: list[Path]) -> on
     import onnxruntime
     from PIL import Image
 
-    from photodesk.encoders.lite import Lite
+    from photodesk.encoders.efficientnet import Lite
 
     tower, run = Lite([version]), onnxruntime.InferenceSession(model.SerializeToString())
     rows = np.concatenate([run.run(["stages"], {"x": tower.views(Image.open(path).convert("RGB"))[0][None]})[0] for path in photos])

@@ -19,9 +19,10 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from browser import chromium, serving
-from photodesk import encoders, intake
-from photodesk.archive import Archive
-from photodesk.desk import Desk
+from photodesk.archive import ingest
+from photodesk.archive.archive import Archive
+from photodesk.encoders import registry
+from photodesk.search.desk import Desk
 from photodesk.web import create_app
 
 DRAFT = "Motorcycle stolen from garage\nThe police ask for witnesses. The red machine had been standing there since spring."
@@ -53,9 +54,9 @@ def archive(folder: Path) -> Archive:
         Image.open(path).convert("RGB").save(path.with_suffix(".png"), pnginfo=about)
         if path.suffix != ".png":
             path.unlink()
-    encoder = encoders.load()
+    encoder = registry.load()
     made = Archive.create(folder / "desk", encoder, engine="flat:index", language="english")
-    intake.add(made, encoder, [folder / "photos"])
+    ingest.add(made, encoder, [folder / "photos"])
     return made
 
 

@@ -87,15 +87,15 @@ class Zoo:
     @functools.cached_property
     def sentence(self):
         """A text tower that was made to imitate that of `openclip`, beside its photos."""
-        from photodesk import encoders
-        from photodesk.encoders.pair import SENTENCES
+        from photodesk.encoders import registry
+        from photodesk.encoders.mixed import SENTENCES
 
-        teacher = encoders.load(self.openclip).texts
+        teacher = registry.load(self.openclip).texts
         return f"text=sentence:{tiny.sentence(self.folder / 'sentence', 16, teacher, SENTENCES)}, image={self.openclip}"
 
     @functools.cached_property
     def onnx(self):
-        from photodesk.encoders.export import export
+        from photodesk.encoders.onnx_export import export
 
         export(self.openclip, self.folder / "onnx")
         return f"onnx:{self.folder / 'onnx'}"

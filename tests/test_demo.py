@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from photodesk import datasets, runs
-from photodesk.archive import Archive
-from photodesk.encoders import Encoder
-from photodesk.evaluation import evaluate
+from photodesk.archive.archive import Archive
+from photodesk.data import datasets
+from photodesk.encoders.registry import Encoder
+from photodesk.evaluation import run_files
+from photodesk.evaluation.evaluate import evaluate
 
 ROOT = Path(__file__).parent.parent
 
@@ -116,7 +117,9 @@ def test_figures_and_page_follow_the_encoder(
     assert page.count("data:image/jpeg") == 17
     assert page.count("✓ Right photo first") == 25 * most
     dataset = datasets.read(tmp_path / "newsarticles.csv")
-    assert evaluate(runs.read(tmp_path / "run.tsv"), dataset.pairs).means["R@1"] == figures["R@1"], "the run file holds the same ranking"
+    assert evaluate(run_files.read(tmp_path / "run.tsv"), dataset.pairs).means["R@1"] == figures["R@1"], (
+        "the run file holds the same ranking"
+    )
 
 
 def test_an_archive_of_an_older_model_is_made_again(tmp_path: Path, offline: None, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,11 +8,11 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from doubles import echo, paint
-from photodesk import intake
-from photodesk.archive import Archive
-from photodesk.desk import Answer, Found
-from photodesk.explain import Reason
+from photodesk.archive import ingest
+from photodesk.archive.archive import Archive
 from photodesk.files import digest
+from photodesk.search.desk import Answer, Found
+from photodesk.search.explain import Reason
 
 WORDS = ["Elbe", "Wien", "Köln", "Rom", "Basel", "Ulm", "Graz", "Bonn"]
 CREDITS = ["dpa", "epd"]
@@ -37,7 +37,7 @@ def build(folder, words=WORDS, size=(400, 300)):
         image.save(path, pnginfo=about)
         photos[word] = digest(path.read_bytes()).hex()
     with Archive.create(folder / "desk", echo(), engine="flat:index") as archive:
-        intake.add(archive, echo(), [folder / "photos"])
+        ingest.add(archive, echo(), [folder / "photos"])
     return photos
 
 

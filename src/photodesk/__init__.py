@@ -7,22 +7,22 @@ import importlib
 __version__ = "0.1.0"
 
 _HOME = {
-    "Archive": "archive",
-    "Article": "records",
-    "Desk": "desk",
-    "Photo": "records",
-    "Preparation": "text",
-    "Question": "asking",
-    "Run": "records",
-    "Searcher": "search",
-    "build_index": "search",
-    "check": "datasets",
-    "contact_sheet": "report",
-    "evaluate": "evaluation",
-    "load": "encoders",
-    "rank": "search",
-    "read": "datasets",
-    "revise_index": "search",
+    "Archive": "archive.archive",
+    "Article": "types",
+    "Desk": "search.desk",
+    "Photo": "types",
+    "Preparation": "text.preparation",
+    "Question": "search.query",
+    "Run": "types",
+    "Searcher": "search.rank",
+    "build_index": "search.rank",
+    "check": "data.datasets",
+    "contact_sheet": "evaluation.contact_sheet",
+    "evaluate": "evaluation.evaluate",
+    "load": "encoders.registry",
+    "rank": "search.rank",
+    "read": "data.datasets",
+    "revise_index": "search.rank",
 }
 
 __all__ = sorted([*_HOME, "__version__"])

@@ -12,8 +12,8 @@ import click
 from photodesk.cli.data import show_faults
 
 if TYPE_CHECKING:
-    from photodesk.archive import Archive
-    from photodesk.chores import Outcome
+    from photodesk.archive.archive import Archive
+    from photodesk.archive.commands import Outcome
 
 ARCHIVE = click.argument("archive", type=click.Path(path_type=Path))
 
@@ -49,9 +49,9 @@ def init(archive: Path, engine: str, encoder: str, language: str, revise: str) -
     photodesk archive init desk/
     photodesk archive init desk/ --engine "qdrant:http://10.0.0.5:6333/photos?shards=6&replicas=2"
     """
-    from photodesk import revisions
-    from photodesk.archive import Archive
-    from photodesk.cli.find import load_encoder
+    from photodesk.archive.archive import Archive
+    from photodesk.cli.rank import load_encoder
+    from photodesk.ranking import revisions
 
     made = Archive.create(archive, load_encoder(encoder), engine=engine, language=language, revision=revisions.parse(revise))
     made.close()
@@ -80,8 +80,8 @@ def add(context: click.Context, /, archive: Path, folders: tuple[Path, ...], wat
 
 def _watch(do: Callable[..., Outcome], folders: list[str], poll: bool) -> bool:
     """Add whatever comes, until Ctrl-C. What could not be added, such as for want of room, is tried again with the next change."""
+    from photodesk.archive.watch import changes
     from photodesk.errors import PhotodeskError
-    from photodesk.watch import changes
 
     bad, first, again = False, True, set[str]()
     for below in changes([Path(folder) for folder in folders], poll=poll):
@@ -270,10 +270,10 @@ def move(archive: Path, uri: str) -> None:
 
 
 def _renew(folder: Path, name: str) -> None:
-    from photodesk import renew
-    from photodesk.archive import Archive
-    from photodesk.cli.find import load_encoder
+    from photodesk.archive import migration
+    from photodesk.archive.archive import Archive
     from photodesk.cli.progress import bars
+    from photodesk.cli.rank import load_encoder
 
     encoder = load_encoder(name)
     with Archive.open(folder, doing="archive update") as archive:
@@ -282,7 +282,7 @@ def _renew(folder: Path, name: str) -> None:
             return
         old, bank = archive.settings.engine, archive.ledger.count("bank")
         with bars() as progress:
-            count, faults = renew.renew(archive, encoder, progress)
+            count, faults = migration.renew(archive, encoder, progress)
         show_faults(faults)
         click.echo(f"{count:,} photos encoded by {encoder.name} in {archive.settings.engine}; {old} may be deleted", err=True)
         if bank:
@@ -299,10 +299,12 @@ def chores_of(folder: Path, doing: str) -> Iterator[Any]:
     """A function that does chores: here where the archive is free, at the server that holds it where it is not."""
     import functools
 
-    from photodesk import chores, encoders, remote
-    from photodesk.archive import Archive
+    from photodesk.archive import commands
+    from photodesk.archive.archive import Archive
     from photodesk.cli.progress import bars
+    from photodesk.encoders import registry
     from photodesk.errors import ArchiveInUse
+    from photodesk.web import client
 
     try:
         held: Archive = Archive.open(folder, doing=doing)
@@ -313,17 +315,17 @@ def chores_of(folder: Path, doing: str) -> Iterator[Any]:
 
         def send(command: str, options: dict[str, Any], holder: ArchiveInUse = holder) -> Outcome:
             with bars() as progress:
-                return remote.run(holder, command, options, progress)
+                return client.run(holder, command, options, progress)
 
         yield send
         return
     if held.recovered:
         click.echo(f"{held.recovered} photos that an earlier stop had left half done were put right", err=True)
-    encoder = functools.cache(lambda: encoders.load(held.settings.encoder))
+    encoder = functools.cache(lambda: registry.load(held.settings.encoder))
 
     def do(command: str, options: dict[str, Any]) -> Outcome:
         with bars() as progress:
-            return chores.run(held, encoder, command, options, progress)
+            return commands.run(held, encoder, command, options, progress)
 
     with held:
         yield do

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from photodesk.asking import Question
-    from photodesk.desk import Answer, Found
     from photodesk.errors import ArchiveInUse
-    from photodesk.explain import Reason
+    from photodesk.search.desk import Answer, Found
+    from photodesk.search.explain import Reason
+    from photodesk.search.query import Question
 
 
 def ask(holder: ArchiveInUse, question: Question, rank: int | None) -> tuple[Answer, Reason | None, dict[str, str]]:
@@ -30,20 +30,20 @@ def ask(holder: ArchiveInUse, question: Question, rank: int | None) -> tuple[Ans
     """
     import numpy as np
 
-    from photodesk import remote
-    from photodesk.desk import Answer
-    from photodesk.explain import Reason
+    from photodesk.search.desk import Answer
+    from photodesk.search.explain import Reason
+    from photodesk.web import client
 
     click.echo(f"process {holder.pid} holds the archive and is asked at {holder.url}", err=True)
     base = f"{holder.url.rstrip('/')}/api"
     query = as_query(question, holder, base)
-    told = remote.ask(f"{base}/search", holder, query)
+    told = client.ask(f"{base}/search", holder, query)
     near = [(name, value, tuple(like)) for name, value, like in told["near"]]
     answer = Answer([_found(hit) for hit in told["hits"]], told["nothing_fits"], told["message"], told["calibrated"], near=near)
     reason = None
     if rank and rank <= len(answer.hits):
         hit = told["hits"][rank - 1]
-        why = remote.ask(f"{base}/why", holder, {"query": query, "photo": hit["about"]["photo"]})
+        why = client.ask(f"{base}/why", holder, {"query": query, "photo": hit["about"]["photo"]})
         heat = np.array(why["heat"], np.float64).reshape(len(why["heat"]), -1).astype(np.float32)
         words = [(word["text"], word["fall"]) for word in why["words"]]
         reason = Reason(_found(hit | {"components": why["components"]}), words, heat, why["shares"])
@@ -51,8 +51,8 @@ def ask(holder: ArchiveInUse, question: Question, rank: int | None) -> tuple[Ans
 
 
 def _found(hit: dict[str, Any]) -> Found:
-    from photodesk.desk import Found
-    from photodesk.index.schema import Entry
+    from photodesk.engines.schema import Entry
+    from photodesk.search.desk import Found
 
     known = {name: value for name, value in hit["about"].items() if name != "photo"}
     entry = Entry(**known | {"keywords": tuple(known["keywords"]), "group": hit["group"]})
@@ -61,7 +61,7 @@ def _found(hit: dict[str, Any]) -> Found:
 
 def as_query(question: Question, holder: ArchiveInUse, base: str) -> dict[str, Any]:
     """The question as the server reads it; a picture is sent first."""
-    from photodesk import remote
+    from photodesk.web import client
 
     article, where = question.article, question.where
     query: dict[str, Any] = {"top": question.top, "like": question.like}
@@ -70,7 +70,7 @@ def as_query(question: Question, holder: ArchiveInUse, base: str) -> dict[str, A
     if question.picture is not None:
         out = io.BytesIO()
         question.picture.save(out, "JPEG", quality=92)
-        query["upload"] = remote.ask(f"{base}/uploads", holder, out.getvalue(), "image/jpeg")["upload"]
+        query["upload"] = client.ask(f"{base}/uploads", holder, out.getvalue(), "image/jpeg")["upload"]
     for name in ("since", "until", "phrase", "min_width", "min_height"):
         if value := getattr(where, name):
             query[name] = value

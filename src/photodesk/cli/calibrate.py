@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from photodesk.cli.data import show_data
-from photodesk.cli.find import cache_option, load_encoder
+from photodesk.cli.rank import cache_option, load_encoder
 
 
 @click.command()
@@ -28,11 +28,12 @@ def calibrate(data: tuple[Path, ...], encoder: str, use: str | None, out: Path, 
     photodesk train newsimages2025/ -o net.safetensors --test 2000
     photodesk calibrate newsimages2025/ --encoder txv@net.safetensors -o desk/confidence.json --plot reliability.svg
     """
-    from photodesk import confidence, datasets
-    from photodesk.calibrate import calibrate as fit
     from photodesk.cli.progress import bars
+    from photodesk.data import datasets
+    from photodesk.features.store import Store
     from photodesk.files import replacing
-    from photodesk.store import Store
+    from photodesk.search import confidence
+    from photodesk.search.calibrate import calibrate as fit
 
     read = [datasets.read(path) for path in data]
     for dataset in read:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from photodesk.datasets import Dataset
-    from photodesk.records import Fault
+    from photodesk.data.datasets import Dataset
+    from photodesk.types import Fault
 
 _COLUMNS = ("id", "title", "lead", "text", "tags", "url", "date", "language", "subset", "photo", "file")
 
@@ -38,7 +38,7 @@ def read_data(options: dict[str, Any]) -> Dataset:
     Raises:
         UsageError: neither DATA nor --articles, or both.
     """
-    from photodesk import datasets
+    from photodesk.data import datasets
     from photodesk.errors import UsageError
 
     data, articles, photos, subset = (options.pop(name) for name in ("data", "articles", "photos", "subset"))
@@ -62,7 +62,7 @@ def show_data(dataset: Dataset) -> None:
 
 def show_faults(faults: Sequence[Fault], *, every: bool = False, err: bool = True) -> bool:
     """Print faults, those of one kind as one line with count and first place; returns whether any needs the user."""
-    from photodesk.faults import kinds
+    from photodesk.data.checks import kinds
 
     if every:
         for fault in faults:
@@ -82,7 +82,7 @@ def _table(faults: Sequence[Fault]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from photodesk.faults import kinds
+    from photodesk.data.checks import kinds
 
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -127,8 +127,8 @@ def check(context: click.Context, /, every: bool, out: Path | None, no_decode: b
     photodesk check newsimages2025/
     photodesk check --articles desk.csv --photos pictures/ --title-column Schlagzeile
     """
-    from photodesk import datasets
-    from photodesk.faults import export
+    from photodesk.data import datasets
+    from photodesk.data.checks import export
 
     dataset = read_data(options)
     show_data(dataset)
@@ -167,9 +167,9 @@ def fetch(
     \b
     photodesk fetch newsimages2021/ --contact desk@example.org
     """
-    from photodesk.fetch import LOG
-    from photodesk.fetch import fetch as get
-    from photodesk.polite import Manners
+    from photodesk.data.download import LOG
+    from photodesk.data.download import fetch as get
+    from photodesk.data.http_client import Manners
 
     base: Path = options["data"] or options["articles"] or Path()
     folder = to or options["photos"] or (base if base.is_dir() else base.parent) / "newsimages"

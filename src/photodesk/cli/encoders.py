@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from photodesk.encoders import Encoder
+    from photodesk.encoders.registry import Encoder
 
 
 @click.command()
@@ -51,7 +51,7 @@ def encoders(names: tuple[str, ...], measure: bool, as_json: bool) -> None:
 
 def _named(name: str, measure: bool) -> dict[str, Any]:
     """A row for a model that the user names, which is loaded to see that it works."""
-    from photodesk import encoders as models
+    from photodesk.encoders import registry as models
     from photodesk.encoders.catalogue import MODELS
 
     encoder = models.load(name)
@@ -64,7 +64,7 @@ def _named(name: str, measure: bool) -> dict[str, Any]:
 
 
 def _speed(name: str) -> dict[str, Any]:
-    from photodesk import encoders as models
+    from photodesk.encoders import registry as models
     from photodesk.errors import PhotodeskError
 
     click.echo(f"measuring {name} …", err=True)
@@ -80,10 +80,10 @@ def _measured(encoder: Encoder, photos: int = 64, texts: int = 128) -> dict[str,
     import tempfile
     import time
 
-    from photodesk.encoders.export import scene
-    from photodesk.encoders.pair import SENTENCES
-    from photodesk.records import Photo
-    from photodesk.store import Store
+    from photodesk.encoders.mixed import SENTENCES
+    from photodesk.encoders.onnx_export import scene
+    from photodesk.features.store import Store
+    from photodesk.types import Photo
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -148,8 +148,8 @@ def export(name: str, out: Path, precision: str, photos: Path | None) -> None:
     \b
     photodesk export openclip:ViT-B-32/laion2b_s34b_b79k -o vitb32 --photos pictures/
     """
-    from photodesk.datasets import gallery
-    from photodesk.encoders import export as exporting
+    from photodesk.data.datasets import gallery
+    from photodesk.encoders import onnx_export as exporting
 
     found = gallery(photos)[0] if photos else ()
     precisions = ["fp32", "int8"] if precision == "both" else [precision]

@@ -24,8 +24,9 @@ def fuse(run: tuple[Path, ...], out: Path, weights: str | None, k: float, top: i
     photodesk fuse run.tsv tags.tsv -o both.tsv
     photodesk fuse clip.trec builtin.tsv --weights 2,1 -o both.tsv
     """
-    from photodesk import fusion, runs
     from photodesk.errors import UsageError
+    from photodesk.evaluation import run_files
+    from photodesk.ranking import fusion
 
     try:
         chosen = [float(part) for part in weights.split(",")] if weights else None
@@ -33,7 +34,7 @@ def fuse(run: tuple[Path, ...], out: Path, weights: str | None, k: float, top: i
         raise UsageError(f"--weights {weights}: expected numbers with commas between them, such as 2,1") from None
     if len(run) < 2:
         raise UsageError("fusing needs two run files or more")
-    fused = fusion.reciprocal_rank([runs.read(path, decimal_comma=decimal_comma) for path in run], chosen, k=k, top=top)
-    runs.write(fused, out)
+    fused = fusion.reciprocal_rank([run_files.read(path, decimal_comma=decimal_comma) for path in run], chosen, k=k, top=top)
+    run_files.write(fused, out)
     seen = f"; transductive: {fused.transductive}" if fused.transductive else ""
     click.echo(f"{len(run)} runs over {len(fused)} articles fused into {out}{seen}", err=True)

@@ -12,9 +12,9 @@ import click
 from photodesk.cli.data import data_options, read_data, show_data, show_faults
 
 if TYPE_CHECKING:
-    from photodesk.budget import Budget
-    from photodesk.records import Article
-    from photodesk.text import Preparation, Prepared
+    from photodesk.encoders.token_budget import Budget
+    from photodesk.text.preparation import Preparation, Prepared
+    from photodesk.types import Article
 
 _LABELLED = ("subset", "language", "tags", "date")
 
@@ -55,15 +55,16 @@ def prepare(
     photodesk prepare newsimages2021/ --show 5 -p "fields=title+text, detect=de+en, clean=2021, max_words=40"
     photodesk prepare desk.csv -o prepared.jsonl -p "detect=de+en, translate=marian:Helsinki-NLP/opus-mt-de-en"
     """
-    from photodesk import cleaning, text
-    from photodesk.budget import budget
+    from photodesk.encoders.token_budget import budget
     from photodesk.errors import UsageError
+    from photodesk.text import cleaning
+    from photodesk.text import preparation as texts
 
     if label and not out:
         raise UsageError("--label writes to the file of --out; name one")
     if out and out.suffix not in (".jsonl", ".ndjson"):
         raise UsageError(f"{out}: the prepared articles are JSON lines; end the name in .jsonl")
-    wanted = text.parse(preparation)
+    wanted = texts.parse(preparation)
     towers = {name: _tower(name) for name in encoders}
     dataset = read_data(options)
     show_data(dataset)
@@ -84,9 +85,9 @@ def prepare(
 
 
 def _tower(name: str) -> Any:
-    from photodesk import encoders
+    from photodesk.encoders import registry
 
-    return encoders.load(name).texts
+    return registry.load(name).texts
 
 
 def _prepare(wanted: Preparation, articles: Sequence[Article], keep_going: bool) -> Prepared:
@@ -140,10 +141,10 @@ def _text_of(rows: Sequence[tuple[str, str]]) -> str:
 
 
 def _cleaned(text: str, language: str) -> list[tuple[str, str]]:
-    from photodesk import cleaning, words
+    from photodesk.text import cleaning, spelling
 
     rows = []
-    for step in cleaning.STEPS_2021 if (language or "en") in words.LANGUAGES else (cleaning.lower,):
+    for step in cleaning.STEPS_2021 if (language or "en") in spelling.LANGUAGES else (cleaning.lower,):
         text = step(text, language or "en")
         rows.append((step.__name__.replace("_", " "), text))
     return rows
@@ -169,8 +170,8 @@ def _write(
     budgets: dict[str, tuple[Budget, ...]],
 ) -> None:
     """One JSON object a line, with the columns that `datasets.read` knows and what came of the steps."""
-    from photodesk import cleaning
     from photodesk.files import replacing
+    from photodesk.text import cleaning
 
     codes, mappings = {}, {}
     for name in label:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from photodesk.cli.data import show_data, show_faults
-from photodesk.cli.find import cache_option
+from photodesk.cli.rank import cache_option
 
 if TYPE_CHECKING:
-    from photodesk.needs import Need
-    from photodesk.ready import Ready
-    from photodesk.typeset import Table
+    from photodesk.evaluation.tables import Table
+    from photodesk.recipes.preflight import Ready
+    from photodesk.recipes.requirements import Need
 
 _PATH = click.Path(path_type=Path)
 
@@ -54,16 +54,21 @@ def recipes(data: Path | None, pretrain: Path | None, model_dir: Path | None, as
     photodesk recipes
     photodesk recipes --data newsimages2022/ --model-dir models/
     """
-    from photodesk import datasets, needs
-    from photodesk import recipe as reading
-    from photodesk.typeset import Table
+    from photodesk.data import datasets
+    from photodesk.evaluation.tables import Table
+    from photodesk.recipes import requirements
+    from photodesk.recipes import schema as reading
 
     dataset = datasets.read(data) if data else None
     before = datasets.read(pretrain) if pretrain else None
     rows: list[dict[str, object]] = []
     for one in map(reading.read, reading.names()):
-        here = needs.located(one, model_dir)
-        missing = [*needs.of_machine(here), *(needs.of_data(here, dataset) if dataset else ()), *needs.of_pretraining(here, before)]
+        here = requirements.located(one, model_dir)
+        missing = [
+            *requirements.of_machine(here),
+            *(requirements.of_data(here, dataset) if dataset else ()),
+            *requirements.of_pretraining(here, before),
+        ]
         number = "MRR@100" if "MRR@100" in one.claim.numbers else next(iter(one.claim.numbers))
         rows.append(
             {
@@ -141,7 +146,7 @@ def reproduce(context: click.Context, /, recipe: str, out: Path, form: str | Non
     photodesk reproduce 2021-run5 --data newsimages2021/ --encoder builtin
     """
     from photodesk.cli.progress import bars
-    from photodesk.ready import find
+    from photodesk.recipes.preflight import find
 
     started = time.monotonic()
     with bars() as progress:
@@ -170,16 +175,16 @@ def ablate(context: click.Context, /, recipe: str, measure: str, plot: Path, for
     photodesk ablate own-best --data newsimages2025/ --plot ablation.svg
     photodesk ablate 2022-rss-run4 --data newsimages2022/ --pretrain nytimes800k/ -m R@10
     """
-    from photodesk import ablate as ablation
-    from photodesk import measures
     from photodesk.cli.progress import bars
     from photodesk.errors import UsageError
+    from photodesk.evaluation import metrics
     from photodesk.files import replacing
-    from photodesk.ready import find
+    from photodesk.recipes import ablation
+    from photodesk.recipes.preflight import find
 
-    deciding = measures.parse(measure)
-    if deciding not in measures.DEFAULT:
-        raise UsageError(f"--measure {measure}: ablate knows {', '.join(map(str, measures.DEFAULT))}")
+    deciding = metrics.parse(measure)
+    if deciding not in metrics.DEFAULT:
+        raise UsageError(f"--measure {measure}: ablate knows {', '.join(map(str, metrics.DEFAULT))}")
     with bars() as progress:
         ready = find(recipe, progress=progress, **options)
         _show_ready(ready)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from photodesk.cli.archive import is_photo
-from photodesk.cli.find import load_encoder
+from photodesk.cli.rank import load_encoder
 
 if TYPE_CHECKING:
-    from photodesk.asking import Question
-    from photodesk.desk import Answer, Found
-    from photodesk.explain import Reason
+    from photodesk.search.desk import Answer, Found
+    from photodesk.search.explain import Reason
+    from photodesk.search.query import Question
 
 OF_ARCHIVE = "of an archive"
 
@@ -61,7 +61,7 @@ def search(
     photodesk search desk/ "Hochwasser an der Elbe" --body draft.txt --words "Dresden Meißen" --since 2020-01-01 --why 1
     photodesk search desk/ --like flood.jpg --credit dpa --used-days 30
     """
-    from photodesk.archive import LEDGER
+    from photodesk.archive.archive import LEDGER
     from photodesk.errors import UsageError
 
     if (index / LEDGER).exists():
@@ -76,7 +76,7 @@ def search(
         )
     if not headline:
         raise UsageError("say what to search for, as in: photodesk search archive.index 'Hochwasser an der Elbe'")
-    from photodesk.search import Searcher
+    from photodesk.search.rank import Searcher
 
     searcher = Searcher.open(index, load_encoder(encoder) if encoder else None)
     hits = searcher.search(headline, top=top, revised=not cosine)
@@ -89,10 +89,10 @@ def search(
 
 
 def _archive(folder: Path, headline: str, top: int, as_json: bool, options: dict[str, Any]) -> None:
-    from photodesk.archive import Archive
-    from photodesk.desk import Desk
+    from photodesk.archive.archive import Archive
     from photodesk.errors import ArchiveInUse, UsageError
-    from photodesk.text import Preparation
+    from photodesk.search.desk import Desk
+    from photodesk.text.preparation import Preparation
 
     question = _question(headline, top, options)
     rank = options["why"]
@@ -116,17 +116,17 @@ def _archive(folder: Path, headline: str, top: int, as_json: bool, options: dict
 
 
 def _question(headline: str, top: int, options: dict[str, Any]) -> Question:
-    from photodesk import photos
-    from photodesk.asking import Question
+    from photodesk import images
+    from photodesk.engines.schema import Filter
     from photodesk.errors import UsageError
-    from photodesk.index.schema import Filter
-    from photodesk.records import Article
+    from photodesk.search.query import Question
+    from photodesk.types import Article
 
     names = ("since", "until", "credit", "terms", "keywords", "orientation", "min_width", "min_height", "phrase")
     body = options["body"].read() if options["body"] else ""
     article = Article("query", headline, options["lead"], body, language=options["language"])
     like = options["like"] or ""
-    picture = photos.load(Path(like)) if like and Path(like).exists() else None
+    picture = images.load(Path(like)) if like and Path(like).exists() else None
     if like and picture is None and not is_photo(like):
         raise UsageError(f"--like {like}: there is no such file, and ids of photos have 32 hexadecimal digits")
     return Question(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from photodesk.upkeep import Kept
+    from photodesk.features.maintenance import Kept
 
 
 @click.command()
@@ -31,27 +31,29 @@ def store(context: click.Context, /, action: str, cache: Path | None, float16: b
     """
     import functools
 
-    from photodesk import upkeep
     from photodesk.cli.data import show_faults
     from photodesk.cli.progress import bars
     from photodesk.errors import UsageError
-    from photodesk.store import Store
+    from photodesk.features import maintenance
+    from photodesk.features.store import Store
 
     if (float16 and action != "compact") or (days is not None and action != "gc"):
         raise UsageError("--float16 belongs to compact, --days to gc")
     folder = Store(cache).folder
     faults = []
     if action == "verify":
-        kept = [upkeep.verify(tower) for tower in upkeep.towers(folder)]
+        kept = [maintenance.verify(tower) for tower in maintenance.towers(folder)]
         _table(kept, folder)
         faults = [fault for one in kept for fault in one.faults]
-    for tower in () if action == "verify" else upkeep.towers(folder):
+    for tower in () if action == "verify" else maintenance.towers(folder):
         if action == "compact":
             with bars() as progress:
-                rows, dropped = upkeep.compact(tower, dtype="float16" if float16 else "", progress=functools.partial(progress, tower.name))
+                rows, dropped = maintenance.compact(
+                    tower, dtype="float16" if float16 else "", progress=functools.partial(progress, tower.name)
+                )
             click.echo(f"{tower.name}: {rows} rows kept, {dropped} records dropped", err=True)
         else:
-            click.echo(f"{tower.name}: {upkeep.gc(tower, days=days) / 1e6:,.1f} MB freed", err=True)
+            click.echo(f"{tower.name}: {maintenance.gc(tower, days=days) / 1e6:,.1f} MB freed", err=True)
     context.exit(1 if show_faults(faults) else 0)
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from photodesk.cli.data import show_data, show_faults
-from photodesk.cli.find import cache_option
+from photodesk.cli.rank import cache_option
 
 if TYPE_CHECKING:
-    from photodesk.datasets import Dataset
+    from photodesk.data.datasets import Dataset
 
 
 def _part(_context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
@@ -82,17 +82,19 @@ def train(
     """
     from dataclasses import replace
 
-    from photodesk import card as cards
-    from photodesk import datasets, network, splits
-    from photodesk import encoders as families
-    from photodesk import pairs as pairing
-    from photodesk import train as training
     from photodesk.cli.progress import bars
-    from photodesk.encoders.beside import dims, towers
+    from photodesk.data import datasets
+    from photodesk.encoders import registry as families
+    from photodesk.encoders import txv
+    from photodesk.encoders.concatenated import dims, towers
     from photodesk.errors import UsageError, require
+    from photodesk.features.store import Store
     from photodesk.files import probe, replacing
-    from photodesk.settings import PRESETS
-    from photodesk.store import Store
+    from photodesk.training import model_card as cards
+    from photodesk.training import pairs as pairing
+    from photodesk.training import splits
+    from photodesk.training import train as training
+    from photodesk.training.config import PRESETS
 
     if out.suffix != ".safetensors":
         raise UsageError(f"{out}: a network file ends in .safetensors")
@@ -136,10 +138,10 @@ def train(
     made = replace(
         made, card={**made.card, **cards.origin(read, pairs.weights)}, encoders=tuple(encoder.name for encoder in loaded), fields=sets
     )
-    network.save(made, out)
+    txv.save(made, out)
     training.forget(out)
     with replacing(out.with_suffix(".md")) as stream:
-        stream.write(cards.page(network.load(out), out.stem))
+        stream.write(cards.page(txv.load(out), out.stem))
     drawn = _drawn(made.card, out.with_suffix(".svg"))
     what = f"epoch {made.card['epoch']}" if settings.epochs else "the closed form"
     click.echo(f"{what} is in {out}; its card is {out.with_suffix('.md')}{drawn}", err=True)
@@ -150,8 +152,8 @@ def train(
 
 def _picked(archive: Path) -> Dataset:
     """The picks of an archive, asked of the server where one holds it."""
+    from photodesk.archive.picks import dataset
     from photodesk.cli.archive import chores_of
-    from photodesk.picks import dataset
 
     with chores_of(archive, "train") as do:
         found = do("pairs", {})
@@ -160,7 +162,7 @@ def _picked(archive: Path) -> Dataset:
 
 def _weights(text: str | None, count: int) -> tuple[float, ...]:
     from photodesk.errors import UsageError
-    from photodesk.pairs import DEFAULT_WEIGHTS
+    from photodesk.training.pairs import DEFAULT_WEIGHTS
 
     if text is None:
         return tuple(DEFAULT_WEIGHTS[min(i, 1)] for i in range(count))
@@ -176,9 +178,9 @@ def _weights(text: str | None, count: int) -> tuple[float, ...]:
 
 
 def _drawn(card: Any, path: Path) -> str:
-    from photodesk import card as cards
     from photodesk.errors import MissingExtra
     from photodesk.files import replacing
+    from photodesk.training import model_card as cards
 
     if not (card.get("settings", {}).get("epochs") or card.get("test") or card.get("validation_pairs")):
         return ""  # a closed form that was not measured: there is nothing to draw

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from photodesk.cli.data import data_options, read_data, show_data, show_faults
-from photodesk.cli.find import cache_option, encoder_option
+from photodesk.cli.rank import cache_option, encoder_option
 
 
 @click.command()
@@ -61,20 +61,23 @@ def tune(
     photodesk tune newsimages2025/ --plot tune.svg
     photodesk tune newsimages2025/ -r "dual_softmax(temperature=1)" -r "nnn(k=128, alpha=0.75)" --validation 1500 --markdown
     """
-    from photodesk import encoders, measures, revisions, text
-    from photodesk import tune as tuning
     from photodesk.cli.progress import bars
-    from photodesk.duplicates import groups
-    from photodesk.embed import embed_articles, embed_photos
+    from photodesk.data.groups import groups
+    from photodesk.encoders import registry
     from photodesk.errors import UsageError
+    from photodesk.evaluation import metrics
+    from photodesk.evaluation import tune as tuning
+    from photodesk.features.embed import embed_articles, embed_photos
+    from photodesk.features.store import Store
     from photodesk.files import replacing
-    from photodesk.store import Store
+    from photodesk.ranking import revisions
+    from photodesk.text import preparation as preparing
 
-    deciding = measures.parse(measure)
+    deciding = metrics.parse(measure)
     if deciding not in tuning.MEASURES:
         raise UsageError(f"--measure {measure}: tune prints and decides by {', '.join(map(str, tuning.MEASURES))}")
     grid = tuple(revisions.parse(each) for each in texts) or tuning.GRID
-    model, prepared = encoders.load(encoder).joint(), text.parse(preparation)
+    model, prepared = registry.load(encoder).joint(), preparing.parse(preparation)
     dataset = read_data(options)
     show_data(dataset)
     part = tuning.validation_part(dataset.pairs, groups(dataset).articles, validation, seed=seed)

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
-from photodesk.encoders import Encoder
-from photodesk.encoders.beside import checked
+from photodesk.encoders.concatenated import checked
 from photodesk.encoders.e5 import E5, LAYERS
-from photodesk.encoders.lite import Lite
+from photodesk.encoders.efficientnet import Lite
+from photodesk.encoders.registry import Encoder
+from photodesk.encoders.txv import load
 from photodesk.errors import UsageError
-from photodesk.network import load
 
 PHOTO_VERSIONS = (0, 1, 2)  # of EfficientNet-Lite; the network was trained on these
 

@@ -9,7 +9,7 @@ import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
-from photodesk.encoders import hub
+from photodesk.encoders import hf_hub
 from photodesk.encoders.e5 import FILE
 
 SAFE = "open_clip_model.safetensors"
@@ -48,7 +48,7 @@ class Model:
 
     def is_here(self) -> bool:
         """Whether all its files are on this machine."""
-        return all(hub.find(repository, names) is not None for repository, names in self.files)
+        return all(hf_hub.find(repository, names) is not None for repository, names in self.files)
 
 
 def _laion(name: str) -> tuple[str, tuple[str, ...]]:

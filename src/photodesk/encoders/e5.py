@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from photodesk.encoders import sessions
+from photodesk.encoders import onnx_session
 from photodesk.errors import EncoderError, UsageError
-from photodesk.records import FloatArray
+from photodesk.types import FloatArray
 
 BLOCK = 32  # weights that share one scale in the 4-bit format (float16 scale, 16 bytes of nibbles)
 LAYERS, WIDTH = 12, 384
@@ -183,11 +183,11 @@ class E5:
     def _session(self) -> Any:
         import onnxruntime
 
-        options = sessions.options(self._threads)
+        options = onnx_session.options(self._threads)
         given = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in self._initializers().items()}
         options.add_external_initializers(list(given), list(given.values()))
         graph = (resources.files("photodesk") / "models/e5.onnx").read_bytes()
-        session = onnxruntime.InferenceSession(graph, options, providers=sessions.CPU)
+        session = onnxruntime.InferenceSession(graph, options, providers=onnx_session.CPU)
         return session
 
     def _initializers(self) -> dict[str, NDArray[Any]]:

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from photodesk.encoders import Encoder, sessions, weights
-from photodesk.encoders.pieces import clean
-from photodesk.encoders.pixels import Pixels
+from photodesk.encoders import checkpoint, onnx_session
+from photodesk.encoders.preprocess import Pixels
+from photodesk.encoders.registry import Encoder
 from photodesk.encoders.spec import Spec
+from photodesk.encoders.text_cleanup import clean
 from photodesk.errors import EncoderError, UsageError, require
-from photodesk.records import FloatArray
+from photodesk.types import FloatArray
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -104,13 +105,13 @@ def load(spec: Spec) -> Encoder:
     paths = [folder / name for name in part]
     if lacking := [path.name for path in paths if not path.is_file()]:
         raise EncoderError(f"{folder} lacks {', '.join(lacking)}; export it again")
-    found = weights.remembered(paths, "onnx", lambda: {path.name: file_digest(path) for path in paths})
+    found = checkpoint.remembered(paths, "onnx", lambda: {path.name: file_digest(path) for path in paths})
     if changed := [name for name, digest in part.items() if found[name] != digest]:
         raise EncoderError(f"{folder / changed[0]} is not the file that was exported; export it again")
     pixels = Pixels.read(about["pixels"])
-    of = {tower: weights.short(*[part[name] for name in sorted(part) if name.startswith(tower)]) for tower in ("texts", "photos")}
-    text_print = f"onnx-text-{weights.short(of['texts'], part['tokenizer.json'], about['text'])}"
-    photo_print = f"onnx-photo-{weights.short(of['photos'], about['pixels'])}"
+    of = {tower: checkpoint.short(*[part[name] for name in sorted(part) if name.startswith(tower)]) for tower in ("texts", "photos")}
+    text_print = f"onnx-text-{checkpoint.short(of['texts'], part['tokenizer.json'], about['text'])}"
+    photo_print = f"onnx-photo-{checkpoint.short(of['photos'], about['pixels'])}"
     dim = int(about["dim"])
     try:
         towers = Texts(texts, folder / "tokenizer.json", about["text"], text_print, dim), Photos(photos, pixels, photo_print, dim)
@@ -151,7 +152,7 @@ def _session(path: Path, threads: int) -> Any:
     import onnxruntime
 
     try:
-        return onnxruntime.InferenceSession(str(path), sessions.options(threads), providers=sessions.CPU)
+        return onnxruntime.InferenceSession(str(path), onnx_session.options(threads), providers=onnx_session.CPU)
     except Exception as error:  # onnxruntime's own kinds
         raise EncoderError(f"{path} is no model that onnxruntime runs: {' '.join(str(error).split())[:300]}") from None
 

@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from photodesk.encoders import Encoder, hub, weights
-from photodesk.encoders.device import Runner
-from photodesk.encoders.pieces import plain
-from photodesk.encoders.pixels import Pixels
+from photodesk.encoders import checkpoint as weights
+from photodesk.encoders import hf_hub
+from photodesk.encoders.preprocess import Pixels
+from photodesk.encoders.registry import Encoder
 from photodesk.encoders.spec import Spec
+from photodesk.encoders.text_cleanup import plain
+from photodesk.encoders.torch_runner import Runner
 from photodesk.errors import EncoderError, UsageError, require
-from photodesk.records import FloatArray
+from photodesk.types import FloatArray
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -276,7 +278,7 @@ def repository_of(trained: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
 def _download(trained: Mapping[str, Any], name: str, spec: Spec) -> Path:
     repository, names = repository_of(trained)
     if repository:
-        return hub.file(repository, names, instead=f"openclip:{spec.model}@FILE")
+        return hf_hub.file(repository, names, instead=f"openclip:{spec.model}@FILE")
     raise EncoderError(f"{spec}: these weights are not on the hub; fetch {trained.get('url')} and say openclip:{spec.model}@FILE")
 
 
@@ -289,8 +291,10 @@ def _tokenizer(open_clip: Any, name: str, text_config: Mapping[str, Any], beside
     if any((beside / file).is_file() for file in TOKENIZER_FILES):
         folder = beside
     else:
-        folder = hub.folder(source, patterns=hub.CONFIGS, needed=("token*",), instead=f"openclip:{name}@FOLDER with the tokenizer in it")
-    hub.check_no_code(folder)
+        folder = hf_hub.folder(
+            source, patterns=hf_hub.CONFIGS, needed=("token*",), instead=f"openclip:{name}@FOLDER with the tokenizer in it"
+        )
+    hf_hub.check_no_code(folder)
     options |= {"local_files_only": True, "trust_remote_code": False}
     return open_clip.tokenizer.HFTokenizer(str(folder), context_length=context, tokenizer_mode=text_config.get("tokenizer_mode"), **options)
 
@@ -312,8 +316,8 @@ def _text_config(name: str, beside: Path) -> Path:
         if json.loads((beside / "config.json").read_text("utf-8")).get("model_type"):
             folder = beside
     if not folder.is_dir():
-        folder = hub.file(name, ("config.json",), instead="openclip:MODEL@FOLDER with that config.json beside the weights").parent
-    hub.check_no_code(folder)
+        folder = hf_hub.file(name, ("config.json",), instead="openclip:MODEL@FOLDER with that config.json beside the weights").parent
+    hf_hub.check_no_code(folder)
     return folder
 
 

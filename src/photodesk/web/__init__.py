@@ -31,7 +31,7 @@ def create_app(desk: DeskLike, *, key: str = "", token: str = "", hosts: frozens
 
     require("fastapi", "serve")
     require("jinja2", "serve")
-    from photodesk.web.access import LOOPBACK, Access
     from photodesk.web.app import make
+    from photodesk.web.security import LOOPBACK, Access
 
     return make(desk, Access(key, token, hosts or LOOPBACK))

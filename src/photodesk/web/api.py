@@ -10,21 +10,21 @@ from fastapi import APIRouter, Depends, HTTPException, Path, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
-from photodesk import picks
-from photodesk.web import models, uploads
-from photodesk.web.access import Access
+from photodesk.archive import picks
+from photodesk.web import schemas, uploads
+from photodesk.web.security import Access
 from photodesk.web.service import GoneError, Service, UploadGoneError, jpeg
 
 TYPES = ("image/jpeg", "image/png", "image/webp", "image/gif", "image/tiff", "image/bmp")
 FOREVER = {"cache-control": "private, max-age=31536000, immutable"}
 """A photo's id is made of its content, so what was got once stays right."""
 
-ArticleId = Annotated[models.ArticleId, Path(description="16 hexadecimal digits, as the answer to a pick has them.")]
-PhotoId = Annotated[models.PhotoId, Path(description="32 hexadecimal digits, as hits have them.")]
+ArticleId = Annotated[schemas.ArticleId, Path(description="16 hexadecimal digits, as the answer to a pick has them.")]
+PhotoId = Annotated[schemas.PhotoId, Path(description="32 hexadecimal digits, as hits have them.")]
 
 
 def _problems(*codes: int) -> dict[int | str, dict[str, Any]]:
-    return {code: {"model": models.Problem} for code in (400, 401, 403, 413, 421, 422, 503, *codes)}
+    return {code: {"model": schemas.Problem} for code in (400, 401, 403, 413, 421, 422, 503, *codes)}
 
 
 def _picture(*codes: int) -> dict[int | str, dict[str, Any]]:
@@ -40,22 +40,22 @@ def router(service: Service, access: Access) -> APIRouter:
             raise HTTPException(403, "only who started the desk may ask this; the key stands in the archive's lock file")
 
     @api.post("/search", tags=["search"], responses=_problems(404))
-    def search(query: models.Query, request: Request) -> models.Answer:
+    def search(query: schemas.Query, request: Request) -> schemas.Answer:
         """The best photos for an article, a photo, or both. A query without any of these has no answer (400)."""
         return service.search(query, owner=access.owner(dict(request.headers)))
 
     @api.post("/facets", tags=["search"], responses=_problems())
-    async def facets(query: models.Query, request: Request) -> models.Facets:
+    async def facets(query: schemas.Query, request: Request) -> schemas.Facets:
         """How many photos that pass the filters of a query have each value; a new filter may take a while, and searches do not wait for it."""
         return await service.facets(query, request.is_disconnected)
 
     @api.post("/why", tags=["search"], responses=_problems(404))
-    def why(asked: models.WhyQuery) -> models.Why:
+    def why(asked: schemas.WhyQuery) -> schemas.Why:
         """Which words, which part of the picture and which component made a photo's score. Takes a second or so."""
         return service.why(asked.query, asked.photo)
 
     @api.post("/picks", tags=["picks"], status_code=201, responses=_problems(404))
-    def pick(asked: models.PickQuery) -> models.Picked:
+    def pick(asked: schemas.PickQuery) -> schemas.Picked:
         """Note that a photo was taken for an article: when, which text, at which rank."""
         return service.pick(asked)
 
@@ -70,12 +70,12 @@ def router(service: Service, access: Access) -> APIRouter:
         return StreamingResponse(picks.lines(service.archive), media_type="application/x-ndjson")
 
     @api.delete("/picks/{article}/{photo}", tags=["picks"], responses=_problems(404))
-    def withdraw(article: ArticleId, photo: PhotoId) -> models.Withdrawn:
+    def withdraw(article: ArticleId, photo: PhotoId) -> schemas.Withdrawn:
         """Take a pick back: the photo is not picked for the article any more. The archive's ledger goes on to say that it was, and until when."""
         return service.withdraw(article, photo)
 
     @api.post("/uses", tags=["picks"], status_code=201, responses=_problems(404))
-    def use(asked: models.Use) -> models.Use:
+    def use(asked: schemas.Use) -> schemas.Use:
         """Note that a photo was printed or put online, as a content management system does; `used_days` of a search looks at it."""
         return service.use(asked)
 
@@ -88,13 +88,13 @@ def router(service: Service, access: Access) -> APIRouter:
             "requestBody": {"required": True, "content": {name: {"schema": {"type": "string", "format": "binary"}} for name in TYPES}}
         },
     )
-    async def upload(request: Request) -> models.Upload:
+    async def upload(request: Request) -> schemas.Upload:
         """Read a picture to search with; only a small copy is kept, in memory, for a while."""
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in TYPES:
             raise HTTPException(415, f"a picture is wanted here: {', '.join(TYPES)}")
         data = await request.body()
         picture = await run_in_threadpool(uploads.shrink, data)
-        return models.Upload(upload=service.uploads.keep(picture), width=picture.width, height=picture.height)
+        return schemas.Upload(upload=service.uploads.keep(picture), width=picture.width, height=picture.height)
 
     @api.get("/uploads/{upload}", tags=["search"], response_class=Response, responses=_picture())
     def uploaded(upload: PhotoId) -> Response:
@@ -105,7 +105,7 @@ def router(service: Service, access: Access) -> APIRouter:
         return Response(jpeg(picture), media_type="image/jpeg")
 
     @api.get("/photos/{photo}", tags=["photos"], responses=_problems(404))
-    def photo(photo: PhotoId) -> models.About:
+    def photo(photo: PhotoId) -> schemas.About:
         """What the archive knows of a photo."""
         return service.about(photo)
 
@@ -133,21 +133,21 @@ def router(service: Service, access: Access) -> APIRouter:
         return Response(content, media_type="application/octet-stream", headers={"content-disposition": given})
 
     @api.get("/archive", tags=["archive"], responses=_problems())
-    def archive() -> models.Archive:
+    def archive() -> schemas.Archive:
         """Counts, faults, what came last, what is under way."""
         return service.state()
 
     @api.post("/archive/chores", tags=["archive"], status_code=202, dependencies=[Depends(owner)], responses=_problems())
-    def start(chore: models.Chore) -> models.Taken:
+    def start(chore: schemas.Chore) -> schemas.Taken:
         """Let the desk do a command of `photodesk archive`, one after the other. Wants the key of the archive's owner."""
-        return models.Taken(chore=service.chores().start(chore.command, chore.options))
+        return schemas.Taken(chore=service.chores().start(chore.command, chore.options))
 
     @api.get("/archive/chores/{number}", tags=["archive"], dependencies=[Depends(owner)], responses=_problems(404))
-    def progress(number: Annotated[int, Path(ge=1, le=2**31)]) -> models.Progress:
+    def progress(number: Annotated[int, Path(ge=1, le=2**31)]) -> schemas.Progress:
         """How far a command is. Wants the key of the archive's owner."""
         state = service.chores().state(number)
         if state is None:
             raise GoneError(f"there is no chore {number}")
-        return models.Progress.model_validate(state)
+        return schemas.Progress.model_validate(state)
 
     return api

@@ -15,8 +15,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import ValidationError
 
 from photodesk.errors import PhotodeskError
-from photodesk.web import models, words
-from photodesk.web.access import COOKIE, Access
+from photodesk.web import schemas, translations
+from photodesk.web.security import COOKIE, Access
 from photodesk.web.service import FACETS, Service, UploadGoneError, told
 
 FIELDS = ("draft", "like", "upload", "since", "until", "phrase", "min_width", "min_height", "used_days", "used", "diverse")
@@ -43,11 +43,11 @@ class _Form:
         self.cleared, self.wrong = "clear" in got, ""
         fields = {name: value for name, value in fields.items() if name not in dropped}
         try:
-            self.query = models.Query.model_validate(fields)
+            self.query = schemas.Query.model_validate(fields)
         except ValidationError as error:
             bad = {str(one["loc"][0]) for one in error.errors()}
             self.wrong = "; ".join(f"{one['loc'][0]}: {one['msg']}" for one in error.errors())
-            self.query = models.Query.model_validate({name: value for name, value in fields.items() if name not in bad})
+            self.query = schemas.Query.model_validate({name: value for name, value in fields.items() if name not in bad})
         photo, _, rank = got.get("choice", [""])[0].partition(" ")
         self.photo, self.rank = photo, int(rank) if rank.isdecimal() and len(rank) < 6 else 1
 
@@ -127,7 +127,9 @@ def router(service: Service, access: Access) -> APIRouter:
 
 
 def _language(request: Request) -> str:
-    return words.chosen(request.query_params.get("lang", ""), request.cookies.get("lang", ""), request.headers.get("accept-language", ""))
+    return translations.chosen(
+        request.query_params.get("lang", ""), request.cookies.get("lang", ""), request.headers.get("accept-language", "")
+    )
 
 
 def _answer(request: Request, templates: list[str], *, status: int = 200, **more: Any) -> Response:
@@ -138,9 +140,9 @@ def _answer(request: Request, templates: list[str], *, status: int = 200, **more
         return f"{count:,}".replace(",", "." if lang == "de" else ",")
 
     given = {
-        "w": words.LANGUAGES[lang],
+        "w": translations.LANGUAGES[lang],
         "lang": lang,
-        "languages": {code: known["name"] for code, known in words.LANGUAGES.items()},
+        "languages": {code: known["name"] for code, known in translations.LANGUAGES.items()},
         "theme": theme if theme in ("light", "dark") else "",
         "path": "/" if request.url.path in ("/why", "/pick", "/unpick") else request.url.path,
         "number": number,
@@ -153,13 +155,13 @@ def _answer(request: Request, templates: list[str], *, status: int = 200, **more
 
 
 def _desk(service: Service, request: Request, form: _Form, *, why: bool = False, pick: bool = False, unpick: bool = False) -> Response:
-    w = words.LANGUAGES[_language(request)]
+    w = translations.LANGUAGES[_language(request)]
     query, answer, reason, status = form.query, None, None, 200
     said, bad = form.wrong, bool(form.wrong)
     part = "x-part" in request.headers
     try:
         if pick:
-            service.pick(models.PickQuery(query=query, photo=form.photo, rank=form.rank))
+            service.pick(schemas.PickQuery(query=query, photo=form.photo, rank=form.rank))
             said = w["picked_said"].format(rank=form.rank)
         if unpick and (article := query.article()):
             service.withdraw(article.id, form.photo)
@@ -203,7 +205,7 @@ def _desk(service: Service, request: Request, form: _Form, *, why: bool = False,
     return made
 
 
-def _said(answer: models.Answer, w: dict[str, str]) -> str:
+def _said(answer: schemas.Answer, w: dict[str, str]) -> str:
     if not answer.hits:
         near = "".join(" " + w["found_near"].format(value=value, like=", ".join(like)) for _, value, like in answer.near)
         return w["found_none"] + near
@@ -219,8 +221,8 @@ def percent(probability: float) -> str:
     return "< 1" if 0 < probability < 0.01 else f"{100 * probability:.0f}"
 
 
-def _shown(about: models.About, request: Request) -> dict[str, Any]:
-    text = about.caption or about.headline or words.LANGUAGES[_language(request)]["no_caption"]
+def _shown(about: schemas.About, request: Request) -> dict[str, Any]:
+    text = about.caption or about.headline or translations.LANGUAGES[_language(request)]["no_caption"]
     largest = max(about.width, about.height, 1)
     scale = min(1.0, 1280 / largest)
     return {
@@ -231,7 +233,7 @@ def _shown(about: models.About, request: Request) -> dict[str, Any]:
     }
 
 
-def _tile(hit: models.Hit, w: dict[str, str], picked: set[str], request: Request) -> dict[str, Any]:
+def _tile(hit: schemas.Hit, w: dict[str, str], picked: set[str], request: Request) -> dict[str, Any]:
     about = hit.about
     facts = [about.credit, about.taken[:10]]
     facts.append(w["duplicates"].format(count=hit.duplicates) if hit.duplicates else "")
@@ -246,7 +248,7 @@ def _tile(hit: models.Hit, w: dict[str, str], picked: set[str], request: Request
     }
 
 
-def _facets(facets: Mapping[str, Mapping[str, int]], query: models.Query) -> list[dict[str, Any]]:
+def _facets(facets: Mapping[str, Mapping[str, int]], query: schemas.Query) -> list[dict[str, Any]]:
     """Values to choose from: those that are chosen first, then the most frequent."""
     found = []
     for name in FACETS:
@@ -260,7 +262,7 @@ def _facets(facets: Mapping[str, Mapping[str, int]], query: models.Query) -> lis
     return found
 
 
-def _reason(why: models.Why, rank: int, w: dict[str, str]) -> dict[str, Any]:
+def _reason(why: schemas.Why, rank: int, w: dict[str, str]) -> dict[str, Any]:
     about = why.about
     rows, columns = len(why.heat), len(why.heat[0]) if why.heat else 0
     most = max((max(row) for row in why.heat), default=0.0)

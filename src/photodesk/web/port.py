@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from photodesk import explain
-from photodesk.archive import Archive
-from photodesk.asking import Question
-from photodesk.desk import Answer
-from photodesk.encoders import Encoder
-from photodesk.index.schema import Filter
+from photodesk.archive.archive import Archive
+from photodesk.encoders.registry import Encoder
+from photodesk.engines.schema import Filter
+from photodesk.search import explain
+from photodesk.search.desk import Answer
+from photodesk.search.query import Question
 
 
 class DeskLike(Protocol):

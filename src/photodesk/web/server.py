@@ -9,12 +9,12 @@ import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from photodesk.archive import Archive
-from photodesk.desk import Desk
+from photodesk.archive.archive import Archive
 from photodesk.errors import UsageError, require
-from photodesk.text import Preparation
+from photodesk.search.desk import Desk
+from photodesk.text.preparation import Preparation
 from photodesk.web import create_app
-from photodesk.web.access import LOOPBACK
+from photodesk.web.security import LOOPBACK
 
 LEAST = 16
 """Characters of a token that people cannot try out."""

@@ -15,17 +15,18 @@ from dataclasses import replace
 import numpy as np
 from fastapi.concurrency import run_in_threadpool
 
-from photodesk import confidence, intake, picks
-from photodesk.asking import Question
-from photodesk.daybook import Pick
-from photodesk.desk import Found
+from photodesk.archive import ingest, picks
+from photodesk.archive.database import now
+from photodesk.archive.usage import Pick
+from photodesk.engines.schema import Entry
 from photodesk.errors import PhotodeskError, PhotoError, StoreError, UsageError
-from photodesk.index.schema import Entry
-from photodesk.ledger import now
-from photodesk.records import Fault
-from photodesk.web import models, uploads
+from photodesk.search import confidence
+from photodesk.search.desk import Found
+from photodesk.search.query import Question
+from photodesk.types import Fault
+from photodesk.web import schemas, uploads
+from photodesk.web.jobs import Worker
 from photodesk.web.port import DeskLike
-from photodesk.worker import Worker
 
 _log = logging.getLogger("photodesk.web")
 _texts = logging.getLogger("photodesk.web.texts")  # silent unless it is asked for
@@ -74,11 +75,11 @@ class Service:
         if self._worker is not None:
             self._worker.close()
 
-    def search(self, query: models.Query, *, owner: bool = False) -> models.Answer:
+    def search(self, query: schemas.Query, *, owner: bool = False) -> schemas.Answer:
         """The photos for a query; where their files are is for the owner."""
         _texts.info("search %r", query.draft or query.headline or query.lead or query.text)
         answer = self.desk.ask(self._question(query))
-        return models.Answer(
+        return schemas.Answer(
             hits=[_hit(found, rank, self.archive.path(found.photo) if owner else "") for rank, found in enumerate(answer.hits, 1)],
             message=answer.message,
             near=list(answer.near),
@@ -86,20 +87,20 @@ class Service:
             calibrated=answer.calibrated,
         )
 
-    async def facets(self, query: models.Query, gone: Callable[[], Awaitable[bool]]) -> models.Facets:
+    async def facets(self, query: schemas.Query, gone: Callable[[], Awaitable[bool]]) -> schemas.Facets:
         """How many photos that pass a query's filters have each value; nothing if who asked is gone when the turn comes.
 
         One count at a time, and those who wait for theirs keep no thread from those who search.
         """
         async with self._counting:
             found = {} if await gone() else await run_in_threadpool(self.desk.facets, query.filter(), FACETS)
-        return models.Facets(facets={name: dict(values) for name, values in found.items()})
+        return schemas.Facets(facets={name: dict(values) for name, values in found.items()})
 
-    def counted(self, query: models.Query) -> Mapping[str, Mapping[str, int]] | None:
+    def counted(self, query: schemas.Query) -> Mapping[str, Mapping[str, int]] | None:
         """The same, at once; None where it is yet to be counted."""
         return self.desk.counted(query.filter(), FACETS)
 
-    def why(self, query: models.Query, photo: str) -> models.Why:
+    def why(self, query: schemas.Query, photo: str) -> schemas.Why:
         """What made the score of a photo.
 
         Raises:
@@ -108,18 +109,18 @@ class Service:
         self.entry(photo)
         reason = self.desk.why(self._question(query), photo)
         most = max((abs(weight) for _, weight in reason.words), default=0.0) or 1.0
-        return models.Why(
+        return schemas.Why(
             photo=photo,
             probability=reason.found.probability,
             level=level(reason.found.probability),
-            words=[models.Word(text=text, weight=weight / most, fall=weight) for text, weight in reason.words],
+            words=[schemas.Word(text=text, weight=weight / most, fall=weight) for text, weight in reason.words],
             heat=np.asarray(reason.heat, float).tolist(),
             shares=dict(reason.shares),
             components=dict(reason.found.components),
             about=about(photo, reason.found.entry),
         )
 
-    def pick(self, asked: models.PickQuery) -> models.Picked:
+    def pick(self, asked: schemas.PickQuery) -> schemas.Picked:
         """Note that a photo was taken for an article.
 
         Raises:
@@ -131,9 +132,9 @@ class Service:
             raise PhotodeskError("a photo is picked for an article; write its headline")
         at = now()
         self.archive.daybook.pick(Pick(article, asked.photo, asked.rank, asked.score, at))
-        return models.Picked(article=article.id, photo=asked.photo, rank=asked.rank, at=at)
+        return schemas.Picked(article=article.id, photo=asked.photo, rank=asked.rank, at=at)
 
-    def use(self, asked: models.Use) -> models.Use:
+    def use(self, asked: schemas.Use) -> schemas.Use:
         """Note that a photo was printed or put online.
 
         Raises:
@@ -141,9 +142,9 @@ class Service:
         """
         self.entry(asked.photo)
         day = self.archive.daybook.use([asked.photo], asked.day.isoformat() if asked.day else "", asked.article)
-        return models.Use(photo=asked.photo, day=datetime.date.fromisoformat(day), article=asked.article)
+        return schemas.Use(photo=asked.photo, day=datetime.date.fromisoformat(day), article=asked.article)
 
-    def withdraw(self, article: str, photo: str) -> models.Withdrawn:
+    def withdraw(self, article: str, photo: str) -> schemas.Withdrawn:
         """Take a pick back.
 
         Raises:
@@ -152,9 +153,9 @@ class Service:
         at = self.archive.daybook.withdraw(article, photo)
         if not at:
             raise GoneError(f"photo {photo} is not picked for article {article}")
-        return models.Withdrawn(article=article, photo=photo, at=at)
+        return schemas.Withdrawn(article=article, photo=photo, at=at)
 
-    def picked(self, query: models.Query) -> set[str]:
+    def picked(self, query: schemas.Query) -> set[str]:
         """Photos that are taken for this very text."""
         article = query.article()
         return self.archive.daybook.picked(article.id) if article else set()
@@ -170,7 +171,7 @@ class Service:
             raise GoneError(f"the archive has no photo {photo}")
         return found[0].entry
 
-    def about(self, photo: str) -> models.About:
+    def about(self, photo: str) -> schemas.About:
         """As `entry`, for the API."""
         return about(photo, self.entry(photo))
 
@@ -208,7 +209,7 @@ class Service:
             raise GoneError(f"the file of photo {photo} is gone or has another content now")
         return found[0].name, found[1]
 
-    def state(self) -> models.Archive:
+    def state(self) -> schemas.Archive:
         """What is in the archive, and what is going on there; folders of this machine are nobody's business."""
         ledger = self.archive.ledger
         counts = {name: ledger.count(name) for name in ("files", "faults", "picks", "uses", "bank")}
@@ -218,7 +219,7 @@ class Service:
             for fault, *_ in list(ledger.faults().values())[:50]
         ]
         latest = [str(photo) for (photo,) in ledger.ask("SELECT photo FROM photos WHERE state = 1 ORDER BY added DESC, photo LIMIT 24")]
-        return models.Archive(
+        return schemas.Archive(
             engine=self.archive.settings.engine.partition(":")[0],
             encoder=bare(self.archive.settings.encoder),
             counts={"photos": self.archive.engine.count()} | counts,
@@ -227,7 +228,7 @@ class Service:
             jobs=[replace(job, message=bare(job.message)) for job in ledger.jobs(10)],
         )
 
-    def _question(self, query: models.Query) -> Question:
+    def _question(self, query: schemas.Query) -> Question:
         if not query.asks():
             raise UsageError("there is nothing to search for: send a draft, a photo of the archive (like) or an upload")
         picture = None
@@ -266,7 +267,7 @@ def bare(text: str) -> str:
 
 
 def _below(path: str, roots: Sequence[str]) -> str:
-    return next((os.path.relpath(path, root) for root in roots if intake.below(path, [root])), os.path.basename(path))  # noqa: PTH119
+    return next((os.path.relpath(path, root) for root in roots if ingest.below(path, [root])), os.path.basename(path))  # noqa: PTH119
 
 
 def level(probability: float) -> int:
@@ -274,10 +275,10 @@ def level(probability: float) -> int:
     return sum(probability >= least for least in confidence.LEVELS)
 
 
-def about(photo: str, entry: Entry) -> models.About:
+def about(photo: str, entry: Entry) -> schemas.About:
     """What the archive knows of a photo."""
-    known = {name: getattr(entry, name) for name in models.About.model_fields if name not in ("photo", "keywords")}
-    return models.About(photo=photo, keywords=list(entry.keywords), **known)
+    known = {name: getattr(entry, name) for name in schemas.About.model_fields if name not in ("photo", "keywords")}
+    return schemas.About(photo=photo, keywords=list(entry.keywords), **known)
 
 
 def jpeg(picture: object) -> bytes:
@@ -290,8 +291,8 @@ def jpeg(picture: object) -> bytes:
     return out.getvalue()
 
 
-def _hit(found: Found, rank: int, file: str) -> models.Hit:
-    return models.Hit(
+def _hit(found: Found, rank: int, file: str) -> schemas.Hit:
+    return schemas.Hit(
         rank=rank,
         score=found.score,
         probability=found.probability,

@@ -120,7 +120,7 @@ def _decode(side: int) -> int:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
-        from photodesk.photos import decode
+        from photodesk.images import decode
 
         image = decode(sys.stdin.buffer.read(BYTES + 1), size=side, where="the picture", pixels=PIXELS)
         image.thumbnail((side, side))

@@ -1,0 +1,1 @@
+"""A desk's photos, kept: archive, database, ingestion, maintenance."""

@@ -1,0 +1,323 @@
+"""A photo desk's archive: a folder with an engine, thumbnails and a ledger, which one process at a time holds.
+
+archive.sqlite   the ledger: settings, files, uses, picks, bank, jobs (`ledger`, `daybook`)
+shard/           the engine's own files, unless it is a server
+thumbnails/      ab/<photo id>.jpg
+lock             who holds the archive
+
+A change is announced in the ledger, made in the engine, and confirmed in the ledger; `open` puts right what a kill left in between.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from photodesk.archive.database import COMING, File, Ledger
+from photodesk.archive.lock import hold, say
+from photodesk.archive.usage import Daybook
+from photodesk.encoders.registry import Encoder
+from photodesk.engines.registry import Engine, Space, open_engine
+from photodesk.engines.schema import Point
+from photodesk.errors import StoreError, UsageError
+from photodesk.files import replacing
+from photodesk.ranking import dual_softmax
+from photodesk.ranking.revisions import Revision, parse
+from photodesk.types import Embeddings, FloatArray
+
+LEDGER = "archive.sqlite"
+THUMBNAIL = 320
+"""Longest side of a thumbnail, in pixels."""
+RESERVE = 128 * 2**20
+"""Bytes that must be free on the disk before anything is added."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an archive was made with.
+
+    Args:
+        engine: URI; relative paths start from the archive's folder.
+        encoder: name, as `encoders.load` reads it.
+        fingerprint: of that encoder.
+        dim: numbers per row.
+        language: of captions, for the word search.
+        revision: how scores are revised by the bank.
+    """
+
+    engine: str
+    encoder: str
+    fingerprint: str
+    dim: int
+    language: str
+    revision: Revision
+
+    def as_text(self) -> dict[str, str]:
+        """For the ledger."""
+        return {name: str(getattr(self, name)) for name in self.__slots__}
+
+    @classmethod
+    def of(cls, text: dict[str, str]) -> Settings:
+        """From the ledger.
+
+        Raises:
+            StoreError: a setting is missing or odd.
+        """
+        try:
+            named = {name: text[name] for name in ("engine", "encoder", "fingerprint", "language")}
+            return cls(**named, dim=int(text["dim"]), revision=parse(text["revision"]))
+        except (KeyError, ValueError, UsageError) as error:
+            raise StoreError(f"the archive's settings are damaged ({error}); restore it from a backup: see docs/archive.md") from None
+
+
+class Archive:
+    """An open archive; make one with `create` or `open`, and use it as a context or `close` it.
+
+    Attributes:
+        folder: where it lives.
+        settings: what it was made with.
+        engine: rows, payloads, words.
+        ledger: files, faults, jobs; daybook: uses, picks, bank.
+        recovered: photos that an earlier kill had left half done and that were put right now.
+    """
+
+    def __init__(self, folder: Path, settings: Settings, engine: Engine, ledger: Ledger, lock: int) -> None:
+        self.folder, self.settings, self.engine, self.ledger, self._lock = folder, settings, engine, ledger, lock
+        self.daybook = Daybook(ledger)
+        self.recovered = 0
+        self._bank: Embeddings | None = None
+
+    @classmethod
+    def create(
+        cls, folder: Path, encoder: Encoder, *, engine: str = "edge:shard", language: str = "german", revision: Revision | None = None
+    ) -> Archive:
+        """Make an empty archive in a new or empty folder.
+
+        Raises:
+            StoreError: the folder is not empty or cannot be written, or the engine cannot be made.
+            UsageError: no such engine or language, a revision that takes no bank, or towers without a network between them.
+        """
+        from photodesk.engines import bm25
+
+        encoder = encoder.joint()
+        revision = revision or parse("dual_softmax(temperature=1)")
+        if revision.method in ("sinkhorn", "dynamic_inverted_softmax"):
+            raise UsageError(f"{revision} is not one number per photo; an archive takes dual_softmax, inverted_softmax, nnn or cosine")
+        if language not in bm25.LANGUAGES:
+            raise UsageError(f"no language {language!r}; known: {', '.join(bm25.LANGUAGES)}")
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise StoreError(f"{folder} is not empty; name a new folder for the archive")
+        dim = encoder.network.dim if encoder.network else encoder.photos.dim
+        settings = Settings(engine, encoder.name, encoder.fingerprint, dim, language, revision)
+        with _disk(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = hold(folder, "archive init")
+        try:
+            made = open_engine(engine, Space(dim, language), base=folder, create=True)
+            ledger = Ledger.open(folder / LEDGER, create=True)
+            ledger.set(settings.as_text())
+        except BaseException:
+            os.close(lock)
+            shutil.rmtree(folder, ignore_errors=True)  # it was empty before
+            raise
+        return cls(folder, settings, made, ledger, lock)
+
+    @classmethod
+    def open(cls, folder: Path, *, doing: str = "search") -> Archive:
+        """Open an archive, put right what a kill left half done, and hold it until `close`.
+
+        Args:
+            folder: where it lives.
+            doing: what others are told who find it held.
+
+        Raises:
+            ArchiveInUse: another process holds it; names it.
+            StoreError: there is none, or it is damaged or cannot be written.
+        """
+        if not (folder / LEDGER).exists():
+            raise StoreError(f"{folder} holds no archive; make one with: photodesk archive init {folder}")
+        with _disk(folder):
+            lock = hold(folder, doing)
+        ledger = None
+        try:
+            ledger = Ledger.open(folder / LEDGER)
+            settings = Settings.of(ledger.settings())
+            engine = open_engine(settings.engine, Space(settings.dim, settings.language), base=folder)
+            archive = cls(folder, settings, engine, ledger, lock)
+            archive._settle()
+            return archive
+        except BaseException:
+            if ledger:
+                ledger.close()
+            os.close(lock)
+            raise
+
+    def close(self) -> None:
+        """Let go of everything; calling it twice does nothing."""
+        if self._lock >= 0:
+            self.engine.close()
+            self.ledger.close()
+            with contextlib.suppress(OSError):
+                (self.folder / "lock").write_text("")
+            os.close(self._lock)
+            self._lock = -1
+
+    def __enter__(self) -> Archive:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def serves(self, url: str, key: str = "") -> None:
+        """Tell others who find the archive held where this process answers for them; see `lease`."""
+        say(self.folder, "serve", url, key)
+
+    def thumbnail(self, photo: str) -> Path:
+        """Where the thumbnail of a photo is kept."""
+        return self.folder / "thumbnails" / photo[:2] / f"{photo}.jpg"
+
+    def path(self, photo: str) -> str:
+        """Where a file of a photo is; its id where the archive knows none."""
+        return next((file.path for file in self.ledger.files(photo)), photo)
+
+    def keep_thumbnail(self, photo: str, picture: bytes) -> None:
+        """Store the thumbnail of a photo, as JPEG."""
+        with _disk(self.folder), replacing(self.thumbnail(photo), "wb") as stream:
+            stream.write(picture)
+
+    def put(self, points: Sequence[Point], files: Sequence[File], *, prints: Sequence[int], thumbnails: Sequence[bytes]) -> list[str]:
+        """Add photos with their files; all of it is on disk when this returns. Returns photos that had to go, as `place`.
+
+        Args:
+            points: with numbers for the present bank already in them, see `numbers`.
+            files: at least one for each point.
+            prints: perceptual hash of each point; thumbnails likewise, as JPEG.
+        """
+        self._check_room()
+        for point, picture in zip(points, thumbnails, strict=True):
+            self.keep_thumbnail(point.photo, picture)
+        known = [(point.photo, print_, point.entry.group) for point, print_ in zip(points, prints, strict=True)]
+        leaving = self.ledger.announce(known, files)
+        self.engine.upsert(points)
+        self.ledger.confirm(point.photo for point in points)
+        self.drop(leaving)
+        return leaving
+
+    def place(self, files: Sequence[File]) -> list[str]:
+        """Note files of photos that are there already; photos whose last file has now another content go, and are returned."""
+        leaving = self.ledger.located(files)
+        self.drop(leaving)
+        return leaving
+
+    def forget_files(self, paths: Sequence[str]) -> list[str]:
+        """Forget files, and photos that have none left; returns the ids of these."""
+        gone = self.ledger.leaving(paths)
+        self.drop(gone)
+        return gone
+
+    def numbers(self, rows: FloatArray) -> FloatArray:
+        """(m,) what the bank says of photos with these (m, d) rows; zeros while the bank is empty."""
+        bank = self.bank()
+        if bank is None or not len(rows):
+            return np.zeros(len(rows), np.float32)
+        photos = Embeddings(tuple(map(str, range(len(rows)))), rows, bank.encoder)
+        return dual_softmax.numbers(bank, photos, self.settings.revision).values
+
+    def bank(self) -> Embeddings | None:
+        """The articles that stand for the queries to come; None while there are none."""
+        if self._bank is None:
+            names, rows = self.daybook.bank()
+            self._bank = Embeddings(names, rows, self.settings.fingerprint) if names else None
+        return self._bank
+
+    def refresh(self, progress: Callable[[int, int], None] = lambda done, of: None) -> int:
+        """Bring the numbers of all photos up to the present bank, if it changed since the last time; returns how many were set.
+
+        A kill in between leaves old numbers beside new ones; the next call starts again.
+        """
+        self._bank = None
+        bank = self.bank()
+        tag = revise_tag(bank, self.settings.revision)
+        if self.ledger.settings().get("numbers", "") == tag:
+            return 0
+        self.ledger.set({"numbers": "in progress"})
+        done, of = 0, self.engine.count()
+        for points in self.engine.scan(rows=True, batch=4096):
+            self.engine.revise([point.photo for point in points], self.numbers(np.stack([point.row for point in points])))
+            done += len(points)
+            progress(done, of)
+        self.ledger.set({"numbers": tag})
+        return done
+
+    def revised(self) -> bool:
+        """Whether every photo has the number of the present bank, so that a search may take it off."""
+        return self.ledger.settings().get("numbers", "") == revise_tag(self.bank(), self.settings.revision) != ""
+
+    def _check_room(self) -> None:
+        """An engine maps its files into memory, where a full disk is not an error but the end of the process; so stop well before."""
+        free = shutil.disk_usage(self.folder).free
+        if free < RESERVE:
+            raise StoreError(
+                f"only {free / 2**20:,.0f} MB are left on the disk of {self.folder}, and {RESERVE >> 20} are wanted in reserve; "
+                "what was reported as done is kept: make room and repeat the command"
+            )
+
+    def _settle(self) -> None:
+        self.ledger.interrupted()
+        unsettled = self.ledger.unsettled()
+        coming = [photo for photo, state in unsettled.items() if state == COMING]
+        there = {point.photo for point in self.engine.get(coming)} if coming else set()
+        self.ledger.confirm(sorted(there))
+        self.ledger.forget(photo for photo in coming if photo not in there)
+        self.drop([photo for photo, state in unsettled.items() if state != COMING])
+        self.recovered = len(unsettled)
+
+    def use(self, engine: Engine, uri: str) -> None:
+        """Work with another engine, which holds the same points, from now on."""
+        self.ledger.set({"engine": uri, "moving": ""})
+        self.engine.close()
+        self.engine, self.settings = engine, replace(self.settings, engine=uri)
+
+    def adopt(self, engine: Engine, settings: Settings) -> None:
+        """Work with an engine of another model's rows from now on; the bank is emptied, for its rows are of the old one."""
+        with self.ledger.change() as db:  # all at once: settings of one model and rows of another are damage
+            values = settings.as_text() | {"numbers": "", "renewing": ""}
+            db.executemany("INSERT OR REPLACE INTO settings VALUES (?, ?)", list(values.items()))
+            db.execute("DELETE FROM bank")
+        self.engine.close()
+        self.engine, self.settings, self._bank = engine, settings, None
+
+    def drop(self, photos: Sequence[str]) -> None:
+        """Forget photos, whatever files stand behind them."""
+        if photos:
+            self.ledger.leave(photos)
+            self.engine.delete(photos)
+            self.ledger.forget(photos)
+            for photo in photos:
+                self.thumbnail(photo).unlink(missing_ok=True)
+
+
+def revise_tag(bank: Embeddings | None, revision: Revision) -> str:
+    """Names a bank and what is made of it; empty if there is none."""
+    import hashlib
+
+    if bank is None:
+        return ""
+    content = hashlib.sha256(f"{revision} {bank.encoder}".encode())
+    for name, row in zip(bank.ids, bank.rows, strict=True):
+        content.update(name.encode() + b"\0" + row.tobytes())
+    return content.hexdigest()[:32]
+
+
+@contextlib.contextmanager
+def _disk(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"cannot write {folder}: {error.strerror}; what was reported as done is kept") from None

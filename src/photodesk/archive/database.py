@@ -1,0 +1,341 @@
+"""What an archive writes down beside its engine, in one SQLite file: photos, files, faults, jobs; `daybook` has the rest.
+
+Every method is one transaction, on disk when it returns. Changes of photos are announced before the engine is told and confirmed
+afterwards, so that a kill in between leaves a state that can be put right: see `Archive.open`.
+"""
+
+from __future__ import annotations
+
+import datetime
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from photodesk.errors import StoreError
+from photodesk.types import Fault
+
+COMING, THERE, LEAVING = 0, 1, 2
+"""States of a photo: announced, in the engine, to be deleted from it."""
+
+# a step for each version of the schema; never change one, add another
+MIGRATIONS = (
+    """
+    CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE photos (photo TEXT PRIMARY KEY, state INTEGER NOT NULL, print INTEGER NOT NULL, family TEXT NOT NULL, added TEXT NOT NULL)
+        WITHOUT ROWID;
+    CREATE INDEX photos_state ON photos (state) WHERE state <> 1;
+    CREATE TABLE files (path TEXT PRIMARY KEY, photo TEXT NOT NULL, root TEXT NOT NULL, size INTEGER NOT NULL, mtime INTEGER NOT NULL)
+        WITHOUT ROWID;
+    CREATE INDEX files_photo ON files (photo);
+    CREATE TABLE faults (path TEXT PRIMARY KEY, what TEXT NOT NULL, advice TEXT NOT NULL, size INTEGER NOT NULL, mtime INTEGER NOT NULL,
+        seen TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE uses (photo TEXT NOT NULL, day TEXT NOT NULL, article TEXT NOT NULL, PRIMARY KEY (photo, day, article)) WITHOUT ROWID;
+    CREATE INDEX uses_day ON uses (day);
+    CREATE TABLE picks (pick INTEGER PRIMARY KEY, at TEXT NOT NULL, article TEXT NOT NULL, photo TEXT NOT NULL, rank INTEGER NOT NULL,
+        score REAL NOT NULL);
+    CREATE TABLE bank (article TEXT PRIMARY KEY, row BLOB NOT NULL, added TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE jobs (job INTEGER PRIMARY KEY, command TEXT NOT NULL, state TEXT NOT NULL, stage TEXT NOT NULL, done INTEGER NOT NULL,
+        total INTEGER NOT NULL, started TEXT NOT NULL, updated TEXT NOT NULL, message TEXT NOT NULL);
+    """,
+    """
+    ALTER TABLE picks ADD COLUMN withdrawn TEXT NOT NULL DEFAULT '';  -- when; a pick that is taken back is not deleted
+    CREATE INDEX picks_standing ON picks (json_extract(article, '$.id')) WHERE withdrawn = '';
+    """,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A picture file that the archive knows.
+
+    Args:
+        path: absolute.
+        photo: id of its content.
+        root: the folder that was added.
+        size: in bytes; mtime in nanoseconds.
+    """
+
+    path: str
+    photo: str
+    root: str
+    size: int
+    mtime: int
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Something that is done with the archive: `done` of `total` in `stage`."""
+
+    job: int
+    command: str
+    state: Literal["running", "done", "stopped", "failed"]
+    stage: str
+    done: int
+    total: int
+    started: str
+    updated: str
+    message: str
+
+
+def now() -> str:
+    """The time as ISO 8601 in UTC, to the second."""
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class Ledger:
+    """An open ledger; use `open`. Methods may be called from any thread."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path, self._db, self._lock = path, connection, threading.RLock()
+
+    @classmethod
+    def open(cls, path: Path, *, create: bool = False) -> Ledger:
+        """Open the ledger in a file, bringing it up to date.
+
+        Raises:
+            StoreError: there is none, it cannot be read or written, it is damaged, or a newer photodesk made it.
+        """
+        if not create and not path.exists():
+            raise StoreError(f"{path.parent} holds no archive; make one with: photodesk archive init {path.parent}")
+        try:
+            db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("PRAGMA synchronous=FULL")
+            version = int(db.execute("PRAGMA user_version").fetchone()[0])
+            if version > len(MIGRATIONS):
+                db.close()
+                raise StoreError(f"{path.parent} was made by a newer photodesk (schema {version}); update photodesk")
+            if version == 0 and not create:
+                db.close()
+                raise StoreError(f"{path} is no archive of photodesk; make one with: photodesk archive init DIR")
+            for number, step in enumerate(MIGRATIONS[version:], version + 1):
+                db.executescript(f"BEGIN IMMEDIATE;{step};PRAGMA user_version={number};COMMIT;")
+        except sqlite3.Error as error:
+            raise _trouble(path, error) from None
+        return cls(path, db)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._lock:
+            self._db.close()
+
+    @contextmanager
+    def change(self) -> Iterator[sqlite3.Connection]:
+        """A transaction: all that the block does is kept, or nothing."""
+        with self._lock:
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._db
+                    self._db.execute("COMMIT")
+                except BaseException:
+                    if self._db.in_transaction:
+                        self._db.execute("ROLLBACK")
+                    raise
+            except sqlite3.Error as error:
+                raise _trouble(self.path, error) from None
+
+    def ask(self, question: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
+        """All rows that answer a question in SQL."""
+        with self._lock:
+            try:
+                return self._db.execute(question, values).fetchall()
+            except sqlite3.Error as error:
+                raise _trouble(self.path, error) from None
+
+    # settings
+
+    def settings(self) -> dict[str, str]:
+        """Everything that was set."""
+        return {str(name): str(value) for name, value in self.ask("SELECT name, value FROM settings")}
+
+    def set(self, values: Mapping[str, str]) -> None:
+        """Set or replace settings."""
+        with self.change() as db:
+            db.executemany("INSERT OR REPLACE INTO settings VALUES (?, ?)", list(values.items()))
+
+    # photos and files
+
+    def announce(self, photos: Sequence[tuple[str, int, str]], files: Sequence[File]) -> list[str]:
+        """Say that photos (id, perceptual hash, group) are about to be put into the engine, and where their files are.
+
+        A photo whose last file now has another content is marked as leaving, and its uses and picks go over to the new photo.
+
+        Returns:
+            the photos that are leaving, for the engine to delete and then `forget`.
+        """
+        with self.change() as db:
+            db.executemany(
+                "INSERT INTO photos VALUES (?, 0, ?, ?, ?) ON CONFLICT (photo) DO UPDATE SET state = 0",
+                [(photo, _signed(print_), family, now()) for photo, print_, family in photos],
+            )
+            return self._place(db, files)
+
+    def located(self, files: Sequence[File]) -> list[str]:
+        """Note files of photos that are there already; returns as `announce`."""
+        with self.change() as db:
+            return self._place(db, files)
+
+    def _place(self, db: sqlite3.Connection, files: Sequence[File]) -> list[str]:
+        leaving = []
+        for file in files:
+            old = db.execute("SELECT photo FROM files WHERE path = ?", (file.path,)).fetchone()
+            db.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", (file.path, file.photo, file.root, file.size, file.mtime))
+            db.execute("DELETE FROM faults WHERE path = ?", (file.path,))
+            if old and old[0] != file.photo and not db.execute("SELECT 1 FROM files WHERE photo = ?", old).fetchone():
+                db.execute("UPDATE photos SET state = 2 WHERE photo = ?", old)
+                for table in ("uses", "picks"):
+                    db.execute(f"UPDATE OR IGNORE {table} SET photo = ? WHERE photo = ?", (file.photo, old[0]))  # noqa: S608  our words
+                leaving.append(str(old[0]))
+        return leaving
+
+    def confirm(self, photos: Iterable[str]) -> None:
+        """Say that photos are in the engine."""
+        with self.change() as db:
+            db.executemany("UPDATE photos SET state = 1 WHERE photo = ?", [(photo,) for photo in photos])
+
+    def leaving(self, paths: Iterable[str]) -> list[str]:
+        """Forget files; photos without any file left are returned, for the engine to delete and then `forget`."""
+        with self.change() as db:
+            found = set()
+            for path in paths:
+                found |= {str(photo) for (photo,) in db.execute("DELETE FROM files WHERE path = ? RETURNING photo", (path,))}
+                db.execute("DELETE FROM faults WHERE path = ?", (path,))
+            gone = [photo for photo in sorted(found) if not db.execute("SELECT 1 FROM files WHERE photo = ?", (photo,)).fetchone()]
+            db.executemany("UPDATE photos SET state = 2 WHERE photo = ?", [(photo,) for photo in gone])
+            return gone
+
+    def leave(self, photos: Iterable[str]) -> None:
+        """Say that photos are about to be deleted from the engine."""
+        with self.change() as db:
+            db.executemany("UPDATE photos SET state = 2 WHERE photo = ?", [(photo,) for photo in photos])
+
+    def forget(self, photos: Iterable[str]) -> None:
+        """Say that photos are out of the engine; with their files, so that what was only announced is taken up again."""
+        with self.change() as db:
+            for photo in photos:
+                db.execute("DELETE FROM photos WHERE photo = ?", (photo,))
+                db.execute("DELETE FROM files WHERE photo = ?", (photo,))
+
+    def unsettled(self) -> dict[str, int]:
+        """Photos that a kill left between announcement and confirmation, with their states."""
+        return {str(photo): int(str(state)) for photo, state in self.ask("SELECT photo, state FROM photos WHERE state <> 1")}
+
+    def photos(self) -> list[str]:
+        """Ids of the photos that are in the engine, ascending."""
+        return [str(photo) for (photo,) in self.ask("SELECT photo FROM photos WHERE state = 1 ORDER BY photo")]
+
+    def prints(self) -> tuple[NDArray[np.uint64], list[str]]:
+        """Perceptual hashes of all photos and their groups, in the order of the ids."""
+        rows = self.ask("SELECT print, family FROM photos ORDER BY photo")
+        return np.array([int(str(p)) for p, _ in rows], np.int64).view(np.uint64), [str(family) for _, family in rows]
+
+    def files(self, photo: str | None = None) -> Iterator[File]:
+        """Known files, by path; those of one photo if it is named."""
+        question = "SELECT path, photo, root, size, mtime FROM files WHERE ?1 IS NULL OR photo = ?1 ORDER BY path"
+        for path, name, root, size, mtime in self.ask(question, [photo]):
+            yield File(str(path), str(name), str(root), int(str(size)), int(str(mtime)))
+
+    def roots(self) -> list[str]:
+        """Folders that were added, without those below others."""
+        found = sorted(str(root) for (root,) in self.ask("SELECT DISTINCT root FROM files"))
+        return [root for root in found if not any(root.startswith(other.rstrip("/") + "/") for other in found)]
+
+    def fault(self, faults: Sequence[tuple[Fault, int, int]]) -> None:
+        """Note files that could not be taken, with their size and mtime, so that they are looked at again only when they change."""
+        with self.change() as db:
+            db.executemany(
+                "INSERT OR REPLACE INTO faults VALUES (?, ?, ?, ?, ?, ?)",
+                [(fault.where, fault.what, fault.advice, size, mtime, now()) for fault, size, mtime in faults],
+            )
+
+    def forget_faults(self, paths: Sequence[str]) -> None:
+        """Forget files that could not be taken; they are looked at again if they are met again."""
+        with self.change() as db:
+            db.executemany("DELETE FROM faults WHERE path = ?", [(path,) for path in paths])
+
+    def faults(self) -> dict[str, tuple[Fault, int, int]]:
+        """Files that could not be taken, by path, with size and mtime."""
+        rows = self.ask("SELECT path, what, advice, size, mtime FROM faults ORDER BY path")
+        return {str(p): (Fault(str(p), str(w), "left out", str(a)), int(str(s)), int(str(m))) for p, w, a, s, m in rows}
+
+    # jobs
+
+    def begin(self, command: str) -> int:
+        """Note that a command started; returns its number."""
+        with self.change() as db:
+            at = now()
+            values = (command, "running", "", 0, 0, at, at, "")
+            made = db.execute(
+                "INSERT INTO jobs (command, state, stage, done, total, started, updated, message) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values
+            )
+            assert made.lastrowid is not None
+            return made.lastrowid
+
+    def interrupted(self) -> None:
+        """Mark jobs that a kill left running as stopped; for who holds the archive and has begun nothing."""
+        with self.change() as db:
+            db.execute("UPDATE jobs SET state = 'stopped' WHERE state = 'running'")
+
+    def report(self, job: int, stage: str, done: int, total: int) -> None:
+        """Note how far a job is."""
+        with self.change() as db:
+            db.execute("UPDATE jobs SET stage = ?, done = ?, total = ?, updated = ? WHERE job = ?", (stage, done, total, now(), job))
+
+    def end(self, job: int, state: str, message: str = "") -> None:
+        """Note how a job ended: "done", "stopped" or "failed"."""
+        with self.change() as db:
+            db.execute("UPDATE jobs SET state = ?, message = ?, updated = ? WHERE job = ?", (state, message, now(), job))
+
+    def jobs(self, last: int = 20) -> list[Job]:
+        """The latest jobs, newest first."""
+        columns = "job, command, state, stage, done, total, started, updated, message"
+        rows = self.ask(f"SELECT {columns} FROM jobs ORDER BY job DESC LIMIT ?", (last,))  # noqa: S608  our own words
+        return [Job(*row) for row in rows]  # type: ignore[arg-type]
+
+    def count(self, table: str) -> int:
+        """How many rows a table has: "photos", "files", "faults", "uses", "picks" (those that stand) or "bank"."""
+        assert table in ("photos", "files", "faults", "uses", "picks", "bank")
+        which = " WHERE withdrawn = ''" if table == "picks" else ""
+        return int(str(self.ask(f"SELECT count(*) FROM {table}{which}")[0][0]))  # noqa: S608  as above
+
+    def sound(self) -> str:
+        """What SQLite finds wrong with the file; empty if nothing."""
+        found = str(self.ask("PRAGMA quick_check")[0][0])
+        return "" if found == "ok" else found
+
+    def copy(self, path: Path) -> None:
+        """Write a consistent copy to a new file, while this one is in use."""
+        with self._lock:
+            try:
+                target = sqlite3.connect(path)
+                with target:
+                    self._db.backup(target)
+                target.close()
+            except sqlite3.Error as error:
+                raise _trouble(path, error) from None
+
+
+def _signed(value: int) -> int:
+    return value - 2**64 if value >= 2**63 else value
+
+
+def _trouble(path: Path, error: sqlite3.Error) -> StoreError:
+    reason = str(error)
+    if "full" in reason or "disk I/O" in reason:
+        what = "no room left on" if "full" in reason else "cannot write to"
+        return StoreError(f"{what} the disk of {path.parent}; what was reported as done is kept: make room and repeat the command")
+    if "readonly" in reason or "read-only" in reason:
+        return StoreError(f"cannot write {path.parent}: it is read-only; nothing was changed")
+    if "locked" in reason:
+        return StoreError(f"{path.parent} is in use by another process; try again when it is done")
+    if "malformed" in reason or "not a database" in reason:
+        return StoreError(f"{path} is damaged ({reason}); restore it from a backup: see docs/archive.md")
+    return StoreError(f"cannot use {path}: {reason}; check that the folder exists and can be written")

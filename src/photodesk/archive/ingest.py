@@ -1,0 +1,289 @@
+"""Folders of pictures → points of an archive: what is new is read, described, encoded and stored; what is known by content is not.
+
+A picture is read and decoded once; its row, its thumbnail, its perceptual hash and its size come from the same pixels. Every few seconds
+what is done is stored for good, so a command that was stopped goes on from there.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from photodesk import images
+from photodesk.archive import metadata
+from photodesk.archive.archive import THUMBNAIL, Archive
+from photodesk.archive.database import File, now
+from photodesk.archive.folders import Seen, gone, sidecars, walk
+from photodesk.encoders.registry import Encoder, most
+from photodesk.engines.schema import Entry, Point
+from photodesk.errors import PhotoError, StoreError
+from photodesk.features.embed import photo_rows
+from photodesk.features.pipeline import BatchSize, ahead, chunks, cores
+from photodesk.files import digest
+from photodesk.types import Fault, FloatArray
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+TOGETHER = 64
+"""New photos that are stored at a time."""
+
+HASHED = 64
+"""Pixels of the shorter side that a perceptual hash wants to see."""
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(slots=True)
+class Intake:
+    """What became of the files: how many photos came, how many files were known, held a known content, moved, or got another content."""
+
+    added: int = 0
+    known: int = 0
+    again: int = 0
+    moved: int = 0
+    replaced: int = 0
+    missing: int = 0
+    faults: list[Fault] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        words = (
+            (self.added, "photos added"),
+            (self.known, "files known"),
+            (self.again, "more files of known photos"),
+            (self.moved, "moved"),
+            (self.replaced, "replaced"),
+            (self.missing, "missing"),
+            (sum(fault.fate == "left out" for fault in self.faults), "left out"),
+        )
+        return ", ".join(f"{count:,} {what}" for count, what in words if count or what == "photos added")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Taken:
+    """A file that was read: its photo, and, if that is new, all that the archive keeps of it."""
+
+    seen: Seen
+    photo: str
+    entry: Entry | None = None
+    row: FloatArray | None = None
+    print: int = 0
+    thumbnail: bytes = b""
+    notes: tuple[str, ...] = ()
+
+
+def add(
+    archive: Archive, encoder: Encoder, folders: Sequence[Path], *, progress: Progress = lambda stage, done, of: None, reread: bool = False
+) -> Intake:
+    """Bring all pictures below some folders into the archive.
+
+    Args:
+        archive: open.
+        encoder: the archive's; see `Archive.settings`.
+        folders: each is remembered as the root of what is below it; a file may be named as well.
+        progress: called with ("reading", files done, files).
+        reread: read also what is known, for its description.
+
+    Raises:
+        UsageError: no such folder.
+        StoreError: another encoder, no room on the disk, or the archive is damaged; what was stored before is kept.
+    """
+    _suits(archive, encoder)
+    result = Intake()
+    roots = archive.ledger.roots()
+    found: dict[Path, Seen] = {}
+    for folder in folders:
+        for file in walk(folder, result.faults, root=_root(folder, roots)):
+            found[file.path] = file
+            if len(found) % 1000 == 0:
+                progress("looking", len(found), len(found))
+    seen = list(found.values())
+    known = {file.path: file for file in archive.ledger.files()}
+    broken = archive.ledger.faults()
+    todo = []
+    for file in seen:
+        have, wrong = known.get(str(file.path)), broken.get(str(file.path))
+        if have and (have.size, have.mtime) == (file.size, file.mtime) and not reread:
+            result.known += 1
+        elif wrong and wrong[1:] == (file.size, file.mtime) and not reread:
+            result.faults.append(wrong[0])
+        else:
+            todo.append(file)
+    paths = {str(file.path) for file in seen}
+    archive.ledger.forget_faults([path for path in broken if path not in paths and below(path, folders)])
+    _take(archive, encoder, todo, known, result, progress)
+    _compare(archive, folders, paths, result)
+    return result
+
+
+def below(path: str, folders: Sequence[str | os.PathLike[str]]) -> bool:
+    """Whether a path is one of some folders or files, or lies below one."""
+    tops = [os.path.abspath(folder) for folder in folders]  # noqa: PTH100  as in walk
+    return any(path == top or path.startswith(top.rstrip("/") + "/") for top in tops)
+
+
+def _suits(archive: Archive, encoder: Encoder) -> None:
+    made = archive.settings.fingerprint
+    if not encoder.reads(made):
+        raise StoreError(
+            f"{archive.folder} was made by {archive.settings.encoder} ({made}), and this is {encoder.name} ({encoder.fingerprint}); "
+            f"make a new archive for it, or encode this one again: photodesk archive update {archive.folder} --encoder {encoder.name}"
+        )
+
+
+def _root(folder: Path, roots: Sequence[str]) -> Path | None:
+    path = os.path.abspath(folder)  # noqa: PTH100  as in walk
+    return next((Path(root) for root in roots if path.startswith(root.rstrip("/") + "/")), None)
+
+
+def _take(archive: Archive, encoder: Encoder, todo: Sequence[Seen], known: dict[str, File], result: Intake, progress: Progress) -> None:
+    there = set(archive.ledger.photos())
+    prints, families = archive.ledger.prints()
+    kin = _Kin(prints, families)
+    waiting: list[_Taken] = []
+    again: list[Seen] = []
+    done, sizes = 0, BatchSize(encoder.photos.batch, most(encoder.photos))
+    progress("reading", 0, len(todo))
+    with ThreadPoolExecutor(cores()) as pool:
+        for batch in ahead(pool, lambda batch: _read(batch, encoder, there, sizes), chunks(todo, sizes), cores() + 2):
+            wrong = [(one, fault) for one, fault in batch if isinstance(fault, Fault)]
+            archive.ledger.fault([(fault, file.size, file.mtime) for file, fault in wrong])
+            result.faults += [fault for _, fault in wrong]
+            waiting += [taken for _, taken in batch if isinstance(taken, _Taken)]
+            if len(waiting) >= TOGETHER:
+                again += _store(archive, waiting, known, kin, there, result)
+                waiting = []
+            done += len(batch)
+            progress("reading", done, len(todo))
+        again += _store(archive, waiting, known, kin, there, result)
+    if again:
+        _take(archive, encoder, again, known, result, lambda stage, done, of: None)
+
+
+def _read(batch: Sequence[Seen], encoder: Encoder, there: set[str], sizes: BatchSize) -> list[tuple[Seen, _Taken | Fault]]:
+    """Read, decode and encode some files; runs in several threads. `there` only grows, and a photo too many is no harm."""
+    out: list[tuple[Seen, _Taken | Fault]] = []
+    pixels = {}
+    for file in batch:
+        try:
+            data = images.content(file.path)
+            photo = digest(data).hex()
+            sidecar = next(iter(sidecars(file.path)), None)
+            if photo in pixels:
+                out.append((file, _Taken(file, photo)))
+                continue
+            image = images.decode(data, size=max(encoder.photos.size, HASHED), where=str(file.path))
+            entry, notes = metadata.read(data, sidecar=images.content(sidecar) if sidecar else None)
+            if photo not in there:
+                pixels[photo] = encoder.photos.prepare(image)
+            out.append((file, _Taken(file, photo, entry, None, images.phash(image), thumbnail(image), notes)))
+        except PhotoError as error:
+            what, _, advice = str(error).removeprefix(f"{file.path} ").partition("; ")
+            out.append((file, Fault(str(file.path), what, "left out", advice or "replace or remove the file")))
+    if not pixels:
+        return out
+    rows = dict(zip(pixels, photo_rows(sizes.timed(encoder.photos.encode, np.stack(list(pixels.values()))), encoder), strict=True))
+    return [(file, replace(t, row=rows.get(t.photo)) if isinstance(t, _Taken) and t.entry else t) for file, t in out]
+
+
+def _store(archive: Archive, waiting: Sequence[_Taken], known: dict[str, File], kin: _Kin, there: set[str], result: Intake) -> list[Seen]:
+    """Make what was read part of the archive; returns files whose photo was known and is gone by now: they are to be read again."""
+    fresh: dict[str, _Taken] = {}
+    described: dict[str, Entry] = {}
+    for taken in waiting:
+        if taken.entry is not None:
+            result.faults += [Fault(str(taken.seen.path), note, "kept") for note in taken.notes]
+            if taken.photo in there:
+                described[taken.photo] = taken.entry
+            elif taken.row is not None:
+                fresh.setdefault(taken.photo, taken)
+    files = [File(str(t.seen.path), t.photo, str(t.seen.root), t.seen.size, t.seen.mtime) for t in waiting]
+    for file in files:
+        old, first = known.get(file.path), fresh.get(file.photo)
+        result.replaced += bool(old and old.photo != file.photo)
+        result.again += not old and not (first and str(first.seen.path) == file.path)
+        known[file.path] = file
+    if fresh:
+        news = list(fresh.values())
+        rows = np.stack([t.row for t in news if t.row is not None])
+        numbers = archive.numbers(rows)
+        points = []
+        for t, row, number in zip(news, rows, numbers, strict=True):
+            assert t.entry is not None
+            source = t.seen.path.relative_to(t.seen.root).as_posix()
+            entry = replace(t.entry, source=source, added=now(), group=kin.of(t.photo, t.print))
+            points.append(Point(t.photo, row, entry, float(number)))
+        with_new = [file for file in files if file.photo in fresh]
+        there -= set(archive.put(points, with_new, prints=[t.print for t in news], thumbnails=[t.thumbnail for t in news]))
+        there |= fresh.keys()
+        result.added += len(points)
+    staying = [file for file in files if file.photo not in fresh and file.photo in there]
+    there -= set(archive.place(staying))
+    _describe(archive, described, {file.photo: file for file in staying})
+    return [t.seen for t in waiting if t.photo not in there]
+
+
+def _describe(archive: Archive, entries: dict[str, Entry], files: dict[str, File]) -> None:
+    """Replace descriptions that changed; where a photo came from and what it is near to stay."""
+    changed = {}
+    for point in archive.engine.get(list(entries)):
+        old, file = point.entry, files[point.photo]
+        source = Path(file.path).relative_to(file.root).as_posix()
+        entry = replace(entries[point.photo], source=source, added=old.added, group=old.group)
+        if entry != old:
+            changed[point.photo] = entry
+    if changed:
+        archive.engine.describe(changed)
+
+
+def _compare(archive: Archive, folders: Sequence[Path], seen: set[str], result: Intake) -> None:
+    """Forget paths below the folders from where a photo moved away; name files that are gone altogether."""
+    paths: dict[str, list[str]] = {}
+    absent: list[File] = []
+    for file in archive.ledger.files():
+        if file.path not in seen and below(file.path, folders) and gone(file.path):
+            absent.append(file)
+        else:
+            paths.setdefault(file.photo, []).append(file.path)
+    moved = [file for file in absent if file.photo in paths]
+    archive.forget_files([file.path for file in moved])
+    result.moved += len(moved)
+    result.again -= min(result.again, len(moved))
+    advice = f"if it is not coming back: photodesk archive remove {archive.folder} --missing"
+    lost = [file for file in absent if file.photo not in paths]
+    result.missing = len(lost)
+    result.faults += [Fault(file.path, "the file is gone; its photo stays in the archive", "kept", advice) for file in lost]
+
+
+class _Kin:
+    """Groups of near-duplicates: a photo joins the group of the first one that it is near to."""
+
+    def __init__(self, prints: np.typing.NDArray[np.uint64], families: Sequence[str]) -> None:
+        self._prints, self._families, self._count = prints, list(families), len(families)
+
+    def of(self, photo: str, print_: int) -> str:
+        """The group of a photo; notes it."""
+        near = np.flatnonzero(np.bitwise_count(self._prints[: self._count] ^ np.uint64(print_)) <= images.NEAR)
+        family = self._families[near[0]] if near.size else photo
+        if self._count == len(self._prints):
+            self._prints = np.concatenate([self._prints, np.zeros(max(1024, self._count // 4), np.uint64)])
+        self._prints[self._count] = print_
+        self._families.append(family)
+        self._count += 1
+        return family
+
+
+def thumbnail(image: Image.Image) -> bytes:
+    """A small JPEG of an upright picture, without any metadata."""
+    small = image.copy()
+    small.thumbnail((THUMBNAIL, THUMBNAIL))
+    out = io.BytesIO()
+    small.save(out, "JPEG", quality=80)
+    return out.getvalue()

@@ -1,0 +1,264 @@
+"""Is an archive whole, what is in it, a copy of it, a move to another engine: everything that looks at all of it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from photodesk import images
+from photodesk.archive.archive import LEDGER, Archive
+from photodesk.archive.database import Job
+from photodesk.archive.folders import gone
+from photodesk.archive.ingest import thumbnail
+from photodesk.engines.registry import Engine, Space, open_engine
+from photodesk.errors import PhotoError, StoreError
+from photodesk.files import digest
+from photodesk.search.confidence import FILE
+from photodesk.types import Fault
+
+Progress = Callable[[str, int, int], None]
+
+
+def silent(stage: str, done: int, of: int) -> None:
+    """Reports progress to nobody."""
+
+
+def verify(archive: Archive, *, content: bool = False, repair: bool = False, progress: Progress = silent) -> list[Fault]:
+    """Everything that is wrong with an archive; an empty list if it is whole.
+
+    Args:
+        archive: open.
+        content: also read every file and compare its digest.
+        repair: make missing thumbnails again, delete points that no file stands behind, and forget photos that the engine has lost, so that
+            `add` encodes them again. What was put right is listed as repaired.
+        progress: called with ("points" or "files", done, of).
+    """
+    faults = []
+    if wrong := archive.ledger.sound():
+        faults.append(Fault(LEDGER, f"SQLite finds: {wrong}", "kept", "restore the archive from a backup: see docs/archive.md"))
+    files: dict[str, list[str]] = {}
+    for file in archive.ledger.files():
+        files.setdefault(file.photo, []).append(file.path)
+    known = set(archive.ledger.photos())
+    strays, there = [], set()
+    of = archive.engine.count()
+    for batch in archive.engine.scan(rows=True, batch=1000):
+        for point in batch:
+            there.add(point.photo)
+            length = float(np.linalg.norm(point.row)) if len(point.row) == archive.settings.dim else 0.0
+            if not abs(length - 1) < 1e-3 or not np.isfinite(point.number):
+                advice = "remove the photo and add its file again"
+                faults.append(Fault(point.photo, f"its row is damaged (length {length:.3g})", "kept", advice))
+        strays += [point.photo for point in batch if point.photo not in known]
+        progress("points", len(there), of)
+    lost = sorted(known - there)
+    empty = sorted(known & there - files.keys())
+    if repair:
+        archive.engine.delete(strays)
+        archive.ledger.forget(lost)
+        archive.drop(empty)
+    fate, advice = ("repaired", "") if repair else ("kept", f"run: photodesk archive verify {archive.folder} --repair")
+    for names, what in ((strays, "the ledger does not know this point"), (empty, "no file stands behind this photo")):
+        faults += [Fault(name, what, fate, advice) for name in names]  # type: ignore[arg-type]
+    again = f"run: photodesk archive add {archive.folder} FOLDER" if repair else advice
+    faults += [Fault(name, "the engine has lost this photo", fate, again) for name in lost]  # type: ignore[arg-type]
+    if archive.engine.count() != (of - len(strays) - len(empty) if repair else of):
+        faults.append(Fault(archive.settings.engine, "it counts other points than it lists", "kept", "restore the archive from a backup"))
+    return faults + list(_files(archive, {p: files[p] for p in sorted(known & there & files.keys())}, content, repair, progress))
+
+
+def _files(archive: Archive, files: dict[str, list[str]], content: bool, repair: bool, progress: Progress) -> Iterator[Fault]:
+    for done, (photo, paths) in enumerate(files.items(), 1):
+        there = [path for path in paths if not gone(path)]
+        if not there:
+            advice = f"if it is not coming back: photodesk archive remove {archive.folder} --missing"
+            yield Fault(paths[0], "the file is gone; its photo stays in the archive", "kept", advice)
+        for path in there if content else []:
+            try:
+                if digest(images.content(Path(path))).hex() != photo:
+                    yield Fault(path, "its content changed", "kept", f"run: photodesk archive update {archive.folder}")
+            except PhotoError as error:
+                yield Fault(path, str(error).removeprefix(f"{path} "), "kept", "check the file and its permissions")
+        small = archive.thumbnail(photo)
+        if not small.is_file() or not small.stat().st_size or (content and not _decodes(small)):
+            fault = Fault(str(small), "the thumbnail is missing", "kept", f"run: photodesk archive verify {archive.folder} --repair")
+            if repair and there:
+                try:
+                    archive.keep_thumbnail(photo, thumbnail(images.load(Path(there[0]), size=320)))
+                    fault = Fault(str(small), "the thumbnail was missing", "repaired")
+                except PhotoError as error:
+                    fault = Fault(there[0], str(error).removeprefix(f"{there[0]} "), "kept", "get the picture again")
+            yield fault
+        if done % 1000 == 0 or done == len(files):
+            progress("files", done, len(files))
+
+
+def _decodes(path: Path) -> bool:
+    try:
+        images.load(path)
+    except PhotoError:
+        return False
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What is in an archive.
+
+    Args:
+        photos: how many; files: that hold them; groups: of near-duplicates, counted as one each.
+        missing: the ledger's faults: files that could not be taken.
+        uses, picks, bank: rows of the daybook.
+        revised: whether every photo has the number of the present bank.
+        taken: first and last day of the photos, empty if none has a date.
+        facets: the most frequent values, by field.
+        bytes: on disk, by part; the engine's is 0 for a server.
+        jobs: the latest commands.
+    """
+
+    engine: str
+    encoder: str
+    photos: int
+    files: int
+    groups: int
+    faults: int
+    uses: int
+    picks: int
+    bank: int
+    revised: bool
+    taken: tuple[str, str]
+    facets: dict[str, dict[str, int]]
+    bytes: dict[str, int]
+    jobs: list[Job]
+
+
+def stats(archive: Archive) -> Stats:
+    """Counts, from the engine's own indexes and the ledger."""
+    count = archive.ledger.count
+    years = sorted(archive.engine.facets("year", 1000))
+    parts = {"ledger": archive.folder / LEDGER, "thumbnails": archive.folder / "thumbnails"}
+    kind, _, place = archive.settings.engine.partition(":")
+    if kind != "qdrant":
+        parts["engine"] = archive.folder / place
+    return Stats(
+        engine=archive.settings.engine,
+        encoder=archive.settings.encoder,
+        photos=archive.engine.count(),
+        files=count("files"),
+        groups=len(set(archive.ledger.prints()[1])),
+        faults=count("faults"),
+        uses=count("uses"),
+        picks=count("picks"),
+        bank=count("bank"),
+        revised=archive.revised(),
+        taken=(years[0], years[-1]) if years else ("", ""),
+        facets={field: archive.engine.facets(field, 5) for field in ("credit", "terms", "keywords", "orientation", "place")},
+        bytes={name: _size(path) for name, path in parts.items()},
+        jobs=archive.ledger.jobs(5),
+    )
+
+
+def _size(path: Path) -> int:
+    below = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.lstat().st_blocks * 512 for file in below if file.is_file())
+
+
+def backup(archive: Archive, target: Path, *, thumbnails: bool = True) -> None:
+    """Write a copy of the archive to a new folder, which opens as an archive itself; it gets its name when it is whole.
+
+    Of an archive on a server the copy holds the server's snapshot file, and its settings still name the server.
+
+    Raises:
+        StoreError: the folder exists, or cannot be written.
+    """
+    if target.exists():
+        raise StoreError(f"{target} exists; name a new folder for the backup")
+    partial = target.with_name(f".{target.name}.partial")
+    with _writing(target):
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+    try:
+        archive.ledger.copy(partial / LEDGER)
+        kind, _, place = archive.settings.engine.partition(":")
+        archive.engine.snapshot(partial / ("snapshot" if kind == "qdrant" else "shard" if Path(place).is_absolute() else place))
+        with _writing(target):
+            if kind != "qdrant" and Path(place).is_absolute():
+                from photodesk.archive.database import Ledger
+
+                copy = Ledger.open(partial / LEDGER)
+                copy.set({"engine": f"{kind}:shard"})
+                copy.close()
+            if (archive.folder / FILE).is_file():
+                shutil.copy2(archive.folder / FILE, partial / FILE)
+            if thumbnails and (archive.folder / "thumbnails").is_dir():
+                shutil.copytree(archive.folder / "thumbnails", partial / "thumbnails")
+            partial.rename(target)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def move(archive: Archive, uri: str, progress: Progress = silent) -> int:
+    """Stream all points into a new engine, compare every one of them there, and let the archive use it from then on.
+
+    Stopped on the way, the same call goes on with the engine that it had begun. The old engine keeps its points.
+
+    Returns:
+        how many points were moved.
+
+    Raises:
+        StoreError: the new engine holds something else, or another number of points, or a point that is not what was sent.
+    """
+    old = archive.engine
+    begun = archive.ledger.settings().get("moving", "") == uri
+    space = Space(archive.settings.dim, archive.settings.language)
+    archive.ledger.set({"moving": uri})
+    try:
+        new = open_engine(uri, space, base=archive.folder, create=not begun)
+    except StoreError:
+        if not begun:  # it is somebody else's
+            archive.ledger.set({"moving": ""})
+            raise
+        new = open_engine(uri, space, base=archive.folder, create=True)  # stopped before it was made
+    try:
+        of, done = old.count(), 0
+        for points in old.scan(rows=True, batch=4096):
+            new.upsert(points)
+            done += len(points)
+            progress("moving", done, of)
+        _same(old, new, of, progress)
+        new.optimise()
+    except BaseException:
+        new.close()
+        raise
+    archive.use(new, uri)
+    return of
+
+
+def _same(old: Engine, new: Engine, of: int, progress: Progress) -> None:
+    if new.count() != of:
+        raise StoreError(
+            f"{new.uri} holds {new.count():,} points and {old.uri} {of:,}; the archive stays with {old.uri}: name an empty place"
+        )
+    done = 0
+    for points in old.scan(rows=True, batch=1000):
+        there = {point.photo: point for point in new.get([point.photo for point in points], rows=True)}
+        for point in points:
+            twin = there.get(point.photo)
+            if twin is None or twin.entry != point.entry or not np.array_equal(twin.row, point.row) or twin.number != point.number:
+                raise StoreError(f"{new.uri} does not hold {point.photo} as it was sent; the archive stays with {old.uri}")
+        done += len(points)
+        progress("comparing", done, of)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, shutil.Error) as error:
+        raise StoreError(f"cannot write {folder}: {error}; make room or name another place") from None

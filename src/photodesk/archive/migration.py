@@ -1,0 +1,92 @@
+"""An archive for another model: every photo is encoded again into an engine beside the old one, which is then used in its place."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from photodesk import images
+from photodesk.archive.archive import Archive
+from photodesk.encoders.registry import Encoder
+from photodesk.engines.registry import Space, open_engine
+from photodesk.engines.schema import Point
+from photodesk.errors import PhotoError, StoreError
+from photodesk.features.embed import photo_rows
+from photodesk.files import digest
+from photodesk.types import Fault
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Progress = Callable[[str, int, int], None]
+TOGETHER = 64
+"""Photos that are stored at a time."""
+
+
+def renew(archive: Archive, encoder: Encoder, progress: Progress) -> tuple[int, list[Fault]]:
+    """Encode all photos with another model; ids, files, captions, uses and picks stay as they are.
+
+    Photos whose files are gone or changed are read from their thumbnails, and named. The bank of articles is emptied: its texts are not kept. Until the
+    last photo is there the archive stays with the old model; stopped on the way, the same call begins again. The old engine keeps its points.
+
+    Returns:
+        how many photos there are, and what is not as it was.
+
+    Raises:
+        StoreError: the engine is a server, or a photo has neither file nor thumbnail.
+    """
+    old, settings = archive.engine, archive.settings
+    kind, _, place = settings.engine.partition(":")
+    if kind == "qdrant":
+        raise StoreError(f"the points are on a server; bring them here first, as in: photodesk archive move {archive.folder} edge:shard2")
+    dim = encoder.network.dim if encoder.network else encoder.photos.dim
+    place, mark, options = place.partition("?")
+    place = f"{place.partition('@')[0]}@{digest(encoder.fingerprint.encode()).hex()[:8]}"
+    uri, folder = f"{kind}:{place}{mark}{options}", archive.folder / place
+    if folder.exists():
+        if archive.ledger.settings().get("renewing", "") != uri:
+            raise StoreError(f"{folder} is in the way: move it away and repeat the command")
+        shutil.rmtree(folder)  # of a call that was stopped
+    archive.ledger.set({"renewing": uri})
+    new = open_engine(uri, Space(dim, settings.language), base=archive.folder, create=True)
+    faults: list[Fault] = []
+    done, of = 0, old.count()
+    try:
+        for points in old.scan(batch=TOGETHER):
+            pixels = [encoder.photos.prepare(_picture(archive, point.photo, encoder.photos.size, faults)) for point in points]
+            batch = encoder.photos.batch
+            features = [encoder.photos.encode(np.stack(pixels[i : i + batch])) for i in range(0, len(pixels), batch)]
+            rows = photo_rows(np.concatenate(features), encoder)
+            new.upsert([Point(point.photo, row, point.entry) for point, row in zip(points, rows, strict=True)])
+            done += len(points)
+            progress("encoding", done, of)
+        if new.count() != of:
+            raise StoreError(f"{uri} holds {new.count():,} points and {settings.engine} {of:,}; the archive stays with {settings.encoder}")
+        new.optimise()
+    except BaseException:
+        new.close()
+        raise
+    archive.adopt(new, replace(settings, engine=uri, encoder=encoder.name, fingerprint=encoder.fingerprint, dim=dim))
+    return of, faults
+
+
+def _picture(archive: Archive, photo: str, size: int, faults: list[Fault]) -> Image.Image:
+    for file in archive.ledger.files(photo):
+        try:
+            data = images.content(Path(file.path))
+            if digest(data).hex() == photo:
+                return images.decode(data, size=size, where=file.path)
+        except PhotoError:
+            continue
+    try:
+        image = images.load(archive.thumbnail(photo))
+    except PhotoError:
+        advice = f"remove it: photodesk archive remove {archive.folder} --photo {photo}"
+        raise StoreError(f"photo {photo} has neither its file nor a thumbnail; {advice}") from None
+    faults.append(Fault(photo, "its file is gone or changed; the thumbnail was encoded", "kept"))
+    return image

@@ -1,0 +1,151 @@
+"""Photos that a desk picked for its articles → training pairs: a data set, a folder that `photodesk train` reads, lines of JSON."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from photodesk import images
+from photodesk.archive.archive import Archive
+from photodesk.archive.usage import Pick
+from photodesk.data.datasets import Dataset
+from photodesk.errors import PhotoError, StoreError, UsageError
+from photodesk.files import digest
+from photodesk.types import Article, Fault, Pair, Photo
+
+FIELDS = ("id", "title", "lead", "text", "tags", "url", "date", "language")
+"""Columns that are an article's."""
+
+COLUMNS = (*FIELDS, "photo", "file", "rank", "picked")
+TABLE = "picks.csv"
+
+
+def pairs(archive: Archive) -> list[Pick]:
+    """The picks that say something: each photo of an article once, the latest time, oldest first."""
+    latest = {(pick.article.id, pick.photo): pick for pick in archive.daybook.picks()}
+    return sorted(latest.values(), key=lambda pick: (pick.at, pick.article.id, pick.photo))
+
+
+def lines(archive: Archive) -> Iterator[str]:
+    """One JSON object a pick and line: the article's fields, `photo`, `rank` (from 1), `picked` (ISO 8601, UTC)."""
+    for pick in pairs(archive):
+        yield json.dumps(_told(pick), ensure_ascii=False) + "\n"
+
+
+def rows(archive: Archive) -> tuple[list[dict[str, Any]], list[Fault]]:
+    """Every pick whose picture is there as a row of `COLUMNS`, `file` the path of a file that holds it; plain values, fit for JSON.
+
+    Returns:
+        rows as `pairs` orders them; pictures whose file is gone or changed, for which the thumbnail stands in or which are left out.
+
+    Raises:
+        StoreError: there are no picks.
+    """
+    found = pairs(archive)
+    if not found:
+        raise StoreError(f"nobody has picked a photo of {archive.folder} yet; pick some with: photodesk serve {archive.folder}")
+    faults: list[Fault] = []
+    files = {photo: _picture(archive, photo, faults) for photo in dict.fromkeys(pick.photo for pick in found)}
+    made = [_told(pick) | {"file": str(file)} for pick in found if (file := files[pick.photo])]
+    return made, faults
+
+
+def dataset(archive: Path, rows: Sequence[Mapping[str, Any]], faults: Sequence[Fault] = ()) -> Dataset:
+    """What `rows` gives as a data set, without a copy of any picture.
+
+    Args:
+        archive: its folder, to name the data by.
+        rows: of `rows`.
+        faults: likewise.
+
+    Raises:
+        StoreError: no picture of them is left.
+    """
+    if not rows:
+        raise StoreError(f"no photo that was picked in {archive} is there any more; bring the pictures back, and pick again")
+    where = f"{archive}, picked "
+    articles = {row["id"]: Article(**{name: row[name] for name in FIELDS}, where=where + row["picked"]) for row in rows}
+    shown = {row["photo"]: Photo(row["photo"], Path(row["file"])) for row in rows}
+    return Dataset(
+        tuple(articles.values()),
+        tuple(shown[photo] for photo in sorted(shown)),
+        tuple(Pair(row["id"], row["photo"]) for row in rows),
+        f"Picks of {archive}",
+        "an archive of photodesk",
+        {name: name for name in (*FIELDS, "photo")},
+        tuple(faults),
+    )
+
+
+def export(archive: Archive, folder: Path) -> tuple[int, list[Fault]]:
+    """Write the picks to a new folder as a data set: `picks.csv` and the pictures in `photos/`, linked where possible, else copied.
+
+    Args:
+        archive: open.
+        folder: new or empty.
+
+    Returns:
+        how many pairs were written; faults as `rows` has them.
+
+    Raises:
+        UsageError: the folder is not empty.
+        StoreError: there are no picks, or the folder cannot be written.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} is not empty; name a new folder for the picks")
+    found, faults = rows(archive)
+    try:
+        (folder / "photos").mkdir(parents=True)
+        with (folder / TABLE).open("w", encoding="utf-8", newline="") as stream:
+            table = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+            table.writeheader()
+            for row in found:
+                table.writerow(row | {"file": _bring(Path(row["file"]), folder / "photos", row["photo"])})
+    except OSError as error:
+        raise StoreError(f"cannot write {folder}: {error.strerror}; make room or name another place") from None
+    return len(found), faults
+
+
+def _told(pick: Pick) -> dict[str, Any]:
+    about = {name: getattr(pick.article, name) for name in FIELDS}
+    return about | {"photo": pick.photo, "rank": pick.rank, "picked": pick.at}
+
+
+def original(archive: Archive, photo: str) -> tuple[Path, bytes] | None:
+    """A file of the archive that still holds that very photo, and its content; None if there is none any more."""
+    for file in archive.ledger.files(photo):
+        try:
+            data = images.content(Path(file.path))
+        except PhotoError:
+            continue
+        if digest(data).hex() == photo:
+            return Path(file.path), data
+    return None
+
+
+def _picture(archive: Archive, photo: str, faults: list[Fault]) -> Path | None:
+    """A file with the picture of a photo; its thumbnail where no other is left."""
+    if found := original(archive, photo):
+        return found[0]
+    small = archive.thumbnail(photo)
+    if small.is_file():
+        faults.append(Fault(photo, "its file is gone or changed; the thumbnail stands in", "kept"))
+        return small
+    faults.append(Fault(photo, "neither its file nor a thumbnail is there", "left out", "bring the picture back, and pick it again"))
+    return None
+
+
+def _bring(file: Path, folder: Path, photo: str) -> str:
+    """Put a picture into a folder, once; returns its name there."""
+    target = folder / f"{photo}{file.suffix.lower()}"
+    if not target.exists():
+        try:
+            os.link(file, target)
+        except OSError:
+            shutil.copyfile(file, target)
+    return target.name

@@ -1,0 +1,1 @@
+"""Data sets as their makers wrote them: tables, editions, photo folders, checks, downloads."""

@@ -1,0 +1,141 @@
+"""Fetch the pictures that a data set names by URL into its photo folder; stopped, the same call goes on from there."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from photodesk.data.http_client import Client, Clock, Manners, NoAnswerError, RefusedError, target
+from photodesk.data.photo_folder import Listed
+from photodesk.errors import PhotoError
+from photodesk.files import replacing
+from photodesk.images import SUFFIXES, decode
+from photodesk.types import Fault
+
+LOG = "fetch.log"
+"""In the photo folder: one JSON object per request, with time, URL, address, status, bytes and what was wrong."""
+
+_HOSTS_AT_ONCE = 8
+_SILENT = 5
+_KINDS = {b"\x89PNG": ".png", b"RIFF": ".webp", b"GIF8": ".gif", b"II*\0": ".tif", b"MM\0*": ".tif", b"BM": ".bmp"}
+
+
+@dataclass
+class Fetched:
+    """How many pictures were saved now, how many were there before, and what was not to be had."""
+
+    saved: int = 0
+    there: int = 0
+    faults: list[Fault] = field(default_factory=list)
+
+
+def fetch(
+    listed: Sequence[Listed],
+    folder: Path,
+    *,
+    manners: Manners | None = None,
+    tick: Callable[[], object] | None = None,
+    clock: Clock | None = None,
+) -> Fetched:
+    """Fetch every listed picture that has a URL and is not in `folder` yet.
+
+    Several hosts are asked at a time, each by one request at a time. A file is written whole or not at all, and only if it is
+    a picture that can be decoded. What cannot be had becomes a fault; a host that does not answer five times in a row is left
+    alone.
+
+    Args:
+        listed: pictures, as `datasets.read(…).listed` has them.
+        folder: where they go, by the name that the table gives them.
+        manners: how to ask.
+        tick: called after each picture.
+        clock: how to wait; tests bring their own.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    there = {name for path in folder.iterdir() for name in (path.name.casefold(), path.stem.casefold())}
+    result, hosts, queues = Fetched(), set[str](), defaultdict[str, list[Listed]](list)
+    for item in listed:
+        name = (item.file or item.photo).casefold()
+        try:
+            if not item.url:
+                continue
+            if name in there:
+                result.there += 1
+                continue
+            _safe(item)
+            at = target(item.url)
+            hosts |= {at.host, f"{at.host}:{at.port}"}
+            queues[at.host].append(item)
+            there.add(name)
+        except RefusedError as error:
+            result.faults.append(_fault(item, error))
+    with (folder / LOG).open("a", encoding="utf-8") as stream:
+        lock, stop = threading.Lock(), threading.Event()
+
+        def log(record: dict[str, object]) -> None:
+            with lock:
+                stream.write(json.dumps({"time": datetime.now(UTC).isoformat(timespec="seconds"), **record}, ensure_ascii=False) + "\n")
+                stream.flush()
+
+        client = Client(hosts, manners=manners or Manners(), log=log, clock=clock)
+
+        def work(queue: list[Listed]) -> tuple[int, list[Fault]]:
+            faults, silent, saved = [], 0, 0
+            for item in queue:
+                if stop.is_set():
+                    break
+                try:
+                    if silent >= _SILENT:
+                        raise NoAnswerError(f"the host did not answer {_SILENT} times in a row")
+                    _save(item, client.get(item.url), folder)
+                    silent, saved = 0, saved + 1
+                except RefusedError as error:
+                    silent = silent + 1 if isinstance(error, NoAnswerError) else 0
+                    faults.append(_fault(item, error))
+                if tick:
+                    tick()
+            return saved, faults
+
+        with ThreadPoolExecutor(_HOSTS_AT_ONCE) as pool:
+            try:
+                for saved, faults in pool.map(work, queues.values()):
+                    result.saved += saved
+                    result.faults += faults
+            except BaseException:
+                stop.set()
+                raise
+    return result
+
+
+def _fault(item: Listed, error: RefusedError) -> Fault:
+    advice = "run the command again later" if isinstance(error, NoAnswerError) else "get the picture elsewhere, or do without it"
+    return Fault(item.where, f"cannot be fetched: {item.file or item.photo}: {error}", "left out", advice)
+
+
+def _safe(item: Listed) -> str:
+    """The name of the picture's file; a name out of a table must stay a name.
+
+    Raises:
+        RefusedError: it would leave the folder, be hidden, or be no name at all.
+    """
+    name = item.file or item.photo
+    if any(mark in name for mark in "/\\:") or name.startswith(".") or not name.isprintable() or not 0 < len(name.encode()) <= 200:
+        raise RefusedError(f"{name[:80]!r} is not the name of a file")
+    return name
+
+
+def _save(item: Listed, data: bytes, folder: Path) -> None:
+    name = _safe(item)
+    try:
+        decode(data, size=64, where="what the host sends")
+    except PhotoError as error:
+        raise RefusedError(str(error).rpartition("; ")[0]) from error
+    if Path(name).suffix.lower() not in SUFFIXES:
+        name += next((suffix for head, suffix in _KINDS.items() if data.startswith(head)), ".jpg")
+    with replacing(folder / name, "wb") as stream:
+        stream.write(data)

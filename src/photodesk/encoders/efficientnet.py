@@ -1,0 +1,115 @@
+"""EfficientNet-Lite photo features, run by onnxruntime: the photo tower of the built-in model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from photodesk.encoders import onnx_session
+from photodesk.errors import EncoderError
+from photodesk.types import FloatArray
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+SHAPES = {
+    0: ((304, 176), (272, 192), (232, 232), (192, 272), (176, 304)),
+    1: ((400, 224), (360, 248), (300, 300), (248, 360), (224, 400)),
+    2: ((480, 272), (432, 304), (360, 360), (304, 432), (272, 480)),
+}
+"""Width and height in pixels at which EfficientNet-Lite 0, 1, 2 read a photo: 16:9, √2:1, square and both upright, of equal area."""
+
+ASPECTS = np.log([16 / 9, 2**0.5, 1, 2**-0.5, 9 / 16])
+FEATURES = 1280
+STAGES = 1360
+"""Numbers of Lite2's last three stages: mean and spread of each channel."""
+
+STAGES_WEIGHT = 0.45
+"""Beside pooled features of length 1; from .3 to .6 the measures are alike (LOG.md)."""
+
+
+class Lite:
+    """Pooled features of one or several EfficientNet-Lite networks, side by side, each part of equal length; of Lite2 its last stages too.
+
+    A photo is squeezed to the nearest of five shapes, so that nothing at its sides is lost.
+
+    Args:
+        versions: which networks, of 0, 1, 2.
+
+    Raises:
+        EncoderError: a version that is not shipped.
+    """
+
+    batch = most = 2  # more would not fit the caches: slower, and three times the memory
+
+    def __init__(self, versions: Sequence[int] = (2,)) -> None:
+        if not versions or any(v not in SHAPES for v in versions):
+            raise EncoderError(f"EfficientNet-Lite versions {list(versions)} are not shipped; known: {list(SHAPES)}")
+        self.versions = tuple(versions)
+        self.fingerprint = "lite" + "".join(map(str, self.versions)) + "/2"
+        self.dim = FEATURES * len(self.versions) + STAGES * (2 in self.versions)
+        self.size = max(min(shape) for v in self.versions for shape in SHAPES[v])
+        self._bytes = 1 + sum(3 * max(width * height for width, height in SHAPES[v]) for v in self.versions)
+
+    @cached_property
+    def _sessions(self) -> list[Any]:
+        import onnxruntime
+
+        folder, how = resources.files("photodesk") / "models", onnx_session.options(1)  # one thread: the store runs one batch a core
+        return [
+            onnxruntime.InferenceSession((folder / f"lite{v}.onnx").read_bytes(), how, providers=onnx_session.CPU) for v in self.versions
+        ]
+
+    def views(self, photo: Image.Image) -> list[NDArray[np.uint8]]:
+        """The photo as each network reads it, (height, width, RGB)."""
+        return self._views(photo, shape_of(photo))
+
+    def _views(self, photo: Image.Image, shape: int) -> list[NDArray[np.uint8]]:
+        from PIL import Image
+
+        largest = photo.resize(max(SHAPES[v][shape] for v in self.versions), Image.Resampling.BICUBIC)
+        sizes = [SHAPES[v][shape] for v in self.versions]
+        return [np.asarray(largest if largest.size == size else largest.resize(size, Image.Resampling.BICUBIC)) for size in sizes]
+
+    def prepare(self, photo: Image.Image) -> NDArray[np.uint8]:
+        """What `encode` takes: the number of the shape, the photo as each network reads it, and nothing up to a length that all share."""
+        shape = shape_of(photo)
+        row = np.zeros(self._bytes, np.uint8)
+        row[0] = shape
+        pixels = np.concatenate([view.reshape(-1) for view in self._views(photo, shape)])
+        row[1 : 1 + len(pixels)] = pixels
+        return row
+
+    def encode(self, batch: NDArray[np.generic]) -> FloatArray:
+        """(n, 1280 · networks [+ 1360]) float32 unit rows; each network's part has the same length."""
+        rows = np.empty((len(batch), self.dim), np.float32)
+        for shape in np.unique(batch[:, 0]):
+            alike = batch[:, 0] == shape
+            rows[alike] = self._encode(batch[alike], int(shape))
+        return rows
+
+    def _encode(self, batch: NDArray[np.generic], shape: int) -> FloatArray:
+        parts: list[FloatArray] = []
+        stages: list[FloatArray] = []
+        start = 1
+        for version, session in zip(self.versions, self._sessions, strict=True):
+            width, height = SHAPES[version][shape]
+            pixels = np.ascontiguousarray(batch[:, start : start + height * width * 3]).reshape(-1, height, width, 3)
+            start += height * width * 3
+            features, *more = session.run(["features", "stages"] if version == 2 else ["features"], {"x": pixels})
+            features *= len(self.versions) ** -0.5 / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+            parts.append(features)
+            stages += [each * STAGES_WEIGHT for each in more]
+        rows: FloatArray = np.concatenate([*parts, *stages], axis=1)
+        rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+        return rows
+
+
+def shape_of(photo: Image.Image) -> int:
+    """Which of `SHAPES` a photo is nearest to."""
+    return int(np.abs(ASPECTS - np.log(photo.width / photo.height)).argmin())

@@ -1,0 +1,122 @@
+"""Two towers of different models in one space: `text=openclip:…, image=openclip:…`, `text=sentence:…, image=clip:…`.
+
+Nothing is taken on trust. A text tower that has a photo tower of its own may join another one's photos if the two photo towers are
+the same one, frozen while the text tower was trained: weights and preprocessing are compared. A text tower without one, trained
+to imitate another text tower, must place sentences where the image model's own text tower places them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from photodesk.encoders.registry import Encoder, PhotoTower, TextTower
+from photodesk.encoders.spec import Spec
+from photodesk.errors import EncoderError, UsageError
+
+SENTENCES = (
+    "A dog runs across a green meadow.",
+    "Firefighters put out a burning house at night.",
+    "Two politicians shake hands at a press conference.",
+    "A football player scores a goal in a full stadium.",
+    "Snow covers the roofs of a small village in the mountains.",
+    "A chef prepares fresh pasta in a restaurant kitchen.",
+    "Cars stand in a long traffic jam on the motorway.",
+    "An old man reads a newspaper on a park bench.",
+)
+"""Plain English captions whose rows of two text towers are compared."""
+
+AGREEMENT = 0.5
+"""Mean cosine that an imitating text tower must reach; imitators are trained for 1, unrelated spaces give 0."""
+
+
+def load(parts: Mapping[str, Spec]) -> Encoder:
+    """The text tower of one model and the photo tower of another, once it is shown that they share a space.
+
+    Raises:
+        UsageError: a part cannot be paired at all.
+        EncoderError: the two do not share a space; says by how much they differ.
+    """
+    from photodesk.encoders import registry
+
+    text, image = parts["text"], parts["image"]
+    name = f"text={replace(text, precision='fp32', device='auto', compile='no')}, image={image}"
+    for part in (text, image):
+        if part.family not in ("openclip", "clip", "onnx", "sentence") or (part is image and part.family == "sentence"):
+            raise UsageError(f"{part} cannot be {'image' if part is image else 'text'} of a pair; see: photodesk encoders")
+    photos = registry.load(str(image))
+    if text.family == "sentence":
+        from photodesk.encoders import sentence_transformers
+
+        tower: TextTower
+        tower, runs_on = sentence_transformers.load(text)
+        check_imitation(tower, photos.texts, name)
+    else:
+        texts = registry.load(str(text))
+        check_frozen(texts.photos, photos.photos, name)
+        tower, runs_on = texts.texts, texts.runs_on
+    for half in (tower, photos.photos):
+        if hasattr(half, "alone"):
+            half.alone()
+    both = runs_on if runs_on == photos.runs_on else f"{runs_on} (texts) and {photos.runs_on} (photos)"
+    return Encoder(name, tower, photos.photos, runs_on=both)
+
+
+def check_frozen(own: PhotoTower, other: PhotoTower, name: str) -> None:
+    """Whether two photo towers are one and the same.
+
+    Fingerprints name every weight, the activation and the preprocessing. Where they differ, the weights are compared as
+    half-precision numbers, since the same tower may have been published in fp32 and in fp16.
+
+    Raises:
+        EncoderError: they are not.
+    """
+    if own.fingerprint == other.fingerprint:
+        return
+    a, b = _state(own), _state(other)
+    reason = "the two photo towers cannot be compared"
+    if a and b:
+        if {key: tuple(tensor.shape) for key, tensor in a.items()} != {key: tuple(tensor.shape) for key, tensor in b.items()}:
+            reason = "the two photo towers are built differently"
+        else:
+            import torch
+
+            pairs = [(key, a[key].detach().cpu(), b[key].detach().cpu()) for key in a]
+            differ = [(key, float((x.float() - y.float()).abs().max())) for key, x, y in pairs if not torch.equal(x.half(), y.half())]
+            same_pixels = getattr(own, "pixels", None) == getattr(other, "pixels", None)
+            if not differ and same_pixels and _built(own) == _built(other):
+                return
+            reason = (
+                f"{len(differ)} of {len(pairs)} tensors of the two photo towers differ, by up to {max(d for _, d in differ):.2g}"
+                if differ
+                else "the two photo towers have the same weights but prepare photos or compute differently"
+            )
+    raise EncoderError(f"{name}: {reason}; a text tower can only read photos of the tower that it was trained with")
+
+
+def _state(tower: PhotoTower) -> Mapping[str, Any]:
+    state = getattr(tower, "state", None)
+    return state() if state else {}
+
+
+def _built(tower: PhotoTower) -> object:
+    return getattr(tower, "built", None)
+
+
+def check_imitation(texts: TextTower, teacher: TextTower, name: str) -> None:
+    """Whether a text tower places sentences where another one does: each nearest to its own, and near.
+
+    Raises:
+        EncoderError: it does not.
+    """
+    if texts.dim != teacher.dim:
+        raise EncoderError(f"{name}: the text tower gives {texts.dim} numbers and the photo tower {teacher.dim}; they share no space")
+    cosines = texts.encode(SENTENCES) @ teacher.encode(SENTENCES).T
+    hits = int((cosines.argmax(axis=1) == range(len(SENTENCES))).sum())
+    mean = float(cosines.diagonal().mean())
+    if hits < len(SENTENCES) or mean < AGREEMENT:
+        raise EncoderError(
+            f"{name}: the text tower finds {hits} of {len(SENTENCES)} sentences among the rows of the image model's own text tower, "
+            f"with a mean cosine of {mean:.2f} (needed: all, {AGREEMENT}); they share no space"
+        )

@@ -1,0 +1,1 @@
+"""Photo stores with filters, behind one protocol."""

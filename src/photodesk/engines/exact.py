@@ -1,0 +1,313 @@
+"""`flat:PATH`: our exact scan of memory-mapped rows; the research path, and the oracle for the other engines.
+
+`points.sqlite` says which slot of `rows.bin` (d float32 each), `codes.bin` (d int8) and `bounds.bin` (2 float32) a photo has, and its payload.
+New rows go into free slots before the database names them, so a kill leaves the old state or the new one.
+"""
+
+from __future__ import annotations
+
+import functools
+import heapq
+import json
+import os
+import sqlite3
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from photodesk.engines import bm25, int8
+from photodesk.engines.registry import Space
+from photodesk.engines.schema import EVERYTHING, Entry, Filter, Point, counted
+from photodesk.errors import StoreError
+from photodesk.files import locked
+from photodesk.types import FloatArray, Hit
+
+FEW = 0.1
+"""Below this share of admitted rows they are gathered; above it all rows are scanned."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _alone(method: Callable[Concatenate[ScanEngine, P], R]) -> Callable[Concatenate[ScanEngine, P], R]:
+    """One thread at a time: a search must not see half of a change."""
+
+    @functools.wraps(method)
+    def waiting(self: ScanEngine, /, *arguments: P.args, **more: P.kwargs) -> R:
+        with self._guard:
+            return method(self, *arguments, **more)
+
+    return waiting
+
+
+class ScanEngine:
+    """See `index.Engine`; make one with `open`."""
+
+    def __init__(self, path: Path, space: Space, uri: str, db: sqlite3.Connection, lock: int) -> None:
+        self.path, self.space, self.uri, self._db, self._lock = path, space, uri, db, lock
+        self._slots = int8.Slots(path, space.dim)
+        self._guard = threading.RLock()
+        self._slot: dict[str, int] = {}
+        self._entries: dict[str, Entry] = {}
+        self._admitted: dict[Filter, NDArray[np.bool_]] = {}
+        self._words: dict[int, tuple[NDArray[np.intp], FloatArray]] | None = None
+        self._worded = 0  # photos with any word
+        found = db.execute("SELECT photo, slot, number, payload FROM points ORDER BY photo").fetchall()
+        size = max((slot for _, slot, *_ in found), default=-1) + 1
+        self._ids = np.full(size, "", "U32")
+        self._numbers = np.zeros(size, np.float32)
+        for photo, slot, number, payload in found:
+            self._note(photo, slot, number, Entry.of(json.loads(payload)))
+        self._free = [slot for slot in range(size) if not self._ids[slot]]
+        self._slots.map(len(self._ids))
+
+    @classmethod
+    def open(cls, path: Path, space: Space, *, uri: str = "", create: bool = False) -> ScanEngine:
+        """Open or make the index in a folder; see `open_engine`."""
+        if create and path.exists() and any(path.iterdir()):
+            raise StoreError(f"{path} is not empty; name a new folder for the index")
+        if not create and not (path / "points.sqlite").exists():
+            raise StoreError(f"{path} holds no index; restore the archive from a backup: see docs/archive.md")
+        lock = -1
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            lock = locked(path / "lock")
+            db = sqlite3.connect(path / "points.sqlite", isolation_level=None, check_same_thread=False)
+            db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;")
+            if create:
+                db.execute("CREATE TABLE points (photo TEXT PRIMARY KEY, slot INTEGER UNIQUE, number REAL, payload TEXT) WITHOUT ROWID")
+                db.execute(f"PRAGMA user_version={space.dim}")
+            dim = int(db.execute("PRAGMA user_version").fetchone()[0])
+            if dim != space.dim:
+                raise StoreError(f"{path} holds rows of {dim} numbers and the archive's encoder makes {space.dim}")
+            return cls(path, space, uri or f"flat:{path}", db, lock)
+        except (OSError, sqlite3.Error) as error:
+            if lock >= 0:
+                os.close(lock)
+            raise StoreError(f"cannot use the index {path}: {error}; see docs/archive.md") from None
+        except BaseException:
+            if lock >= 0:
+                os.close(lock)
+            raise
+
+    @_alone
+    def upsert(self, points: Sequence[Point]) -> None:
+        """See `index.Engine`."""
+        points = list({point.photo: point for point in points}.values())
+        if not points:
+            return
+        self._check_open()
+        slots = [heapq.heappop(self._free) if self._free else -1 for _ in points]
+        grown = len(self._ids)
+        for i, slot in enumerate(slots):
+            if slot < 0:
+                slots[i], grown = grown, grown + 1
+        rows = np.stack([point.row for point in points]).astype(np.float32)
+        try:
+            self._slots.write(slots, rows)
+        except OSError as error:
+            self._free = sorted({*self._free, *(slot for slot in slots if slot < len(self._ids))})
+            raise StoreError(f"cannot write {self.path}: {error.strerror}; what was reported as done is kept") from None
+        payloads = [json.dumps(point.entry.payload(), ensure_ascii=False) for point in points]
+        lines = [(p.photo, slot, float(p.number), payload) for p, slot, payload in zip(points, slots, payloads, strict=True)]
+        self._commit("INSERT OR REPLACE INTO points VALUES (?, ?, ?, ?)", lines)
+        more = grown - len(self._ids)
+        self._ids = np.concatenate([self._ids, np.full(more, "", "U32")])
+        self._numbers = np.concatenate([self._numbers, np.zeros(more, np.float32)])
+        for point, slot in zip(points, slots, strict=True):
+            self._drop(point.photo)
+            self._note(point.photo, slot, point.number, Entry.of(point.entry.payload()))
+        self._slots.map(len(self._ids))
+
+    @_alone
+    def delete(self, photos: Sequence[str]) -> None:
+        """See `index.Engine`."""
+        self._commit("DELETE FROM points WHERE photo = ?", [(photo,) for photo in photos])
+        for photo in photos:
+            self._drop(photo)
+
+    @_alone
+    def describe(self, entries: Mapping[str, Entry]) -> None:
+        """See `index.Engine`."""
+        there = {photo: entry for photo, entry in entries.items() if photo in self._slot}
+        lines = [(json.dumps(entry.payload(), ensure_ascii=False), photo) for photo, entry in there.items()]
+        self._commit("UPDATE points SET payload = ? WHERE photo = ?", lines)
+        self._entries |= {photo: Entry.of(entry.payload()) for photo, entry in there.items()}
+        self._changed()
+
+    @_alone
+    def revise(self, photos: Sequence[str], numbers: FloatArray) -> None:
+        """See `index.Engine`."""
+        there = [(float(number), photo) for photo, number in zip(photos, numbers.tolist(), strict=True) if photo in self._slot]
+        self._commit("UPDATE points SET number = ? WHERE photo = ?", there)
+        for number, photo in there:
+            self._numbers[self._slot[photo]] = number
+
+    @_alone
+    def get(self, photos: Sequence[str], *, rows: bool = False) -> list[Point]:
+        """See `index.Engine`."""
+        return [self._point(photo, rows) for photo in photos if photo in self._slot]
+
+    def scan(self, *, rows: bool = True, batch: int = 1000, where: Filter = EVERYTHING) -> Iterator[list[Point]]:
+        """See `index.Engine`."""
+        wanted = self._some(where)
+        for start in range(0, len(wanted), batch):
+            yield self.get(wanted[start : start + batch], rows=rows)
+
+    @_alone
+    def search(self, query: FloatArray, k: int, where: Filter = EVERYTHING, *, revised: float = 0.0) -> tuple[Hit, ...]:
+        """See `index.Engine`."""
+        admitted = self._admits(where)
+        k = min(k, int(admitted.sum()))
+        if not k:
+            return ()
+        at = self._candidates(query, k, admitted, revised)
+        # summed in double precision: what a row scores does not depend on which rows stand beside it
+        exact = self._slots.rows[at].astype(np.float64) @ query.astype(np.float64) - revised * self._numbers[at].astype(np.float64)
+        hits = zip(exact.astype(np.float32).tolist(), self._ids[at].tolist(), strict=True)
+        return tuple(Hit(photo, score) for score, photo in sorted(hits, key=lambda hit: (-hit[0], hit[1]))[:k])
+
+    @_alone
+    def lexical(self, query: str, k: int, where: Filter = EVERYTHING) -> tuple[Hit, ...]:
+        """See `index.Engine`."""
+        admitted, scores = self._admits(where), np.zeros(len(self._ids), np.float64)
+        index = self._inverted()
+        there = self._worded
+        for word, weight in zip(*bm25.query(query, self.space.language), strict=True):
+            if word in index:
+                at, weights = index[word]
+                rare = np.log1p((there - len(at) + 0.5) / (len(at) + 0.5))
+                scores[at] += weight * rare * weights
+        at = np.flatnonzero(admitted & (scores > 0))
+        if len(at) > k:
+            at = at[scores[at] >= np.partition(scores[at], len(at) - k)[len(at) - k]]
+        hits = sorted(zip((-scores[at]).tolist(), self._ids[at].tolist(), strict=True))
+        return tuple(Hit(photo, -score) for score, photo in hits[:k])
+
+    @_alone
+    def facets(self, field: str, k: int = 20, where: Filter = EVERYTHING) -> dict[str, int]:
+        """See `index.Engine`."""
+        entries = [self._entries[photo] for photo in self._ids[self._admits(where)].tolist()]
+        return dict(list(counted(entries, field).items())[:k]) if entries or Entry().values(field) == () else {}
+
+    @_alone
+    def count(self, where: Filter = EVERYTHING) -> int:
+        """See `index.Engine`."""
+        return int(self._admits(where).sum())
+
+    def optimise(self) -> None:
+        """See `index.Engine`; there is nothing to do."""
+
+    @_alone
+    def snapshot(self, folder: Path) -> None:
+        """See `index.Engine`."""
+        try:
+            folder.mkdir(parents=True)
+            self._slots.copy(folder)
+            with sqlite3.connect(folder / "points.sqlite") as target:
+                self._db.backup(target)
+            target.close()
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(f"cannot copy the index to {folder}: {error}; make room or name another place") from None
+
+    @_alone
+    def close(self) -> None:
+        """See `index.Engine`."""
+        if self._lock >= 0:
+            self._db.close()
+            os.close(self._lock)
+            self._lock = -1
+            self._ids = self._ids[:0]
+            self._slots.map(0)  # lets go of the files
+
+    @_alone
+    def _some(self, where: Filter) -> list[str]:
+        return sorted(self._ids[self._admits(where)].tolist())
+
+    def _candidates(self, query: FloatArray, k: int, admitted: NDArray[np.bool_], revised: float) -> NDArray[np.intp]:
+        """Slots that surely hold the k best, and not many more."""
+        minus = np.float32(revised) * self._numbers
+        some = np.flatnonzero(admitted)
+        if len(some) <= FEW * len(admitted):
+            estimate, slack = self._slots.rows[some] @ query - minus[some], np.full(len(some), 1e-5, np.float32)
+        elif found := int8.bounded(self._slots.codes, self._slots.bounds, query):
+            estimate, slack = found[0] - minus, found[1]
+            if len(some) < len(admitted):
+                estimate, slack = estimate[some], slack[some]
+        else:
+            estimate, slack = (self._slots.rows @ query - minus)[some], np.full(len(some), 1e-5, np.float32)
+        limit = np.partition(estimate - slack, len(some) - k)[len(some) - k]
+        at: NDArray[np.intp] = some[estimate + slack >= limit]
+        if len(at) > 20 * k + 10000:  # rows too much alike for their codes: float32 narrows them down
+            estimate = self._slots.rows[at] @ query - minus[at] if len(at) < len(minus) / 2 else (self._slots.rows @ query - minus)[at]
+            limit = np.partition(estimate, len(at) - k)[len(at) - k] - 1e-5
+            at = at[estimate >= limit]
+        return at
+
+    def _admits(self, where: Filter) -> NDArray[np.bool_]:
+        if where not in self._admitted:
+            mask = self._ids != ""
+            if where:
+                for slot in np.flatnonzero(mask).tolist():
+                    photo = str(self._ids[slot])
+                    mask[slot] = where.admits(photo, self._entries[photo])
+            if len(self._admitted) > 64:
+                self._admitted.clear()
+            self._admitted[where] = mask
+        return self._admitted[where]
+
+    def _inverted(self) -> dict[int, tuple[NDArray[np.intp], FloatArray]]:
+        if self._words is None:
+            found: defaultdict[int, list[tuple[int, float]]] = defaultdict(list)
+            self._worded = 0
+            for photo, slot in self._slot.items():
+                words, weights = bm25.document(self._entries[photo].text, self.space.language)
+                self._worded += bool(words)
+                for word, weight in zip(words, weights, strict=True):
+                    found[word].append((slot, weight))
+            self._words = {
+                word: (np.array([s for s, _ in pairs], np.intp), np.array([w for _, w in pairs], np.float32))
+                for word, pairs in found.items()
+            }
+        return self._words
+
+    def _check_open(self) -> None:
+        if self._lock < 0:
+            raise StoreError(f"{self.uri} is closed")
+
+    def _point(self, photo: str, rows: bool) -> Point:
+        if not rows:
+            return Point(photo, np.empty(0, np.float32), self._entries[photo])
+        slot = self._slot[photo]
+        return Point(photo, np.array(self._slots.rows[slot]), self._entries[photo], float(self._numbers[slot]))
+
+    def _note(self, photo: str, slot: int, number: float, entry: Entry) -> None:
+        self._slot[photo], self._entries[photo], self._ids[slot], self._numbers[slot] = slot, entry, photo, number
+        self._changed()
+
+    def _drop(self, photo: str) -> None:
+        if (slot := self._slot.pop(photo, -1)) >= 0:
+            del self._entries[photo]
+            self._ids[slot], self._numbers[slot] = "", 0
+            heapq.heappush(self._free, slot)
+            self._changed()
+
+    def _changed(self) -> None:
+        self._admitted.clear()
+        self._words = None
+
+    def _commit(self, statement: str, lines: Sequence[tuple[object, ...]]) -> None:
+        self._check_open()
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.executemany(statement, lines)
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise StoreError(f"cannot write {self.path}: {error}; what was reported as done is kept") from None

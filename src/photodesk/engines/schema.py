@@ -1,0 +1,211 @@
+"""What an archive stores of a photo beside its row: one schema for every engine, and the filters that can be asked of it."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from photodesk.errors import UsageError
+from photodesk.types import FloatArray
+
+Orientation = Literal["landscape", "portrait", "square"]
+ORIENTATIONS: tuple[Orientation, ...] = ("landscape", "portrait", "square")
+
+FACETS = ("credit", "terms", "keywords", "orientation", "byline", "place", "year")
+"""Fields whose values can be counted."""
+
+_TOKEN = re.compile(r"[^\W_]+")
+_DAY = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+
+def tokens(text: str) -> list[str]:
+    """The words that a phrase is compared by: runs of letters and digits, accents joined to their letters, in lower case."""
+    return [token.lower() for token in _TOKEN.findall(unicodedata.normalize("NFC", text))]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What the archive knows of one photo; the payload of every engine.
+
+    Args:
+        source: path of its file, relative to the folder that was added, with `/`.
+        added: when it came, ISO 8601 in UTC, to the second.
+        width: of the upright picture, in pixels; height likewise.
+        group: id of the first photo of its near-duplicates; its own where there is none.
+        headline: of the picture, as agencies write it; caption, byline, credit, copyright, place, terms (of usage) likewise.
+        keywords: in the order of the file, each once.
+        taken: when, ISO 8601 wall-clock time of the place, to the second; empty if unknown.
+    """
+
+    source: str = ""
+    added: str = ""
+    width: int = 0
+    height: int = 0
+    group: str = ""
+    headline: str = ""
+    caption: str = ""
+    byline: str = ""
+    credit: str = ""
+    copyright: str = ""
+    keywords: tuple[str, ...] = ()
+    place: str = ""
+    taken: str = ""
+    terms: str = ""
+
+    @property
+    def orientation(self) -> Orientation:
+        """Square where the sides differ by less than 5 %."""
+        if abs(self.width - self.height) * 20 < max(self.width, self.height):
+            return "square"
+        return "landscape" if self.width > self.height else "portrait"
+
+    @property
+    def text(self) -> str:
+        """What phrases and words are looked for in: headline, caption, keywords, place and byline, a line each."""
+        return "\n".join(part for part in (self.headline, self.caption, *self.keywords, self.place, self.byline) if part)
+
+    def values(self, facet: str) -> tuple[str, ...]:
+        """Its values of one of `FACETS`; none where the field is empty.
+
+        Raises:
+            UsageError: no such facet.
+        """
+        if facet not in FACETS:
+            raise UsageError(f"no facet {facet!r}; known: {', '.join(FACETS)}")
+        if facet == "keywords":
+            return self.keywords
+        value = self.taken[:4] if facet == "year" else getattr(self, facet)
+        return (value,) if value else ()
+
+    def payload(self) -> dict[str, Any]:
+        """As an engine stores it: empty fields left out; `orientation`, `year` and `text` added, for they can be asked for."""
+        found = {name: value for name, value in ((f.name, getattr(self, f.name)) for f in fields(self)) if value}
+        if self.keywords:
+            found["keywords"] = list(self.keywords)
+        if self.taken:
+            found |= {"taken": f"{self.taken}Z", "year": self.taken[:4]}  # engines compare times as if all were in one zone
+        if text := self.text:
+            found["text"] = unicodedata.normalize("NFC", text)
+        return found | {"orientation": self.orientation}
+
+    @classmethod
+    def of(cls, payload: Mapping[str, Any] | None) -> Entry:
+        """The entry that `payload` was made of."""
+        found = {f.name: payload[f.name] for f in fields(cls) if f.name in payload} if payload else {}
+        if "keywords" in found:
+            found["keywords"] = tuple(found["keywords"])
+        if "taken" in found:
+            found["taken"] = found["taken"].removesuffix("Z")
+        return cls(**found)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Point:
+    """One photo in an engine.
+
+    Args:
+        photo: its id: 32 hexadecimal digits, the digest of the file's content (`files.digest`).
+        row: (d,) float32 of unit length; empty where rows were not asked for.
+        entry: what is known of it.
+        number: what a revision takes off every score of the photo, see `revise`; 0 where rows were not asked for.
+    """
+
+    photo: str
+    row: FloatArray
+    entry: Entry
+    number: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which photos may be found; an empty field asks nothing. Conditions on several fields must all hold.
+
+    Args:
+        since: first day taken, as YYYY-MM-DD; a photo without a date is then never found.
+        until: last day taken, inclusive.
+        credit: any of these, exactly.
+        terms: usage terms, any of these, exactly.
+        keywords: all of these, exactly.
+        orientation: any of these.
+        min_width: in pixels; min_height likewise.
+        phrase: these words in this order stand in headline, caption, keywords, place or byline; case does not count.
+        without: photo ids that must not be found.
+    """
+
+    since: str = ""
+    until: str = ""
+    credit: tuple[str, ...] = ()
+    terms: tuple[str, ...] = ()
+    keywords: tuple[str, ...] = ()
+    orientation: tuple[Orientation, ...] = ()
+    min_width: int = 0
+    min_height: int = 0
+    phrase: str = ""
+    without: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for day in (self.since, self.until):
+            if day and not is_day(day):
+                raise UsageError(f"{day!r} is no day; expected YYYY-MM-DD, such as 2024-05-31")
+        if unknown := set(self.orientation) - set(ORIENTATIONS):
+            raise UsageError(f"orientation {min(unknown)!r}; known: {', '.join(ORIENTATIONS)}")
+        if self.phrase and not tokens(self.phrase):
+            raise UsageError(f"the phrase {self.phrase!r} has no letter and no digit to look for")
+
+    def __bool__(self) -> bool:
+        return self != Filter()
+
+    def admits(self, photo: str, entry: Entry) -> bool:
+        """Whether a photo passes: the definition that every engine is held to."""
+        day = entry.taken[:10]
+        return (
+            (not self.since or (bool(day) and day >= self.since))
+            and (not self.until or (bool(day) and day <= self.until))
+            and (not self.credit or entry.credit in self.credit)
+            and (not self.terms or entry.terms in self.terms)
+            and set(self.keywords) <= set(entry.keywords)
+            and (not self.orientation or entry.orientation in self.orientation)
+            and entry.width >= self.min_width
+            and entry.height >= self.min_height
+            and photo not in self.without
+            and (not self.phrase or holds(entry.text, self.phrase))
+        )
+
+
+EVERYTHING = Filter()
+
+
+def is_day(text: str) -> bool:
+    """Whether it is a day as YYYY-MM-DD."""
+    import datetime
+
+    try:
+        return _DAY.fullmatch(text) is not None and bool(datetime.date.fromisoformat(text))
+    except ValueError:
+        return False
+
+
+def holds(text: str, phrase: str) -> bool:
+    """Whether the words of `phrase` stand in `text` one after the other."""
+    have, wanted = tokens(text), tokens(phrase)
+    return any(have[i : i + len(wanted)] == wanted for i in range(len(have) - len(wanted) + 1))
+
+
+def following(day: str) -> str:
+    """The day after `day`; empty after the last one of the calendar."""
+    import datetime
+
+    last = datetime.date.fromisoformat(day)
+    return "" if last == datetime.date.max else (last + datetime.timedelta(days=1)).isoformat()
+
+
+def counted(entries: Sequence[Entry], facet: str) -> dict[str, int]:
+    """How many entries have each value of a facet, most first, equal counts by value."""
+    found: dict[str, int] = {}
+    for entry in entries:
+        for value in set(entry.values(facet)):
+            found[value] = found.get(value, 0) + 1
+    return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))

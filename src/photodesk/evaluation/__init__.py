@@ -1,0 +1,1 @@
+"""From a run to figures: metrics, significance, tables, submissions, contact sheets."""

@@ -1,0 +1,89 @@
+"""Articles and photos → Embeddings: prepare the texts, take features from the store, pass them through the network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from photodesk.encoders.concatenated import SEPARATOR
+from photodesk.encoders.registry import Encoder, TextTower
+from photodesk.features.store import Store
+from photodesk.text.preparation import Preparation
+from photodesk.types import Article, Embeddings, Fault, FloatArray, Photo
+
+Progress = Callable[[str, int, int], None]
+"""Called with (stage, done, of) while something long is under way."""
+
+
+def silent(stage: str, done: int, of: int) -> None:
+    """Reports progress to nobody."""
+
+
+def joined(articles: Sequence[Article], preparation: Preparation, tower: TextTower) -> tuple[list[str], tuple[Fault, ...]]:
+    """n prepared texts as the tower reads them, and what the user should know of them.
+
+    A tower that reads several fields on their own (`encoders/beside.py`) gets them prepared one by one, whatever fields are asked for.
+    """
+    sets: Sequence[tuple[str, ...]] = getattr(tower, "fields", ())
+    if not sets:
+        prepared = preparation.prepare(articles)
+        return list(prepared.texts), prepared.notes
+    parts = [replace(preparation, fields=fields).prepare(articles) for fields in sets]
+    texts = [SEPARATOR.join(row) if any(row) else "" for row in zip(*(part.texts for part in parts), strict=True)]
+    return texts, tuple(dict.fromkeys(note for part in parts for note in part.notes))
+
+
+def embed_articles(
+    articles: Sequence[Article],
+    encoder: Encoder,
+    store: Store,
+    *,
+    preparation: Preparation | None = None,
+    progress: Progress = silent,
+) -> tuple[Embeddings, tuple[Fault, ...]]:
+    """Embeddings of the articles' prepared texts, in their order.
+
+    An article whose prepared text is empty cannot be ranked: it is named and left out.
+
+    Returns:
+        n rows at most, one an article that has text; what went wrong.
+    """
+    prepared, notes = joined(articles, preparation or Preparation(), encoder.texts)
+    faults = list(notes)
+    kept: list[Article] = []
+    texts: list[str] = []
+    for article, text in zip(articles, prepared, strict=True):
+        if text:
+            kept.append(article)
+            texts.append(text)
+        else:
+            fields = "+".join((preparation or Preparation()).fields)
+            advice = "give it a title, or rank by other fields as well"
+            faults.append(Fault(article.where or article.id, f"nothing to read in {fields}: article {article.id}", "left out", advice))
+    features = store.texts(texts, encoder.texts, progress=lambda done, of: progress("texts", done, of))
+    rows = encoder.network.texts(features) if encoder.network else features
+    return Embeddings(tuple(article.id for article in kept), rows, encoder.fingerprint), tuple(faults)
+
+
+def embed_photos(
+    photos: Sequence[Photo], encoder: Encoder, store: Store, *, progress: Progress = silent
+) -> tuple[Embeddings, tuple[Fault, ...]]:
+    """Embeddings of the photos that can be opened, in their order; the others are named.
+
+    Returns:
+        m rows at most; what went wrong.
+    """
+    kept, features, faults = store.photos(photos, encoder.photos, progress=lambda done, of: progress("photos", done, of))
+    return Embeddings(tuple(photo.id for photo in kept), photo_rows(features, encoder), encoder.fingerprint), tuple(faults)
+
+
+def photo_rows(features: FloatArray, encoder: Encoder) -> FloatArray:
+    """(m, d) embeddings of photo features, through the network in blocks so that a large archive needs no second copy of its features."""
+    if encoder.network is None:
+        return features
+    out = np.empty((len(features), encoder.network.dim), np.float32)
+    for start in range(0, len(features), 4096):
+        out[start : start + 4096] = encoder.network.photos(features[start : start + 4096])
+    return out

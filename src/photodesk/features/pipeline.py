@@ -1,0 +1,211 @@
+"""Pictures → feature rows, at the speed of the machine: reading, decoding, resizing and the model overlap, and nothing piles up.
+
+Every core takes a batch of pictures through all steps, so that decoding and inference share the cores by what each of them costs, and no
+queue lies between them; only so many batches are under way, so memory is bounded however many pictures come. What runs here
+runs unchanged in each worker of a cluster (`cluster.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from photodesk import images
+from photodesk.encoders.registry import PhotoTower, most
+from photodesk.encoders.torch_runner import one_core
+from photodesk.errors import PhotoError
+from photodesk.files import digest
+from photodesk.types import Fault, FloatArray, Photo
+
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C", NDArray[np.generic], list[str])
+Stored = Callable[[Sequence[bytes]], Sequence[bool]]
+"""Which of these keys are stored already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One picture to encode.
+
+    Args:
+        photo: its id.
+        where: file or URL, for messages.
+        read: gives its bytes; raises PhotoError or OSError where it cannot.
+    """
+
+    photo: str
+    where: str
+    read: Callable[[], bytes]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """What became of n pictures; plain data, so it travels.
+
+    Args:
+        names: id and place of each.
+        keys: for each the name of its content, or what is wrong with it.
+        rows: the row of every content that was not stored, by key.
+    """
+
+    names: Sequence[tuple[str, str]]
+    keys: Sequence[bytes | Fault]
+    rows: Mapping[bytes, FloatArray]
+
+
+def of_file(photo: Photo) -> Picture:
+    """The picture in a local file."""
+    return Picture(photo.id, str(photo.path), lambda: images.content(photo.path))
+
+
+def encode(pictures: Iterable[Picture], tower: PhotoTower, stored: Stored, *, threads: int | None = None) -> Iterator[Batch]:
+    """Encode what is not stored, batch by batch, in the order given.
+
+    Args:
+        pictures: taken as they are needed.
+        tower: the model.
+        stored: is asked from several threads.
+        threads: batches that are worked on at once; None is one a core.
+    """
+    threads = threads or cores()
+    sizes = BatchSize(min(tower.batch, most(tower)), most(tower))
+
+    def work(batch: Sequence[Picture]) -> Batch:
+        return _encode(batch, tower, stored, sizes)
+
+    with ThreadPoolExecutor(threads, initializer=one_core if threads > 1 else None) as pool:
+        yield from ahead(pool, work, chunks(pictures, sizes), threads + 2)
+
+
+def _encode(batch: Sequence[Picture], tower: PhotoTower, stored: Stored, sizes: BatchSize) -> Batch:
+    found: list[bytes | Fault] = []
+    contents: dict[bytes, tuple[int, bytes]] = {}
+    for i, picture in enumerate(batch):
+        try:
+            data = picture.read()
+            key = digest(data)
+            contents.setdefault(key, (i, data))
+            found.append(key)
+        except (PhotoError, OSError) as error:
+            found.append(fault(picture.where, error))
+    broken: dict[bytes, PhotoError] = {}
+    pixels: dict[bytes, NDArray[np.generic]] = {}
+    for key, there in zip(contents, stored(list(contents)) if contents else (), strict=True):
+        if there:
+            continue
+        i, data = contents[key]
+        try:
+            pixels[key] = tower.prepare(images.decode(data, size=tower.size, where=batch[i].where))
+        except PhotoError as error:
+            broken[key] = error
+    keys = [
+        fault(batch[i].where, broken[key], of=batch) if isinstance(key, bytes) and key in broken else key for i, key in enumerate(found)
+    ]
+    rows = sizes.timed(tower.encode, np.stack(list(pixels.values()))) if pixels else ()
+    return Batch([(picture.photo, picture.where) for picture in batch], keys, dict(zip(pixels, rows, strict=True)))
+
+
+def fault(where: str, error: PhotoError | OSError, of: Sequence[Picture] = ()) -> Fault:
+    """What is wrong with a picture, as a fault that leaves it out."""
+    said = f"cannot be read: {error.strerror or error}" if isinstance(error, OSError) else str(error)
+    for picture in (*of, Picture("", where, bytes)):  # copies of one broken content were decoded once, under the first one's name
+        said = said.removeprefix(f"{picture.where} ")
+    what, _, advice = said.partition("; ")
+    return Fault(where, what, "left out", advice or "replace or remove the file")
+
+
+class BatchSize:
+    """How many pictures a call of the model should bring: found while working.
+
+    It starts at what the tower proposes, doubles as long as a picture gets cheaper by `GAIN`, else halves likewise, and stays at the
+    best. It never passes what the tower allows, since memory grows with it. A model that runs out of memory gets half of its batch from then on.
+
+    Attributes:
+        now: the size to use.
+    """
+
+    GAIN = 0.05
+    TRIES = 4  # calls that are compared by their median
+
+    def __init__(self, start: int, most: int) -> None:
+        self.now = self._best = max(1, start)
+        self._limit = max(most, self.now)
+        self._up: bool | None = True  # which way is tried; None when it is settled
+        self._seconds: dict[int, list[float]] = defaultdict(list)
+        self._lock = threading.Lock()
+
+    def timed(self, work: Callable[[C], FloatArray], batch: C) -> FloatArray:
+        """`work(batch)`, in halves if memory does not suffice; its time is noted."""
+        started = time.perf_counter()
+        try:
+            rows = work(batch)
+        except (MemoryError, RuntimeError) as error:
+            if len(batch) == 1 or not (isinstance(error, MemoryError) or "out of memory" in str(error).lower()):
+                raise
+            self._limit, self._up = min(self._limit, len(batch) // 2), None
+            self.now = min(self.now, self._limit)
+            half = len(batch) // 2
+            return np.concatenate([self.timed(work, batch[:half]), self.timed(work, batch[half:])])
+        self.note(len(batch), time.perf_counter() - started)
+        return rows
+
+    def note(self, size: int, seconds: float) -> None:
+        """A call with `size` pictures took so long."""
+        with self._lock:
+            if self._up is None or size != self.now:
+                return
+            tried = self._seconds[size]
+            tried.append(seconds / size)
+            if len(tried) == self.TRIES:
+                self._step()
+
+    def _step(self) -> None:
+        cost = {size: statistics.median(tried) for size, tried in self._seconds.items()}
+        better = self.now == self._best or cost[self.now] < cost[self._best] * (1 - self.GAIN)
+        if better:
+            self._best = self.now
+        elif self._up and not any(size < self._best for size in cost):
+            self._up = False
+        else:
+            self._up = None
+        following = self._best if self._up is None else self._best * 2 if self._up else self._best // 2
+        if not 1 <= following <= self._limit:
+            following, self._up = self._best, None
+        self.now = following
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def chunks(items: Iterable[A], size: BatchSize | int) -> Iterator[list[A]]:
+    """The items in lists of that size, as it is at the time."""
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size if isinstance(size, int) else size.now)):
+        yield chunk
+
+
+def ahead(pool: ThreadPoolExecutor, work: Callable[[A], B], items: Iterator[A], depth: int) -> Iterator[B]:
+    """work(item) in order, with at most `depth` items under way."""
+    waiting = deque(pool.submit(work, item) for item in islice(items, depth))
+    try:
+        while waiting:
+            result = waiting.popleft().result()
+            waiting.extend(pool.submit(work, item) for item in islice(items, 1))
+            yield result
+    finally:
+        for future in waiting:  # the caller stopped, or a batch failed
+            future.cancel()

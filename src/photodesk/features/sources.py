@@ -1,0 +1,269 @@
+"""Where the pictures of an archive lie: a folder, a list of paths, Parquet files with their bytes, tars, and all of these behind URLs.
+
+A source is cut into units, each for one worker to read. A unit is plain data that travels to another machine; its pictures are read where
+it arrives. URLs go through fsspec: `s3://bucket/folder`, `gs://…`, `https://…`, `memory://…`.
+"""
+
+from __future__ import annotations
+
+import re
+import tarfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, Literal
+
+from photodesk.data.datasets import gallery
+from photodesk.data.photo_folder import files
+from photodesk.errors import DataError, MissingExtra, PhotodeskError, PhotoError, require
+from photodesk.features.pipeline import Picture, chunks, fault
+from photodesk.images import MAX_BYTES, SUFFIXES, content
+from photodesk.types import Fault
+
+PER_UNIT = 256
+"""Files of a unit: some seconds of work, so that what a lost worker had in hand is soon done again."""
+
+BYTES = ("image", "jpg", "jpeg", "png", "webp", "bytes", "image_bytes", "content", "picture", "photo")
+"""Names of a Parquet column with picture files, the first that is there; it may be a structure with a field `bytes`."""
+
+PACKED = (".tar", ".parquet")
+
+IDS = ("id", "image_id", "photo_id", "photo", "key", "__key__", "filename", "name", "path", "url")
+"""Names of a Parquet column with ids, the first that is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Some pictures that belong together on disk.
+
+    Args:
+        kind: of `place`.
+        place: path or URL of a tar or Parquet file; empty for files.
+        files: id and path or URL of each picture.
+        group: number of the row group in a Parquet file.
+    """
+
+    kind: Literal["files", "tar", "parquet"]
+    place: str = ""
+    files: tuple[tuple[str, str], ...] = ()
+    group: int = 0
+
+    def pictures(self) -> Iterator[Picture]:
+        """Its pictures; what cannot be read raises PhotoError when it is asked for its bytes."""
+        try:
+            if self.kind == "files":
+                yield from (Picture(photo, place, _Reading(place)) for photo, place in self.files)
+            else:
+                yield from _tar(self.place) if self.kind == "tar" else _parquet(self.place, self.group)
+        except MissingExtra:
+            raise
+        except Exception as error:  # aiohttp, botocore, pyarrow and tarfile share no class, and the next unit may be whole
+            yield Picture("", self.place, _Failing(_damaged(self.place, error)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    place: str
+
+    def __call__(self) -> bytes:
+        return read(self.place)
+
+
+@dataclass(frozen=True, slots=True)
+class _Failing:
+    said: str
+
+    def __call__(self) -> bytes:
+        raise PhotoError(self.said)
+
+
+@dataclass(frozen=True, slots=True)
+class _Having:
+    data: bytes
+
+    def __call__(self) -> bytes:
+        return self.data
+
+
+def find(source: str | Path) -> tuple[list[Unit], tuple[Fault, ...]]:
+    """The units of a source, in an order that does not change, and what was wrong with it.
+
+    Args:
+        source: a folder or URL of a folder with pictures, else with tars or Parquet files; one tar or Parquet file; a pattern such as
+            `s3://bucket/part-*.tar`; or a text file (`.txt`) with one path or URL a line.
+
+    Raises:
+        DataError: it is not there, or holds none of these.
+        MissingExtra: a library for its URL is not installed.
+    """
+    place = str(source)
+    remote = "://" in place
+    if not remote and Path(place).is_dir():
+        photos, faults = gallery(Path(place))
+        if photos:
+            left = _left_out(place, [str(path) for path in files(Path(place), PACKED)])
+            return _files([(photo.id, str(photo.path.resolve())) for photo in photos]), (*faults, *left)
+    base, names = _listed(place)
+    if place.endswith(".txt"):
+        return _files([(name, name) for name in _lines(place)]), ()
+    pictures = [name for name in names if PurePosixPath(name).suffix.lower() in SUFFIXES]
+    if pictures:
+        return _files([(name.removeprefix(base), name) for name in pictures]), _left_out(place, [n for n in names if n.endswith(PACKED)])
+    units = [Unit("tar", name) for name in names if name.endswith(".tar")]
+    damaged: list[tuple[str, str]] = []
+    for name in (name for name in names if name.endswith(".parquet")):
+        try:
+            with _opened(name) as stream:
+                units += [Unit("parquet", name, group=group) for group in range(_table(name, stream).num_row_groups)]
+        except MissingExtra:
+            raise
+        except Exception as error:  # as in `Unit.pictures`
+            damaged.append((name, _damaged(name, error)))
+    if not units:
+        raise DataError(
+            damaged[0][1]
+            if damaged
+            else f"{place} holds no picture, no .tar and no .parquet file; name a folder, a file, a pattern, or a list of paths in a .txt"
+        )
+    return units, tuple(fault(name, PhotoError(said)) for name, said in damaged)
+
+
+def count(units: Sequence[Unit]) -> int:
+    """How many pictures are known to be there before tars and Parquet files are opened; 0 is unknown."""
+    return sum(len(unit.files) for unit in units) if all(unit.kind == "files" for unit in units) else 0
+
+
+def read(place: str) -> bytes:
+    """The bytes of a file or URL.
+
+    Raises:
+        PhotoError: they cannot be had, or are more than `photos.MAX_BYTES`.
+    """
+    if "://" not in place:
+        return content(Path(place))
+    try:
+        with _opened(place) as stream:
+            data = stream.read(MAX_BYTES + 1)
+    except MissingExtra:
+        raise
+    except Exception as error:  # every file system of fsspec has errors of its own
+        raise PhotoError(f"{place} cannot be read: {_said(error)}; check the URL and your access") from error
+    if len(data) > MAX_BYTES:
+        raise PhotoError(f"{place} is too large: it has more than {MAX_BYTES >> 20} MiB; make it smaller")
+    return data
+
+
+def _said(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _damaged(place: str, error: Exception) -> str:
+    known = isinstance(error, PhotodeskError)  # says itself what is wrong with which file
+    return str(error) if known else f"{place} is damaged or cannot be read: {_said(error)}; get it again"
+
+
+def _left_out(place: str, packed: Sequence[str]) -> tuple[Fault, ...]:
+    """What is said of tars and Parquet files that lie beside pictures."""
+    if not packed:
+        return ()
+    what = f"beside its pictures lie {len(packed)} files of kinds that are read by themselves only (.tar, .parquet): {packed[0]}"
+    return (
+        Fault(place, what, "left out", f"make an index of them by themselves, with a pattern such as '*{PurePosixPath(packed[0]).suffix}'"),
+    )
+
+
+def _files(found: list[tuple[str, str]]) -> list[Unit]:
+    return [Unit("files", files=tuple(some)) for some in chunks(found, PER_UNIT)]
+
+
+def _lines(place: str) -> list[str]:
+    base = "" if "://" in place else str(Path(place).resolve().parent)
+    try:
+        lines = [line.strip() for line in read(place).decode("utf-8-sig").splitlines()]
+    except UnicodeDecodeError as error:
+        number = error.object.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{place} line {number} is not UTF-8; save the list in that encoding") from None
+    return [line if "://" in line else str(Path(base, line)) for line in lines if line and not line.startswith("#")]
+
+
+def _listed(place: str) -> tuple[str, list[str]]:
+    """How names below it begin, and the files below a folder, those that fit a pattern, or the one file that it is; sorted."""
+    if "://" in place:
+        try:
+            system, path = require("fsspec", "ray").core.url_to_fs(place)
+        except (ImportError, ValueError) as error:
+            raise MissingExtra(f'{place}: {error}; for S3 run: pip install "photodesk[s3]"') from None
+        try:
+            found = system.glob(path) if "*" in path else [path] if system.isfile(path) else system.find(path)
+        except Exception as error:  # as in `read`
+            raise DataError(f"{place} cannot be listed: {_said(error)}; check the URL and your access") from error
+        base, names = str(system.unstrip_protocol(path)), [str(system.unstrip_protocol(name)) for name in found]
+    else:
+        path = Path(place).expanduser()
+        rest = path.relative_to(path.anchor) if path.is_absolute() else path
+        matches = Path(path.anchor).glob(str(rest)) if "*" in place else path.rglob("*") if path.is_dir() else [path]
+        base, names = str(path.resolve()), [str(match.resolve()) for match in matches if match.is_file()]
+    if not names:
+        raise DataError(f"{place} is not there or holds no file")
+    return base.rstrip("/") + "/", sorted(names)
+
+
+@contextmanager
+def _opened(place: str) -> Iterator[IO[bytes]]:
+    if "://" in place:
+        with require("fsspec", "ray").open(place, "rb") as stream:
+            yield stream
+    else:
+        with Path(place).open("rb") as stream:
+            yield stream
+
+
+def _tar(place: str) -> Iterator[Picture]:
+    """Pictures of a tar in their order, read as a stream."""
+    stem = PurePosixPath(place).stem
+    with _opened(place) as stream, tarfile.open(fileobj=stream, mode="r|*") as tar:
+        for member in tar:
+            if not member.isfile() or PurePosixPath(member.name).suffix.lower() not in SUFFIXES:
+                continue
+            name, where = f"{stem}/{member.name}", f"{place}#{member.name}"
+            if member.size > MAX_BYTES:
+                yield Picture(name, where, _Failing(f"{where} is too large: it has more than {MAX_BYTES >> 20} MiB; make it smaller"))
+                continue
+            file = tar.extractfile(member)
+            assert file is not None
+            yield Picture(name, where, _Having(file.read()))
+
+
+def _table(place: str, stream: IO[bytes]) -> Any:
+    try:
+        return require("pyarrow.parquet", "parquet").ParquetFile(stream)
+    except ValueError as error:
+        raise DataError(f"{place} is not a Parquet file or is damaged: {error}; get it again") from None
+
+
+def _parquet(place: str, group: int) -> Iterator[Picture]:
+    """Pictures of one row group."""
+    stem = PurePosixPath(place).stem
+    with _opened(place) as stream:
+        table = _table(place, stream)
+        kinds = {field.name: str(field.type) for field in table.schema_arrow}
+        holding = [name for name, kind in kinds.items() if "binary" in kind and not re.match(r"\w*list", kind)]
+        column = next((name for name in BYTES if name in holding), holding[0] if len(holding) == 1 else "")
+        if not column:
+            raise ValueError(f"no column with the bytes of pictures among {', '.join(kinds)}; call it image")
+        key = next((name for name in IDS if name in kinds and name != column), "")
+        first = sum(table.metadata.row_group(i).num_rows for i in range(group))
+        row = first
+        for batch in table.iter_batches(batch_size=32, row_groups=[group], columns=[column, *([key] if key else [])]):
+            for values in batch.to_pylist():
+                value = values[column]
+                data = value.get("bytes") if isinstance(value, dict) else value
+                name = str(values[key]) if key and values[key] is not None else f"{stem}/{row}"
+                where = f"{place}#{row}"
+                if isinstance(data, bytes | None):
+                    yield Picture(name, where, _Having(data or b""))
+                else:
+                    said = f"{where} holds a {type(data).__name__} and not the bytes of one picture; give each picture a row of its own"
+                    yield Picture(name, where, _Failing(said))
+                row += 1

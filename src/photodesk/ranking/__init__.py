@@ -1,0 +1,1 @@
+"""From embeddings to ranked photos: similarity, top k, revisions, fusion."""

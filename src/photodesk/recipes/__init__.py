@@ -1,0 +1,1 @@
+"""The rows of the papers' tables: read, prepared, run, ablated."""

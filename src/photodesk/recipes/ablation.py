@@ -1,0 +1,211 @@
+"""What does each component of a recipe contribute? Leaves one out at a time and compares article by article.
+
+A contribution is the mean of full − without over the same articles, with a paired bootstrap interval and the p of a paired randomisation test
+after Holm's correction over all components.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from html import escape
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from photodesk.errors import UsageError
+from photodesk.evaluation import significance
+from photodesk.evaluation.evaluate import digits
+from photodesk.evaluation.metrics import Measure
+from photodesk.evaluation.tables import Table
+from photodesk.evaluation.tune import axis
+from photodesk.recipes.run import Kitchen, Outcome
+from photodesk.recipes.schema import Encoders, Recipe, Texts
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """What leaving out one component takes away, by one measure.
+
+    Args:
+        component: its name.
+        without: the mean of the run without it.
+        gain: mean of full − without; above 0 the component helps.
+        low: lower end of the paired 95 % bootstrap interval of `gain`.
+        high: upper end.
+        p: of the paired randomisation test, after Holm's correction over all components.
+        transductive: how the run without it saw other test queries; empty if it did not.
+    """
+
+    component: str
+    without: float
+    gain: float
+    low: float
+    high: float
+    p: float
+    transductive: str = ""
+
+
+def variants(recipe: Recipe, *, joint: Sequence[str] = (), trains: bool = True) -> Mapping[str, Recipe]:
+    """Component → the recipe without it, in the order of the chain; only components that the recipe has.
+
+    Without "fusion" the first encoder reads the longest texts alone. Without "T×V network" the encoder's own space stands. The towers of `joint`
+    have none: there "T×V landmarks" puts two straight matrices in closed form in its place.
+
+    Args:
+        recipe: the full one.
+        joint: encoders whose towers share no space without a network.
+        trains: whether networks are trained here; a ready one has no closed form.
+    """
+    texts, models = recipe.texts, recipe.encoders
+    found: dict[str, Recipe] = {}
+
+    def with_texts(**changes: object) -> Recipe:
+        return _plain(recipe, replace(texts, **changes), models)  # type: ignore[arg-type]  # keys are those of Texts
+
+    if texts.translate:
+        found["translation"] = with_texts(translate="", detect=(), keep_names=False)
+    if texts.clean:
+        found["cleaning"] = with_texts(clean="")
+    for name in texts.fields[1:]:
+        found[f"field {name}"] = with_texts(fields=tuple(one for one in texts.fields if one != name))
+    if texts.words:
+        found["word limit"] = with_texts(words=(), weights=())
+    if len(texts.words) > 1:
+        for i, limit in enumerate(texts.words):
+            found[f"{limit} words"] = with_texts(words=_but(texts.words, i), weights=_left(texts.weights, i))
+    if len(models.names) > 1:
+        for i, name in enumerate(models.names):
+            found[f"encoder {name}"] = _plain(recipe, texts, replace(models, names=_but(models.names, i), weights=_left(models.weights, i)))
+        if models.normalise != "none":
+            found[f"{models.normalise} normalisation"] = replace(recipe, encoders=replace(models, normalise="none"))
+    if models.learn:
+        found["learned weights"] = replace(recipe, encoders=replace(models, learn=False))
+    if recipe.network and not set(models.names) & set(joint):
+        found["T×V network"] = replace(recipe, network=None)
+    elif recipe.network and recipe.network.preset != "straight" and trains:
+        found["T×V landmarks"] = replace(recipe, network=replace(recipe.network, preset="straight"))
+    if recipe.revision:
+        found["revision"] = replace(recipe, revision=None)
+    if len(models.names) * max(1, len(texts.words)) > 1:
+        alone = replace(texts, words=(max(texts.words),) if texts.words else (), weights=())
+        found["fusion"] = _plain(recipe, alone, Encoders(models.names[:1]))
+    return found
+
+
+def _but(items: Sequence[T], i: int) -> tuple[T, ...]:
+    return tuple(item for j, item in enumerate(items) if j != i)
+
+
+def _left(weights: tuple[float, ...], i: int) -> tuple[float, ...]:
+    """Weights without the i-th; none where one thing is left, which needs no weight."""
+    return _but(weights, i) if len(weights) > 2 else ()
+
+
+def _plain(recipe: Recipe, texts: Texts, models: Encoders) -> Recipe:
+    """The recipe with these texts and models, without what has nothing left to act on."""
+    if len(models.names) * max(1, len(texts.words)) == 1:
+        models = replace(models, normalise="none", learn=False)
+    return replace(recipe, texts=texts, encoders=models)
+
+
+def ablate(
+    recipe: Recipe, kitchen: Kitchen, *, name: str = "", progress: Callable[[str], None] = lambda component: None
+) -> tuple[Outcome, dict[str, Outcome]]:
+    """Run a recipe and every recipe that lacks one component of it.
+
+    Args:
+        recipe: the full one.
+        kitchen: where it is run; features and networks are made once.
+        name: of the full run; the recipe's if empty.
+        progress: called with the component that is left out next, "" for the full run.
+
+    Raises:
+        UsageError: the recipe has no component that could be left out.
+    """
+    plans = variants(recipe, joint=kitchen.spaceless(recipe), trains=kitchen.network is None)
+    if not plans:
+        raise UsageError(f"{recipe.name} has no component that could be left out: one encoder reads whole titles, and nothing is revised")
+    progress("")
+    full = kitchen.cook(recipe, name or recipe.name)
+    without = {}
+    for component, plan in plans.items():
+        progress(component)
+        without[component] = kitchen.cook(plan, f"{name or recipe.name} without {component}")
+    return full, without
+
+
+def contributions(full: Outcome, without: Mapping[str, Outcome], measure: Measure | str, *, seed: int = 0) -> tuple[Contribution, ...]:
+    """What each component adds by `measure`, in the order of `without`."""
+    ours = full.report.values(measure)
+    gains = {component: ours - outcome.report.values(measure) for component, outcome in without.items()}
+    random = np.random.default_rng(seed)
+    corrected = significance.holm([significance.randomisation(gain, rng=random) for gain in gains.values()])
+    return tuple(
+        Contribution(
+            component, without[component].report.mean(measure), float(gain.mean()), *interval(gain, seed=seed), p, without[component].run.transductive
+        )
+        for (component, gain), p in zip(gains.items(), corrected, strict=True)
+    )  # fmt: skip
+
+
+def interval(gains: NDArray[np.float64], *, level: float = 0.95, samples: int = 2000, seed: int = 0) -> tuple[float, float]:
+    """Percentile bootstrap interval of the mean of paired differences, one an article; resamples articles, as `Report.interval` does."""
+    values, counts = np.unique(gains, return_counts=True)
+    drawn = np.random.default_rng(seed).multinomial(len(gains), counts / len(gains), size=samples)
+    low, high = np.quantile(drawn @ values / len(gains), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def table(full: Outcome, found: Sequence[Contribution], measure: Measure | str) -> Table:
+    """One row a component, the largest contribution first."""
+    rows = [("nothing", digits(full.report.mean(measure)), "", "", "", "", full.run.transductive)]
+    for one in sorted(found, key=lambda one: -one.gain):
+        figures = (f"{'' if x < 0 else '+'}{digits(x)}" for x in (one.gain, one.low, one.high))
+        gain, low, high = figures
+        rows.append((one.component, digits(one.without), gain, low, high, digits(one.p, 4), one.transductive))
+    head = ("left out", str(measure), "contributes", "95 % from", "to", "p (Holm)", "transductive")
+    title = f"{full.run.name}: what each component contributes, over the same {len(full.report.articles):,} articles"
+    return Table(title, head, tuple(rows))
+
+
+def plot(full: Outcome, found: Sequence[Contribution], measure: Measure | str) -> str:
+    """An SVG: a row per component with its contribution and interval; left of the line at 0 a component does harm."""
+    rows = sorted(found, key=lambda one: -one.gain)
+    low, high, ticks = axis([0.0, *(x for one in rows for x in (one.low, one.high, one.gain))])
+    left, width, top, step = max(180, 30 + 8 * max(len(one.component) for one in rows)), 520, 70, 34
+    bottom, right = top + step * len(rows), left + width + 100
+
+    def at(value: float) -> float:
+        return left + (value - low) / (high - low) * width
+
+    out = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {right} {bottom + 60}" width="{right}" height="{bottom + 60}" '
+        'font-family="sans-serif" font-size="13">',
+        f"<title>What each component of {escape(full.run.name)} contributes to {escape(str(measure))}</title>",
+        f'<rect width="{right}" height="{bottom + 60}" fill="#ffffff"/>',
+        f'<text x="20" y="28" font-size="16">{escape(full.run.name)}: {escape(str(measure))} {full.report.mean(measure):.4f}</text>',
+        f'<text x="20" y="48">what each component contributes (full − without), with paired 95 % intervals over '
+        f"{len(full.report.articles):,} articles</text>",
+    ]
+    for value in ticks:
+        x = at(value)
+        out.append(f'<path d="M{x:.1f} {top - 8}V{bottom}" stroke="#dddddd"/>')
+        out.append(f'<text x="{x:.1f}" y="{bottom + 20}" text-anchor="middle">{value:+g}</text>')
+    out.append(f'<path d="M{at(0):.1f} {top - 8}V{bottom}" stroke="#000000"/>')
+    for i, one in enumerate(rows):
+        y = top + step * i + step / 2 - 6
+        sure = one.low > 0 or one.high < 0
+        colour = "#666666" if not sure else "#0072B2" if one.gain > 0 else "#D55E00"  # Okabe and Ito
+        said = escape(f"{one.component}: {one.gain:+.4f} [{one.low:+.4f}; {one.high:+.4f}], p {one.p:.4f}")
+        out += [
+            f'<text x="{left - 14}" y="{y + 4:.1f}" text-anchor="end">{escape(one.component)}</text>',
+            f'<path d="M{at(one.low):.1f} {y:.1f}H{at(one.high):.1f}" stroke="{colour}" stroke-width="3"/>',
+            f'<circle cx="{at(one.gain):.1f}" cy="{y:.1f}" r="6" fill="{colour}"><title>{said}</title></circle>',
+            f'<text x="{left + width + 14}" y="{y + 4:.1f}">{one.gain:+.4f}</text>',
+        ]
+    out.append(f'<text x="{left}" y="{bottom + 44}">blue helps, orange harms, grey: the interval holds 0</text>')
+    return "\n".join([*out, "</svg>\n"])

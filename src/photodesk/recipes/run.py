@@ -1,0 +1,216 @@
+"""Runs a recipe: its part of the data, its texts, models, network, fusion and revision; ours beside the paper's.
+
+The chain is that of `search.rank`, read from a file. Runs over several word limits or encoders are averaged as one concatenated embedding, so
+nothing here holds a score matrix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+
+from photodesk.data.datasets import Dataset
+from photodesk.encoders import registry
+from photodesk.encoders.registry import Encoder
+from photodesk.encoders.txv import Network
+from photodesk.errors import DataError, EncoderError
+from photodesk.evaluation.evaluate import Report, digits, evaluate
+from photodesk.evaluation.metrics import DEFAULT, parse_all
+from photodesk.evaluation.tables import Table
+from photodesk.features.embed import Progress, embed_articles, embed_photos, silent
+from photodesk.features.store import Store
+from photodesk.ranking import dual_softmax, fusion
+from photodesk.ranking.fusion import Encoding
+from photodesk.ranking.revisions import cosine
+from photodesk.recipes.schema import Net, Recipe
+from photodesk.recipes.split import Parts, divide
+from photodesk.text.preparation import Preparation
+from photodesk.types import Embeddings, Fault, Run
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A recipe that was run.
+
+    Args:
+        recipe: as it was run.
+        run: the rankings.
+        report: their measures.
+        faults: what went wrong with single articles and photos.
+    """
+
+    recipe: Recipe
+    run: Run
+    report: Report
+    faults: tuple[Fault, ...] = ()
+
+
+@dataclass
+class Kitchen:
+    """Runs recipes on one data set; features are kept in the store, trained networks here.
+
+    Args:
+        dataset: all of the data.
+        store: where features are kept.
+        pretrain: the data set to train on before, for recipes that name one.
+        network: a ready network, instead of training one.
+        progress: as in `search.rank`.
+    """
+
+    dataset: Dataset
+    store: Store
+    pretrain: Dataset | None = None
+    network: Network | None = None
+    progress: Progress = silent
+    _trained: dict[tuple[object, ...], Network] = field(default_factory=dict)
+    _parts: dict[tuple[object, ...], Parts] = field(default_factory=dict)
+    _encoders: dict[str, Encoder] = field(default_factory=dict)
+
+    def parts(self, recipe: Recipe) -> Parts:
+        """As `divide`, once for recipes that divide alike."""
+        key = (recipe.data, recipe.network.train if recipe.network else ())
+        if key not in self._parts:
+            self._parts[key] = divide(recipe, self.dataset)
+        return self._parts[key]
+
+    def cook(self, recipe: Recipe, name: str = "") -> Outcome:
+        """Run a recipe and measure it.
+
+        Args:
+            recipe: what to do.
+            name: of the run; the recipe's if empty.
+
+        Raises:
+            DataError: the data has no such part, no truth for it, or nothing that can be ranked.
+            EncoderError: a network does not fit the encoder's towers.
+        """
+        parts = self.parts(recipe)
+        if not parts.test.pairs:
+            raise DataError(f"{recipe.name} cannot be measured: no article of {recipe.data.subset or 'the data'} has a known right photo")
+        used = [self._encoder(recipe, one) for one in recipe.encoders.names]
+        faults: list[Fault] = []
+        test = self._encodings(recipe, used, parts.test, faults)
+        bank = (
+            self._encodings(recipe, used, parts.rest, faults, photos=False) if recipe.revision and recipe.revision.bank == "rest" else None
+        )
+        weights = self._weights(recipe, used, parts.rest, faults)
+        articles, photos = _fused(recipe, test, weights)
+        others = None if bank is None else _fused(recipe, [(b, p) for (b, _), (_, p) in zip(bank, test, strict=True)], weights)[0]
+        method = recipe.revision.revision if recipe.revision else cosine()
+        report = lambda done, of: self.progress("ranking", done, of)  # noqa: E731
+        run = dual_softmax.top_k(articles, photos, method, 100, bank=others, name=name or recipe.name, progress=report)
+        run = replace(run, name=name or recipe.name)
+        measures = parse_all([*DEFAULT, *recipe.claim.numbers])
+        return Outcome(recipe, run, evaluate(run, parts.test.pairs, measures), tuple(dict.fromkeys(faults)))
+
+    def _weights(self, recipe: Recipe, used: Sequence[Encoder], rest: Dataset, faults: list[Fault]) -> Sequence[float]:
+        """One for each encoder and word limit; learned ones are those that make the right photos of the pairs that are left most likely."""
+        if recipe.encoders.learn:
+            known = self._encodings(recipe, used, rest, faults)
+            return fusion.learn(known, rest.pairs, normalise=recipe.encoders.normalisation).weights
+        equal = [1 / len(used)] * len(used), [1 / len(recipe.texts.preparations)] * len(recipe.texts.preparations)
+        return [e * t for e in recipe.encoders.weights or equal[0] for t in recipe.texts.weights or equal[1]]
+
+    def load(self, name: str) -> Encoder:
+        """An encoder, loaded once."""
+        if name not in self._encoders:
+            self._encoders[name] = registry.load(name)
+        return self._encoders[name]
+
+    def spaceless(self, recipe: Recipe) -> tuple[str, ...]:
+        """Encoders of a recipe whose towers share no space of their own: they stand or fall with a network."""
+        return tuple(name for name in recipe.encoders.names if self.load(name).network is not None)
+
+    def network_of(self, recipe: Recipe, name: str) -> Network | None:
+        """The T×V network that `recipe` uses with the encoder `name`: the ready one, else one trained once; None where it uses none."""
+        if recipe.network is None or self.network is not None:
+            return self.network if recipe.network else None
+        key = (recipe.network, recipe.data, recipe.texts.preparations[-1], name)
+        if key not in self._trained:
+            before = self.pretrain if recipe.network.pretrain else None
+            rest, preparation = self.parts(recipe).rest, recipe.texts.preparations[-1]
+            self._trained[key] = trained(recipe.network, self.load(name), rest, before, preparation, self.store, self.progress)
+        return self._trained[key]
+
+    def _encoder(self, recipe: Recipe, name: str) -> Encoder:
+        encoder, network = self.load(name), self.network_of(recipe, name)
+        if network is None:
+            return encoder
+        towers = encoder.texts.fingerprint, encoder.photos.fingerprint
+        if (network.text_tower, network.photo_tower) != towers:
+            raise EncoderError(
+                f"the network was trained on {network.text_tower} and {network.photo_tower}, and {name} is {' and '.join(towers)}"
+            )
+        return replace(encoder, network=network)
+
+    def _encodings(
+        self, recipe: Recipe, used: Sequence[Encoder], part: Dataset, faults: list[Fault], *, photos: bool = True
+    ) -> list[Encoding]:
+        """One an encoder and word limit, over the same articles and photos; without photos, an empty gallery."""
+        found: list[Encoding] = []
+        for encoder in used:
+            gallery, wrong = embed_photos(part.photos if photos else (), encoder, self.store, progress=self.progress if photos else silent)
+            faults += wrong
+            for preparation in recipe.texts.preparations:
+                articles, wrong = embed_articles(part.articles, encoder, self.store, preparation=preparation, progress=self.progress)
+                faults += wrong
+                found.append((articles, gallery))
+        shared = [set.intersection(*(set(one[side].ids) for one in found)) for side in (0, 1)]
+        if not shared[0] or (photos and not shared[1]):
+            first = f"; the first fault is: {faults[0]}" if faults else ""
+            raise DataError(f"nothing to rank: {len(shared[0])} articles have text, {len(shared[1])} photos can be opened{first}")
+        return [(_kept(a, shared[0]), _kept(p, shared[1])) for a, p in found]
+
+
+def _kept(embeddings: Embeddings, ids: Collection[str]) -> Embeddings:
+    return embeddings if len(ids) == len(embeddings) else embeddings.take([name for name in embeddings.ids if name in ids])
+
+
+def _fused(recipe: Recipe, encodings: Sequence[Encoding], weights: Sequence[float]) -> Encoding:
+    if len(encodings) == 1:
+        return encodings[0]
+    return fusion.concatenated(encodings, weights, normalise=recipe.encoders.normalisation)
+
+
+def trained(
+    net: Net, encoder: Encoder, data: Dataset, pretrain: Dataset | None, preparation: Preparation, store: Store, progress: Progress
+) -> Network:
+    """The network that a recipe's `[network]` asks for, trained on `data`, with all texts prepared as they will be ranked.
+
+    Where those are titles, titles with tags are a second view (`pairs.VIEWS`).
+
+    Raises:
+        DataError: nothing to train on.
+        UsageError: no such preset.
+        MissingExtra: torch is not installed.
+    """
+    from photodesk.encoders.concatenated import dims
+    from photodesk.training import config, splits, train
+    from photodesk.training.pairs import gather
+
+    sets = [each for each in (data, pretrain) if each is not None]
+    weights = (1.0, 0.0) if pretrain is not None else ()
+    pairs = gather(sets, encoder.texts, encoder.photos, store, weights=weights, preparation=preparation, progress=progress)
+    kind, _, size = net.split.partition(":")
+    share = float(size) if "." in size else min(int(size), int(pairs.main.sum()) // 2)
+    return train.fit(
+        pairs,
+        (encoder.texts.fingerprint, encoder.photos.fingerprint),
+        (dims(encoder.texts), dims(encoder.photos)),
+        replace(config.PRESETS[net.preset], seed=net.seed),
+        split=splits.parse(kind),
+        validation=share,
+        leaks="keep",
+        pretrain=1 if pretrain is not None else None,
+    )
+
+
+def beside(outcome: Outcome, title: str, *, seed: int = 0) -> Table:
+    """Ours beside the paper's: measure, paper, ours, its 95 % interval, the difference, and whether the interval holds the paper's number."""
+    rows = []
+    for name, claimed in outcome.recipe.claim.numbers.items():
+        ours = outcome.report.mean(name)
+        low, high = outcome.report.interval(name, seed=seed)
+        gap = ("" if ours < claimed else "+") + digits(ours - claimed)
+        rows.append((name, digits(claimed), digits(ours), digits(low), digits(high), gap, "yes" if low <= claimed <= high else "no"))
+    return Table(title, ("measure", "paper", "ours", "95 % from", "to", "ours − paper", "paper within"), tuple(rows))

@@ -1,0 +1,174 @@
+"""Why a photo: leave out a word of the article, cover a part of the photo, and see by how much the score falls (occlusion).
+
+A fall is in spreads, as the score is: above 0 where the word or the region speaks for the photo. Source: Zeiler and Fergus, Visualizing and
+understanding convolutional networks, ECCV 2014, section 4; for words Li, Monroe and Jurafsky, Understanding neural networks through
+representation erasure, 2016.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from photodesk import images
+from photodesk.archive.archive import THUMBNAIL
+from photodesk.errors import PhotoError
+from photodesk.features.embed import photo_rows
+from photodesk.features.pipeline import cores
+from photodesk.search.desk import COMPONENTS, Desk, Found
+from photodesk.search.query import Question
+from photodesk.types import Article, FloatArray
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+GRID = 4
+"""Rows and columns of the heat map."""
+MOST = 48
+"""Words that are left out one by one; more are left out in runs of equal length."""
+FIELDS = ("title", "lead", "text")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reason:
+    """Why a photo.
+
+    Args:
+        found: the photo with score, probability and components.
+        words: of the article in their order, each with the fall of the score without it; long articles by runs of words.
+        heat: (rows, columns) fall of the score with a cell of the photo covered; (0, 0) where there is no picture to cover.
+        shares: part of each component in the score, its sign kept; absolute values add up to 1.
+    """
+
+    found: Found
+    words: Sequence[tuple[str, float]]
+    heat: FloatArray
+    shares: Mapping[str, float]
+
+
+def why(desk: Desk, question: Question, photo: str, *, grid: int = GRID) -> Reason:
+    """What made the score of one photo, for a question.
+
+    Args:
+        desk: the archive.
+        question: what was asked.
+        photo: id.
+        grid: rows and columns of the heat map.
+
+    Raises:
+        UsageError: it asks nothing, or there is no such photo.
+    """
+    found, asked, point = desk.found(question, photo)
+    whole = sum(abs(part) for part in found.components.values()) or 1.0
+    shares = {name: found.components[name] / whole for name in COMPONENTS}
+    words = falls(desk, question, point.row, point.number, found) if question.article is not None else []
+
+    def score(rows: FloatArray) -> FloatArray:
+        return desk.scores(asked, rows, np.zeros(len(rows), np.float32))["visual"]
+
+    try:
+        heat = covered(desk, picture(desk, photo), score, grid)
+    except PhotoError:
+        heat = np.empty((0, 0), np.float32)
+    return Reason(found, words, heat, shares)
+
+
+def falls(desk: Desk, question: Question, row: FloatArray, number: float, found: Found) -> list[tuple[str, float]]:
+    """The words of the article, and by how much the score of a photo falls without each.
+
+    Args:
+        desk: the archive.
+        question: with an article.
+        row: (d,) of the photo; number: what a revision takes off it.
+        found: the photo; what its caption has in common with the article counts for the words that are in both.
+    """
+    assert question.article is not None
+    parts, weights = desk.reader.parts(question.article)
+    units = list(_units(parts))
+    shorter = {(i, unit): without for i, unit, without in units if without is not None}
+    rows = desk.reader.texts([*parts, *shorter.values()])
+    full, changed = rows[: len(parts)], dict(zip(shorter, rows[len(parts) :], strict=True))
+    pictures = desk.pictures(question)
+
+    def score(texts: FloatArray, weights: Sequence[float]) -> float:
+        if not len(texts) and not pictures:
+            return 0.0  # nothing is asked: every photo is as good as photos in general
+        asked = desk.reader.joined(texts, weights, pictures, desk.background)
+        return float(sum(part[0] for part in desk.scores(asked, row[None], np.array([number], np.float32)).values()))
+
+    base = score(full, weights)
+    out = []
+    named = desk.shared(" ".join(text for _, (_, _, text), _ in units), found.entry) if not question.words else {}
+    for i, unit, without in units:
+        others = [k for k in range(len(parts)) if k != i]
+        if without is None:
+            now = score(full[others], [weights[k] for k in others])
+        else:
+            varied = full.copy()
+            varied[i] = changed[(i, unit)]
+            now = score(varied, weights)
+        common = sum(named.pop(word, 0.0) for word in unit[2].split())
+        out.append((unit[2], base - now + found.components["names"] * common))
+    return out
+
+
+def covered(desk: Desk, image: Image.Image, score: Callable[[FloatArray], FloatArray], grid: int = GRID) -> FloatArray:
+    """(grid, grid) by how much the score of a picture falls if a cell is covered with the mean colour of the picture.
+
+    Args:
+        desk: whose encoder looks at it.
+        image: upright, RGB.
+        score: (n, d) rows → (n,) scores.
+        grid: rows and columns.
+    """
+    tower = desk.encoder.photos
+    versions = [image, *(cover(image, [(r, c)], grid) for r in range(grid) for c in range(grid))]
+    batches = [versions[i : i + max(1, tower.batch)] for i in range(0, len(versions), max(1, tower.batch))]
+    with ThreadPoolExecutor(cores()) as pool:
+        features = list(pool.map(lambda batch: tower.encode(np.stack([tower.prepare(one) for one in batch])), batches))
+    scores = score(photo_rows(np.concatenate(features), desk.encoder))
+    fall: FloatArray = (scores[0] - scores[1:]).reshape(grid, grid).astype(np.float32)
+    return fall
+
+
+def cover(image: Image.Image, cells: Sequence[tuple[int, int]], grid: int = GRID) -> Image.Image:
+    """The picture with cells (row, column) covered by its mean colour."""
+    made = image.copy()
+    width, height = image.size
+    red, green, blue = (round(float(value)) for value in np.asarray(image).reshape(-1, 3).mean(axis=0))
+    for row, column in cells:
+        box = (width * column // grid, height * row // grid, width * (column + 1) // grid, height * (row + 1) // grid)
+        made.paste((red, green, blue), box)
+    return made
+
+
+def picture(desk: Desk, photo: str) -> Image.Image:
+    """The thumbnail of a photo, or its file where the thumbnail is gone.
+
+    Raises:
+        PhotoError: neither can be opened.
+    """
+    try:
+        return images.load(desk.archive.thumbnail(photo))
+    except PhotoError:
+        for file in desk.archive.ledger.files(photo):
+            return images.load(Path(file.path), size=THUMBNAIL)
+        raise
+
+
+def _units(parts: Sequence[Article]) -> Iterator[tuple[int, tuple[str, int, str], Article | None]]:
+    """(number of the part, (field, place of the first word, words), the part without them); None where nothing is left of it."""
+    total = sum(len(getattr(part, name).split()) for part in parts for name in FIELDS)
+    step = -(-total // MOST)
+    for i, part in enumerate(parts):
+        for name in FIELDS:
+            words = getattr(part, name).split()
+            for at in range(0, len(words), step):
+                rest = replace(part, **{name: " ".join(words[:at] + words[at + step :])})
+                empty = not any(getattr(rest, other) for other in FIELDS)
+                yield i, (name, at, " ".join(words[at : at + step])), None if empty else rest

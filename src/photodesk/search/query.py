@@ -1,0 +1,179 @@
+"""What is asked of a desk, and the one row that an engine is searched with for it.
+
+An article is its headline with lead, and its body in windows; a photo is a row of the same space. Each scores photos on a scale of its own, so each
+is divided by the spread of its scores before they are added: the sum is one row again, and any engine searches it exactly.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from photodesk.encoders.registry import Encoder
+from photodesk.engines.schema import EVERYTHING, Filter
+from photodesk.errors import UsageError
+from photodesk.features.embed import joined, photo_rows
+from photodesk.text.preparation import Preparation, join_fields
+from photodesk.types import Article, FloatArray
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from photodesk.search.confidence import Background
+
+WINDOW, WINDOWS = 60, 16
+"""Words of a body that are read at once, and windows at most: longer bodies have longer windows where the model takes them."""
+SHORT = 40
+"""Words of a window for models that cut long texts."""
+BODY = 0.5
+"""Weight of all windows of the body together, beside 1 of headline and lead."""
+REMEMBERED = 2048
+MOST = 10_000
+"""Photos of one answer."""
+LONGEST = 36_500
+"""Days that a use can be called recent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """An article, a photo or both, and which photos may be found.
+
+    Args:
+        article: title, lead and text are read, `language` tells a translator; None where only a photo is asked with.
+        like: id of a photo of the archive; picture: one from outside.
+        where: which photos may be found; its phrase must stand in them word for word.
+        words: names or keywords that lift photos whose captions have them; empty takes those of headline and lead.
+        used_days: what counts as recently used; 0 asks nothing. hide_used: leave such photos out, instead of pushing them down.
+        diverse: prefer photos that differ from those above them.
+        fold: near-duplicates are one hit.
+        top: how many hits.
+    """
+
+    article: Article | None = None
+    like: str = ""
+    picture: Image.Image | None = None
+    where: Filter = EVERYTHING
+    words: str = ""
+    used_days: int = 0
+    hide_used: bool = False
+    diverse: bool = False
+    fold: bool = True
+    top: int = 60
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """A question as numbers.
+
+    Args:
+        row: (d,); a photo's score is `row · photo − revised · number`.
+        revised: how much of a photo's number is taken off: photos that are asked with have no part in it.
+        words: what captions are searched for.
+    """
+
+    row: FloatArray
+    revised: float
+    words: str
+
+
+def windows(text: str, context: int) -> list[str]:
+    """A body in parts of about equal length that a model reads one by one."""
+    words = text.split()
+    size = SHORT if context else max(WINDOW, math.ceil(len(words) / WINDOWS))
+    count = math.ceil(len(words) / size)
+    return [" ".join(words[len(words) * i // count : len(words) * (i + 1) // count]) for i in range(count)]
+
+
+class Reader:
+    """Turns questions into rows; what it has read it remembers, so that typing on costs only what is new. May be used from several threads.
+
+    Args:
+        encoder: of the archive.
+        preparation: how texts are prepared, such as by a translation; its fields do not count.
+    """
+
+    def __init__(self, encoder: Encoder, preparation: Preparation | None = None) -> None:
+        self.encoder, self.preparation = encoder, preparation or Preparation()
+        self._known: OrderedDict[tuple[str, ...], FloatArray] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def parts(self, article: Article) -> tuple[list[Article], list[float]]:
+        """What of an article is read by itself, each as an article of its own, and the weights.
+
+        Raises:
+            UsageError: there is no text.
+        """
+        if sets := getattr(self.encoder.texts, "fields", ()):  # it reads each field by itself
+            parts, weights = ([article], [1.0]) if any(join_fields(article, fields) for fields in sets) else ([], [])
+        else:
+            head = join_fields(article, ("title", "lead"))
+            body = windows(join_fields(article, ("text",)), self.encoder.texts.context)
+            parts = [Article("", text, language=article.language) for text in [head] * bool(head) + body]
+            weights = [1.0] * bool(head) + [BODY / max(len(body), 1)] * len(body)
+        if not parts:
+            raise UsageError("there is nothing to search for: the text is empty")
+        return parts, weights
+
+    def texts(self, parts: Sequence[Article]) -> FloatArray:
+        """(n, d) unit rows of parts."""
+        keys = [(part.title, part.lead, part.text, part.tags, part.language) for part in parts]
+        with self._lock:
+            known = {key: self._known[key] for key in keys if key in self._known}
+        if new := {key: part for key, part in zip(keys, parts, strict=True) if key not in known}:
+            known |= zip(new, self._read(list(new.values())), strict=True)
+            with self._lock:
+                self._known.update((key, known[key]) for key in new)
+                while len(self._known) > REMEMBERED:
+                    self._known.popitem(last=False)
+        return np.stack([known[key] for key in keys])
+
+    def photo(self, picture: Image.Image) -> FloatArray:
+        """(d,) unit row of a decoded picture."""
+        features = self.encoder.photos.encode(np.stack([self.encoder.photos.prepare(picture)]))
+        row: FloatArray = photo_rows(features, self.encoder)[0]
+        return row
+
+    def ask(self, question: Question, background: Background, like: FloatArray | None = None) -> Asked:
+        """A question as one row.
+
+        Args:
+            question: what is asked.
+            background: what photos in general are like.
+            like: row of the photo that `question.like` names.
+
+        Raises:
+            UsageError: it asks nothing.
+        """
+        texts, weights, words = np.empty((0, 0), np.float32), list[float](), question.words
+        if question.article is not None:
+            parts, weights = self.parts(question.article)
+            texts = self.texts(parts)
+            words = words or join_fields(question.article, ("title", "lead"))
+        pictures = [like] if like is not None else []
+        if question.picture is not None:
+            pictures.append(self.photo(question.picture))
+        if not len(texts) and not pictures:
+            raise UsageError("there is nothing to search for: give a text or a photo")
+        return self.joined(texts, weights, pictures, background, words)
+
+    def joined(
+        self, texts: FloatArray, weights: Sequence[float], pictures: Sequence[FloatArray], background: Background, words: str = ""
+    ) -> Asked:
+        """(n, d) rows of texts with weights, and rows of photos, as one row."""
+        rows = [*texts, *pictures]
+        scaled = [weight / background.spread(row) for row, weight in zip(rows, [*weights, *[1.0] * len(pictures)], strict=True)]
+        total = sum(scaled)
+        row: FloatArray = np.sum([r * np.float32(s / total) for r, s in zip(rows, scaled, strict=True)], axis=0, dtype=np.float32)
+        return Asked(row, float(sum(scaled[: len(texts)]) / total), words)
+
+    def _read(self, articles: Sequence[Article]) -> FloatArray:
+        texts, _ = joined(articles, replace(self.preparation, fields=("title",)), self.encoder.texts)
+        features = self.encoder.texts.encode(texts)
+        rows: FloatArray = self.encoder.network.texts(features) if self.encoder.network else features
+        return rows

@@ -1,0 +1,1 @@
+"""Articles as texts for an encoder: language, translation, cleaning, spelling."""

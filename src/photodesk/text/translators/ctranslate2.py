@@ -1,0 +1,58 @@
+"""A MarianMT model that was converted for CTranslate2: the same weights, several times as fast on a CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from photodesk.errors import TranslationError, require
+from photodesk.text.translators.marian import BEAMS, LONGEST, Pieces, identity, languages
+
+ADVICE = (
+    "make it with: ct2-transformers-converter --model Helsinki-NLP/opus-mt-de-en --output_dir opus-mt-de-en "
+    "--copy_files source.spm target.spm tokenizer_config.json"
+)
+
+
+class CTranslate2:
+    """A converted model, run by CTranslate2 on the CPU.
+
+    Args:
+        name: the folder that the converter wrote, with source.spm and target.spm beside model.bin.
+
+    Raises:
+        TranslationError: the folder is not such a model.
+        MissingExtra: CTranslate2 or sentencepiece is not installed.
+    """
+
+    def __init__(self, name: str) -> None:
+        engine = require("ctranslate2", "translate")
+        folder = Path(name).expanduser()
+        missing = [file for file in ("model.bin", "source.spm", "target.spm") if not (folder / file).is_file()]
+        if missing:
+            raise TranslationError(f"{folder} lacks {', '.join(missing)}; {ADVICE}")
+        self._pieces = Pieces(folder)
+        self.source, self.target = languages(folder, name)
+        try:
+            self._engine = engine.Translator(str(folder), device="cpu")
+        except (RuntimeError, ValueError) as error:
+            raise TranslationError(f"CTranslate2 cannot read {folder}: {error}; {ADVICE}") from error
+        self.limit = 511
+        self.budget = 4096
+        files = sorted(path for path in folder.iterdir() if path.is_file())
+        self.fingerprint = "ctranslate2-" + identity(files, BEAMS, LONGEST)
+
+    def measure(self, sentence: str) -> int:
+        """Tokens of a sentence."""
+        return len(self._pieces.cut(sentence))
+
+    def translate(self, sentences: Sequence[str], source: str = "") -> list[str]:
+        """One translation per sentence, by beam search; TranslationError if the engine fails."""
+        rows = [[*self._pieces.cut(sentence), "</s>"] for sentence in sentences]
+        try:
+            answers = self._engine.translate_batch(
+                rows, beam_size=BEAMS, max_decoding_length=LONGEST - 1
+            )  # Transformers counts the end sign
+        except (RuntimeError, ValueError) as error:
+            raise TranslationError(f"CTranslate2 failed on {len(rows)} sentences: {error}") from error
+        return [self._pieces.join(answer.hypotheses[0]) for answer in answers]

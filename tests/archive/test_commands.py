@@ -1,0 +1,376 @@
+"""Chores where something is wrong: disks that are away, archives inside what is added, sidecars, faults that are over, chores that are stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from doubles import echo, paint
+from photodesk.archive import commands as archive_commands
+from photodesk.archive import folders, ingest, maintenance, migration
+from photodesk.archive.archive import Archive
+from photodesk.cli import commands
+from photodesk.encoders.registry import Encoder
+from photodesk.errors import ArchiveInUse, StoreError, UsageError
+from photodesk.files import digest
+from photodesk.web import client, jobs
+
+WORDS = ["Elbe", "Wien", "Köln", "Rom"]
+XMP = """<r:RDF xmlns:r="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><r:Description
+ xmlns:p="http://ns.adobe.com/photoshop/1.0/" p:Headline="{}"/></r:RDF>"""
+
+
+@pytest.fixture
+def desk(tmp_path, monkeypatch):
+    """An archive of four pictures."""
+    monkeypatch.setattr("photodesk.encoders.registry.load", lambda name="echo": echo())
+    monkeypatch.setenv("PHOTODESK_CACHE", str(tmp_path / "cache"))
+    for word in WORDS:
+        paint(tmp_path / "photos" / f"{word}.png", word)
+    with Archive.create(tmp_path / "desk", echo(), engine="flat:index") as archive:
+        do(archive, "add", folders=[str(tmp_path / "photos")])
+        yield archive
+
+
+def do(archive, command, **options):
+    return archive_commands.run(archive, echo, command, options, lambda *_: None)
+
+
+def photo_of(path):
+    return digest(Path(path).read_bytes()).hex()
+
+
+def whats(faults):
+    return [(Path(fault.where).name, fault.what) for fault in faults]
+
+
+@pytest.mark.parametrize("mount", ["no folder", "an empty folder"])
+def test_a_disk_that_is_away_takes_no_photos_with_it(desk, tmp_path, mount):
+    (tmp_path / "photos").rename(tmp_path / "elsewhere")
+    if mount == "an empty folder":
+        (tmp_path / "photos").mkdir()
+    done = do(desk, "remove", missing=True)
+    assert done.message == "0 photos and 0 files removed"
+    assert whats(done.faults) == [("photos", "all files of this folder are gone; they stay in the archive")]
+    assert "--force" in done.faults[0].advice
+    assert desk.engine.count() == 4
+    shutil.rmtree(tmp_path / "photos", ignore_errors=True)
+    (tmp_path / "elsewhere").rename(tmp_path / "photos")
+    (tmp_path / "photos/Rom.png").unlink()
+    assert do(desk, "remove", missing=True).message == "1 photos and 1 files removed"
+    shutil.rmtree(tmp_path / "photos")
+    assert do(desk, "remove", missing=True, force=True).message == "3 photos and 3 files removed"
+
+
+def test_the_command_ends_with_code_1_where_a_disk_is_away(desk, tmp_path):
+    desk.close()
+    (tmp_path / "photos").rename(tmp_path / "elsewhere")
+    words = ["archive", "remove", str(tmp_path / "desk"), "--missing"]
+    assert CliRunner().invoke(commands, words).exit_code == 1
+    assert CliRunner().invoke(commands, [*words, "--force"]).exit_code == 0
+
+
+def test_what_may_not_be_looked_at_is_not_gone(desk, tmp_path, monkeypatch):
+    hidden = str(tmp_path / "photos/Rom.png")
+    look = os.stat
+
+    def refuse(path, *words, **more):
+        if os.fspath(path) == hidden:
+            raise PermissionError(13, "Permission denied", hidden)
+        return look(path, *words, **more)
+
+    with monkeypatch.context() as locked:
+        locked.setattr(os, "stat", refuse)
+        locked.setattr(Path, "stat", refuse)
+        assert do(desk, "remove", missing=True).message == "0 photos and 0 files removed"
+        done = do(desk, "add", folders=[str(tmp_path / "photos")])
+        assert whats(done.faults) == [("Rom.png", "cannot be read: Permission denied")]
+        assert do(desk, "verify").faults == []
+    assert folders.gone(hidden) is False
+
+
+def test_unknown_things_to_remove_are_named(desk, tmp_path):
+    done = do(desk, "remove", paths=[str(tmp_path / "photos/Rom.png"), str(tmp_path / "nowhere")], photos=["0" * 32])
+    assert done.message == "1 photos and 1 files removed"
+    assert whats(done.faults) == [("nowhere", "the archive knows no file there"), ("0" * 32, "the archive has no such photo")]
+    desk.close()
+    assert CliRunner().invoke(commands, ["archive", "remove", str(tmp_path / "desk"), "--photo", "0" * 32]).exit_code == 1
+
+
+def test_an_archive_below_what_is_added_keeps_its_thumbnails_to_itself(desk, tmp_path):
+    shutil.copytree(desk.folder, tmp_path / "copy", ignore=shutil.ignore_patterns("lock"))
+    for _ in range(2):
+        done = do(desk, "add", folders=[str(tmp_path)])
+        assert sorted(fault.where for fault in done.faults if "holds an archive" in fault.what) == [
+            str(tmp_path / "copy"),
+            str(tmp_path / "desk"),
+        ]
+        assert desk.engine.count() == 4
+    assert do(desk, "add", folders=[str(desk.folder)]).message.startswith("0 photos added")
+
+
+def test_faults_are_listed_all_and_end_with_their_files(desk, tmp_path):
+    for i in range(70):
+        (tmp_path / f"photos/broken{i:02}.jpg").write_bytes(b"GIF89a")
+    do(desk, "add", folders=[str(tmp_path / "photos")])
+    found = do(desk, "faults")
+    assert [Path(fault.where).name for fault in found.faults] == [f"broken{i:02}.jpg" for i in range(70)]
+    (tmp_path / "photos/broken00.jpg").unlink()
+    do(desk, "add", folders=[str(tmp_path / "photos")])
+    assert len(do(desk, "faults").faults) == 69
+    do(desk, "remove", paths=[str(tmp_path / "photos/broken01.jpg")])
+    (tmp_path / "photos/broken02.jpg").unlink()
+    do(desk, "remove", missing=True)
+    assert [Path(fault.where).name for fault in do(desk, "faults").faults] == [f"broken{i:02}.jpg" for i in range(3, 70)]
+    jobs = [job.command for job in desk.ledger.jobs()]
+    assert "faults" not in jobs
+    desk.close()
+    shown = CliRunner().invoke(commands, ["archive", "faults", str(desk.folder)])
+    assert shown.exit_code == 0
+    assert len(shown.stdout.splitlines()) == 67
+    assert "broken69.jpg" in shown.stdout
+
+
+def test_a_sidecar_that_comes_or_changes_is_read(desk, tmp_path):
+    (tmp_path / "photos/Rom.xmp").write_text(XMP.format("Forum"))
+    for headline in ("Forum", "Kapitol"):
+        (tmp_path / "photos/Rom.xmp").write_text(XMP.format(headline))
+        later = time.time_ns() + (headline == "Kapitol") * 10**9
+        os.utime(tmp_path / "photos/Rom.xmp", ns=(later, later))
+        do(desk, "add", folders=[str(tmp_path / "photos")])
+        (point,) = desk.engine.get([photo_of(tmp_path / "photos/Rom.png")])
+        assert point.entry.headline == headline
+    assert do(desk, "add", folders=[str(tmp_path / "photos")]).message == "0 photos added, 4 files known"
+
+
+def test_a_backup_has_the_fitted_probabilities(desk, tmp_path):
+    (desk.folder / "confidence.json").write_text("{}")
+    maintenance.backup(desk, tmp_path / "copy")
+    assert (tmp_path / "copy/confidence.json").read_text() == "{}"
+
+
+class Slow:
+    """Pictures that take their time to encode."""
+
+    def __init__(self, tower, began):
+        self._tower, self._began, self.batch = tower, began, 1
+
+    def __getattr__(self, name):
+        return getattr(self._tower, name)
+
+    def encode(self, batch):
+        self._began.set()
+        time.sleep(0.05)
+        return self._tower.encode(batch)
+
+
+def test_a_server_that_ends_stops_the_chore_at_hand_and_drops_the_others(desk, tmp_path):
+    from dataclasses import replace
+
+    for i in range(400):
+        paint(tmp_path / f"many/{i}.png", f"word {i}", (8, 6))
+    began, ended = threading.Event(), []
+    encoder = replace(echo(), photos=Slow(echo().photos, began))
+    hands = jobs.Worker(desk, encoder, lambda: ended.append(desk.engine.count()))
+    first = hands.start("add", {"folders": [str(tmp_path / "many")]})
+    second = hands.start("verify", {})
+    assert began.wait(30)
+    hands.close()
+    assert hands.state(first)["state"] == hands.state(second)["state"] == "stopped"
+    assert "goes on from there" in hands.state(first)["message"]
+    assert desk.engine.count() < 404
+    job = desk.ledger.jobs(1)[0]
+    assert (job.command, job.state) == ("add", "stopped")
+    assert maintenance.verify(desk) == []
+
+
+def test_a_worker_tells_when_something_changed_and_forgets_old_outcomes(desk, monkeypatch):
+    monkeypatch.setattr(jobs, "KEPT", 3)
+    told = []
+    hands = jobs.Worker(desk, echo(), lambda: told.append(1))
+    numbers = [hands.start(command, {}) for command in ("stats", "verify", "faults", "verify", "stats")]
+    assert numbers == [1, 2, 3, 4, 5]
+    while hands.state(5)["state"] != "done":
+        time.sleep(0.01)
+    hands.close()
+    assert len(told) == 2
+    assert [hands.state(number) is None for number in numbers] == [True, True, False, False, False]
+
+
+def test_what_a_kill_left_running_is_stopped_when_the_archive_is_opened(desk):
+    desk.ledger.begin("add")
+    assert desk.ledger.jobs(1)[0].state == "running"
+    desk.close()
+    with Archive.open(desk.folder) as again:
+        assert again.ledger.jobs(1)[0].state == "stopped"
+
+
+def test_uses_arrive_by_id_and_by_path_and_an_odd_day_is_refused(desk, tmp_path):
+    rom, wien = (photo_of(tmp_path / f"photos/{word}.png") for word in ("Rom", "Wien"))
+    done = do(desk, "use", photos=[rom, str(tmp_path / "photos/Wien.png"), "nothing.jpg"], day="2026-03-01", article="Hochwasser")
+    assert done.message == "2 photos used on 2026-03-01"
+    assert whats(done.faults) == [("nothing.jpg", "the archive has no such photo")]
+    assert desk.daybook.used("2026-03-01") == {rom: "2026-03-01", wien: "2026-03-01"}
+    assert desk.ledger.ask("SELECT DISTINCT article FROM uses") == [("Hochwasser",)]
+    for odd in ("2026-W01-1", "20260301", "2026-13-01", "gestern"):
+        with pytest.raises(UsageError, match="no day"):
+            do(desk, "use", photos=[rom], day=odd)
+    assert "use" not in [job.command for job in desk.ledger.jobs()]
+
+
+def test_a_use_by_command_pushes_a_photo_down_in_a_search(desk, tmp_path):
+    desk.close()
+
+    def call(*words):
+        result = CliRunner().invoke(commands, [*map(str, words)])
+        assert result.exit_code == 0, result.output
+        return result
+
+    def found(*more):
+        return [hit["photo"] for hit in json.loads(call("search", desk.folder, "Rom", "--json", *more).stdout)["hits"]]
+
+    rom = photo_of(tmp_path / "photos/Rom.png")
+    assert found("--used-days", 30)[0] == rom
+    call("archive", "use", desk.folder, tmp_path / "photos/Rom.png", "--article", "Heute")
+    assert found()[0] == rom
+    assert found("--used-days", 30)[0] != rom
+    assert rom not in found("--used-days", 30, "--hide-used")
+    assert "uses        1\n" in call("archive", "stats", desk.folder).stdout
+
+
+def test_the_holder_is_asked_directly_whatever_proxy_is_set_and_its_reason_is_told(desk, monkeypatch):
+    from test_archive import _server
+
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    hands = jobs.Worker(desk, echo())
+    with _server(hands) as url:
+        holder = ArchiveInUse("held", pid=1, url=url, key="secret")
+        assert client.run(holder, "stats", {}, lambda *_: None).data["photos"] == 4
+        holder.key = "wrong"
+        with pytest.raises(StoreError, match=r"show the key \(401\)"):
+            client.run(holder, "stats", {}, lambda *_: None)
+    hands.close()
+
+
+@pytest.fixture
+def watched(tmp_path):
+    """What a watch of a folder reports, one by one, while it runs in a thread."""
+    pytest.importorskip("watchfiles")
+    import queue
+
+    from photodesk.archive import watch
+
+    (tmp_path / "in/sub").mkdir(parents=True)
+    stop, found = threading.Event(), queue.SimpleQueue()
+
+    def look():
+        for below in watch.changes([tmp_path / "in"], poll=True, stop=stop):
+            found.put(below)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    yield lambda: found.get(timeout=60)
+    stop.set()
+    thread.join()
+
+
+def test_a_watch_reports_all_once_it_stands_and_then_what_comes(watched, tmp_path):
+    assert watched() == [tmp_path / "in"]
+    paint(tmp_path / "in/sub/new.png", "new")
+    (tmp_path / "in/notes.txt").write_text("no picture")
+    assert watched() == [tmp_path / "in/sub"]
+    (tmp_path / "in/desk/thumbnails").mkdir(parents=True)
+    (tmp_path / "in/desk/archive.sqlite").write_text("")
+    paint(tmp_path / "in/desk/thumbnails/1.png", "1")
+    paint(tmp_path / "elsewhere/1.png", "1")
+    (tmp_path / "elsewhere").rename(tmp_path / "in/2026.11.22")
+    seen = set(watched())
+    while tmp_path / "in/2026.11.22" not in seen:
+        seen |= set(watched())
+    assert not any(path.is_relative_to(tmp_path / "in/desk") for path in seen)
+
+
+def test_one_add_that_fails_does_not_end_the_watch_and_is_tried_again(desk, tmp_path, monkeypatch):
+    desk.close()
+    (tmp_path / "photos/sub").mkdir()
+    steps = [[tmp_path / "photos"], [tmp_path / "photos/sub"], [tmp_path / "photos/other"], [tmp_path / "photos"]]
+    asked, real = [], archive_commands.run
+
+    def run(archive, encoder, command, options, progress):
+        asked.append([Path(folder).name for folder in options["folders"]])
+        if len(asked) == 2:
+            raise StoreError("no room")
+        return real(archive, encoder, command, options | {"folders": [str(tmp_path / "photos")]}, progress)
+
+    monkeypatch.setattr(archive_commands, "run", run)
+    monkeypatch.setattr("photodesk.archive.watch.changes", lambda folders, poll: iter(steps))
+    done = CliRunner().invoke(commands, ["archive", "add", str(desk.folder), str(tmp_path / "photos"), "--watch"])
+    assert asked == [["photos"], ["sub"], ["other", "sub"], ["photos"]]
+    assert done.exit_code == 1
+    assert "no room; the watch goes on" in done.stderr
+
+
+class Negative:
+    """Another model: the rows of the first one, turned about."""
+
+    def __init__(self, tower):
+        self._tower, self.fingerprint = tower, f"negative-{tower.fingerprint}"
+
+    def __getattr__(self, name):
+        return getattr(self._tower, name)
+
+    def encode(self, batch):
+        return -self._tower.encode(batch)
+
+
+def negative():
+    return Encoder("negative", Negative(echo().texts), Negative(echo().photos))
+
+
+@pytest.mark.parametrize("engine", ["flat:index", "edge:shard"])
+def test_an_archive_gets_another_model_and_keeps_all_else(tmp_path, monkeypatch, engine):
+    pytest.importorskip("qdrant_edge")
+    models = {"echo": echo, "negative": negative}
+    monkeypatch.setattr("photodesk.encoders.registry.load", lambda name="echo": models[name]())
+    monkeypatch.setattr("photodesk.cli.rank.load_encoder", lambda name="echo": models[name]())
+    for word in WORDS:
+        paint(tmp_path / "photos" / f"{word}.png", word)
+    (tmp_path / "photos/Rom.xmp").write_text(XMP.format("Forum"))
+    with Archive.create(tmp_path / "desk", echo(), engine=engine) as desk:
+        do(desk, "add", folders=[str(tmp_path / "photos")])
+        rom = photo_of(tmp_path / "photos/Rom.png")
+        desk.daybook.use([rom], "2026-03-01")
+        desk.daybook.add_to_bank(["1"], echo().texts.encode(["Feuer"]))
+        desk.refresh()
+        before = {point.photo: point for points in desk.engine.scan(rows=True) for point in points}
+        with monkeypatch.context() as cut:
+            cut.setattr(type(desk.engine), "optimise", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                migration.renew(desk, negative(), lambda *_: None)
+        assert desk.settings.encoder == "echo"
+    (tmp_path / "photos/Wien.png").unlink()
+    done = CliRunner().invoke(commands, ["archive", "update", str(tmp_path / "desk"), "--encoder", "negative"])
+    assert done.exit_code == 1, done.output  # Wien is gone
+    assert "4 photos encoded by negative" in done.stderr
+    assert "the bank of 1 articles is empty now" in done.stderr
+    with Archive.open(tmp_path / "desk") as desk:
+        assert (desk.settings.encoder, desk.settings.fingerprint) == ("negative", negative().fingerprint)
+        after = {point.photo: point for points in desk.engine.scan(rows=True) for point in points}
+        assert {photo: point.entry for photo, point in after.items()} == {photo: point.entry for photo, point in before.items()}
+        for photo, point in after.items():
+            assert float(point.row @ before[photo].row) < -0.999
+        assert (desk.ledger.count("bank"), desk.daybook.used("2026-01-01")) == (0, {rom: "2026-03-01"})
+        assert [fault.what for fault in maintenance.verify(desk)] == ["the file is gone; its photo stays in the archive"]
+        assert desk.engine.search(negative().texts.encode(["Rom"])[0], 1)[0].photo == rom
+        with pytest.raises(StoreError, match=r"update .*--encoder echo"):
+            ingest.add(desk, echo(), [tmp_path / "photos"])

@@ -1,0 +1,287 @@
+from __future__ import annotations
+
+import io
+import pickle
+import tarfile
+
+import numpy as np
+import pytest
+
+from doubles import EchoPhotos, EchoTexts, echo, paint
+from photodesk.errors import DataError, MissingExtra, PhotoError
+from photodesk.features import pipeline, sources
+from photodesk.features.store import Store
+from photodesk.search.rank import build_index
+from photodesk.types import Fault
+
+WORDS = ["sea", "wood", "sun", "moon", "rain"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for word in WORDS:
+        paint(tmp_path / "photos" / f"{word}.png", word)
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def contents(folder):
+    return {path.stem: path.read_bytes() for path in folder.glob("*.png")}
+
+
+def pack(path, files):
+    with tarfile.open(path, "w") as tar:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return path
+
+
+def parquet(path, groups=2, **columns):
+    arrow, writer = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    table = arrow.table(columns)
+    writer.write_table(table, path, row_group_size=-(-len(table) // groups))
+    return path
+
+
+def words_of(source):
+    """Id → the word whose colour the picture has, by encoding what the units give after travelling."""
+    units, _ = sources.find(source)
+    pictures = (picture for unit in pickle.loads(pickle.dumps(units)) for picture in unit.pictures())
+    found = {}
+    truth = EchoTexts().encode(WORDS)
+    for batch in pipeline.encode(pictures, EchoPhotos(), lambda keys: [False] * len(keys)):
+        for (photo, _), key in zip(batch.names, batch.keys, strict=True):
+            found[photo] = key if isinstance(key, Fault) else WORDS[int(np.argmax(truth @ batch.rows[key]))]
+    return found
+
+
+def test_a_folder_gives_paths_below_it(folder):
+    assert words_of(folder) == {f"{word}.png": word for word in WORDS}
+    assert sources.count(sources.find(folder)[0]) == 5
+
+
+def test_units_are_small_and_in_order(folder, monkeypatch):
+    monkeypatch.setattr(sources, "PER_UNIT", 2)
+    units, _ = sources.find(folder)
+    assert [[photo for photo, _ in unit.files] for unit in units] == [["moon.png", "rain.png"], ["sea.png", "sun.png"], ["wood.png"]]
+
+
+def test_a_list_of_paths_and_urls(folder, tmp_path):
+    pytest.importorskip("fsspec")
+    listing = tmp_path / "list.txt"
+    listing.write_text(f"# ours\nphotos/sea.png\n\n{folder / 'sun.png'}\nfile://{folder / 'moon.png'}\nphotos/none.png\n", "utf-8")
+    found = words_of(listing)
+    assert [v if isinstance(v, str) else v.what for v in found.values()] == [
+        "sea",
+        "sun",
+        "moon",
+        "cannot be read: No such file or directory",
+    ]
+
+
+def test_a_list_in_another_encoding_is_named_with_its_line(tmp_path):
+    (tmp_path / "list.txt").write_bytes("sea.png\nwood.png\nküste.png\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"list\.txt line 3 is not UTF-8"):
+        sources.find(tmp_path / "list.txt")
+
+
+def test_tars_hold_what_webdataset_writes(contents, tmp_path):
+    pack(tmp_path / "part-0.tar", {f"{w}.png": contents[w] for w in WORDS[:3]} | {"sea.json": b"{}", "sea.txt": b"words"})
+    pack(tmp_path / "part-1.tar", {f"more/{w}.png": contents[w] for w in WORDS[3:]})
+    wanted = {f"part-0/{w}.png": w for w in WORDS[:3]} | {f"part-1/more/{w}.png": w for w in WORDS[3:]}
+    assert words_of(tmp_path / "part-*.tar") == wanted
+    assert words_of(tmp_path / "part-1.tar") == {f"part-1/more/{w}.png": w for w in WORDS[3:]}
+
+
+def test_a_tar_cut_short_gives_what_is_whole_and_is_named(contents, tmp_path):
+    path = pack(tmp_path / "a.tar", {f"{w}.png": contents[w] for w in WORDS})
+    path.write_bytes(path.read_bytes()[: 2 * 1024 + 700])
+    found = words_of(path)
+    assert found["a/sea.png"] == "sea"
+    assert found[""].where == str(path)
+    assert "damaged" in found[""].what
+
+
+def test_parquet_with_bytes_and_with_the_structure_of_datasets(contents, tmp_path):
+    plain = parquet(tmp_path / "a.parquet", image_id=list(range(5)), caption=WORDS, jpg=[contents[w] for w in WORDS])
+    assert len(sources.find(plain)[0]) == 2
+    assert words_of(plain) == {f"{i}": word for i, word in enumerate(WORDS)}
+    nested = parquet(tmp_path / "b.parquet", image=[{"bytes": contents[w], "path": None} for w in WORDS[:4]] + [None])
+    found = words_of(nested)
+    assert {k: v for k, v in found.items() if isinstance(v, str)} == {f"b/{i}": WORDS[i] for i in range(4)}
+    assert found["b/4"].what == "is empty"
+
+
+def test_parquet_without_pictures_says_which_columns_there_are(tmp_path):
+    (fault,) = words_of(parquet(tmp_path / "a.parquet", groups=1, id=[1, 2], title=["a", "b"])).values()
+    assert "no column with the bytes of pictures among id, title" in fault.what
+    (tmp_path / "b.parquet").write_bytes(b"PAR1 and then nothing")
+    with pytest.raises(DataError, match=r"b\.parquet is not a Parquet file"):
+        sources.find(tmp_path / "b.parquet")
+
+
+class ClientPayloadError(Exception):
+    """As the libraries behind fsspec raise them: of no class that they share."""
+
+
+@pytest.mark.parametrize("error", [ClientPayloadError("Response payload is not completed"), NotImplementedError("codec"), KeyError("x")])
+def test_whatever_a_file_system_raises_costs_one_unit(contents, tmp_path, monkeypatch, error):
+    for name in ("a", "b", "c"):
+        pack(tmp_path / f"{name}.tar", {f"{w}.png": contents[w] for w in WORDS})
+    whole = sources._opened
+
+    def opened(place):
+        if place.endswith("b.tar"):
+            raise error
+        return whole(place)
+
+    monkeypatch.setattr(sources, "_opened", opened)
+    index, faults = build_index(tmp_path / "*.tar", tmp_path / "index", echo(), store=Store(tmp_path / "cache"))
+    assert list(index.embeddings.ids) == sorted(f"{name}/{w}.png" for name in "ac" for w in WORDS)
+    assert [fault.where for fault in faults] == [str(tmp_path / "b.tar")]
+    assert str(error) in faults[0].what
+
+
+def test_a_library_that_is_missing_stops_the_work(contents, tmp_path, monkeypatch):
+    pack(tmp_path / "a.tar", {"sea.png": contents["sea"]})
+
+    def opened(place):
+        raise MissingExtra("this needs fsspec")
+
+    monkeypatch.setattr(sources, "_opened", opened)
+    with pytest.raises(MissingExtra, match="fsspec"):
+        build_index(tmp_path / "a.tar", tmp_path / "index", echo(), store=Store(tmp_path / "cache"))
+
+
+def test_one_damaged_parquet_file_among_others_is_one_fault(contents, tmp_path):
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for name, word in (("a", "sea"), ("c", "sun")):
+        parquet(folder / f"{name}.parquet", groups=1, image=[contents[word]])
+    (folder / "b.parquet").write_bytes(b"PAR1 and then nothing")
+    index, faults = build_index(folder, tmp_path / "index", echo(), store=Store(tmp_path / "cache"))
+    assert index.embeddings.ids == ("a/0", "c/0")
+    assert [(fault.where, fault.what.split(":")[0], fault.advice) for fault in faults] == [
+        (str(folder / "b.parquet"), "is not a Parquet file or is damaged", "get it again")
+    ]
+
+
+def test_a_parquet_file_that_is_damaged_after_it_was_found_is_one_fault(contents, tmp_path):
+    path = parquet(tmp_path / "a.parquet", groups=1, image=[contents["sea"]])
+    (unit,) = sources.find(path)[0]
+    path.write_bytes(b"PAR1 and then nothing")
+    (batch,) = pipeline.encode(unit.pictures(), EchoPhotos(), lambda keys: [False] * len(keys))
+    assert [(fault.where, fault.what.split(":")[0]) for fault in batch.keys] == [(str(path), "is not a Parquet file or is damaged")]
+
+
+def test_lists_of_pictures_in_a_row_are_no_pictures(contents, tmp_path):
+    """A column of lists is not taken for the pictures; a structure that holds a list says so row by row."""
+    both = [contents["sea"], contents["sun"]]
+    found = words_of(parquet(tmp_path / "a.parquet", groups=1, image=[both, both], thumb=[contents["moon"], contents["rain"]]))
+    assert found == {"a/0": "moon", "a/1": "rain"}
+    (fault,) = words_of(parquet(tmp_path / "b.parquet", groups=1, image=[both])).values()
+    assert "no column with the bytes of pictures among image" in fault.what
+    (fault,) = words_of(parquet(tmp_path / "c.parquet", groups=1, image=[{"bytes": both}])).values()
+    assert "holds a list and not the bytes of one picture" in fault.what
+
+
+def test_tars_beside_pictures_are_named(folder, contents, tmp_path):
+    fsspec = pytest.importorskip("fsspec")
+    tar = pack(folder / "more.tar", contents)
+    units, faults = sources.find(folder)
+    assert sources.count(units) == 5
+    assert [(fault.where, fault.fate) for fault in faults] == [(str(folder), "left out")]
+    assert f"1 files of kinds that are read by themselves only (.tar, .parquet): {tar}" in faults[0].what
+    memory = fsspec.filesystem("memory")
+    try:
+        memory.put(str(folder) + "/", "/mixed", recursive=True)
+        units, faults = sources.find("memory://mixed")
+        assert sources.count(units) == 5
+        assert [fault.where for fault in faults] == ["memory://mixed"]
+    finally:
+        memory.rm("/mixed", recursive=True)
+
+
+def test_urls_are_listed_and_read(contents, tmp_path):
+    fsspec = pytest.importorskip("fsspec")
+    memory = fsspec.filesystem("memory")
+    try:
+        for word in WORDS:
+            memory.pipe(f"/bucket/photos/{word}.png", contents[word])
+        memory.pipe("/bucket/tars/one.tar", pack(tmp_path / "one.tar", {"sea.png": contents["sea"]}).read_bytes())
+        assert words_of("memory://bucket/photos") == {f"{word}.png": word for word in WORDS}
+        assert words_of("memory://bucket/photos/s*.png") == {f"memory:///bucket/photos/{w}.png": w for w in ("sea", "sun")}
+        assert words_of("memory://bucket/tars") == {"one/sea.png": "sea"}
+        with pytest.raises(PhotoError, match=r"memory://bucket/none\.png cannot be read"):
+            sources.read("memory://bucket/none.png")
+        with pytest.raises(DataError, match="memory://nowhere is not there"):
+            sources.find("memory://nowhere")
+        index, faults = build_index("memory://bucket/photos", tmp_path / "index", echo(), store=Store(tmp_path / "cache"))
+        assert faults == ()
+        assert index.paths["sea.png"] == "memory:///bucket/photos/sea.png"
+    finally:
+        memory.rm("/bucket", recursive=True)
+
+
+def test_a_bucket_of_an_s3_compatible_server(contents, tmp_path, monkeypatch):
+    pytest.importorskip("s3fs", reason="s3fs is not installed; pip install 'photodesk[s3]'")
+    server = pytest.importorskip("moto.server", reason="moto is not installed; pip install 'moto[server]'").ThreadedMotoServer(port=0)
+    for name, value in (("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b"), ("AWS_DEFAULT_REGION", "us-east-1")):
+        monkeypatch.setenv(name, value)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        import s3fs
+
+        bucket = s3fs.S3FileSystem()
+        bucket.mkdir("desk")
+        for word in WORDS:
+            bucket.pipe(f"desk/photos/{word}.png", contents[word])
+        bucket.put(str(pack(tmp_path / "one.tar", {"sun.png": contents["sun"]})), "desk/tars/one.tar")
+        assert words_of("s3://desk/photos") == {f"{word}.png": word for word in WORDS}
+        assert words_of("s3://desk/tars/*.tar") == {"one/sun.png": "sun"}
+        with pytest.raises(PhotoError, match=r"s3://desk/none\.png cannot be read"):
+            sources.read("s3://desk/none.png")
+    finally:
+        server.stop()
+
+
+def test_what_holds_nothing_is_named(tmp_path):
+    with pytest.raises(DataError, match="is not there"):
+        sources.find(tmp_path / "none")
+    (tmp_path / "notes.md").write_text("nothing")
+    with pytest.raises(DataError, match="holds no picture"):
+        sources.find(tmp_path)
+
+
+def test_an_index_is_the_same_from_every_source(folder, contents, tmp_path):
+    tar = pack(tmp_path / "all.tar", {f"{w}.png": contents[w] for w in WORDS} | {"sub/sea.png": b"broken"})
+    encoder, store = echo(), Store(tmp_path / "cache")
+    first, _ = build_index(folder, tmp_path / "a.index", encoder, store=store)
+    second, faults = build_index(tar, tmp_path / "b.index", encoder, store=store)
+    assert encoder.photos.seen == len(WORDS)  # contents are known, whatever holds them
+    assert [f"all/{photo}" for photo in first.embeddings.ids] == list(second.embeddings.ids)
+    assert np.array_equal(first.embeddings.rows, second.embeddings.rows)
+    assert [fault.where for fault in faults] == [f"{tar}#sub/sea.png"]
+
+
+def test_two_pictures_with_one_id_are_named(contents, tmp_path):
+    parquet(tmp_path / "a.parquet", id=["x", "x", "y"], image=[contents[w] for w in WORDS[:3]])
+    index, faults = build_index(tmp_path / "a.parquet", tmp_path / "index", echo(), store=Store(tmp_path / "cache"))
+    assert index.embeddings.ids == ("x", "y")
+    assert [fault.what for fault in faults] == [f"has the id of another picture: x, of {tmp_path / 'a.parquet'}#0"]
+
+
+def test_a_damaged_row_is_encoded_again(folder, tmp_path):
+    encoder, store = echo(), Store(tmp_path / "cache")
+    first, _ = build_index(folder, tmp_path / "a.index", encoder, store=store)
+    path = tmp_path / "cache" / "echo-photos" / "000001.rows"
+    data = bytearray(path.read_bytes())
+    data[3] ^= 1
+    path.write_bytes(data)
+    second, _ = build_index(folder, tmp_path / "b.index", encoder, store=store)
+    assert np.array_equal(first.embeddings.rows, second.embeddings.rows)
+    assert encoder.photos.seen == len(WORDS) + 1
