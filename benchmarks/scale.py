@@ -20,15 +20,15 @@ import ray
 from encode import SIZES, synthetic
 from ray.cluster_utils import Cluster
 
-from photodesk.encoders import registry
+from photodesk.encoders import base, registry
 from photodesk.features import sources
 from photodesk.features.store import Store
-from photodesk.search.rank import build_index
+from photodesk.search.flat_index import build_index
 
 PHOTOS = 100_000_000
 
 
-def run(workers: int, folder: Path, encoder: registry.Encoder, dtype: str) -> dict[str, float]:
+def run(workers: int, folder: Path, encoder: base.Encoder, dtype: str) -> dict[str, float]:
     memory = 200 << 20
     started = time.perf_counter()
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": memory, "include_dashboard": False})

@@ -33,7 +33,8 @@ from pathlib import Path
 import numpy as np
 
 from photodesk.encoders import registry
-from photodesk.engines.registry import Space, open_engine
+from photodesk.engines.base import Space
+from photodesk.engines.registry import open_engine
 from photodesk.engines.schema import Entry, Filter, Point
 
 DIM, K, QUERIES = 512, 100, 60

@@ -12,7 +12,7 @@ from pathlib import Path
 from photodesk.cli.progress import bars
 from photodesk.data import datasets
 from photodesk.encoders import registry
-from photodesk.encoders.registry import Encoder
+from photodesk.encoders.base import Encoder
 from photodesk.errors import DataError, PhotodeskError, require
 from photodesk.evaluation import run_files
 from photodesk.evaluation.contact_sheet import contact_sheet

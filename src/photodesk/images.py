@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from photodesk.components import components
 from photodesk.errors import PhotoError
 from photodesk.types import Photo
 
@@ -244,3 +243,19 @@ def near_duplicates(prints: Iterable[int], *, near: int = NEAR) -> list[tuple[in
     for position, value in enumerate(which.tolist()):
         groups.setdefault(part[value], []).append(position)
     return sorted(tuple(group) for group in groups.values() if len(group) > 1)
+
+
+def components(n: int, links: Iterable[tuple[int, int]]) -> list[int]:
+    """The component of each of the nodes 0 … n - 1: the smallest node that a chain of `links` connects it with."""
+    parent = list(range(n))
+
+    def root(node: int) -> int:
+        while parent[node] != node:
+            parent[node] = parent[parent[node]]
+            node = parent[node]
+        return node
+
+    for a, b in links:
+        low, high = sorted((root(a), root(b)))
+        parent[high] = low
+    return [root(node) for node in range(n)]

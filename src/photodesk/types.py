@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -187,3 +187,50 @@ class Run:
 
     def __getitem__(self, article: str) -> tuple[Hit, ...]:
         return self.hits[article]
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A picture as a table names it, whether or not its file is there.
+
+    Args:
+        photo: the picture's id in run files and pairs.
+        file: the name that its file should have; empty if the table does not say.
+        url: where it can be fetched; empty if unknown.
+        where: `file:line` of the first row that names it.
+        subset: the part of the data that the row belongs to.
+    """
+
+    photo: str
+    file: str = ""
+    url: str = ""
+    where: str = ""
+    subset: str = ""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What `read` found.
+
+    Args:
+        articles: in the order of the files; ids are unique.
+        photos: the gallery: pictures whose file exists, sorted by id; ids are unique.
+        pairs: the truth: which picture an article was published with, whether or not its file is here. Empty if unknown.
+        edition: the layout that was recognised, such as "NewsImages 2025".
+        evidence: why it was recognised.
+        columns: field → name of the column that it was read from, of the file that has most of them.
+        faults: what was wrong with the files and rows, in their order.
+        listed: the pictures that the tables name.
+    """
+
+    articles: tuple[Article, ...]
+    photos: tuple[Photo, ...]
+    pairs: tuple[Pair, ...]
+    edition: str = ""
+    evidence: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    faults: tuple[Fault, ...] = ()
+    listed: tuple[Listed, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "columns", MappingProxyType(dict(self.columns)))

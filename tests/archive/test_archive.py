@@ -22,7 +22,7 @@ from PIL import Image
 from archive.test_metadata import FULL, iptc, jpeg
 from doubles import colour, constant, echo, paint
 from photodesk.archive import commands as archive_commands
-from photodesk.archive import ingest, maintenance
+from photodesk.archive import ingest, maintenance, migration
 from photodesk.archive.archive import Archive
 from photodesk.archive.database import MIGRATIONS, Ledger
 from photodesk.archive.usage import Daybook, Pick
@@ -297,9 +297,9 @@ def test_a_move_brings_every_point_and_goes_on_where_it_stopped(tmp_path, first,
         with monkeypatch.context() as cut:
             cut.setattr(maintenance, "_same", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
             with pytest.raises(KeyboardInterrupt):
-                maintenance.move(archive, then)
+                migration.move(archive, then)
         assert archive.settings.engine == first
-        assert maintenance.move(archive, then) == 6
+        assert migration.move(archive, then) == 6
     with Archive.open(tmp_path / "desk") as archive:
         assert archive.settings.engine == then
         after = {p.photo: p for batch in archive.engine.scan() for p in batch}
@@ -310,7 +310,7 @@ def test_a_move_brings_every_point_and_goes_on_where_it_stopped(tmp_path, first,
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken/file").write_text("mine")
     with Archive.open(tmp_path / "desk") as archive, pytest.raises(StoreError, match="not empty"):
-        maintenance.move(archive, f"flat:{tmp_path / 'taken'}")
+        migration.move(archive, f"flat:{tmp_path / 'taken'}")
 
 
 def test_who_holds_an_archive_is_said_and_a_server_is_asked_instead(flat, tmp_path):

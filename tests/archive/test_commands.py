@@ -14,10 +14,10 @@ from click.testing import CliRunner
 
 from doubles import echo, paint
 from photodesk.archive import commands as archive_commands
-from photodesk.archive import folders, ingest, maintenance, migration
+from photodesk.archive import ingest, maintenance, migration
 from photodesk.archive.archive import Archive
 from photodesk.cli import commands
-from photodesk.encoders.registry import Encoder
+from photodesk.encoders.base import Encoder
 from photodesk.errors import ArchiveInUse, StoreError, UsageError
 from photodesk.files import digest
 from photodesk.web import client, jobs
@@ -93,7 +93,7 @@ def test_what_may_not_be_looked_at_is_not_gone(desk, tmp_path, monkeypatch):
         done = do(desk, "add", folders=[str(tmp_path / "photos")])
         assert whats(done.faults) == [("Rom.png", "cannot be read: Permission denied")]
         assert do(desk, "verify").faults == []
-    assert folders.gone(hidden) is False
+    assert watched.gone(hidden) is False
 
 
 def test_unknown_things_to_remove_are_named(desk, tmp_path):
@@ -268,13 +268,13 @@ def watched(tmp_path):
     pytest.importorskip("watchfiles")
     import queue
 
-    from photodesk.archive import watch
+    from photodesk.archive import folders as watched
 
     (tmp_path / "in/sub").mkdir(parents=True)
     stop, found = threading.Event(), queue.SimpleQueue()
 
     def look():
-        for below in watch.changes([tmp_path / "in"], poll=True, stop=stop):
+        for below in watched.changes([tmp_path / "in"], poll=True, stop=stop):
             found.put(below)
 
     thread = threading.Thread(target=look)
@@ -313,7 +313,7 @@ def test_one_add_that_fails_does_not_end_the_watch_and_is_tried_again(desk, tmp_
         return real(archive, encoder, command, options | {"folders": [str(tmp_path / "photos")]}, progress)
 
     monkeypatch.setattr(archive_commands, "run", run)
-    monkeypatch.setattr("photodesk.archive.watch.changes", lambda folders, poll: iter(steps))
+    monkeypatch.setattr("photodesk.archive.folders.changes", lambda folders, poll: iter(steps))
     done = CliRunner().invoke(commands, ["archive", "add", str(desk.folder), str(tmp_path / "photos"), "--watch"])
     assert asked == [["photos"], ["sub"], ["other", "sub"], ["photos"]]
     assert done.exit_code == 1
@@ -342,7 +342,7 @@ def test_an_archive_gets_another_model_and_keeps_all_else(tmp_path, monkeypatch,
     pytest.importorskip("qdrant_edge")
     models = {"echo": echo, "negative": negative}
     monkeypatch.setattr("photodesk.encoders.registry.load", lambda name="echo": models[name]())
-    monkeypatch.setattr("photodesk.cli.rank.load_encoder", lambda name="echo": models[name]())
+    monkeypatch.setattr("photodesk.cli.options.load_encoder", lambda name="echo": models[name]())
     for word in WORDS:
         paint(tmp_path / "photos" / f"{word}.png", word)
     (tmp_path / "photos/Rom.xmp").write_text(XMP.format("Forum"))

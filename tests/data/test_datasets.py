@@ -16,7 +16,8 @@ from PIL import Image
 
 from photodesk import text_repair
 from photodesk.cli import commands
-from photodesk.data import checks, datasets
+from photodesk.data import checks as checks_of
+from photodesk.data import datasets
 from photodesk.errors import DataError, PhotodeskError, UsageError
 from photodesk.types import Fault, Pair
 
@@ -320,7 +321,7 @@ def test_any_bytes_are_a_data_set_or_an_error(data: bytes, name: str, head: str)
             assert len(set(ids)) == len(ids) > 0
             assert all(article.title or article.text or article.lead or article.tags for article in found.articles)
             assert {pair.article for pair in found.pairs} <= set(ids)
-            assert datasets.check(found)[: len(found.faults)] == found.faults
+            assert checks_of.check(found)[: len(found.faults)] == found.faults
             datasets.groups(found)
         assert said
 
@@ -372,7 +373,7 @@ def test_check_finds_shared_titles_and_near_duplicates(tmp_path: Path) -> None:
         tmp_path, HEAD + "1,http://x/1,Storm hits the northern coast,,a,\n2,http://x/2,STORM hits the northern coast | The Desk,,b,\n"
     )
     Image.open(data / "newsimages" / "a.jpg").resize((97, 71)).save(data / "newsimages" / "d.jpg", quality=70)
-    found = datasets.check(datasets.read(data))
+    found = checks_of.check(datasets.read(data))
     assert [(Path(fault.where).name, fault.what) for fault in found] == [
         ("newsarticles.csv:2", "one title, several articles: 2, also in newsarticles.csv:3"),
         ("a.jpg", "near-duplicate pictures: 2, also d.jpg"),
@@ -413,10 +414,10 @@ def test_every_kind_of_fault_has_a_meaning(tmp_path: Path) -> None:
         b"id\ttitle\ttitle\ttext\n" + "".join(f"{i}\tK\u00f6ln\t\t{'wort ' * 30}{i}\n" for i in range(6)).encode("cp1252")
     )
     (tmp_path / "new.jsonl").write_text('{"headline": "A"}\n[]\nnone\n')
-    found = list(datasets.check(datasets.read(tmp_path)))
+    found = list(checks_of.check(datasets.read(tmp_path)))
     for other in ("new.tsv", "new.jsonl"):
-        found += datasets.check(datasets.read(tmp_path / other, photos=tmp_path / "newsimages"), decode=False)
-    kinds = checks.kinds(found)
+        found += checks_of.check(datasets.read(tmp_path / other, photos=tmp_path / "newsimages"), decode=False)
+    kinds = checks_of.kinds(found)
     assert [kind.name for kind in kinds if not kind.meaning] == []
     unseen = {
         "the column is not unique",
@@ -427,7 +428,7 @@ def test_every_kind_of_fault_has_a_meaning(tmp_path: Path) -> None:
         "cannot be read",
         "is damaged",
     }
-    assert {key for key in checks.MEANINGS if not any(key in kind.name for kind in kinds)} == unseen
+    assert {key for key in checks_of.MEANINGS if not any(key in kind.name for kind in kinds)} == unseen
 
 
 def png_of(width: int, height: int) -> bytes:
@@ -442,7 +443,7 @@ def test_kinds_put_first_what_needs_the_user() -> None:
         Fault("a:2", "empty title: 7", "kept", "give it one"),
         Fault("a:9", "blank row", "left out"),
     )
-    assert [(kind.name, kind.count, kind.first) for kind in checks.kinds([one, two, three])] == [
+    assert [(kind.name, kind.count, kind.first) for kind in checks_of.kinds([one, two, three])] == [
         ("empty title", 1, two),
         ("blank row", 2, one),
     ]

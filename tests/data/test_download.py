@@ -19,7 +19,7 @@ from photodesk.cli import commands
 from photodesk.data import http_client
 from photodesk.data.download import LOG, Fetched, fetch
 from photodesk.data.http_client import Client, Clock, Manners, NoAnswerError, RefusedError
-from photodesk.data.photo_folder import Listed
+from photodesk.types import Listed
 
 
 def picture(kind: str = "JPEG") -> bytes:

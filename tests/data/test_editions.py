@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from photodesk.data import datasets, editions
-from photodesk.data.datasets import Dataset
 from photodesk.errors import MissingExtra, UsageError
-from photodesk.types import Pair
+from photodesk.types import Dataset, Pair
 
 
 def write(folder: Path, files: dict[str, str], encoding: str = "utf-8") -> Path:

@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from photodesk.components import components
 from photodesk.data import datasets, groups
-from photodesk.data.datasets import Dataset
-from photodesk.types import Article, Pair, Photo
+from photodesk.images import components
+from photodesk.types import Article, Dataset, Pair, Photo
 
 
 @given(st.integers(1, 30), st.data())

@@ -146,7 +146,7 @@ def test_a_pair_holds_one_tower_of_each_model(zoo, kind):
 def test_an_index_serves_every_text_tower_of_its_space(zoo, tmp_path):
     from photodesk.errors import StoreError
     from photodesk.features.store import Store
-    from photodesk.search.rank import Searcher, build_index
+    from photodesk.search.flat_index import Searcher, build_index
 
     for i, photo in enumerate(pictures()):
         (tmp_path / "photos").mkdir(exist_ok=True)

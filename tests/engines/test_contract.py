@@ -16,7 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from photodesk.engines.registry import Space, open_engine
+from photodesk.engines.base import Space
+from photodesk.engines.registry import open_engine
 from photodesk.engines.schema import FACETS, Entry, Filter, Point, counted, holds
 from photodesk.errors import StoreError, UsageError
 

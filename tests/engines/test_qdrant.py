@@ -8,7 +8,8 @@ import threading
 
 import pytest
 
-from photodesk.engines.registry import Space, open_engine
+from photodesk.engines.base import Space
+from photodesk.engines.registry import open_engine
 from photodesk.errors import StoreError, UsageError
 
 pytest.importorskip("qdrant_client")

@@ -15,12 +15,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from photodesk.data.datasets import Dataset
 from photodesk.errors import PhotoError, UsageError
 from photodesk.evaluation.contact_sheet import contact_sheet, error_gallery
 from photodesk.evaluation.evaluate import evaluate
 from photodesk.images import load
-from photodesk.types import Article, Hit, Pair, Photo, Run
+from photodesk.types import Article, Dataset, Hit, Pair, Photo, Run
 
 VOID = {"meta", "link", "input", "rect"}
 

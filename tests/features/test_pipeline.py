@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from doubles import EchoPhotos, EchoTexts, paint
-from photodesk.encoders.registry import most
+from photodesk.encoders.base import most
 from photodesk.features import pipeline
 from photodesk.features.pipeline import BatchSize, Picture
 from photodesk.types import Fault, Photo

@@ -18,7 +18,7 @@ from photodesk.features import sources
 from photodesk.features.ray_cluster import Worker, connect
 from photodesk.features.shards import Shards
 from photodesk.features.store import Store
-from photodesk.search.rank import build_index
+from photodesk.search.flat_index import build_index
 
 ray = pytest.importorskip("ray", reason="ray is not installed; pip install 'photodesk[ray]'")
 

@@ -11,7 +11,7 @@ from doubles import EchoPhotos, EchoTexts, echo, paint
 from photodesk.errors import DataError, MissingExtra, PhotoError
 from photodesk.features import pipeline, sources
 from photodesk.features.store import Store
-from photodesk.search.rank import build_index
+from photodesk.search.flat_index import build_index
 from photodesk.types import Fault
 
 WORDS = ["sea", "wood", "sun", "moon", "rain"]

@@ -36,7 +36,7 @@ def blocks(request, monkeypatch):
     """Sizes of blocks that cut the matrices of the tests differently."""
     monkeypatch.setattr(similarity, "ARTICLES", request.param[0])
     monkeypatch.setattr(similarity, "PHOTOS", request.param[1])
-    monkeypatch.setattr("photodesk.ranking.pooling.CHUNK", request.param[1])
+    monkeypatch.setattr("photodesk.ranking.dual_softmax.CHUNK", request.param[1])
 
 
 A, P, B = embeddings(23, 12, 0, "a"), embeddings(61, 12, 1, "p"), embeddings(40, 12, 2, "b")

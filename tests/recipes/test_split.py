@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from doubles import desk
+from photodesk import types
 from photodesk.data import datasets
 from photodesk.data.groups import groups
 from photodesk.errors import DataError
@@ -75,7 +76,7 @@ def test_words_of_a_subset_are_whole(subset, words, there):
 def test_a_drawn_part_has_the_size_asked_for_and_tears_nothing_apart(kind, size, seed):
     ids = [f"a{i}" for i in range(24)]
     articles = tuple(Article(name, f"Title number {i // 2}") for i, name in enumerate(ids))  # two of each title
-    dataset = datasets.Dataset(articles, (), tuple(Pair(name, f"p{i}") for i, name in enumerate(ids)))
+    dataset = types.Dataset(articles, (), tuple(Pair(name, f"p{i}") for i, name in enumerate(ids)))
     one = replace(PLAIN, data=replace(PLAIN.data, test=f"{kind}:{size}", seed=seed))
     parts = divide(one, dataset)
     wanted = size if isinstance(size, int) else round(size * 24)

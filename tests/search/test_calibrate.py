@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from doubles import desk, echo
 from photodesk.cli import commands
 from photodesk.data import datasets
-from photodesk.encoders.registry import Encoder
+from photodesk.encoders.base import Encoder
 from photodesk.encoders.txv import Network
 from photodesk.errors import DataError, UsageError
 from photodesk.features.store import Store

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from photodesk.archive import archive
 from photodesk.errors import StoreError
-from photodesk.search import confidence
-from photodesk.search.confidence import ODDS, Background, Confidence, Reliability, fit, measure, words
+from photodesk.search import calibrate, confidence
+from photodesk.search.calibrate import fit, measure
+from photodesk.search.confidence import ODDS, Background, Confidence, Reliability, words
 
 
 def unit(rows):
@@ -84,7 +86,7 @@ def test_the_logistic_curve_is_that_of_greatest_likelihood():
     rng = np.random.default_rng(7)
     z = rng.standard_normal(3000)
     right = rng.random(3000) < 1 / (1 + np.exp(-(0.5 + 1.5 * z)))
-    bias, slope = confidence._logistic(z, right, np.ones(3000))
+    bias, slope = calibrate._logistic(z, right, np.ones(3000))
     p = 1 / (1 + np.exp(-(bias + slope * z)))
     assert [float((right - p).sum()), float(((right - p) * z).sum())] == pytest.approx([0, 0], abs=0.01)  # the gradient is nought
     assert (bias, slope) == (pytest.approx(0.5, abs=0.15), pytest.approx(1.5, abs=0.15))
@@ -92,7 +94,7 @@ def test_the_logistic_curve_is_that_of_greatest_likelihood():
 
 def test_separable_data_stay_finite():
     z = np.array([-1.0, -2, 1, 2])
-    assert all(np.isfinite(confidence._logistic(z, z > 0, np.ones(4))))
+    assert all(np.isfinite(calibrate._logistic(z, z > 0, np.ones(4))))
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=60))
@@ -131,13 +133,13 @@ def test_words_follow_the_probability():
 
 def test_the_plot_has_a_point_a_bin():
     found = Reliability((0.1, 0.5), (0.2, 0.4), (5, 5), 0.1)
-    assert confidence.plot(found).count("<circle") == 2
+    assert calibrate.plot(found).count("<circle") == 2
 
 
 def test_the_shipped_curve_is_reliable_and_rises():
     bias, slope = confidence.shipped()
     assert bias < 0 < slope
-    with confidence.resources.as_file(confidence.resources.files("photodesk") / "models" / confidence.FILE) as path:
+    with confidence.resources.as_file(confidence.resources.files("photodesk") / "models" / archive.CONFIDENCE) as path:
         found = Confidence.load(path).reliability
     assert found is not None
     assert found.error <= 0.05

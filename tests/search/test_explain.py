@@ -12,7 +12,7 @@ from PIL import Image
 from photodesk.archive import ingest
 from photodesk.archive.archive import Archive
 from photodesk.encoders import registry
-from photodesk.encoders.registry import Encoder
+from photodesk.encoders.base import Encoder
 from photodesk.errors import UsageError
 from photodesk.search import explain
 from photodesk.search.desk import COMPONENTS, Desk

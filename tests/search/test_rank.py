@@ -18,8 +18,8 @@ from photodesk.evaluation import run_files
 from photodesk.evaluation.evaluate import evaluate
 from photodesk.features.store import Store
 from photodesk.ranking.revisions import nnn
-from photodesk.search.flat_index import FlatIndex
-from photodesk.search.rank import Searcher, build_index, rank, revise_index
+from photodesk.search.flat_index import FlatIndex, Searcher, build_index, revise_index
+from photodesk.search.rank import rank
 from photodesk.text.preparation import Preparation
 
 WORDS = ["Sea", "Wood", "Sun", "Moon", "Rain", "Schnee", "Sand", "Wüste", "Fire", "Stone", "Bread", "Glass"]

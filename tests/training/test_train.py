@@ -14,7 +14,7 @@ from doubles import EchoPhotos, EchoTexts, desk, echo
 from photodesk.cli import commands
 from photodesk.encoders import registry
 from photodesk.encoders import txv as networks
-from photodesk.encoders.registry import Encoder
+from photodesk.encoders.base import Encoder
 from photodesk.errors import DataError, UsageError
 from photodesk.training import closed_form as starts
 from photodesk.training import train

@@ -22,8 +22,9 @@ import numpy as np
 from photodesk.archive.database import COMING, File, Ledger
 from photodesk.archive.lock import hold, say
 from photodesk.archive.usage import Daybook
-from photodesk.encoders.registry import Encoder
-from photodesk.engines.registry import Engine, Space, open_engine
+from photodesk.encoders.base import Encoder
+from photodesk.engines.base import Engine, Space
+from photodesk.engines.registry import open_engine
 from photodesk.engines.schema import Point
 from photodesk.errors import StoreError, UsageError
 from photodesk.files import replacing
@@ -32,6 +33,8 @@ from photodesk.ranking.revisions import Revision, parse
 from photodesk.types import Embeddings, FloatArray
 
 LEDGER = "archive.sqlite"
+CONFIDENCE = "confidence.json"
+"""The curve of encoders that have none of their own here; `search.confidence` reads it."""
 THUMBNAIL = 320
 """Longest side of a thumbnail, in pixels."""
 RESERVE = 128 * 2**20

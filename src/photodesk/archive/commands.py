@@ -12,11 +12,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from photodesk.archive import ingest, maintenance
+from photodesk.archive import ingest, maintenance, migration
 from photodesk.archive.archive import Archive
 from photodesk.archive.database import File
 from photodesk.archive.folders import gone
-from photodesk.encoders.registry import Encoder
+from photodesk.encoders.base import Encoder
 from photodesk.errors import UsageError
 from photodesk.types import Fault
 
@@ -239,7 +239,7 @@ def move(archive: Archive, encoder: Callable[[], Encoder], progress: Progress, *
     """Move the points to another engine; see `inspection.move`."""
     old = archive.settings.engine
     return Outcome(
-        f"{maintenance.move(archive, uri, progress):,} points moved from {old} to {uri}, counted and compared; {old} may be deleted"
+        f"{migration.move(archive, uri, progress):,} points moved from {old} to {uri}, counted and compared; {old} may be deleted"
     )
 
 

@@ -21,7 +21,7 @@ from photodesk.archive import metadata
 from photodesk.archive.archive import THUMBNAIL, Archive
 from photodesk.archive.database import File, now
 from photodesk.archive.folders import Seen, gone, sidecars, walk
-from photodesk.encoders.registry import Encoder, most
+from photodesk.encoders.base import Encoder, most
 from photodesk.engines.schema import Entry, Point
 from photodesk.errors import PhotoError, StoreError
 from photodesk.features.embed import photo_rows

@@ -1,4 +1,4 @@
-"""Is an archive whole, what is in it, a copy of it, a move to another engine: everything that looks at all of it."""
+"""Is an archive whole, what is in it, a copy of it: everything that looks at all of it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from photodesk import images
-from photodesk.archive.archive import LEDGER, Archive
+from photodesk.archive.archive import CONFIDENCE, LEDGER, Archive
 from photodesk.archive.database import Job
 from photodesk.archive.folders import gone
 from photodesk.archive.ingest import thumbnail
-from photodesk.engines.registry import Engine, Space, open_engine
 from photodesk.errors import PhotoError, StoreError
 from photodesk.files import digest
-from photodesk.search.confidence import FILE
 from photodesk.types import Fault
 
 Progress = Callable[[str, int, int], None]
@@ -193,67 +191,14 @@ def backup(archive: Archive, target: Path, *, thumbnails: bool = True) -> None:
                 copy = Ledger.open(partial / LEDGER)
                 copy.set({"engine": f"{kind}:shard"})
                 copy.close()
-            if (archive.folder / FILE).is_file():
-                shutil.copy2(archive.folder / FILE, partial / FILE)
+            if (archive.folder / CONFIDENCE).is_file():
+                shutil.copy2(archive.folder / CONFIDENCE, partial / CONFIDENCE)
             if thumbnails and (archive.folder / "thumbnails").is_dir():
                 shutil.copytree(archive.folder / "thumbnails", partial / "thumbnails")
             partial.rename(target)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-
-
-def move(archive: Archive, uri: str, progress: Progress = silent) -> int:
-    """Stream all points into a new engine, compare every one of them there, and let the archive use it from then on.
-
-    Stopped on the way, the same call goes on with the engine that it had begun. The old engine keeps its points.
-
-    Returns:
-        how many points were moved.
-
-    Raises:
-        StoreError: the new engine holds something else, or another number of points, or a point that is not what was sent.
-    """
-    old = archive.engine
-    begun = archive.ledger.settings().get("moving", "") == uri
-    space = Space(archive.settings.dim, archive.settings.language)
-    archive.ledger.set({"moving": uri})
-    try:
-        new = open_engine(uri, space, base=archive.folder, create=not begun)
-    except StoreError:
-        if not begun:  # it is somebody else's
-            archive.ledger.set({"moving": ""})
-            raise
-        new = open_engine(uri, space, base=archive.folder, create=True)  # stopped before it was made
-    try:
-        of, done = old.count(), 0
-        for points in old.scan(rows=True, batch=4096):
-            new.upsert(points)
-            done += len(points)
-            progress("moving", done, of)
-        _same(old, new, of, progress)
-        new.optimise()
-    except BaseException:
-        new.close()
-        raise
-    archive.use(new, uri)
-    return of
-
-
-def _same(old: Engine, new: Engine, of: int, progress: Progress) -> None:
-    if new.count() != of:
-        raise StoreError(
-            f"{new.uri} holds {new.count():,} points and {old.uri} {of:,}; the archive stays with {old.uri}: name an empty place"
-        )
-    done = 0
-    for points in old.scan(rows=True, batch=1000):
-        there = {point.photo: point for point in new.get([point.photo for point in points], rows=True)}
-        for point in points:
-            twin = there.get(point.photo)
-            if twin is None or twin.entry != point.entry or not np.array_equal(twin.row, point.row) or twin.number != point.number:
-                raise StoreError(f"{new.uri} does not hold {point.photo} as it was sent; the archive stays with {old.uri}")
-        done += len(points)
-        progress("comparing", done, of)
 
 
 @contextmanager

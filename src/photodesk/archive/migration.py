@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,8 +11,10 @@ import numpy as np
 
 from photodesk import images
 from photodesk.archive.archive import Archive
-from photodesk.encoders.registry import Encoder
-from photodesk.engines.registry import Space, open_engine
+from photodesk.archive.maintenance import Progress, silent
+from photodesk.encoders.base import Encoder
+from photodesk.engines.base import Engine, Space
+from photodesk.engines.registry import open_engine
 from photodesk.engines.schema import Point
 from photodesk.errors import PhotoError, StoreError
 from photodesk.features.embed import photo_rows
@@ -23,7 +24,6 @@ from photodesk.types import Fault
 if TYPE_CHECKING:
     from PIL import Image
 
-Progress = Callable[[str, int, int], None]
 TOGETHER = 64
 """Photos that are stored at a time."""
 
@@ -90,3 +90,56 @@ def _picture(archive: Archive, photo: str, size: int, faults: list[Fault]) -> Im
         raise StoreError(f"photo {photo} has neither its file nor a thumbnail; {advice}") from None
     faults.append(Fault(photo, "its file is gone or changed; the thumbnail was encoded", "kept"))
     return image
+
+
+def move(archive: Archive, uri: str, progress: Progress = silent) -> int:
+    """Stream all points into a new engine, compare every one of them there, and let the archive use it from then on.
+
+    Stopped on the way, the same call goes on with the engine that it had begun. The old engine keeps its points.
+
+    Returns:
+        how many points were moved.
+
+    Raises:
+        StoreError: the new engine holds something else, or another number of points, or a point that is not what was sent.
+    """
+    old = archive.engine
+    begun = archive.ledger.settings().get("moving", "") == uri
+    space = Space(archive.settings.dim, archive.settings.language)
+    archive.ledger.set({"moving": uri})
+    try:
+        new = open_engine(uri, space, base=archive.folder, create=not begun)
+    except StoreError:
+        if not begun:  # it is somebody else's
+            archive.ledger.set({"moving": ""})
+            raise
+        new = open_engine(uri, space, base=archive.folder, create=True)  # stopped before it was made
+    try:
+        of, done = old.count(), 0
+        for points in old.scan(rows=True, batch=4096):
+            new.upsert(points)
+            done += len(points)
+            progress("moving", done, of)
+        _same(old, new, of, progress)
+        new.optimise()
+    except BaseException:
+        new.close()
+        raise
+    archive.use(new, uri)
+    return of
+
+
+def _same(old: Engine, new: Engine, of: int, progress: Progress) -> None:
+    if new.count() != of:
+        raise StoreError(
+            f"{new.uri} holds {new.count():,} points and {old.uri} {of:,}; the archive stays with {old.uri}: name an empty place"
+        )
+    done = 0
+    for points in old.scan(rows=True, batch=1000):
+        there = {point.photo: point for point in new.get([point.photo for point in points], rows=True)}
+        for point in points:
+            twin = there.get(point.photo)
+            if twin is None or twin.entry != point.entry or not np.array_equal(twin.row, point.row) or twin.number != point.number:
+                raise StoreError(f"{new.uri} does not hold {point.photo} as it was sent; the archive stays with {old.uri}")
+        done += len(points)
+        progress("comparing", done, of)

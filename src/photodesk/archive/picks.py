@@ -13,10 +13,9 @@ from typing import Any
 from photodesk import images
 from photodesk.archive.archive import Archive
 from photodesk.archive.usage import Pick
-from photodesk.data.datasets import Dataset
 from photodesk.errors import PhotoError, StoreError, UsageError
 from photodesk.files import digest
-from photodesk.types import Article, Fault, Pair, Photo
+from photodesk.types import Article, Dataset, Fault, Pair, Photo
 
 FIELDS = ("id", "title", "lead", "text", "tags", "url", "date", "language")
 """Columns that are an article's."""

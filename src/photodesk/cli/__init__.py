@@ -25,7 +25,7 @@ COMMANDS = {
     "export": ("encoders", "Write an open_clip model as ONNX that runs without torch."),
     "fetch": ("data", "Fetch the pictures that a data set names by URL, politely and safely."),
     "fuse": ("fuse", "Fuse several run files into one by reciprocal rank."),
-    "index": ("rank", "Encode a folder of photos into an index for `search`."),
+    "index": ("index", "Encode a folder of photos into an index for `search`."),
     "prepare": ("prepare", "Detect, translate, clean and cut the texts of articles, and show before and after."),
     "rank": ("rank", "Rank the photos for every article of a data set and write a run file."),
     "recipes": ("recipes", "List the rows of the papers' tables that can be run, and what each needs."),

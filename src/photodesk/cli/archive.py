@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from photodesk.cli.data import show_faults
+from photodesk.cli.options import show_faults
 
 if TYPE_CHECKING:
     from photodesk.archive.archive import Archive
@@ -50,7 +50,7 @@ def init(archive: Path, engine: str, encoder: str, language: str, revise: str) -
     photodesk archive init desk/ --engine "qdrant:http://10.0.0.5:6333/photos?shards=6&replicas=2"
     """
     from photodesk.archive.archive import Archive
-    from photodesk.cli.rank import load_encoder
+    from photodesk.cli.options import load_encoder
     from photodesk.ranking import revisions
 
     made = Archive.create(archive, load_encoder(encoder), engine=engine, language=language, revision=revisions.parse(revise))
@@ -80,7 +80,7 @@ def add(context: click.Context, /, archive: Path, folders: tuple[Path, ...], wat
 
 def _watch(do: Callable[..., Outcome], folders: list[str], poll: bool) -> bool:
     """Add whatever comes, until Ctrl-C. What could not be added, such as for want of room, is tried again with the next change."""
-    from photodesk.archive.watch import changes
+    from photodesk.archive.folders import changes
     from photodesk.errors import PhotodeskError
 
     bad, first, again = False, True, set[str]()
@@ -272,8 +272,8 @@ def move(archive: Path, uri: str) -> None:
 def _renew(folder: Path, name: str) -> None:
     from photodesk.archive import migration
     from photodesk.archive.archive import Archive
+    from photodesk.cli.options import load_encoder
     from photodesk.cli.progress import bars
-    from photodesk.cli.rank import load_encoder
 
     encoder = load_encoder(name)
     with Archive.open(folder, doing="archive update") as archive:

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from photodesk.cli.data import show_data
-from photodesk.cli.rank import cache_option, load_encoder
+from photodesk.cli.options import cache_option, load_encoder, show_data
 
 
 @click.command()
@@ -32,6 +31,7 @@ def calibrate(data: tuple[Path, ...], encoder: str, use: str | None, out: Path, 
     from photodesk.data import datasets
     from photodesk.features.store import Store
     from photodesk.files import replacing
+    from photodesk.search import calibrate as fitting
     from photodesk.search import confidence
     from photodesk.search.calibrate import calibrate as fit
 
@@ -46,7 +46,7 @@ def calibrate(data: tuple[Path, ...], encoder: str, use: str | None, out: Path, 
     assert found
     if plot:
         with replacing(plot) as stream:
-            stream.write(confidence.plot(found))
+            stream.write(fitting.plot(found))
     click.echo("said   right  hits")
     for said, seen, hits in zip(found.said, found.seen, found.hits, strict=True):
         click.echo(f"{said:.3f}  {seen:.3f}  {hits:>5,}")

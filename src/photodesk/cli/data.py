@@ -1,4 +1,4 @@
-"""`check` and `fetch`: look at a data set before working with it; the options that name a data set, for every command."""
+"""`check` and `fetch`: look at a data set before working with it."""
 
 from __future__ import annotations
 
@@ -9,71 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from photodesk.cli.options import data_options, read_data, show_data, show_faults
+
 if TYPE_CHECKING:
-    from photodesk.data.datasets import Dataset
     from photodesk.types import Fault
-
-_COLUMNS = ("id", "title", "lead", "text", "tags", "url", "date", "language", "subset", "photo", "file")
-
-
-def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command DATA, --articles, --photos, --subset and --…-column; it passes them all to `read_data`."""
-    decorators = [
-        click.argument("data", required=False, type=click.Path(path_type=Path)),
-        click.option("--articles", type=click.Path(path_type=Path), metavar="FILE", help="Article file, instead of DATA."),
-        click.option("--photos", type=click.Path(path_type=Path), metavar="DIR", help="Folder of pictures."),
-        click.option("--subset", metavar="NAME", help="Only this part of the data, such as content2019-01."),
-    ]
-    for name in _COLUMNS:
-        text = f"Column that holds the {name}." if name in ("id", "title", "text", "photo") else None
-        decorators.append(click.option(f"--{name}-column", metavar="NAME", help=text, hidden=text is None))
-    for decorate in reversed(decorators):
-        command = decorate(command)
-    return command
-
-
-def read_data(options: dict[str, Any]) -> Dataset:
-    """Read what the options of `data_options` name; takes its keys out of `options`.
-
-    Raises:
-        UsageError: neither DATA nor --articles, or both.
-    """
-    from photodesk.data import datasets
-    from photodesk.errors import UsageError
-
-    data, articles, photos, subset = (options.pop(name) for name in ("data", "articles", "photos", "subset"))
-    columns = {name: value for name in _COLUMNS if (value := options.pop(f"{name}_column"))}
-    if (data is None) == (articles is None):
-        raise UsageError("give either a data folder or --articles FILE --photos DIR")
-    return datasets.read(data or articles, photos=photos, columns=columns, subset=subset)
-
-
-def show_data(dataset: Dataset) -> None:
-    """Say on stderr what was read, and why it was taken for that."""
-    click.echo(f"{dataset.edition} ({dataset.evidence})", err=True)
-    click.echo("columns: " + ", ".join(f"{name} = {column!r}" for name, column in dataset.columns.items()), err=True)
-    click.echo(f"{len(dataset.articles)} articles, {len(dataset.photos)} photos, {len(dataset.pairs)} pairs", err=True)
-    counts: dict[str, int] = {}
-    for article in dataset.articles:
-        counts[article.subset] = counts.get(article.subset, 0) + 1
-    if counts.keys() - {""}:
-        click.echo("subsets: " + ", ".join(f"{name or '(none)'} {count}" for name, count in counts.items()), err=True)
-
-
-def show_faults(faults: Sequence[Fault], *, every: bool = False, err: bool = True) -> bool:
-    """Print faults, those of one kind as one line with count and first place; returns whether any needs the user."""
-    from photodesk.data.checks import kinds
-
-    if every:
-        for fault in faults:
-            click.echo(str(fault), err=err)
-    else:
-        for kind in kinds(faults):
-            first = kind.first
-            advice = f"; {first.advice}" if first.advice else ""
-            line = str(first) if kind.count == 1 else f"{kind.count} × {kind.name} ({first.fate}), first {first.where}{advice}"
-            click.echo(line, err=err)
-    return any(fault.advice for fault in faults)
 
 
 def _table(faults: Sequence[Fault]) -> None:
@@ -127,13 +66,13 @@ def check(context: click.Context, /, every: bool, out: Path | None, no_decode: b
     photodesk check newsimages2025/
     photodesk check --articles desk.csv --photos pictures/ --title-column Schlagzeile
     """
-    from photodesk.data import datasets
+    from photodesk.data import checks
     from photodesk.data.checks import export
 
     dataset = read_data(options)
     show_data(dataset)
     with _progress(0 if no_decode else len(dataset.photos), "decoding") as tick:
-        faults = datasets.check(dataset, decode=not no_decode, tick=tick)
+        faults = checks.check(dataset, decode=not no_decode, tick=tick)
     if out:
         export(faults, out)
     if every:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from photodesk.encoders.registry import Encoder
+    from photodesk.encoders.base import Encoder
 
 
 @click.command()

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from photodesk.cli.data import data_options, read_data, show_faults
+from photodesk.cli.options import data_options, read_data, show_faults
 
 if TYPE_CHECKING:
-    from photodesk.data.datasets import Dataset
     from photodesk.evaluation.evaluate import Report
     from photodesk.evaluation.tables import Table
-    from photodesk.types import Fault
+    from photodesk.types import Dataset, Fault
 
 _FILE = click.Path(path_type=Path)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from photodesk.cli.data import data_options, read_data, show_data, show_faults
+from photodesk.cli.options import data_options, read_data, show_data, show_faults
 
 if TYPE_CHECKING:
     from photodesk.encoders.token_budget import Budget

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from photodesk.cli.data import show_data, show_faults
-from photodesk.cli.rank import cache_option
+from photodesk.cli.options import cache_option, show_data, show_faults
 
 if TYPE_CHECKING:
     from photodesk.evaluation.tables import Table

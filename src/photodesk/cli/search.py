@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from photodesk.cli.archive import is_photo
-from photodesk.cli.rank import load_encoder
+from photodesk.cli.options import load_encoder
 
 if TYPE_CHECKING:
     from photodesk.search.desk import Answer, Found
@@ -76,7 +76,7 @@ def search(
         )
     if not headline:
         raise UsageError("say what to search for, as in: photodesk search archive.index 'Hochwasser an der Elbe'")
-    from photodesk.search.rank import Searcher
+    from photodesk.search.flat_index import Searcher
 
     searcher = Searcher.open(index, load_encoder(encoder) if encoder else None)
     hits = searcher.search(headline, top=top, revised=not cosine)
@@ -103,7 +103,7 @@ def _archive(folder: Path, headline: str, top: int, as_json: bool, options: dict
             raise
         if options["translate"]:
             raise UsageError(f"the desk at {holder.url} translates by itself or not at all; leave --translate out") from None
-        from photodesk.cli.beside import ask
+        from photodesk.web.client import ask
 
         answer, reason, places = ask(holder, question, rank)
         show(answer, reason, places, as_json)

@@ -31,7 +31,7 @@ def store(context: click.Context, /, action: str, cache: Path | None, float16: b
     """
     import functools
 
-    from photodesk.cli.data import show_faults
+    from photodesk.cli.options import show_faults
     from photodesk.cli.progress import bars
     from photodesk.errors import UsageError
     from photodesk.features import maintenance

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from photodesk.cli.data import show_data, show_faults
-from photodesk.cli.rank import cache_option
+from photodesk.cli.options import cache_option, show_data, show_faults
 
 if TYPE_CHECKING:
-    from photodesk.data.datasets import Dataset
+    from photodesk.types import Dataset
 
 
 def _part(_context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:

@@ -7,8 +7,7 @@ from typing import Any
 
 import click
 
-from photodesk.cli.data import data_options, read_data, show_data, show_faults
-from photodesk.cli.rank import cache_option, encoder_option
+from photodesk.cli.options import cache_option, data_options, encoder_option, read_data, show_data, show_faults
 
 
 @click.command()

@@ -1,14 +1,16 @@
-"""Kinds of faults: what each means, and how a long list of them is told in a few lines."""
+"""Every fault of a data set, and its kind: what each means, and how a long list of them is told in a few lines."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from photodesk.data import tables
-from photodesk.types import Fault
+from photodesk.data.groups import shared_titles
+from photodesk.errors import PhotoError
+from photodesk.types import Dataset, Fault, Photo
 
 MEANINGS = {
     "a byte order mark": "three invisible bytes before the first column name; skipped",
@@ -89,3 +91,40 @@ def kinds(faults: Sequence[Fault]) -> list[Kind]:
 def export(faults: Sequence[Fault], path: Path) -> None:
     """Write all faults as CSV, formulas neutralised: they quote cells of files that strangers wrote."""
     tables.write_csv(path, ("where", "what", "fate", "advice"), ((f.where, f.what, f.fate, f.advice) for f in faults))
+
+
+def check(dataset: Dataset, *, decode: bool = True, tick: Callable[[], object] | None = None) -> tuple[Fault, ...]:
+    """Every fault of a data set: the reader's, and those of its texts, pictures and duplicates.
+
+    Args:
+        dataset: what `read` returned.
+        decode: decode every picture; without it pictures are not looked at and near-duplicates not searched for.
+        tick: called after each picture.
+    """
+    faults = list(dataset.faults)
+    for group in shared_titles(dataset.articles):
+        others = ", ".join(article.where for article in group[1:4])
+        faults.append(Fault(group[0].where, f"one title, several articles: {len(group)}, also in {others}", "kept"))
+    if decode:
+        faults += _pictures(dataset.photos, tick)
+    return tuple(faults)
+
+
+def _pictures(photos: Sequence[Photo], tick: Callable[[], object] | None) -> list[Fault]:
+    from photodesk.images import hashes, near_duplicates
+
+    faults: list[Fault] = []
+    whole: defaultdict[str, int] = defaultdict(int)
+    for photo, value in hashes(photos):
+        if isinstance(value, PhotoError):
+            what, _, advice = str(value).removeprefix(f"{photo.path} ").rpartition("; ")
+            faults.append(Fault(str(photo.path), what, "left out", advice))
+        else:
+            whole[str(photo.path)] = value
+        if tick:
+            tick()
+    places = list(whole)
+    for group in near_duplicates(whole.values()):
+        others = ", ".join(Path(places[i]).name for i in group[1:4])
+        faults.append(Fault(places[group[0]], f"near-duplicate pictures: {len(group)}, also {others}", "kept"))
+    return faults

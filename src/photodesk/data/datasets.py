@@ -1,56 +1,23 @@
-"""Articles, photos and the truth from a folder or a file of any NewsImages edition, and everything that is wrong with them."""
+"""Articles, photos and the truth from a folder or a file of any NewsImages edition."""
 
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 
 from photodesk import text_repair
 from photodesk.data import editions, tables
-from photodesk.data.groups import Groups, groups, shared_titles
-from photodesk.data.photo_folder import Listed, files, gather, photo_folder
-from photodesk.errors import DataError, MissingExtra, PhotodeskError, PhotoError, UsageError
-from photodesk.types import Article, Fate, Fault, Pair, Photo
-
-__all__ = ["Dataset", "Groups", "Listed", "check", "gallery", "groups", "read"]
+from photodesk.data.photo_folder import files, gather, photo_folder
+from photodesk.errors import DataError, MissingExtra, PhotodeskError, UsageError
+from photodesk.types import Article, Dataset, Fate, Fault, Listed, Pair, Photo
 
 OWN_TABLE = "a table of its own"
 """The edition of data in no known layout; it does not say where the data came from."""
 
 _TEXTS = ("title", "lead", "text", "tags")
 _PLAIN = ("url", "date", "language")
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """What `read` found.
-
-    Args:
-        articles: in the order of the files; ids are unique.
-        photos: the gallery: pictures whose file exists, sorted by id; ids are unique.
-        pairs: the truth: which picture an article was published with, whether or not its file is here. Empty if unknown.
-        edition: the layout that was recognised, such as "NewsImages 2025".
-        evidence: why it was recognised.
-        columns: field → name of the column that it was read from, of the file that has most of them.
-        faults: what was wrong with the files and rows, in their order.
-        listed: the pictures that the tables name.
-    """
-
-    articles: tuple[Article, ...]
-    photos: tuple[Photo, ...]
-    pairs: tuple[Pair, ...]
-    edition: str = ""
-    evidence: str = ""
-    columns: Mapping[str, str] = field(default_factory=dict)
-    faults: tuple[Fault, ...] = ()
-    listed: tuple[Listed, ...] = ()
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "columns", MappingProxyType(dict(self.columns)))
 
 
 def read(
@@ -291,40 +258,3 @@ def _limit(table: tables.Table, position: int) -> int:
     lengths = [len(row.cells[position].rstrip()) for row in table.rows]
     longest = max(lengths, default=0)
     return longest if longest >= 100 and lengths.count(longest) >= max(5, len(lengths) / 20) else 0
-
-
-def check(dataset: Dataset, *, decode: bool = True, tick: Callable[[], object] | None = None) -> tuple[Fault, ...]:
-    """Every fault of a data set: the reader's, and those of its texts, pictures and duplicates.
-
-    Args:
-        dataset: what `read` returned.
-        decode: decode every picture; without it pictures are not looked at and near-duplicates not searched for.
-        tick: called after each picture.
-    """
-    faults = list(dataset.faults)
-    for group in shared_titles(dataset.articles):
-        others = ", ".join(article.where for article in group[1:4])
-        faults.append(Fault(group[0].where, f"one title, several articles: {len(group)}, also in {others}", "kept"))
-    if decode:
-        faults += _pictures(dataset.photos, tick)
-    return tuple(faults)
-
-
-def _pictures(photos: Sequence[Photo], tick: Callable[[], object] | None) -> list[Fault]:
-    from photodesk.images import hashes, near_duplicates
-
-    faults: list[Fault] = []
-    whole: defaultdict[str, int] = defaultdict(int)
-    for photo, value in hashes(photos):
-        if isinstance(value, PhotoError):
-            what, _, advice = str(value).removeprefix(f"{photo.path} ").rpartition("; ")
-            faults.append(Fault(str(photo.path), what, "left out", advice))
-        else:
-            whole[str(photo.path)] = value
-        if tick:
-            tick()
-    places = list(whole)
-    for group in near_duplicates(whole.values()):
-        others = ", ".join(Path(places[i]).name for i in group[1:4])
-        faults.append(Fault(places[group[0]], f"near-duplicate pictures: {len(group)}, also {others}", "kept"))
-    return faults

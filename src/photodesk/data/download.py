@@ -12,11 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from photodesk.data.http_client import Client, Clock, Manners, NoAnswerError, RefusedError, target
-from photodesk.data.photo_folder import Listed
 from photodesk.errors import PhotoError
 from photodesk.files import replacing
 from photodesk.images import SUFFIXES, decode
-from photodesk.types import Fault
+from photodesk.types import Fault, Listed
 
 LOG = "fetch.log"
 """In the photo folder: one JSON object per request, with time, URL, address, status, bytes and what was wrong."""

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from photodesk.components import components
-from photodesk.images import NEAR, hashes, near_duplicates
+from photodesk.images import NEAR, components, hashes, near_duplicates
 from photodesk.types import Article
 
 if TYPE_CHECKING:
-    from photodesk.data.datasets import Dataset
+    from photodesk.types import Dataset
 
 _SITE = re.compile(r"\s[-–—|»]\s[^-–—|»]{2,30}$")
 

@@ -10,29 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from photodesk.types import Fault, Photo
+from photodesk.types import Fault, Listed, Photo
 
 PHOTO_FOLDERS = ("newsimages", "photos", "images", "pictures", "images_processed", "img")
 """Names under which a data folder keeps its pictures; without any of them every picture below the folder counts."""
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """A picture as a table names it, whether or not its file is there.
-
-    Args:
-        photo: the picture's id in run files and pairs.
-        file: the name that its file should have; empty if the table does not say.
-        url: where it can be fetched; empty if unknown.
-        where: `file:line` of the first row that names it.
-        subset: the part of the data that the row belongs to.
-    """
-
-    photo: str
-    file: str = ""
-    url: str = ""
-    where: str = ""
-    subset: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
+from photodesk.encoders.base import Encoder
 from photodesk.encoders.concatenated import checked
 from photodesk.encoders.e5 import E5, LAYERS
 from photodesk.encoders.efficientnet import Lite
-from photodesk.encoders.registry import Encoder
 from photodesk.encoders.txv import load
 from photodesk.errors import UsageError
 

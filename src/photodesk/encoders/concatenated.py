@@ -7,14 +7,12 @@ A text feature is one tower's reading of some fields of the article, such as its
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from photodesk.encoders.registry import Encoder, PhotoTower, TextTower, most
-from photodesk.encoders.txv import load
+from photodesk.encoders.base import Encoder, PhotoTower, TextTower, most
 from photodesk.errors import EncoderError
 from photodesk.types import FloatArray
 
@@ -100,18 +98,6 @@ def dims(tower: TextTower | PhotoTower) -> tuple[int, ...]:
     """How a tower's row divides into the features of a T×V network."""
     found: tuple[int, ...] = getattr(tower, "dims", (tower.dim,))
     return found
-
-
-def load_trained(path: Path) -> Encoder:
-    """The encoder `txv@FILE`: a network that `photodesk train` made, on the encoders that it names.
-
-    Raises:
-        EncoderError: the file is missing, damaged or no network, or an encoder that it was trained on is another version now.
-    """
-    from photodesk.encoders.registry import load as load_encoder
-
-    network = load(path)
-    return checked(Encoder(f"txv@{path}", *towers([load_encoder(name) for name in network.encoders], network.fields), network))
 
 
 def checked(encoder: Encoder) -> Encoder:

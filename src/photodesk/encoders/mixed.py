@@ -7,11 +7,11 @@ to imitate another text tower, must place sentences where the image model's own 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from photodesk.encoders.registry import Encoder, PhotoTower, TextTower
+from photodesk.encoders.base import Encoder, PhotoTower, TextTower
 from photodesk.encoders.spec import Spec
 from photodesk.errors import EncoderError, UsageError
 
@@ -31,21 +31,23 @@ AGREEMENT = 0.5
 """Mean cosine that an imitating text tower must reach; imitators are trained for 1, unrelated spaces give 0."""
 
 
-def load(parts: Mapping[str, Spec]) -> Encoder:
+def load(parts: Mapping[str, Spec], load_part: Callable[[str], Encoder]) -> Encoder:
     """The text tower of one model and the photo tower of another, once it is shown that they share a space.
+
+    Args:
+        parts: "text" and "image".
+        load_part: `registry.load`, for the models whose towers they are.
 
     Raises:
         UsageError: a part cannot be paired at all.
         EncoderError: the two do not share a space; says by how much they differ.
     """
-    from photodesk.encoders import registry
-
     text, image = parts["text"], parts["image"]
     name = f"text={replace(text, precision='fp32', device='auto', compile='no')}, image={image}"
     for part in (text, image):
         if part.family not in ("openclip", "clip", "onnx", "sentence") or (part is image and part.family == "sentence"):
             raise UsageError(f"{part} cannot be {'image' if part is image else 'text'} of a pair; see: photodesk encoders")
-    photos = registry.load(str(image))
+    photos = load_part(str(image))
     if text.family == "sentence":
         from photodesk.encoders import sentence_transformers
 
@@ -53,7 +55,7 @@ def load(parts: Mapping[str, Spec]) -> Encoder:
         tower, runs_on = sentence_transformers.load(text)
         check_imitation(tower, photos.texts, name)
     else:
-        texts = registry.load(str(text))
+        texts = load_part(str(text))
         check_frozen(texts.photos, photos.photos, name)
         tower, runs_on = texts.texts, texts.runs_on
     for half in (tower, photos.photos):

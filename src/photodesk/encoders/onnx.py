@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photodesk.encoders import checkpoint, onnx_session
+from photodesk.encoders.base import Encoder
 from photodesk.encoders.preprocess import Pixels
-from photodesk.encoders.registry import Encoder
 from photodesk.encoders.spec import Spec
 from photodesk.encoders.text_cleanup import clean
 from photodesk.errors import EncoderError, UsageError, require

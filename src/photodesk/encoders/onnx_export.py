@@ -22,8 +22,8 @@ import numpy as np
 
 from photodesk import images as pictures
 from photodesk.encoders import onnx, openclip
+from photodesk.encoders.base import Encoder
 from photodesk.encoders.mixed import SENTENCES
-from photodesk.encoders.registry import Encoder
 from photodesk.encoders.spec import Spec, parse
 from photodesk.errors import EncoderError, PhotoError, UsageError, require
 from photodesk.files import replacing

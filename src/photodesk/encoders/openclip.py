@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from photodesk.encoders import checkpoint as weights
 from photodesk.encoders import hf_hub
+from photodesk.encoders.base import Encoder
 from photodesk.encoders.preprocess import Pixels
-from photodesk.encoders.registry import Encoder
 from photodesk.encoders.spec import Spec
 from photodesk.encoders.text_cleanup import plain
 from photodesk.encoders.torch_runner import Runner

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from photodesk.encoders.registry import TextTower
+    from photodesk.encoders.base import TextTower
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photodesk.encoders import checkpoint, hf_hub
-from photodesk.encoders.registry import Encoder
+from photodesk.encoders.base import Encoder
 from photodesk.encoders.spec import Spec
 from photodesk.encoders.text_cleanup import plain
 from photodesk.encoders.torch_runner import Runner

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from photodesk.engines import bm25
-from photodesk.engines.registry import Space
+from photodesk.engines.base import Space
 from photodesk.engines.schema import EVERYTHING, FACETS, Entry, Filter, Point, following, tokens
 from photodesk.errors import StoreError, require
 from photodesk.types import FloatArray, Hit

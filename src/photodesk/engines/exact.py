@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photodesk.engines import bm25, int8
-from photodesk.engines.registry import Space
+from photodesk.engines.base import Space
 from photodesk.engines.schema import EVERYTHING, Entry, Filter, Point, counted
 from photodesk.errors import StoreError
 from photodesk.files import locked

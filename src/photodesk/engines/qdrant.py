@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 import numpy as np
 
 from photodesk.engines import bm25
-from photodesk.engines.registry import Space
+from photodesk.engines.base import Space
 from photodesk.engines.schema import EVERYTHING, FACETS, Entry, Filter, Point, following, tokens
 from photodesk.errors import StoreError, UsageError, require
 from photodesk.files import replacing

@@ -26,8 +26,8 @@ from photodesk.images import load
 from photodesk.types import Article, Hit, Photo, Run
 
 if TYPE_CHECKING:
-    from photodesk.data.datasets import Dataset
     from photodesk.evaluation.evaluate import Report
+    from photodesk.types import Dataset
 
 THUMBNAIL = 320  # pixels of the longer side: sharp at the widest column, some 12 kB as JPEG
 LIMIT = 200  # articles on one page: at most 1,200 photos, a file of some 20 MB

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from photodesk.encoders.base import Encoder, TextTower
 from photodesk.encoders.concatenated import SEPARATOR
-from photodesk.encoders.registry import Encoder, TextTower
 from photodesk.features.store import Store
 from photodesk.text.preparation import Preparation
 from photodesk.types import Article, Embeddings, Fault, FloatArray, Photo

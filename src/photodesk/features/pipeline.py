@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photodesk import images
-from photodesk.encoders.registry import PhotoTower, most
+from photodesk.encoders.base import PhotoTower, most
 from photodesk.encoders.torch_runner import one_core
 from photodesk.errors import PhotoError
 from photodesk.files import digest

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from photodesk.encoders.registry import PhotoTower, TextTower
+from photodesk.encoders.base import PhotoTower, TextTower
 from photodesk.features import pipeline
 from photodesk.features.shards import Shards, StoredRows, folder_name
 from photodesk.files import cache_folder, digest

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from photodesk.data.datasets import Dataset
 from photodesk.encoders import hf_hub, spec
 from photodesk.encoders.catalogue import MODELS
 from photodesk.encoders.checkpoint import SUFFIXES
@@ -15,6 +14,7 @@ from photodesk.errors import DataError
 from photodesk.recipes.schema import Encoders, Recipe
 from photodesk.recipes.split import candidates
 from photodesk.training.config import PRESETS
+from photodesk.types import Dataset
 
 LIBRARIES = {
     "lang": ("lingua",),

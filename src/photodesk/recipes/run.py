@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
-from photodesk.data.datasets import Dataset
 from photodesk.encoders import registry
-from photodesk.encoders.registry import Encoder
+from photodesk.encoders.base import Encoder
 from photodesk.encoders.txv import Network
 from photodesk.errors import DataError, EncoderError
 from photodesk.evaluation.evaluate import Report, digits, evaluate
@@ -25,7 +24,7 @@ from photodesk.ranking.revisions import cosine
 from photodesk.recipes.schema import Net, Recipe
 from photodesk.recipes.split import Parts, divide
 from photodesk.text.preparation import Preparation
-from photodesk.types import Embeddings, Fault, Run
+from photodesk.types import Dataset, Embeddings, Fault, Run
 
 
 @dataclass(frozen=True)

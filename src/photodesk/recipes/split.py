@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from photodesk.data.datasets import Dataset
 from photodesk.data.groups import groups
 from photodesk.errors import DataError
 from photodesk.recipes.schema import PART, Recipe
 from photodesk.training import splits
+from photodesk.types import Dataset
 
 
 @dataclass(frozen=True)

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from photodesk.encoders.registry import Encoder
+from photodesk.encoders.base import Encoder
 from photodesk.errors import DataError, UsageError
 from photodesk.features.embed import photo_rows
 from photodesk.features.store import Store
-from photodesk.search import confidence
-from photodesk.search.confidence import Background, Confidence
+from photodesk.search.confidence import LEVELS, ODDS, SHOWN, Background, Confidence, Reliability
 from photodesk.training import pairs, splits
 from photodesk.training.pairs import Pairs
+from photodesk.types import FloatArray
 
 if TYPE_CHECKING:
-    from photodesk.data.datasets import Dataset
     from photodesk.features.embed import Progress
+    from photodesk.types import Dataset
 
 FEWEST = 100
 """Pairs below which nothing can be said."""
@@ -64,7 +65,7 @@ def calibrate(
         "measured": f"{len(apart)} pairs that it was not trained on, half of them for the fit",
     }
     photos = apart.photo_rows(apart.photo)
-    made = confidence.fit(texts, photo_rows(photos, encoder), apart.group, fingerprint=use.fingerprint, seed=seed, about=about)
+    made = fit(texts, photo_rows(photos, encoder), apart.group, fingerprint=use.fingerprint, seed=seed, about=about)
     if use.fingerprint == encoder.fingerprint:
         return made
     return replace(made, background=Background.of(photo_rows(photos, use)))
@@ -91,3 +92,108 @@ def _apart(found: Pairs, encoder: Encoder) -> splits.Mask:
             "names; name the same DATA in the same order as in its training"
         )
     return tested
+
+
+def fit(
+    texts: FloatArray,
+    photos: FloatArray,
+    group: NDArray[np.int64],
+    *,
+    fingerprint: str,
+    seed: int = 0,
+    about: Mapping[str, str] | None = None,
+) -> Confidence:
+    """Fit on half of n held-out pairs, measure on the other half.
+
+    Args:
+        texts: (n, d) rows of articles that the encoder was not trained on.
+        photos: (n, d) rows of their pictures.
+        group: (n,) pairs of one number belong together: they stay in one half, and are no wrong pairs of each other.
+        fingerprint: of the encoder.
+        seed: of the halves and galleries.
+        about: to be kept.
+    """
+    rng = np.random.default_rng(seed)
+    names = rng.permutation(np.unique(group))
+    first = np.isin(group, names[: len(names) // 2])
+    background = Background.of(photos[first])
+    z, right, weight = _fitting_pairs(texts[first], photos[first], group[first], background)
+    bias, slope = _logistic(z, right, weight)
+    made = Confidence(fingerprint, background, bias, slope, None, dict(about or {}))
+    return Confidence(
+        fingerprint, background, bias, slope, measure(made, texts[~first], photos[~first], group[~first], seed=seed), made.about
+    )
+
+
+def measure(made: Confidence, texts: FloatArray, photos: FloatArray, group: NDArray[np.int64], *, seed: int = 0) -> Reliability:
+    """How reliable it is on held-out pairs: each article with a gallery of `ODDS` photos, its own among them, the `SHOWN` best hits."""
+    rng = np.random.default_rng(seed)
+    said, right, best = list[NDArray[np.float64]](), list[NDArray[np.bool_]](), list[tuple[float, bool]]()
+    strict = 0
+    for i, text in enumerate(texts):
+        others = np.flatnonzero(group != group[i])
+        gallery = np.append(rng.permutation(others)[: ODDS - 1], i)
+        scores = photos[gallery] @ text
+        top = gallery[np.argsort(-scores, kind="stable")[:SHOWN]]
+        z = (photos[top] @ text - made.background.centre(text)) / made.background.spread(text)
+        said.append(made.probability(z))
+        right.append(top == i)
+        best.append((float(said[-1][0]), bool(top[0] == i)))
+        strict += bool(group[np.argmax(photos @ text)] == group[i])
+    found = Reliability.of(np.concatenate(said), np.concatenate(right))
+    tops, hits = np.array([p for p, _ in best]), np.array([hit for _, hit in best])
+    kept = [(least, float((tops >= least).mean()), float(hits[tops >= least].mean())) for least in (0.0, *LEVELS) if (tops >= least).any()]
+    return Reliability(found.said, found.seen, found.hits, found.error, tuple(kept), strict / max(len(texts), 1), len(photos))
+
+
+def _fitting_pairs(
+    texts: FloatArray, photos: FloatArray, group: NDArray[np.int64], background: Background
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]:
+    """z, whether right, and weight of all pairs of the texts and photos, as if one in `ODDS` were right."""
+    centre = texts @ background.mean
+    spread = np.array([background.spread(text) for text in texts])
+    z = ((texts @ photos.T - centre[:, None]) / spread[:, None]).astype(np.float64)
+    own = np.eye(len(texts), dtype=np.bool_)
+    used = own | (group[:, None] != group[None])
+    weight = np.where(own, 1 / len(texts), (ODDS - 1) / max(int((used & ~own).sum()), 1))
+    return z[used], own[used], weight[used]
+
+
+def _logistic(z: NDArray[np.float64], right: NDArray[np.bool_], weight: NDArray[np.float64]) -> tuple[float, float]:
+    """(bias, slope) of the greatest likelihood, by Newton's method; a little ridge keeps separable data finite."""
+    x = np.column_stack([np.ones(len(z)), z])
+    at = np.array([-np.log(ODDS), 1.0])
+    for _ in range(50):
+        p = 1 / (1 + np.exp(-np.clip(x @ at, -40, 40)))
+        slope = x.T @ (weight * (right - p)) - 1e-4 * at
+        curve = (x * (weight * p * (1 - p))[:, None]).T @ x + 1e-4 * np.eye(2)
+        step = np.linalg.solve(curve, slope)
+        at = at + np.clip(step, -2, 2)
+        if np.abs(step).max() < 1e-8:
+            break
+    return float(at[0]), float(at[1])
+
+
+def plot(found: Reliability) -> str:
+    """The reliability plot as SVG: said against seen, on the diagonal where they agree."""
+    side, edge = 320, 40
+    high = max(0.1, *found.said, *found.seen)
+
+    def place(x: float, y: float) -> str:
+        return f"{edge + x / high * side:.1f},{edge + side - y / high * side:.1f}"
+
+    points = [place(a, b) for a, b in zip(found.said, found.seen, strict=True)]
+    ticks = "".join(
+        f'<text x="{edge + side * k / 4:.0f}" y="{edge + side + 16}" text-anchor="middle">{high * k / 4:.2f}</text>'
+        f'<text x="{edge - 6}" y="{edge + side - side * k / 4 + 4:.0f}" text-anchor="end">{high * k / 4:.2f}</text>'
+        for k in range(5)
+    )
+    dots = "".join(f'<circle cx="{point.split(",")[0]}" cy="{point.split(",")[1]}" r="4" fill="#0b5fa5"/>' for point in points)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{side + 2 * edge}" height="{side + 2 * edge + 20}" font-family="sans-serif" font-size="11">'
+        f'<rect width="100%" height="100%" fill="#fff"/><rect x="{edge}" y="{edge}" width="{side}" height="{side}" fill="none" stroke="#999"/>'
+        f'<path d="M{place(0, 0)} L{place(high, high)}" stroke="#999" stroke-dasharray="4"/>'
+        f'<path d="M{" L".join(points)}" fill="none" stroke="#0b5fa5"/>{dots}{ticks}'
+        f'<text x="{edge + side / 2}" y="{edge + side + 34}" text-anchor="middle">probability said</text>'
+        f'<text x="{edge}" y="{edge - 12}">share that was right; expected calibration error {found.error:.3f}</text></svg>\n'
+    )

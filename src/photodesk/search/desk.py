@@ -17,7 +17,7 @@ import numpy as np
 
 from photodesk.archive.archive import Archive
 from photodesk.encoders import registry
-from photodesk.encoders.registry import Encoder
+from photodesk.encoders.base import Encoder
 from photodesk.engines import bm25
 from photodesk.engines.schema import FACETS, Entry, Filter, Point
 from photodesk.errors import StoreError, UsageError

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from photodesk.encoders.registry import Encoder
+from photodesk.encoders.base import Encoder
 from photodesk.engines.schema import EVERYTHING, Filter
 from photodesk.errors import UsageError
 from photodesk.features.embed import joined, photo_rows

@@ -14,7 +14,7 @@ from photodesk.encoders.txv import Network
 from photodesk.errors import require
 
 if TYPE_CHECKING:
-    from photodesk.data.datasets import Dataset
+    from photodesk.types import Dataset
 
 LIBRARIES = ("photodesk", "numpy", "torch", "onnxruntime", "safetensors")
 

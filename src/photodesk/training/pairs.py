@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photodesk.data.groups import groups, title_key, url_key
-from photodesk.encoders.registry import PhotoTower, TextTower
+from photodesk.encoders.base import PhotoTower, TextTower
 from photodesk.errors import DataError
 from photodesk.features.embed import joined
 from photodesk.ranking.topk import best_of
@@ -19,10 +19,10 @@ from photodesk.text.preparation import Preparation
 from photodesk.types import Article, Fault, FloatArray, Pair
 
 if TYPE_CHECKING:
-    from photodesk.data.datasets import Dataset
     from photodesk.encoders.txv import Network
     from photodesk.features.embed import Progress
     from photodesk.features.store import Store
+    from photodesk.types import Dataset
 
 VIEWS = (("title",), ("title", "tags"))
 """What a title is trained as."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from photodesk.web.port import DeskLike
+    from photodesk.web.service import DeskLike
 
 
 def create_app(desk: DeskLike, *, key: str = "", token: str = "", hosts: frozenset[str] | None = None) -> FastAPI:

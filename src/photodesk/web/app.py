@@ -15,9 +15,8 @@ from fastapi.staticfiles import StaticFiles
 from photodesk import __version__
 from photodesk.errors import PhotodeskError, PhotoError, StoreError
 from photodesk.web import api, pages, uploads
-from photodesk.web.port import DeskLike
 from photodesk.web.security import Access, Guard
-from photodesk.web.service import GoneError, Service, told
+from photodesk.web.service import DeskLike, GoneError, Service, told
 
 STATUS: tuple[tuple[type[PhotodeskError], int], ...] = (
     (GoneError, 404),

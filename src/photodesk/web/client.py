@@ -1,4 +1,4 @@
-"""A chore for an archive that a server holds: send it there over HTTP, watch it, bring the outcome home.
+"""The client of a server that holds an archive: commands and questions go there over HTTP, outcomes and answers come back.
 
 POST {url}/api/archive/chores {"command": …, "options": {…}} answers {"chore": n}; GET {url}/api/archive/chores/n answers what
 `worker.Worker.state` gives. Both want `Authorization: Bearer KEY`, with the key that stands in the archive's lock file.
@@ -6,16 +6,24 @@ POST {url}/api/archive/chores {"command": …, "options": {…}} answers {"chore
 
 from __future__ import annotations
 
+import io
 import json
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import click
 
 from photodesk.archive.commands import Outcome
 from photodesk.errors import ArchiveInUse, StoreError
 from photodesk.types import Fault
+
+if TYPE_CHECKING:
+    from photodesk.search.desk import Answer, Found
+    from photodesk.search.explain import Reason
+    from photodesk.search.query import Question
 
 POLL = 0.3
 """Seconds between two questions."""
@@ -33,9 +41,9 @@ def run(holder: ArchiveInUse, command: str, options: Mapping[str, Any], progress
     if not holder.url:
         raise holder
     place = f"{holder.url.rstrip('/')}/api/archive/chores"
-    number = ask(place, holder, {"command": command, "options": dict(options)})["chore"]
+    number = request(place, holder, {"command": command, "options": dict(options)})["chore"]
     while True:
-        state = ask(f"{place}/{int(number)}", holder)
+        state = request(f"{place}/{int(number)}", holder)
         if state["total"]:
             progress(str(state["stage"]), int(state["done"]), int(state["total"]))
         if state["state"] == "done":
@@ -45,7 +53,9 @@ def run(holder: ArchiveInUse, command: str, options: Mapping[str, Any], progress
         time.sleep(POLL)
 
 
-def ask(place: str, holder: ArchiveInUse, body: Mapping[str, Any] | bytes | None = None, kind: str = "application/json") -> dict[str, Any]:
+def request(
+    place: str, holder: ArchiveInUse, body: Mapping[str, Any] | bytes | None = None, kind: str = "application/json"
+) -> dict[str, Any]:
     """What the holder answers at an address: to GET, or to POST with an object or with bytes of a kind.
 
     Raises:
@@ -55,9 +65,9 @@ def ask(place: str, holder: ArchiveInUse, body: Mapping[str, Any] | bytes | None
         raise StoreError(f"{place}: expected an address with http:// or https://")
     headers = {"Authorization": f"Bearer {holder.key}", "Content-Type": kind}
     data = body if body is None or isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
-    request = urllib.request.Request(place, data, headers)  # noqa: S310  checked above
+    asked = urllib.request.Request(place, data, headers)  # noqa: S310  checked above
     try:
-        with _direct.open(request, timeout=60) as answer:
+        with _direct.open(asked, timeout=60) as answer:
             found = json.load(answer)
     except urllib.error.HTTPError as error:
         raise StoreError(f"process {holder.pid} holds the archive and refuses this at {place}: {_detail(error)}") from None
@@ -74,3 +84,66 @@ def _detail(error: urllib.error.HTTPError) -> str:
         return f"{json.load(error)['detail']} ({error.code})"
     except (OSError, ValueError, TypeError, KeyError):
         return str(error)
+
+
+def ask(holder: ArchiveInUse, question: Question, rank: int | None) -> tuple[Answer, Reason | None, dict[str, str]]:
+    """Ask the server.
+
+    Args:
+        holder: the server.
+        question: what is asked.
+        rank: of the hit that is to be explained.
+
+    Returns:
+        the answer, why that hit, and photo → file.
+
+    Raises:
+        StoreError: it does not answer.
+    """
+    import numpy as np
+
+    from photodesk.search.desk import Answer
+    from photodesk.search.explain import Reason
+
+    click.echo(f"process {holder.pid} holds the archive and is asked at {holder.url}", err=True)
+    base = f"{holder.url.rstrip('/')}/api"
+    query = as_query(question, holder, base)
+    told = request(f"{base}/search", holder, query)
+    near = [(name, value, tuple(like)) for name, value, like in told["near"]]
+    answer = Answer([_found(hit) for hit in told["hits"]], told["nothing_fits"], told["message"], told["calibrated"], near=near)
+    reason = None
+    if rank and rank <= len(answer.hits):
+        hit = told["hits"][rank - 1]
+        why = request(f"{base}/why", holder, {"query": query, "photo": hit["about"]["photo"]})
+        heat = np.array(why["heat"], np.float64).reshape(len(why["heat"]), -1).astype(np.float32)
+        words = [(word["text"], word["fall"]) for word in why["words"]]
+        reason = Reason(_found(hit | {"components": why["components"]}), words, heat, why["shares"])
+    return answer, reason, {hit["about"]["photo"]: hit["file"] for hit in told["hits"]}
+
+
+def _found(hit: dict[str, Any]) -> Found:
+    from photodesk.engines.schema import Entry
+    from photodesk.search.desk import Found
+
+    known = {name: value for name, value in hit["about"].items() if name != "photo"}
+    entry = Entry(**known | {"keywords": tuple(known["keywords"]), "group": hit["group"]})
+    return Found(hit["about"]["photo"], hit["score"], hit["probability"], entry, hit["duplicates"], hit["used"], hit["components"])
+
+
+def as_query(question: Question, holder: ArchiveInUse, base: str) -> dict[str, Any]:
+    """The question as the server reads it; a picture is sent first."""
+    article, where = question.article, question.where
+    query: dict[str, Any] = {"top": question.top, "like": question.like}
+    if article:
+        query |= {"headline": article.title, "lead": article.lead, "text": article.text, "language": article.language}
+    if question.picture is not None:
+        out = io.BytesIO()
+        question.picture.save(out, "JPEG", quality=92)
+        query["upload"] = request(f"{base}/uploads", holder, out.getvalue(), "image/jpeg")["upload"]
+    for name in ("since", "until", "phrase", "min_width", "min_height"):
+        if value := getattr(where, name):
+            query[name] = value
+    for name in ("credit", "terms", "keywords", "orientation"):
+        query[name] = list(getattr(where, name))
+    query |= {"words": question.words, "fold": question.fold}
+    return query | {"used_days": question.used_days, "used": "hide" if question.hide_used else "down", "diverse": question.diverse}

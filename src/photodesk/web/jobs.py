@@ -11,7 +11,7 @@ from typing import Any
 
 from photodesk.archive.archive import Archive
 from photodesk.archive.commands import CHORES, QUIET, StopError, run
-from photodesk.encoders.registry import Encoder
+from photodesk.encoders.base import Encoder
 from photodesk.errors import PhotodeskError, UsageError
 
 KEPT = 100

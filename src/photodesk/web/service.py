@@ -11,22 +11,24 @@ import re
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 from fastapi.concurrency import run_in_threadpool
 
 from photodesk.archive import ingest, picks
+from photodesk.archive.archive import Archive
 from photodesk.archive.database import now
 from photodesk.archive.usage import Pick
-from photodesk.engines.schema import Entry
+from photodesk.encoders.base import Encoder
+from photodesk.engines.schema import Entry, Filter
 from photodesk.errors import PhotodeskError, PhotoError, StoreError, UsageError
-from photodesk.search import confidence
-from photodesk.search.desk import Found
+from photodesk.search import confidence, explain
+from photodesk.search.desk import Answer, Found
 from photodesk.search.query import Question
 from photodesk.types import Fault
 from photodesk.web import schemas, uploads
 from photodesk.web.jobs import Worker
-from photodesk.web.port import DeskLike
 
 _log = logging.getLogger("photodesk.web")
 _texts = logging.getLogger("photodesk.web.texts")  # silent unless it is asked for
@@ -37,6 +39,33 @@ FACETS = ("orientation", "credit", "keywords", "terms")
 ID = "[0-9a-f]{32}"
 PREVIEW = 1280
 """Longest side of a preview, in pixels."""
+
+
+class DeskLike(Protocol):
+    """An archive that answers questions; methods may be called from several threads."""
+
+    archive: Archive
+    encoder: Encoder
+
+    def ask(self, question: Question, /) -> Answer:
+        """The best photos."""
+        ...
+
+    def facets(self, where: Filter, fields: Sequence[str], /) -> Mapping[str, Mapping[str, int]]:
+        """Field → value → photos that pass a filter; may take a while."""
+        ...
+
+    def counted(self, where: Filter, fields: Sequence[str], /) -> Mapping[str, Mapping[str, int]] | None:
+        """The same, at once; None where it is yet to be counted."""
+        ...
+
+    def refresh(self) -> None:
+        """The archive changed; whatever is remembered of it as a whole is to be looked at again."""
+        ...
+
+    def why(self, question: Question, photo: str, /) -> explain.Reason:
+        """What made the score of a photo."""
+        ...
 
 
 class GoneError(PhotodeskError):

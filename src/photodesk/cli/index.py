@@ -1,0 +1,68 @@
+"""`index`: photos encoded once, for many searches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from photodesk.cli.options import cache_option, encoder_option, load_encoder, show_faults
+
+
+@click.command()
+@click.argument("photos")
+@click.option("--out", "-o", required=True, type=click.Path(path_type=Path), metavar="INDEX", help="Folder of the index.")
+@click.option(
+    "--ray", default="", metavar="ADDRESS", help="Encode on a Ray cluster: its address, auto for the one here, local to start one."
+)
+@click.option("--float16", is_flag=True, help="Keep new rows in half the bytes.")
+@click.option("--revise", metavar="R", help="Revise the scores of every search, such as nnn(k=128, alpha=0.75); see `tune`.")
+@click.option("--bank", type=click.Path(path_type=Path), metavar="FILE", help="The articles that --revise takes one number a photo from.")
+@encoder_option
+@cache_option
+@click.pass_context
+def index(
+    context: click.Context,
+    /,
+    photos: str,
+    out: Path,
+    ray: str,
+    float16: bool,
+    revise: str | None,
+    bank: Path | None,
+    encoder: str,
+    cache: Path | None,
+) -> None:
+    """Encode every picture of PHOTOS into an index for `search`.
+
+    PHOTOS is a folder; or a text file with one path or URL a line, tars, Parquet files with the pictures' bytes, or a URL of any of these.
+    Run it again when pictures came or went: only new contents are encoded. With --revise and --bank the index also keeps one number
+    a photo, and `search` ranks one headline as `rank` with the same --revise and --bank does.
+
+    \b
+    photodesk index pictures/ -o archive.index
+    photodesk index pictures/ -o archive.index --revise "nnn(k=128, alpha=0.75)" --bank desk.csv
+    photodesk index "s3://bucket/part-*.tar" -o archive.index --ray auto --float16
+    """
+    from photodesk.cli.progress import bars
+    from photodesk.data import datasets
+    from photodesk.errors import UsageError
+    from photodesk.features.store import Store
+    from photodesk.ranking import revisions
+    from photodesk.search import flat_index
+
+    if bool(bank) != bool(revise):
+        raise UsageError("an index is revised with both: --revise, such as dual_softmax, and --bank, a file of articles like those to come")
+    revision = revisions.parse(revise) if revise else None
+    others = datasets.read(bank).articles if bank else ()
+    loaded = load_encoder(encoder)
+    store = Store(cache, dtype="float16" if float16 else "float32")
+    with bars() as progress:
+        made, faults = flat_index.build_index(photos, out, loaded, store=store, ray=ray, progress=progress)
+        if revision:
+            numbers, nameless = flat_index.revise_index(made, others, revision, loaded, store=store, progress=progress)
+            faults = (*faults, *nameless)
+    click.echo(f"{len(made)} photos in {out}", err=True)
+    if revision:
+        click.echo(f"searches are revised by {revision} with a bank of {len(numbers.bank)} articles", err=True)
+    context.exit(1 if show_faults(faults) else 0)
