@@ -295,7 +295,7 @@ def test_a_move_brings_every_point_and_goes_on_where_it_stopped(tmp_path, first,
         archive.refresh()
         before = {p.photo: p for batch in archive.engine.scan() for p in batch}
         with monkeypatch.context() as cut:
-            cut.setattr(maintenance, "_same", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            cut.setattr(migration, "_same", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
             with pytest.raises(KeyboardInterrupt):
                 migration.move(archive, then)
         assert archive.settings.engine == first
@@ -314,7 +314,7 @@ def test_a_move_brings_every_point_and_goes_on_where_it_stopped(tmp_path, first,
 
 
 def test_who_holds_an_archive_is_said_and_a_server_is_asked_instead(flat, tmp_path):
-    asks = f"from photodesk.archive import Archive; from pathlib import Path; Archive.open(Path({str(flat.folder)!r}))"
+    asks = f"from photodesk.archive.archive import Archive; from pathlib import Path; Archive.open(Path({str(flat.folder)!r}))"
     other = subprocess.run([sys.executable, "-c", asks], capture_output=True, text=True)
     assert f"is held by process {os.getpid()} (photodesk archive init); wait until it is done" in other.stderr
     assert (flat.folder / "lock").stat().st_mode & 0o077 == 0
@@ -424,14 +424,14 @@ import resource, signal, sys
 sys.path[:0] = {path!r}
 from pathlib import Path
 from doubles import echo
-from photodesk import intake
-from photodesk.archive import Archive
+from photodesk.archive import ingest
+from photodesk.archive.archive import Archive
 from photodesk.errors import StoreError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 archive = Archive.open(Path({desk!r}))
 resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))
 try:
-    intake.add(archive, echo(), [Path({photos!r})])
+    ingest.add(archive, echo(), [Path({photos!r})])
 except StoreError as error:
     print(error)
     sys.exit(7)

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from doubles import echo, paint
 from photodesk.archive import commands as archive_commands
-from photodesk.archive import ingest, maintenance, migration
+from photodesk.archive import folders, ingest, maintenance, migration
 from photodesk.archive.archive import Archive
 from photodesk.cli import commands
 from photodesk.encoders.base import Encoder
@@ -93,7 +93,7 @@ def test_what_may_not_be_looked_at_is_not_gone(desk, tmp_path, monkeypatch):
         done = do(desk, "add", folders=[str(tmp_path / "photos")])
         assert whats(done.faults) == [("Rom.png", "cannot be read: Permission denied")]
         assert do(desk, "verify").faults == []
-    assert watched.gone(hidden) is False
+    assert folders.gone(hidden) is False
 
 
 def test_unknown_things_to_remove_are_named(desk, tmp_path):
@@ -246,7 +246,7 @@ def test_a_use_by_command_pushes_a_photo_down_in_a_search(desk, tmp_path):
 
 
 def test_the_holder_is_asked_directly_whatever_proxy_is_set_and_its_reason_is_told(desk, monkeypatch):
-    from test_archive import _server
+    from archive.test_archive import _server
 
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
@@ -268,13 +268,13 @@ def watched(tmp_path):
     pytest.importorskip("watchfiles")
     import queue
 
-    from photodesk.archive import folders as watched
+    from photodesk.archive import folders
 
     (tmp_path / "in/sub").mkdir(parents=True)
     stop, found = threading.Event(), queue.SimpleQueue()
 
     def look():
-        for below in watched.changes([tmp_path / "in"], poll=True, stop=stop):
+        for below in folders.changes([tmp_path / "in"], poll=True, stop=stop):
             found.put(below)
 
     thread = threading.Thread(target=look)

@@ -17,7 +17,7 @@ from PIL import Image
 from photodesk import text_repair
 from photodesk.cli import commands
 from photodesk.data import checks as checks_of
-from photodesk.data import datasets
+from photodesk.data import datasets, groups
 from photodesk.errors import DataError, PhotodeskError, UsageError
 from photodesk.types import Fault, Pair
 
@@ -322,7 +322,7 @@ def test_any_bytes_are_a_data_set_or_an_error(data: bytes, name: str, head: str)
             assert all(article.title or article.text or article.lead or article.tags for article in found.articles)
             assert {pair.article for pair in found.pairs} <= set(ids)
             assert checks_of.check(found)[: len(found.faults)] == found.faults
-            datasets.groups(found)
+            groups.groups(found)
         assert said
 
 

@@ -54,7 +54,7 @@ def data(articles: dict[str, tuple[str, str]], pairs: list[tuple[str, str]], pho
 
 
 def test_groups_follow_every_kind_of_link_and_their_chains() -> None:
-    found = datasets.groups(
+    found = groups.groups(
         data(
             {
                 "1": ("Storm hits the northern coast", "http://x/1"),
@@ -76,7 +76,7 @@ def test_groups_follow_every_kind_of_link_and_their_chains() -> None:
 
 
 def test_without_hashes_pictures_link_nothing() -> None:
-    found = datasets.groups(data({"1": ("A b", ""), "2": ("C d", "")}, [("1", "a"), ("2", "b")], photos="ab"), prints={})
+    found = groups.groups(data({"1": ("A b", ""), "2": ("C d", "")}, [("1", "a"), ("2", "b")], photos="ab"), prints={})
     assert (dict(found.articles), dict(found.photos)) == ({"1": 0, "2": 1}, {"a": 0, "b": 1})
 
 
@@ -88,5 +88,5 @@ def test_hashes_are_computed_from_the_pictures(tmp_path: Path) -> None:
         image.save(tmp_path / f"{name}.png")
     (tmp_path / "d.png").write_bytes(b"broken")
     (tmp_path / "t.csv").write_text("id,title,image\n1,One,a\n2,Two,b\n3,Three,c\n4,Four,d\n")
-    found = datasets.groups(datasets.read(tmp_path))
+    found = groups.groups(datasets.read(tmp_path))
     assert dict(found.articles) == {"1": 0, "2": 0, "3": 1, "4": 2}

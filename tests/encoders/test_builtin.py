@@ -176,8 +176,7 @@ def test_a_processor_whose_integers_overflow_gets_the_exact_product(monkeypatch)
 
 
 def test_a_network_of_other_towers_is_refused(tmp_path):
-    from test_network import network
-
+    from encoders.test_txv import network
     from photodesk.encoders.txv import save
 
     save(network(), tmp_path / "other.safetensors")

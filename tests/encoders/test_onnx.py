@@ -71,8 +71,8 @@ def test_an_export_runs_without_torch(zoo):
     code = """
 import sys
 sys.modules["torch"] = sys.modules["transformers"] = sys.modules["open_clip"] = None  # importing them fails
-from photodesk import encoders
-encoder = encoders.load(sys.argv[1])
+from photodesk.encoders import registry
+encoder = registry.load(sys.argv[1])
 print(encoder.fingerprint, *encoder.texts.encode(["Flood"])[0])
 """
     out = subprocess.run([sys.executable, "-c", code, zoo.onnx], capture_output=True, text=True, check=True).stdout.split()

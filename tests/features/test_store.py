@@ -163,7 +163,7 @@ SLOW = textwrap.dedent(
     from pathlib import Path
     sys.path.insert(0, {here!r})
     from doubles import EchoTexts
-    from photodesk.store import Store
+    from photodesk.features.store import Store
 
     class Slow(EchoTexts):
         batch = 2
@@ -179,7 +179,7 @@ SLOW = textwrap.dedent(
 
 
 def test_killed_at_any_instant_it_goes_on_and_encodes_at_most_a_batch_again(tmp_path):
-    script = SLOW.format(here=os.path.dirname(__file__), cache=str(tmp_path / "cache"))  # noqa: PTH120
+    script = SLOW.format(here=os.path.dirname(os.path.dirname(__file__)), cache=str(tmp_path / "cache"))  # noqa: PTH120
     encoded = 0
     for after in (1, 4, 9, 2, 7):
         process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)

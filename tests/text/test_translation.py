@@ -147,17 +147,17 @@ def test_a_killed_run_leaves_a_cache_that_can_be_read(cache):
 import os, sys
 sys.path.insert(0, sys.argv[1])
 from text.test_translation import Shout
-from photodesk import translate
+from photodesk.text import translation
 class Dies(Shout):
     def translate(self, sentences, source):
         if len(self.asked) == 2:
             os.kill(os.getpid(), 9)
         return super().translate(sentences, source)
-translate.translate(["Eins.", "Zwei.", "Drei.", "Vier."], Dies(budget=1))
+translation.translate(["Eins.", "Zwei.", "Drei.", "Vier."], Dies(budget=1))
 """
     from pathlib import Path
 
-    done = subprocess.run([sys.executable, "-c", program, str(Path(__file__).parent)], check=False)
+    done = subprocess.run([sys.executable, "-c", program, str(Path(__file__).parents[1])], check=False)
     assert done.returncode == -9
     rest = Shout(budget=1)
     assert translation.translate(["Eins.", "Zwei.", "Drei.", "Vier."], rest).texts == ("EINS.", "ZWEI.", "DREI.", "VIER.")

@@ -536,10 +536,10 @@ def test_serve_holds_the_archive_and_does_what_others_ask(here, tmp_path):
     """A real process: it prints where it listens, hands out the key by the lock file, and ends on Ctrl-C without loss."""
     folder, ids = here
     code = (
-        "import photodesk.encoders as e; from doubles import echo; e.load = lambda name='builtin': echo()\n"
+        "import photodesk.encoders.registry as e; from doubles import echo; e.load = lambda name='builtin': echo()\n"
         "from photodesk.cli import main; main()"
     )
-    ours = Path(__file__).parent
+    ours = Path(__file__).parents[1]
     environment = os.environ | {"PYTHONPATH": f"{ours}{os.pathsep}{ours.parent / 'src'}", "PHOTODESK_CACHE": str(tmp_path / "cache")}
 
     def start(*words):
