@@ -77,7 +77,6 @@ def main() -> None:
         if not (folder / f"{seed:05}.jpg").exists():
             (folder / f"{seed:05}.jpg").write_bytes(synthetic(SIZES[arguments.size], seed))
     sources.PER_UNIT = 32  # a small run in small units; a long one has larger
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     encoder = registry.load(arguments.encoder)
     rows = []
     for workers in (1, 2):

@@ -22,6 +22,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from photodesk.encoders.efficientnet import Lite
+
 MODELS = Path(__file__).parents[1] / "src/photodesk/models"
 STAGES = 3  # of EfficientNet-Lite, the last ones
 
@@ -196,8 +198,6 @@ def quantised(model: onnx.ModelProto, version: int, photos: list[Path]) -> onnx.
     from onnxruntime import quantization
     from PIL import Image
 
-    from photodesk.encoders.efficientnet import Lite
-
     tower = Lite([version])
     pixels = [tower.views(Image.open(path).convert("RGB"))[0][None] for path in photos]
 
@@ -235,8 +235,6 @@ def standardised(model: onnx.ModelProto, version: int, photos: list[Path]) -> on
     """The same graph whose "stages" have mean 0 and together length 1 on average, over these photos."""
     import onnxruntime
     from PIL import Image
-
-    from photodesk.encoders.efficientnet import Lite
 
     tower, run = Lite([version]), onnxruntime.InferenceSession(model.SerializeToString())
     rows = np.concatenate([run.run(["stages"], {"x": tower.views(Image.open(path).convert("RGB"))[0][None]})[0] for path in photos])

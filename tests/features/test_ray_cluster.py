@@ -32,7 +32,7 @@ def cluster():
     """A head without processors, and two nodes with one each."""
     from ray.cluster_utils import Cluster
 
-    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0"}
+    os.environ["RAY_DEDUP_LOGS"] = "0"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         memory = 100 << 20

@@ -7,7 +7,6 @@ again. If a worker or its machine is lost, Ray gives its unit to another one; wh
 from __future__ import annotations
 
 import logging
-import os
 import pickle
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -136,7 +135,6 @@ def connect(ray: Any, address: str) -> bool:
     """Join the cluster; returns whether that was for us to do, and so to undo."""
     if ray.is_initialized():
         return False
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # photodesk talks to nobody
     try:
         ray.init(
             address=None if address == "local" else address,
