@@ -9,6 +9,11 @@ Both parts are measured alone, on all cores at once, before and after. On a mach
 seconds of a photo by those of the whole way, which waiting for a core does not change.
 
     python benchmarks/encode.py [--photos 2000] [--only torch-bf16,onnx-int8] [--clip-retrieval VENV/bin/python] > benchmarks/encode.json
+
+With --archive, what an archive costs beside a frozen index: CPU seconds of `photodesk archive add`, on each engine that lives here, and of `photodesk
+index`, processes of their own on the same photos in turns, nothing stored before.
+
+    python benchmarks/encode.py --archive FOLDER [--photos 400] [--rounds 5]
 """
 
 from __future__ import annotations
@@ -19,6 +24,8 @@ import io
 import json
 import os
 import resource
+import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -264,6 +271,39 @@ def measured(command: list[str]) -> dict[str, float]:
     return json.loads(lines[-1][7:]) | {"peak memory, MB": round(peak[0])}
 
 
+def archives(source: Path, count: int, rounds: int) -> dict[str, object]:
+    """CPU seconds of `index` and of `archive add` on the same photos, round by round."""
+    found: dict[str, list[float]] = {"index": [], "edge": [], "flat": []}
+    with tempfile.TemporaryDirectory() as name:
+        base = Path(name)
+        (base / "photos").mkdir()
+        for path in sorted(source.glob("*.jpg"))[:count]:
+            shutil.copy(path, base / "photos")
+
+        def call(*words: object) -> float:
+            before = used()
+            command = [sys.executable, "-m", "photodesk", *map(str, words)]
+            subprocess.run(command, check=True, env=os.environ | {"PHOTODESK_CACHE": str(base / "cache")}, stderr=subprocess.DEVNULL)
+            return used() - before
+
+        for _ in range(rounds):
+            found["index"].append(call("index", base / "photos", "-o", base / "index"))
+            for engine in ("edge", "flat"):
+                call("archive", "init", base / engine, "--engine", f"{engine}:rows")
+                found[engine].append(call("archive", "add", base / engine, base / "photos"))
+            for made in ("cache", "index", "edge", "flat"):
+                shutil.rmtree(base / made, ignore_errors=True)
+            print({kind: round(seconds[-1], 1) for kind, seconds in found.items()}, file=sys.stderr, flush=True)
+    middle = {kind: statistics.median(seconds) for kind, seconds in found.items()}
+    ratios = {kind: [a / b for a, b in zip(found[kind], found["index"], strict=True)] for kind in ("edge", "flat")}
+    return {
+        "photos": count,
+        "CPU seconds": middle,
+        "times index, median": {kind: statistics.median(each) for kind, each in ratios.items()},
+        "times index, range": {kind: [min(each), max(each)] for kind, each in ratios.items()},
+    }
+
+
 def prepare(work: Path, photos: int) -> None:
     """Weights, export and JPEGs, kept in `work` for the next time."""
     for label, size in SIZES.items():
@@ -293,13 +333,19 @@ def prepare(work: Path, photos: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=int, default=2000)
+    parser.add_argument("--photos", type=int, help="how many [default: 2000, and 400 with --archive]")
+    parser.add_argument("--archive", type=Path, metavar="FOLDER", help="photos to add to an archive and to index")
+    parser.add_argument("--rounds", type=int, default=5, help="of --archive")
     parser.add_argument("--only", default="", help="configurations, separated by commas")
     parser.add_argument("--sizes", default=",".join(SIZES))
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "photodesk-benchmark")
     parser.add_argument("--clip-retrieval", metavar="PYTHON", help="the python of an environment that has clip-retrieval")
     parser.add_argument("--child", nargs=3, metavar=("KIND", "FOLDER", "COUNT"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.archive:
+        print(json.dumps(archives(arguments.archive, arguments.photos or 400, arguments.rounds), indent=1))
+        return
+    arguments.photos = arguments.photos or 2000
     if arguments.child:
         kind, folder, count = arguments.child
         child(kind, arguments.work, Path(folder), int(count))

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,10 +30,12 @@ from photodesk.archive.usage import Daybook, Pick
 from photodesk.cli import commands
 from photodesk.engines.schema import Filter
 from photodesk.errors import ArchiveInUse, StoreError, UsageError
+from photodesk.features.embed import embed_photos
+from photodesk.features.store import Store
 from photodesk.files import digest
 from photodesk.ranking import dual_softmax
 from photodesk.ranking.revisions import parse
-from photodesk.types import Article, Embeddings
+from photodesk.types import Article, Embeddings, Photo
 from photodesk.web import client
 from photodesk.web.jobs import Worker
 
@@ -94,6 +97,47 @@ def test_every_picture_is_found_by_its_word_and_drawn(desk, tmp_path):
             assert small.size == (40, 30)
             assert np.abs(np.asarray(small.convert("RGB")).mean((0, 1)) - colour(word)).max() < 3
     assert maintenance.verify(desk, content=True) == []
+
+
+class Reversing:
+    """A network that turns a row around, and notes how many rows each call brings."""
+
+    fingerprint, dim = "reversing", 3
+
+    def __init__(self):
+        self.calls = []
+
+    def photos(self, features):
+        self.calls.append(len(features))
+        return features[:, ::-1].copy()
+
+
+@pytest.mark.parametrize("engine", ["flat:index", "edge:shard"])
+def test_photos_pass_the_network_as_many_as_are_stored_together_and_have_the_rows_of_an_index(tmp_path, engine, monkeypatch):
+    monkeypatch.setattr(ingest, "TOGETHER", 10)
+    words = [f"word {i}" for i in range(33)]
+    for word in words:
+        paint(tmp_path / "photos" / f"{word}.png", word)
+    encoder = replace(echo(), network=Reversing())
+    assert encoder.photos.batch == 2
+    with Archive.create(tmp_path / "desk", encoder, engine=engine) as archive:
+        assert ingest.add(archive, encoder, [tmp_path / "photos"]).added == 33
+        rows = {point.photo: point.row for points in archive.engine.scan() for point in points}
+    *full, last = encoder.network.calls
+    assert sum(full) + last == 33
+    assert min(full) >= 10
+    files = [tmp_path / "photos" / f"{word}.png" for word in words]
+    wanted, _ = embed_photos([Photo(photo_of(file), file) for file in files], encoder, Store(tmp_path / "store"))
+    assert np.allclose([rows[photo] for photo in wanted.ids], wanted.rows, atol=1e-6)
+
+
+def test_threads_that_read_take_one_core_each(flat, tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr("photodesk.features.pipeline.cores", lambda: 2)
+    monkeypatch.setattr("photodesk.features.pipeline.one_core", lambda: told.append(threading.current_thread()))
+    add(flat, tmp_path / "photos")
+    assert told
+    assert threading.main_thread() not in told
 
 
 def test_what_is_known_is_not_read_again_and_all_changes_are_named(desk, tmp_path, monkeypatch):

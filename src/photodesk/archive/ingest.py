@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,11 +20,11 @@ from photodesk.archive import metadata
 from photodesk.archive.archive import THUMBNAIL, Archive
 from photodesk.archive.database import File, now
 from photodesk.archive.folders import Seen, gone, sidecars, walk
-from photodesk.encoders.base import Encoder, most
+from photodesk.encoders.base import Encoder
 from photodesk.engines.schema import Entry, Point
 from photodesk.errors import PhotoError, StoreError
 from photodesk.features.embed import photo_rows
-from photodesk.features.pipeline import BatchSize, ahead, chunks, cores
+from photodesk.features.pipeline import BatchSize, in_batches
 from photodesk.files import digest
 from photodesk.types import Fault, FloatArray
 
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 TOGETHER = 64
-"""New photos that are stored at a time."""
+"""New photos that pass the network and are stored at a time."""
 
 HASHED = 64
 """Pixels of the shorter side that a perceptual hash wants to see."""
@@ -73,7 +72,7 @@ class _Taken:
     seen: Seen
     photo: str
     entry: Entry | None = None
-    row: FloatArray | None = None
+    features: FloatArray | None = None
     print: int = 0
     thumbnail: bytes = b""
     notes: tuple[str, ...] = ()
@@ -149,26 +148,25 @@ def _take(archive: Archive, encoder: Encoder, todo: Sequence[Seen], known: dict[
     kin = _Kin(prints, families)
     waiting: list[_Taken] = []
     again: list[Seen] = []
-    done, sizes = 0, BatchSize(encoder.photos.batch, most(encoder.photos))
+    done = 0
     progress("reading", 0, len(todo))
-    with ThreadPoolExecutor(cores()) as pool:
-        for batch in ahead(pool, lambda batch: _read(batch, encoder, there, sizes), chunks(todo, sizes), cores() + 2):
-            wrong = [(one, fault) for one, fault in batch if isinstance(fault, Fault)]
-            archive.ledger.fault([(fault, file.size, file.mtime) for file, fault in wrong])
-            result.faults += [fault for _, fault in wrong]
-            waiting += [taken for _, taken in batch if isinstance(taken, _Taken)]
-            if len(waiting) >= TOGETHER:
-                again += _store(archive, waiting, known, kin, there, result)
-                waiting = []
-            done += len(batch)
-            progress("reading", done, len(todo))
-        again += _store(archive, waiting, known, kin, there, result)
+    for batch in in_batches(todo, lambda batch, sizes: _read(batch, encoder, there, sizes), encoder.photos):
+        wrong = [(one, fault) for one, fault in batch if isinstance(fault, Fault)]
+        archive.ledger.fault([(fault, file.size, file.mtime) for file, fault in wrong])
+        result.faults += [fault for _, fault in wrong]
+        waiting += [taken for _, taken in batch if isinstance(taken, _Taken)]
+        if len(waiting) >= TOGETHER:
+            again += _store(archive, encoder, waiting, known, kin, there, result)
+            waiting = []
+        done += len(batch)
+        progress("reading", done, len(todo))
+    again += _store(archive, encoder, waiting, known, kin, there, result)
     if again:
         _take(archive, encoder, again, known, result, lambda stage, done, of: None)
 
 
 def _read(batch: Sequence[Seen], encoder: Encoder, there: set[str], sizes: BatchSize) -> list[tuple[Seen, _Taken | Fault]]:
-    """Read, decode and encode some files; runs in several threads. `there` only grows, and a photo too many is no harm."""
+    """Read and decode some files, and take their features; runs in several threads. `there` only grows, and a photo too many is no harm."""
     out: list[tuple[Seen, _Taken | Fault]] = []
     pixels = {}
     for file in batch:
@@ -189,11 +187,13 @@ def _read(batch: Sequence[Seen], encoder: Encoder, there: set[str], sizes: Batch
             out.append((file, Fault(str(file.path), what, "left out", advice or "replace or remove the file")))
     if not pixels:
         return out
-    rows = dict(zip(pixels, photo_rows(sizes.timed(encoder.photos.encode, np.stack(list(pixels.values()))), encoder), strict=True))
-    return [(file, replace(t, row=rows.get(t.photo)) if isinstance(t, _Taken) and t.entry else t) for file, t in out]
+    features = dict(zip(pixels, sizes.timed(encoder.photos.encode, np.stack(list(pixels.values()))), strict=True))
+    return [(file, replace(t, features=features.get(t.photo)) if isinstance(t, _Taken) and t.entry else t) for file, t in out]
 
 
-def _store(archive: Archive, waiting: Sequence[_Taken], known: dict[str, File], kin: _Kin, there: set[str], result: Intake) -> list[Seen]:
+def _store(
+    archive: Archive, encoder: Encoder, waiting: Sequence[_Taken], known: dict[str, File], kin: _Kin, there: set[str], result: Intake
+) -> list[Seen]:
     """Make what was read part of the archive; returns files whose photo was known and is gone by now: they are to be read again."""
     fresh: dict[str, _Taken] = {}
     described: dict[str, Entry] = {}
@@ -202,7 +202,7 @@ def _store(archive: Archive, waiting: Sequence[_Taken], known: dict[str, File], 
             result.faults += [Fault(str(taken.seen.path), note, "kept") for note in taken.notes]
             if taken.photo in there:
                 described[taken.photo] = taken.entry
-            elif taken.row is not None:
+            elif taken.features is not None:
                 fresh.setdefault(taken.photo, taken)
     files = [File(str(t.seen.path), t.photo, str(t.seen.root), t.seen.size, t.seen.mtime) for t in waiting]
     for file in files:
@@ -212,7 +212,8 @@ def _store(archive: Archive, waiting: Sequence[_Taken], known: dict[str, File], 
         known[file.path] = file
     if fresh:
         news = list(fresh.values())
-        rows = np.stack([t.row for t in news if t.row is not None])
+        # all at once: on the few photos of a batch the network costs as much as the tower, for its small products keep every core spinning
+        rows = photo_rows(np.stack([t.features for t in news if t.features is not None]), encoder)
         numbers = archive.numbers(rows)
         points = []
         for t, row, number in zip(news, rows, numbers, strict=True):

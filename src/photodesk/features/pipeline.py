@@ -77,16 +77,26 @@ def encode(pictures: Iterable[Picture], tower: PhotoTower, stored: Stored, *, th
         pictures: taken as they are needed.
         tower: the model.
         stored: is asked from several threads.
+        threads: as `in_batches`.
+    """
+    return in_batches(pictures, lambda batch, sizes: _encode(batch, tower, stored, sizes), tower, threads=threads)
+
+
+def in_batches(
+    items: Iterable[A], work: Callable[[list[A], BatchSize], B], tower: PhotoTower, *, threads: int | None = None
+) -> Iterator[B]:
+    """work(batch, sizes) of the items in order, in batches as large as the tower likes them, each on a core of its own.
+
+    Args:
+        items: taken as they are needed.
+        work: is called from several threads, and has `sizes` time the calls of the tower, so that it finds the best size.
+        tower: the model.
         threads: batches that are worked on at once; None is one a core.
     """
     threads = threads or cores()
     sizes = BatchSize(min(tower.batch, most(tower)), most(tower))
-
-    def work(batch: Sequence[Picture]) -> Batch:
-        return _encode(batch, tower, stored, sizes)
-
     with ThreadPoolExecutor(threads, initializer=one_core if threads > 1 else None) as pool:
-        yield from ahead(pool, work, chunks(pictures, sizes), threads + 2)
+        yield from ahead(pool, lambda batch: work(batch, sizes), chunks(items, sizes), threads + 2)
 
 
 def _encode(batch: Sequence[Picture], tower: PhotoTower, stored: Stored, sizes: BatchSize) -> Batch:
