@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from photodesk import photos
-from photodesk.archive import LEDGER, Archive
+from photodesk.archive import LEDGER, THUMBNAIL, Archive
 from photodesk.confidence import FILE
 from photodesk.errors import PhotoError, StoreError
 from photodesk.files import digest
@@ -89,7 +89,9 @@ def _files(archive: Archive, files: dict[str, list[str]], content: bool, repair:
             fault = Fault(str(small), "the thumbnail is missing", "kept", f"run: photodesk archive verify {archive.folder} --repair")
             if repair and there:
                 try:
-                    archive.keep_thumbnail(photo, thumbnail(photos.load(Path(there[0]), size=320)))
+                    with photos.guarded(there[0]):
+                        made = thumbnail(photos.load(Path(there[0]), size=THUMBNAIL))
+                    archive.keep_thumbnail(photo, made)
                     fault = Fault(str(small), "the thumbnail was missing", "repaired")
                 except PhotoError as error:
                     fault = Fault(there[0], str(error).removeprefix(f"{there[0]} "), "kept", "get the picture again")

@@ -24,7 +24,7 @@ from photodesk.errors import PhotoError, StoreError
 from photodesk.files import digest
 from photodesk.index.schema import Entry, Point
 from photodesk.ledger import File, now
-from photodesk.pipeline import BatchSize, ahead, chunks, cores
+from photodesk.pipeline import BatchSize, ahead, chunks, cores, fault
 from photodesk.records import Fault, FloatArray
 from photodesk.walk import Seen, gone, sidecars, walk
 
@@ -171,21 +171,22 @@ def _read(batch: Sequence[Seen], encoder: Encoder, there: set[str], sizes: Batch
     out: list[tuple[Seen, _Taken | Fault]] = []
     pixels = {}
     for file in batch:
+        where = str(file.path)
         try:
-            data = photos.content(file.path)
-            photo = digest(data).hex()
-            sidecar = next(iter(sidecars(file.path)), None)
-            if photo in pixels:
-                out.append((file, _Taken(file, photo)))
-                continue
-            image = photos.decode(data, size=max(encoder.photos.size, HASHED), where=str(file.path))
-            entry, notes = metadata.read(data, sidecar=photos.content(sidecar) if sidecar else None)
-            if photo not in there:
-                pixels[photo] = encoder.photos.prepare(image)
-            out.append((file, _Taken(file, photo, entry, None, photos.phash(image), thumbnail(image), notes)))
+            with photos.guarded(where):
+                data = photos.content(file.path)
+                photo = digest(data).hex()
+                if photo in pixels:
+                    out.append((file, _Taken(file, photo)))
+                    continue
+                picture = photos.read(data, size=max(encoder.photos.size, HASHED), where=where)
+                entry, notes = metadata.read(picture, sidecar=next(iter(sidecars(file.path)), None))
+                taken = _Taken(file, photo, entry, None, photos.phash(picture.image), thumbnail(picture.image), notes)
+                if photo not in there:
+                    pixels[photo] = encoder.photos.prepare(picture.image)
+            out.append((file, taken))
         except PhotoError as error:
-            what, _, advice = str(error).removeprefix(f"{file.path} ").partition("; ")
-            out.append((file, Fault(str(file.path), what, "left out", advice or "replace or remove the file")))
+            out.append((file, fault(where, error)))
     if not pixels:
         return out
     rows = dict(zip(pixels, photo_rows(sizes.timed(encoder.photos.encode, np.stack(list(pixels.values()))), encoder), strict=True))
