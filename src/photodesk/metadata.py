@@ -75,14 +75,14 @@ def read(picture: photos.Decoded, *, sidecar: Path | None = None) -> tuple[Entry
         sources.append(("XMP sidecar", lambda: _xmp(photos.content(sidecar)).items()))
     found: Found = {}
     trouble: list[str] = []
-    for name, fields in sources:
-        try:
-            with photos.quietly:
+    with photos.quietly:
+        for name, fields in sources:
+            try:
                 found.update((field, value) for field, value in fields() if value)
-        except MissingExtra:
-            raise
-        except Exception as error:  # a stranger's bytes in a decoration: any exception is a damaged block
-            trouble.append(f"its {name} cannot be read: {' '.join(str(error).split())[:100] or type(error).__name__}")
+            except MissingExtra:
+                raise
+            except Exception as error:  # a stranger's bytes in a decoration: any exception is a damaged block
+                trouble.append(f"its {name} cannot be read: {' '.join(str(error).split())[:100] or type(error).__name__}")
     width, height = picture.size
     return Entry(width=width, height=height, **found), tuple(trouble)  # type: ignore[arg-type]
 

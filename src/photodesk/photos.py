@@ -1,4 +1,4 @@
-"""One stranger's picture → upright RGB, or why not; the hash that tells near-duplicates.
+"""The one decoder: a stranger's picture → upright RGB, its size, what its file says, or why not; the hash that tells near-duplicates.
 
 Pictures come from anywhere, so nothing about them is believed: neither the suffix, nor the size, nor that the file is whole.
 """
