@@ -1,4 +1,4 @@
-"""One stranger's picture → upright RGB, or why not; the hash that tells near-duplicates.
+"""The one decoder: a stranger's picture → upright RGB, its size, what its file says, or why not; the hash that tells near-duplicates.
 
 Pictures come from anywhere, so nothing about them is believed: neither the suffix, nor the size, nor that the file is whole.
 """
@@ -6,22 +6,26 @@ Pictures come from anywhere, so nothing about them is believed: neither the suff
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import functools
 import io
+import logging
 import os
 import threading
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from photodesk.errors import PhotoError
+from photodesk.errors import PhotodeskError, PhotoError
 from photodesk.types import Photo
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from PIL import Image, ImageFile
 
 MAX_PIXELS = 178_000_000
 """Larger pictures are refused: no camera makes them, decompression bombs do. Just below where Pillow stops as well."""
@@ -31,7 +35,17 @@ MAX_BYTES = 512 * 2**20
 
 PIECE = 1 << 20  # bytes that are read at once
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp"})
+FORMATS = {
+    "JPEG": (".jpg", ".jpeg"),
+    "PNG": (".png",),
+    "WEBP": (".webp",),
+    "GIF": (".gif",),
+    "TIFF": (".tif", ".tiff"),
+    "BMP": (".bmp",),
+}
+"""What is decoded, in the order in which a file is tried, and how such files are called, the usual suffix first."""
+
+SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 """Names of picture files, in lower case."""
 
 NEAR = 10
@@ -41,18 +55,107 @@ seen by eye, all but two or three are one picture twice. From 12 bits on, most p
 REDUCED = "photodesk: decoded at a part of its size"
 """Key in a picture's `info` that tells so."""
 
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP")
 _TURNS = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270", 7: "TRANSVERSE", 8: "ROTATE_90"}
+_SIDEWAYS = 5  # from this turn on, width and height change places
 _ORIENTATION = 0x0112
-_header = threading.Lock()
+_EXIF, _RAW_EXIF, _IPTC_TAG, _XMP_TAG, _IPTC_RESOURCE = b"Exif\0\0", "Raw profile type exif", 33723, 700, 0x0404
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else Python prints what Pillow logs of an odd header
+
+
+@functools.cache
+def _libtiff() -> Callable[[int | None], int | None]:
+    """Sets what libtiff calls to say that a file is damaged, and gives what it called before; where Pillow hides it, nothing is set."""
+    from PIL import _imaging
+
+    try:
+        setter = ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler
+    except (AttributeError, OSError):
+        return lambda handler: handler
+    setter.argtypes, setter.restype = [ctypes.c_void_p], ctypes.c_void_p
+    return setter
+
+
+class _Quiet:
+    """Nothing that Pillow and libtiff say of odd files is printed while anyone is inside: what matters of it is raised as well.
+
+    They say it through process-wide state, and pictures are read in many threads: the first one in changes it, the last one out puts it back.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside = threading.Lock(), 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._before = warnings.catch_warnings()
+                self._before.__enter__()
+                warnings.filterwarnings("ignore", module=r"PIL\b")
+                self._printer = _libtiff()(None)
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._before.__exit__(None, None, None)
+                _libtiff()(self._printer)
+
+
+quietly = _Quiet()
 
 
 @contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Pillow warns about odd headers through process-wide state; keep that silent, one thread at a time."""
-    with _header, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+def guarded(where: str) -> Iterator[None]:
+    """What goes wrong inside is a PhotoError about one picture, whatever a library raises, so that it costs that picture only.
+
+    Args:
+        where: what messages call the picture.
+
+    Raises:
+        PhotodeskError: it was raised inside; it says itself what is wrong.
+        PhotoError: anything else was.
+    """
+    try:
         yield
+    except PhotodeskError:
+        raise
+    except Exception as error:  # a library meets bytes that it never expected: any exception is a damaged file
+        raise PhotoError(f"{where} {_said(error)}") from error
+
+
+def _said(error: Exception) -> str:
+    from PIL import Image
+
+    if isinstance(error, Image.DecompressionBombError):
+        return f"is too large: it claims more than {MAX_PIXELS / 1e6:.0f} million pixels; make it smaller if it is a real photo"
+    if isinstance(error, MemoryError):
+        return "is too large: there is not enough memory for it; make it smaller"
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be read: {error.strerror}; check the file and its permissions"
+    reason = " ".join(str(error).split())[:120] or type(error).__name__
+    return f"{'is cut short' if 'truncat' in reason.lower() else 'is damaged'}: {reason}; get the picture again"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decoded:
+    """A picture and what its file says besides, all from one reading.
+
+    Args:
+        image: upright, 8-bit RGB, without any of the file's metadata.
+        size: width and height of the whole upright picture, however small it was decoded.
+        format: one of `FORMATS`.
+        exif: the block as the file holds it, a TIFF structure of its own; of a TIFF file that is the file. Empty where there is none.
+        iptc: likewise, its data sets.
+        xmp: likewise, its XML.
+    """
+
+    image: Image.Image
+    size: tuple[int, int]
+    format: str
+    exif: bytes
+    iptc: bytes
+    xmp: bytes
 
 
 def load(path: os.PathLike[str], *, size: int = 0) -> Image.Image:
@@ -70,21 +173,23 @@ def content(path: os.PathLike[str]) -> bytes:
     Raises:
         PhotoError: it cannot be read or holds more than `MAX_BYTES`.
     """
-    try:
-        with open(path, "rb") as stream:  # noqa: PTH123 - any PathLike
-            parts, size = [], 0
-            while size <= MAX_BYTES and (part := stream.read(PIECE)):  # asked for all at once, it would hold `MAX_BYTES` for every file
-                parts.append(part)
-                size += len(part)
-    except OSError as error:
-        raise PhotoError(f"{os.fspath(path)} cannot be read: {error.strerror or error}; check the file and its permissions") from error
+    with guarded(os.fspath(path)), open(path, "rb") as stream:  # noqa: PTH123 - any PathLike
+        parts, size = [], 0
+        while size <= MAX_BYTES and (part := stream.read(PIECE)):  # asked for all at once, it would hold `MAX_BYTES` for every file
+            parts.append(part)
+            size += len(part)
     if size > MAX_BYTES:
         raise PhotoError(f"{os.fspath(path)} is too large: it has more than {MAX_BYTES >> 20} MiB; make it smaller")
     return b"".join(parts)
 
 
 def decode(data: bytes, *, size: int = 0, where: str, pixels: int = MAX_PIXELS) -> Image.Image:
-    """The first picture in `data` as an upright 8-bit RGB image.
+    """`read`, where the picture is all that is wanted."""
+    return read(data, size=size, where=where, pixels=pixels).image
+
+
+def read(data: bytes, *, size: int = 0, where: str, pixels: int = MAX_PIXELS) -> Decoded:
+    """The first picture in `data` as an upright 8-bit RGB image, and what the file says of it.
 
     The same bytes always give the same pixels. Transparency is laid onto white, 16 bits are scaled to 8, of an animation the
     first frame is taken, and the EXIF turn is applied. The format is read from the bytes, never from a name.
@@ -99,51 +204,89 @@ def decode(data: bytes, *, size: int = 0, where: str, pixels: int = MAX_PIXELS) 
     Raises:
         PhotoError: nothing to decode, not a picture, cut short, damaged, or more than `pixels`.
     """
+    from PIL import Image
+
+    with quietly, guarded(where):
+        image = opened(data, where=where, pixels=pixels)
+        whole = image.size
+        if size:
+            image.draft(None, (size, size))
+        reduced = image.size != whole
+        if image.format == "TIFF":
+            _without_broken_directories(image)
+        image.load()
+        turn = _orientation(image)
+        upright = _rgb(image)
+        if turn in _TURNS:
+            upright = upright.transpose(Image.Transpose[_TURNS[turn]])
+        upright.info = {REDUCED: True} if reduced else {}
+        if not reduced:
+            whole = upright.size
+        elif turn in _TURNS and turn >= _SIDEWAYS:
+            whole = whole[::-1]
+        return Decoded(upright, whole, _format(image), *_blocks(image, data))
+
+
+def opened(data: bytes, *, where: str, pixels: int = MAX_PIXELS) -> ImageFile.ImageFile:
+    """A picture of which only the header was read: its `format`, and its `size` before any turn. No other place opens pictures.
+
+    Raises:
+        PhotoError: nothing there, not a picture, a damaged header, or more than `pixels`.
+    """
     from PIL import Image, UnidentifiedImageError
 
     if not data:
         raise PhotoError(f"{where} is empty; get the picture again")
-    try:
-        with _quietly():
-            image = Image.open(io.BytesIO(data), formats=_FORMATS)
-    except UnidentifiedImageError:
-        raise PhotoError(f"{where} is not a picture: {_guess(data)}; get the picture again or delete the file") from None
-    except Image.DecompressionBombError:
-        raise PhotoError(
-            f"{where} is too large: it claims more than {MAX_PIXELS / 1e6:.0f} million pixels; make it smaller if it is a real photo"
-        ) from None
-    except Exception as error:  # a plugin meets bytes that it never expected: any exception is a damaged file
-        raise _broken(where, error) from error
+    with quietly, guarded(where):
+        try:
+            image = Image.open(io.BytesIO(data), formats=tuple(FORMATS))
+        except UnidentifiedImageError:
+            raise PhotoError(f"{where} is not a picture: {_guess(data)}; get the picture again or delete the file") from None
     if image.width * image.height > pixels:
         raise PhotoError(f"{where} is too large: it claims {image.width} × {image.height} pixels; make it smaller if it is a real photo")
-    try:
-        whole = image.size
-        if size:
-            image.draft(None, (size, size))
-        if image.size != whole:
-            image.info[REDUCED] = True
-        image.load()
-        with _quietly():
-            turn = _TURNS.get(_orientation(image))
-        upright = _rgb(image)
-        return upright.transpose(Image.Transpose[turn]) if turn else upright
-    except Exception as error:  # as above
-        raise _broken(where, error) from error
+    return image
 
 
-def _broken(where: str, error: Exception) -> PhotoError:
-    reason = " ".join(str(error).split())[:120] or type(error).__name__
-    verb = "is cut short" if "truncat" in reason.lower() else "is damaged"
-    return PhotoError(f"{where} {verb}: {reason}; get the picture again")
+def _format(image: ImageFile.ImageFile) -> str:
+    return image.format if image.format in FORMATS else "JPEG"  # Pillow calls a JPEG with more pictures behind the first MPO
 
 
-def _orientation(image: Image.Image) -> int:
+def _without_broken_directories(image: ImageFile.ImageFile) -> None:
+    """Pillow reads the directories of EXIF and GPS as it loads a TIFF: what cannot be read is taken out, so that it costs no picture."""
+    from PIL import TiffTags
+
+    exif = image.getexif()
+    for tag in TiffTags.TAGS_V2_GROUPS:
+        try:
+            exif.get_ifd(tag)
+        except Exception:  # as in `guarded`
+            exif.pop(tag, None)
+
+
+def _orientation(image: ImageFile.ImageFile) -> int:
+    """The turn that is left to do."""
     if image.format == "TIFF":  # Pillow turns these itself
         return 1
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # EXIF is decoration: a broken block must not cost the picture
         return 1
+
+
+def _blocks(image: ImageFile.ImageFile, data: bytes) -> tuple[bytes, bytes, bytes]:
+    """EXIF, IPTC and XMP as the file holds them."""
+    from PIL import TiffImagePlugin
+
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        tags = image.tag_v2._tagdata  # as Pillow's own reader of IPTC does: the type that a tag claims changes nothing in its bytes
+        return data, tags.get(_IPTC_TAG, b""), tags.get(_XMP_TAG, b"")
+    exif, resources, xmp = (image.info.get(name) for name in ("exif", "photoshop", "xmp"))
+    if not exif and _RAW_EXIF in image.info:  # how ImageMagick put EXIF into a PNG before there was a chunk for it
+        with contextlib.suppress(ValueError):
+            exif = bytes.fromhex("".join(str(image.info[_RAW_EXIF]).split("\n")[3:]))
+    iptc = resources.get(_IPTC_RESOURCE) if isinstance(resources, dict) else None
+    exif, iptc, xmp = (value if isinstance(value, bytes) else b"" for value in (exif, iptc, xmp))  # texts of a PNG can have any name
+    return exif.removeprefix(_EXIF).removeprefix(_EXIF), iptc, xmp
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -209,7 +352,8 @@ def hashes(photos: Sequence[Photo], *, size: int = 64, threads: int | None = Non
 
     def one(photo: Photo) -> tuple[Photo, int | PhotoError]:
         try:
-            return photo, phash(load(photo.path, size=size))
+            with guarded(str(photo.path)):
+                return photo, phash(load(photo.path, size=size))
         except PhotoError as error:
             return photo, error
 

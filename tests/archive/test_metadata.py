@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import struct
+import sys
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, PngImagePlugin, TiffImagePlugin
 
+from photodesk import images
 from photodesk.archive import metadata
+from photodesk.errors import MissingExtra
 
 pytest.importorskip("defusedxml")
 
@@ -64,8 +67,12 @@ FULL = [
 ]
 
 
+def read(data, sidecar=None):
+    return metadata.read(images.read(data, where="a.jpg"), sidecar=sidecar)
+
+
 def test_iptc_in_every_field():
-    entry, trouble = metadata.read(jpeg(iptc(FULL)))
+    entry, trouble = read(jpeg(iptc(FULL)))
     assert trouble == ()
     assert (entry.headline, entry.caption, entry.byline, entry.credit) == ("Kopf", "Zwei\nZeilen", "Öl Fé", "dpa")
     assert (entry.copyright, entry.keywords, entry.place) == ("© dpa", ("Elbe", "Müller"), "Köln, Deutschland")
@@ -73,12 +80,12 @@ def test_iptc_in_every_field():
 
 
 def test_iptc_of_old_programs_is_windows_1252():
-    entry, _ = metadata.read(jpeg(iptc([(120, "Größe – schön".encode("cp1252"))], utf8=False)))
+    entry, _ = read(jpeg(iptc([(120, "Größe – schön".encode("cp1252"))], utf8=False)))
     assert entry.caption == "Größe – schön"
 
 
 def test_xmp_lists_alternatives_and_attributes():
-    entry, trouble = metadata.read(jpeg(xmp(XMP)))
+    entry, trouble = read(jpeg(xmp(XMP)))
     assert trouble == ()
     assert (entry.caption, entry.byline, entry.keywords) == ("Boote & Meer", "Ada Ott, Bo Lie", ("Boot", "See"))
     assert (entry.place, entry.taken, entry.terms) == ("Wien, Österreich", "2024-05-01T13:14:15", "nur online")
@@ -89,32 +96,91 @@ def exif_block(**more):
     exif[0x010E], exif[0x013B], exif[0x8298] = "Alte Brücke".encode(), "Kamera", "Haus"
     exif[0x9C9E] = "eins;zwei;eins".encode("utf-16-le")
     exif.get_ifd(0x8769)[0x9003] = "2020:12:31 23:59:58"
+    exif[0x8769] = exif.get_ifd(0x8769)  # else a TIFF gets none
     for tag, value in more.items():
         exif[int(tag[1:])] = value
     return exif
 
 
 def test_exif_alone():
-    entry, _ = metadata.read(jpeg(exif=exif_block()))
+    entry, _ = read(jpeg(exif=exif_block()))
     assert (entry.caption, entry.byline, entry.copyright) == ("Alte Brücke", "Kamera", "Haus")
     assert (entry.taken, entry.keywords) == ("2020-12-31T23:59:58", ("eins", "zwei"))
 
 
-def test_xmp_goes_before_iptc_before_exif_field_by_field_and_a_sidecar_before_all():
+def test_xmp_goes_before_iptc_before_exif_field_by_field_and_a_sidecar_before_all(tmp_path):
     data = jpeg(xmp(XMP), iptc(FULL), exif=exif_block())
-    entry, _ = metadata.read(data)
+    entry, _ = read(data)
     assert (entry.caption, entry.credit, entry.copyright, entry.terms) == ("Boote & Meer", "dpa", "© dpa", "nur online")
-    entry, _ = metadata.read(data, sidecar=XMP.replace("Boote &amp; Meer", "Vom Lektorat").encode())
+    sidecar = tmp_path / "a.xmp"
+    sidecar.write_text(XMP.replace("Boote &amp; Meer", "Vom Lektorat"), "utf-8")
+    entry, _ = read(data, sidecar)
     assert (entry.caption, entry.credit) == ("Vom Lektorat", "dpa")
 
 
-@pytest.mark.parametrize("turn", range(1, 9))
-def test_size_is_that_of_the_upright_picture(turn):
-    from photodesk.images import decode
+def test_a_sidecar_that_cannot_be_read_costs_nothing_else(tmp_path):
+    entry, trouble = read(jpeg(iptc(FULL)), tmp_path / "gone.xmp")
+    assert entry.headline == "Kopf"
+    assert len(trouble) == 1
+    assert trouble[0].startswith("its XMP sidecar cannot be read")
 
-    data = jpeg(exif=exif_block(**{f"t{0x0112}": turn}))
-    entry, _ = metadata.read(data)
-    assert (entry.width, entry.height) == decode(data, where="x").size
+
+def test_a_directory_of_exif_that_is_nowhere_costs_only_what_is_in_it():
+    exif = exif_block().tobytes()
+    at = exif.index(struct.pack(">HHI", 0x8769, 4, 1)) + 8
+    entry, _ = read(jpeg(exif=exif[:at] + b"\x7f\xff\xff\xff" + exif[at + 4 :]))
+    assert (entry.caption, entry.byline, entry.taken) == ("Alte Brücke", "Kamera", "")
+
+
+def test_without_its_reader_xmp_is_not_left_out_in_silence(monkeypatch):
+    monkeypatch.setitem(sys.modules, "defusedxml", None)
+    monkeypatch.setitem(sys.modules, "defusedxml.ElementTree", None)
+    with pytest.raises(MissingExtra, match="defusedxml"):
+        read(jpeg(xmp(XMP)))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_size_is_that_of_the_upright_picture_however_small_it_is_decoded(kind, turn):
+    out = io.BytesIO()
+    Image.new("RGB", (64, 48)).save(out, kind, exif=exif_block(**{f"t{0x0112}": turn}))
+    for size in (0, 8):
+        picture = images.read(out.getvalue(), size=size, where="x")
+        entry, _ = metadata.read(picture)
+        assert (entry.width, entry.height) == picture.size == ((64, 48) if turn < 5 else (48, 64))
+        assert (picture.image.width > picture.image.height) == (turn < 5)
+        assert (entry.caption, entry.taken) == ("Alte Brücke", "2020-12-31T23:59:58")
+
+
+def test_a_bigtiff_says_as_much_as_a_tiff():
+    out = io.BytesIO()
+    Image.new("RGB", (8, 6)).save(out, "TIFF", big_tiff=True, exif=exif_block())
+    entry, trouble = read(out.getvalue())
+    assert trouble == ()
+    assert (entry.caption, entry.taken, entry.width) == ("Alte Brücke", "2020-12-31T23:59:58", 8)
+
+
+def test_iptc_of_a_tiff_is_read():
+    sets = b"".join(b"\x1c\x02" + bytes([number]) + struct.pack(">H", len(value)) + value for number, value in FULL)
+    out = io.BytesIO()
+    info = TiffImagePlugin.ImageFileDirectory_v2()
+    info[33723], info.tagtype[33723] = sets, 7
+    Image.new("RGB", (8, 6)).save(out, "TIFF", tiffinfo=info)
+    entry, trouble = read(out.getvalue())
+    assert trouble == ()
+    assert (entry.headline, entry.keywords) == ("Kopf", ("Elbe", "Müller"))
+
+
+def test_texts_of_a_png_with_the_names_of_blocks_are_texts():
+    about = PngImagePlugin.PngInfo()
+    for name in ("exif", "photoshop", "xmp", "Raw profile type exif", images.REDUCED):
+        about.add_text(name, "not a block")
+    out = io.BytesIO()
+    Image.new("RGB", (8, 6)).save(out, "PNG", pnginfo=about)
+    picture = images.read(out.getvalue(), where="x")
+    assert picture.size == (8, 6)
+    assert picture.image.info == {}
+    assert metadata.read(picture)[0].caption == ""
 
 
 @pytest.mark.parametrize("suffix", ["PNG", "TIFF", "WEBP"])
@@ -131,12 +197,12 @@ def test_other_formats_carry_xmp_too(suffix):
         image.save(out, suffix, tiffinfo={700: XMP.encode()})
     else:
         image.save(out, suffix, xmp=XMP.encode())
-    assert metadata.read(out.getvalue())[0].caption == "Boote & Meer"
+    assert read(out.getvalue())[0].caption == "Boote & Meer"
 
 
 def test_a_damaged_block_costs_its_fields_and_says_so():
     for broken, name in ((xmp("<x:xmpmeta"), "XMP"), (xmp('<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>'), "XMP")):
-        entry, trouble = metadata.read(jpeg(broken, iptc(FULL)))
+        entry, trouble = read(jpeg(broken, iptc(FULL)))
         assert entry.headline == "Kopf"
         assert len(trouble) == 1
         assert name in trouble[0]
@@ -144,7 +210,7 @@ def test_a_damaged_block_costs_its_fields_and_says_so():
 
 @pytest.mark.parametrize("wrong", ["", "2024", "2024-13-01", "0000-00-00", "gestern", "2023-02-29"])
 def test_what_is_no_whole_date_is_no_date(wrong):
-    assert metadata.read(jpeg(xmp(XMP.replace("2024-05-01T13:14:15+02:00", wrong))))[0].taken == ""
+    assert read(jpeg(xmp(XMP.replace("2024-05-01T13:14:15+02:00", wrong))))[0].taken == ""
 
 
 @settings(max_examples=60, deadline=None)
@@ -155,6 +221,6 @@ def test_what_is_no_whole_date_is_no_date(wrong):
 )
 def test_no_bytes_in_a_block_stop_the_work(noise, marker, head):
     body = head + noise
-    entry, _ = metadata.read(jpeg(marker + struct.pack(">H", len(body) + 2) + body))
+    entry, _ = read(jpeg(marker + struct.pack(">H", len(body) + 2) + body))
     assert (entry.width * entry.height) == 2400
     entry.caption.encode()

@@ -1,5 +1,6 @@
 import io
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
@@ -173,8 +174,8 @@ L = "G/RET_A_LARGE/"
         ({L + "1_G_A.png": png(1)}, ["articles without a picture: 1 of 2, 2"]),
         ({L + "1_G_A.png": png(1), L + "2_G_A.png": png(1)}, []),
         ({L + "1_G_A.png": png(1), L + "2_G_A.png": png(2, (260, 460))}, ["not 460 × 260 pixels: 260 × 460"]),
-        ({L + "1_G_A.png": png(1), L + "2_G_A.png": png(2, format="JPEG")}, ["not a PNG file, whatever its name says"]),
-        ({L + "1_G_A.png": png(1), L + "2_G_A.png": b""}, ["not a PNG file, whatever its name says"]),
+        ({L + "1_G_A.png": png(1), L + "2_G_A.png": png(2, format="JPEG")}, ["not a PNG file, whatever its name says: JPEG"]),
+        ({L + "1_G_A.png": png(1), L + "2_G_A.png": b""}, ["the file is empty"]),
         (
             {L + "1_G_A.png": png(1), L + "2_G_A.png": png(2), L + "3_G_A.png": png(3)},
             ["for an article that the data set does not have: 3"],
@@ -251,11 +252,12 @@ def test_a_bomb_is_neither_inflated_nor_decoded(tmp_path, monkeypatch):
     path = tmp_path / "x.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(L + "1_G_A.png", b"\x89PNG\r\n\x1a\n" + bytes(10_000_000))
-        huge = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (60_000).to_bytes(4) * 2 + bytes(100)
+        head = b"IHDR" + (60_000).to_bytes(4) * 2 + bytes([8, 2, 0, 0, 0])
+        huge = b"\x89PNG\r\n\x1a\n\0\0\0\r" + head + zlib.crc32(head).to_bytes(4) + b"\0\0\0\0IDAT" + bytes(100)
         archive.writestr(L + "2_G_A.png", huge)
     faults = whats(submissions.check([path], ["1", "2"], edition="2025"))
     assert faults[0].startswith("more than 0 MiB")
-    assert faults[1] == "not 460 × 260 pixels: 60000 × 60000"
+    assert faults[1] == "the file is too large: it claims more than 178 million pixels"
 
 
 @settings(max_examples=60)

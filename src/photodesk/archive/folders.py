@@ -81,7 +81,7 @@ def walk(folder: Path, faults: list[Fault], *, root: Path | None = None) -> Iter
         try:
             str(path).encode()
             about = path.stat()
-            yield Seen(path, root or folder, about.st_size, max(about.st_mtime_ns, *(xmp.stat().st_mtime_ns for xmp in xmps), 0))
+            yield Seen(path, root or folder, about.st_size, max(about.st_mtime_ns, *map(_changed, xmps), 0))
         except UnicodeError:
             name = os.fsencode(path).decode("utf-8", "backslashreplace")
             faults.append(Fault(name, "its name is not UTF-8", "left out", "rename it"))
@@ -92,6 +92,14 @@ def walk(folder: Path, faults: list[Fault], *, root: Path | None = None) -> Iter
 def sidecars(path: Path) -> list[Path]:
     """XMP files beside a picture, the one that is read first."""
     return [xmp for xmp in _named(path) if xmp.is_file()]
+
+
+def _changed(sidecar: Path) -> int:
+    """When, in nanoseconds; 0 where that cannot be told: a sidecar must not cost its picture."""
+    try:
+        return sidecar.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _named(path: Path) -> tuple[Path, Path]:

@@ -24,7 +24,7 @@ from photodesk.encoders.base import Encoder
 from photodesk.engines.schema import Entry, Point
 from photodesk.errors import PhotoError, StoreError
 from photodesk.features.embed import photo_rows
-from photodesk.features.pipeline import BatchSize, in_batches
+from photodesk.features.pipeline import BatchSize, fault, in_batches
 from photodesk.files import digest
 from photodesk.types import Fault, FloatArray
 
@@ -170,21 +170,22 @@ def _read(batch: Sequence[Seen], encoder: Encoder, there: set[str], sizes: Batch
     out: list[tuple[Seen, _Taken | Fault]] = []
     pixels = {}
     for file in batch:
+        where = str(file.path)
         try:
-            data = images.content(file.path)
-            photo = digest(data).hex()
-            sidecar = next(iter(sidecars(file.path)), None)
-            if photo in pixels:
-                out.append((file, _Taken(file, photo)))
-                continue
-            image = images.decode(data, size=max(encoder.photos.size, HASHED), where=str(file.path))
-            entry, notes = metadata.read(data, sidecar=images.content(sidecar) if sidecar else None)
-            if photo not in there:
-                pixels[photo] = encoder.photos.prepare(image)
-            out.append((file, _Taken(file, photo, entry, None, images.phash(image), thumbnail(image), notes)))
+            with images.guarded(where):
+                data = images.content(file.path)
+                photo = digest(data).hex()
+                if photo in pixels:
+                    out.append((file, _Taken(file, photo)))
+                    continue
+                picture = images.read(data, size=max(encoder.photos.size, HASHED), where=where)
+                entry, notes = metadata.read(picture, sidecar=next(iter(sidecars(file.path)), None))
+                taken = _Taken(file, photo, entry, None, images.phash(picture.image), thumbnail(picture.image), notes)
+                if photo not in there:
+                    pixels[photo] = encoder.photos.prepare(picture.image)
+            out.append((file, taken))
         except PhotoError as error:
-            what, _, advice = str(error).removeprefix(f"{file.path} ").partition("; ")
-            out.append((file, Fault(str(file.path), what, "left out", advice or "replace or remove the file")))
+            out.append((file, fault(where, error)))
     if not pixels:
         return out
     features = dict(zip(pixels, sizes.timed(encoder.photos.encode, np.stack(list(pixels.values()))), strict=True))

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from photodesk import images
-from photodesk.archive.archive import CONFIDENCE, LEDGER, Archive
+from photodesk.archive.archive import CONFIDENCE, LEDGER, THUMBNAIL, Archive
 from photodesk.archive.database import Job
 from photodesk.archive.folders import gone
 from photodesk.archive.ingest import thumbnail
@@ -87,7 +87,9 @@ def _files(archive: Archive, files: dict[str, list[str]], content: bool, repair:
             fault = Fault(str(small), "the thumbnail is missing", "kept", f"run: photodesk archive verify {archive.folder} --repair")
             if repair and there:
                 try:
-                    archive.keep_thumbnail(photo, thumbnail(images.load(Path(there[0]), size=320)))
+                    with images.guarded(there[0]):
+                        made = thumbnail(images.load(Path(there[0]), size=THUMBNAIL))
+                    archive.keep_thumbnail(photo, made)
                     fault = Fault(str(small), "the thumbnail was missing", "repaired")
                 except PhotoError as error:
                     fault = Fault(there[0], str(error).removeprefix(f"{there[0]} "), "kept", "get the picture again")

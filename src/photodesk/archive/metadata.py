@@ -1,7 +1,7 @@
 """What a picture file says of itself: XMP first, then IPTC, then EXIF, field by field.
 
-Pillow finds the blocks, its EXIF and IPTC parts read two of them, and defusedxml reads the third: both are well kept and
-small, where bindings to exiv2 are under the GPL and exiftool is a program to install. Nothing here decodes a picture or believes a block:
+The decoder (`images.read`) hands over the blocks. Pillow's reader of TIFF directories reads EXIF, defusedxml reads XMP: both are well kept
+and small, where bindings to exiv2 are under the GPL and exiftool is a program to install. Nothing here opens a picture or believes a block:
 one that is damaged costs its fields, never the photo.
 """
 
@@ -10,14 +10,16 @@ from __future__ import annotations
 import datetime
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from photodesk import images
 from photodesk.engines.schema import Entry
-from photodesk.errors import require
+from photodesk.errors import MissingExtra, require
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from PIL import TiffImagePlugin
 
 LONGEST = 20_000
 """Characters that a field may have; KEYWORDS is how many keywords."""
@@ -30,7 +32,6 @@ _DC, _PHOTOSHOP = "{http://purl.org/dc/elements/1.1/}", "{http://ns.adobe.com/ph
 _CORE, _RIGHTS = "{http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/}", "{http://ns.adobe.com/xap/1.0/rights/}"
 _EXIF, _XMP = "{http://ns.adobe.com/exif/1.0/}", "{http://ns.adobe.com/xap/1.0/}"
 _LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
-_TURNED = (5, 6, 7, 8)
 
 # field → tags in the order in which they are asked; the parts of a place are joined
 _XMP_TAGS = {
@@ -45,17 +46,19 @@ _XMP_TAGS = {
 _XMP_PLACE = (f"{_CORE}Location", f"{_PHOTOSHOP}City", f"{_PHOTOSHOP}State", f"{_PHOTOSHOP}Country")
 _IPTC_TAGS = {"headline": (105, 5), "caption": (120,), "byline": (80,), "credit": (110, 115), "copyright": (116,), "terms": (40,)}
 _IPTC_PLACE = (92, 90, 95, 101)
+_EXIF_MORE = 0x8769  # the directory that only EXIF has
 _EXIF_TAGS = {"headline": (0x9C9B,), "caption": (0x010E, 0x9C9C), "byline": (0x013B, 0x9C9D), "copyright": (0x8298,)}
 
 Found = dict[str, str | tuple[str, ...]]
+Fields = Iterable[tuple[str, str | tuple[str, ...]]]
 
 
-def read(data: bytes, *, sidecar: bytes | None = None) -> tuple[Entry, tuple[str, ...]]:
+def read(picture: images.Decoded, *, sidecar: Path | None = None) -> tuple[Entry, tuple[str, ...]]:
     """The size of a picture and what it says of itself.
 
     Args:
-        data: bytes of a file that `photos.decode` takes.
-        sidecar: bytes of the XMP file that lies beside it, if there is one; it comes before all that the picture says.
+        picture: as it was decoded.
+        sidecar: the XMP file that lies beside it, if there is one; it comes before all that the picture says.
 
     Returns:
         an entry with what was found, and what could not be read, in words.
@@ -63,42 +66,48 @@ def read(data: bytes, *, sidecar: bytes | None = None) -> tuple[Entry, tuple[str
     Raises:
         MissingExtra: defusedxml is not installed.
     """
-    from PIL import Image
-
-    with Image.open(io.BytesIO(data)) as image:
-        width, height = image.size
-        sources: list[tuple[str, Any, Any]] = [("EXIF", _exif, image), ("IPTC", _iptc, image), ("XMP", _xmp, image.info.get("xmp"))]
-        if sidecar is not None:
-            sources.append(("XMP sidecar", _xmp, sidecar))
-        found: Found = {}
-        trouble: list[str] = []
-        for name, reader, source in sources:
+    sources: list[tuple[str, Callable[[], Fields]]] = [
+        ("EXIF", lambda: _exif(picture.exif)),
+        ("IPTC", lambda: _iptc(picture.iptc).items()),
+        ("XMP", lambda: _xmp(picture.xmp).items()),
+    ]
+    if sidecar is not None:
+        sources.append(("XMP sidecar", lambda: _xmp(images.content(sidecar)).items()))
+    found: Found = {}
+    trouble: list[str] = []
+    with images.quietly:
+        for name, fields in sources:
             try:
-                found |= {field: value for field, value in reader(source).items() if value}
-            except ImportError:
+                found.update((field, value) for field, value in fields() if value)
+            except MissingExtra:
                 raise
             except Exception as error:  # a stranger's bytes in a decoration: any exception is a damaged block
                 trouble.append(f"its {name} cannot be read: {' '.join(str(error).split())[:100] or type(error).__name__}")
-        if image.format != "TIFF" and _turned(image):
-            width, height = height, width
+    width, height = picture.size
     return Entry(width=width, height=height, **found), tuple(trouble)  # type: ignore[arg-type]
 
 
-def _turned(image: Image.Image) -> bool:
-    try:
-        return image.getexif().get(0x0112) in _TURNED
-    except Exception:  # as in photos.decode
-        return False
+def _exif(block: bytes) -> Iterator[tuple[str, str | tuple[str, ...]]]:
+    if not block:
+        return
+    first = _directory(block)
+    for field, tags in _EXIF_TAGS.items():
+        yield field, _first(_exif_text(tag, first.get(tag)) for tag in tags)
+    yield "keywords", _keywords(_exif_text(0x9C9E, first.get(0x9C9E)).split(";"))
+    if _EXIF_MORE in first:
+        more = _directory(block, first[_EXIF_MORE])
+        yield "taken", _first(_time(str(more.get(tag, "")).replace(":", "-", 2)) for tag in (0x9003, 0x9004))
 
 
-def _exif(image: Image.Image) -> Found:
-    exif = image.getexif()
-    if not exif:
-        return {}
-    found: Found = {field: _first(_exif_text(tag, exif.get(tag)) for tag in tags) for field, tags in _EXIF_TAGS.items()}
-    found["keywords"] = _keywords(_exif_text(0x9C9E, exif.get(0x9C9E)).split(";"))
-    more = exif.get_ifd(0x8769)
-    found["taken"] = _first(_time(str(more.get(tag, "")).replace(":", "-", 2)) for tag in (0x9003, 0x9004))
+def _directory(block: bytes, at: int | None = None) -> TiffImagePlugin.ImageFileDirectory_v2:
+    """Tags and values of a directory: that at a place, or the first."""
+    from PIL import TiffImagePlugin
+
+    big = 43 in block[2:4]  # a BigTIFF, whose places have 8 bytes
+    found = TiffImagePlugin.ImageFileDirectory_v2(block[: 16 if big else 8], group=None if at is None else _EXIF_MORE)
+    stream = io.BytesIO(block)
+    stream.seek(found.next if at is None else at)
+    found.load(stream)
     return found
 
 
@@ -112,17 +121,14 @@ def _exif_text(tag: int, value: object) -> str:
         return _clean(text)
 
 
-def _iptc(image: Image.Image) -> Found:
-    from PIL import IptcImagePlugin
-
-    info = IptcImagePlugin.getiptcinfo(image)  # type: ignore[arg-type]
-    if not info:
+def _iptc(block: bytes) -> Found:
+    sets = _iptc_sets(block)
+    if not sets:
         return {}
-    utf8 = info.get((1, 90)) == b"\x1b%G"
+    utf8 = b"\x1b%G" in sets.get((1, 90), ())
 
     def every(tag: int) -> list[str]:
-        value = info.get((2, tag), [])
-        return [_clean(_iptc_text(one, utf8)) for one in (value if isinstance(value, list) else [value])]
+        return [_clean(_iptc_text(value, utf8)) for value in sets.get((2, tag), ())]
 
     found: Found = {field: _first(", ".join(every(tag)) for tag in tags) for field, tags in _IPTC_TAGS.items()}
     found["keywords"] = _keywords(every(25))
@@ -132,6 +138,25 @@ def _iptc(image: Image.Image) -> Found:
     return found
 
 
+def _iptc_sets(block: bytes) -> dict[tuple[int, int], list[bytes]]:
+    """Values by record and number. Source: IPTC-NAA Information Interchange Model 4.2, chapter 3."""
+    sets: dict[tuple[int, int], list[bytes]] = {}
+    at = 0
+    while block[at : at + 5].strip(b"\0"):
+        head = block[at : at + 5]
+        if head[0] != 0x1C or len(head) < 5:
+            raise ValueError(f"no data set begins at byte {at}")
+        at += 5
+        size = int.from_bytes(head[3:])
+        if size & 0x8000:  # so many bytes with the size follow
+            more = size & 0x7FFF
+            size = int.from_bytes(block[at : at + more])
+            at += more
+        sets.setdefault((head[1], head[2]), []).append(block[at : at + size])
+        at += size
+    return sets
+
+
 def _iptc_text(value: bytes, utf8: bool) -> str:
     try:
         return value.decode("utf-8")
@@ -139,13 +164,12 @@ def _iptc_text(value: bytes, utf8: bool) -> str:
         return value.decode("utf-8" if utf8 else "cp1252", "replace")
 
 
-def _xmp(block: bytes | str | None) -> Found:
+def _xmp(block: bytes) -> Found:
     if not block:
         return {}
-    data = block.encode() if isinstance(block, str) else block
-    if len(data) > MAX_XMP:
-        raise ValueError(f"it has {len(data):,} bytes")
-    tree = require("defusedxml.ElementTree", "archive").fromstring(data.rstrip(b"\0 \r\n"), forbid_dtd=True)
+    if len(block) > MAX_XMP:
+        raise ValueError(f"it has {len(block):,} bytes")
+    tree = require("defusedxml.ElementTree", "archive").fromstring(block.rstrip(b"\0 \r\n"), forbid_dtd=True)
     values: dict[str, list[str]] = {}
     for about in tree.iter(f"{_RDF}Description"):
         for name, text in about.attrib.items():

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from photodesk import images
 from photodesk.archive.archive import Archive
 from photodesk.archive.maintenance import Progress, silent
-from photodesk.encoders.base import Encoder
+from photodesk.encoders.base import Encoder, PhotoTower
 from photodesk.engines.base import Engine, Space
 from photodesk.engines.registry import open_engine
 from photodesk.engines.schema import Point
 from photodesk.errors import PhotoError, StoreError
 from photodesk.features.embed import photo_rows
+from photodesk.features.pipeline import chunks
 from photodesk.files import digest
 from photodesk.types import Fault
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 TOGETHER = 64
 """Photos that are stored at a time."""
@@ -31,14 +30,14 @@ TOGETHER = 64
 def renew(archive: Archive, encoder: Encoder, progress: Progress) -> tuple[int, list[Fault]]:
     """Encode all photos with another model; ids, files, captions, uses and picks stay as they are.
 
-    Photos whose files are gone or changed are read from their thumbnails, and named. The bank of articles is emptied: its texts are not kept. Until the
+    Photos whose files are gone or changed are read from their thumbnails, and named; one that has neither is left out, and named. The bank of articles is emptied: its texts are not kept. Until the
     last photo is there the archive stays with the old model; stopped on the way, the same call begins again. The old engine keeps its points.
 
     Returns:
-        how many photos there are, and what is not as it was.
+        how many photos were encoded, and what is not as it was.
 
     Raises:
-        StoreError: the engine is a server, or a photo has neither file nor thumbnail.
+        StoreError: the engine is a server.
     """
     old, settings = archive.engine, archive.settings
     kind, _, place = settings.engine.partition(":")
@@ -55,41 +54,43 @@ def renew(archive: Archive, encoder: Encoder, progress: Progress) -> tuple[int, 
     archive.ledger.set({"renewing": uri})
     new = open_engine(uri, Space(dim, settings.language), base=archive.folder, create=True)
     faults: list[Fault] = []
-    done, of = 0, old.count()
+    done, encoded, of = 0, 0, old.count()
     try:
         for points in old.scan(batch=TOGETHER):
-            pixels = [encoder.photos.prepare(_picture(archive, point.photo, encoder.photos.size, faults)) for point in points]
-            batch = encoder.photos.batch
-            features = [encoder.photos.encode(np.stack(pixels[i : i + batch])) for i in range(0, len(pixels), batch)]
-            rows = photo_rows(np.concatenate(features), encoder)
-            new.upsert([Point(point.photo, row, point.entry) for point, row in zip(points, rows, strict=True)])
+            prepared = [(point, _prepared(archive, point.photo, encoder.photos, faults)) for point in points]
+            there = [(point, pixels) for point, pixels in prepared if pixels is not None]
+            for some in chunks(there, encoder.photos.batch):
+                rows = photo_rows(encoder.photos.encode(np.stack([pixels for _, pixels in some])), encoder)
+                new.upsert([Point(point.photo, row, point.entry) for (point, _), row in zip(some, rows, strict=True)])
+            encoded += len(there)
             done += len(points)
             progress("encoding", done, of)
-        if new.count() != of:
+        if done != of or new.count() != encoded:
             raise StoreError(f"{uri} holds {new.count():,} points and {settings.engine} {of:,}; the archive stays with {settings.encoder}")
         new.optimise()
     except BaseException:
         new.close()
         raise
     archive.adopt(new, replace(settings, engine=uri, encoder=encoder.name, fingerprint=encoder.fingerprint, dim=dim))
-    return of, faults
+    return encoded, faults
 
 
-def _picture(archive: Archive, photo: str, size: int, faults: list[Fault]) -> Image.Image:
+def _prepared(archive: Archive, photo: str, tower: PhotoTower, faults: list[Fault]) -> NDArray[np.generic] | None:
+    """What the tower wants to see of a photo; None if nothing of it can be read."""
     for file in archive.ledger.files(photo):
-        try:
+        with suppress(PhotoError), images.guarded(file.path):
             data = images.content(Path(file.path))
             if digest(data).hex() == photo:
-                return images.decode(data, size=size, where=file.path)
-        except PhotoError:
-            continue
+                return tower.prepare(images.decode(data, size=tower.size, where=file.path))
     try:
-        image = images.load(archive.thumbnail(photo))
+        with images.guarded(photo):
+            pixels = tower.prepare(images.load(archive.thumbnail(photo)))
     except PhotoError:
-        advice = f"remove it: photodesk archive remove {archive.folder} --photo {photo}"
-        raise StoreError(f"photo {photo} has neither its file nor a thumbnail; {advice}") from None
+        advice = f"bring its file back, or remove it: photodesk archive remove {archive.folder} --photo {photo}"
+        faults.append(Fault(photo, "neither its file nor its thumbnail can be read", "left out", advice))
+        return None
     faults.append(Fault(photo, "its file is gone or changed; the thumbnail was encoded", "kept"))
-    return image
+    return pixels
 
 
 def move(archive: Archive, uri: str, progress: Progress = silent) -> int:

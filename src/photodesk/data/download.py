@@ -14,7 +14,7 @@ from pathlib import Path
 from photodesk.data.http_client import Client, Clock, Manners, NoAnswerError, RefusedError, target
 from photodesk.errors import PhotoError
 from photodesk.files import replacing
-from photodesk.images import SUFFIXES, decode
+from photodesk.images import FORMATS, SUFFIXES, read
 from photodesk.types import Fault, Listed
 
 LOG = "fetch.log"
@@ -22,7 +22,6 @@ LOG = "fetch.log"
 
 _HOSTS_AT_ONCE = 8
 _SILENT = 5
-_KINDS = {b"\x89PNG": ".png", b"RIFF": ".webp", b"GIF8": ".gif", b"II*\0": ".tif", b"MM\0*": ".tif", b"BM": ".bmp"}
 
 
 @dataclass
@@ -131,10 +130,10 @@ def _safe(item: Listed) -> str:
 def _save(item: Listed, data: bytes, folder: Path) -> None:
     name = _safe(item)
     try:
-        decode(data, size=64, where="what the host sends")
+        picture = read(data, size=64, where="what the host sends")
     except PhotoError as error:
         raise RefusedError(str(error).rpartition("; ")[0]) from error
     if Path(name).suffix.lower() not in SUFFIXES:
-        name += next((suffix for head, suffix in _KINDS.items() if data.startswith(head)), ".jpg")
+        name += FORMATS[picture.format][0]
     with replacing(folder / name, "wb") as stream:
         stream.write(data)

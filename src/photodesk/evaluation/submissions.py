@@ -22,6 +22,7 @@ from typing import Literal, NamedTuple
 
 from photodesk.errors import PhotoError, RunError, UsageError
 from photodesk.files import digest, replacing
+from photodesk.images import decode, guarded, load, opened
 from photodesk.types import Fault, Photo, Run
 
 Edition = Literal["2025", "2026"]
@@ -146,7 +147,8 @@ def check(
                     pixels = digest(_decoded(member.read()))
                 except PhotoError as error:
                     pictures[member.folder][member.article] = b""
-                    faults.append(Fault(where, str(error), "kept", f"save it as a PNG of {WIDTH} × {HEIGHT} pixels"))
+                    what = str(error).partition("; ")[0]
+                    faults.append(Fault(where, what, "kept", f"save it as a PNG of {WIDTH} × {HEIGHT} pixels"))
                     continue
                 pictures[member.folder][member.article] = pixels
                 folder, article = shown.setdefault(pixels, (member.folder, member.article))
@@ -180,12 +182,11 @@ def render(photo: Photo) -> tuple[bytes, bytes]:
     """
     from PIL import Image, ImageOps
 
-    from photodesk.images import load
-
-    fitted = ImageOps.fit(load(photo.path, size=WIDTH), (WIDTH, HEIGHT), Image.Resampling.LANCZOS)
-    stream = io.BytesIO()
-    fitted.save(stream, "PNG", compress_level=1)  # 2.6 times as fast as the usual 6, files 5 % larger
-    return stream.getvalue(), digest(fitted.tobytes())
+    with guarded(str(photo.path)):
+        fitted = ImageOps.fit(load(photo.path, size=WIDTH), (WIDTH, HEIGHT), Image.Resampling.LANCZOS)
+        stream = io.BytesIO()
+        fitted.save(stream, "PNG", compress_level=1)  # 2.6 times as fast as the usual 6, files 5 % larger
+        return stream.getvalue(), digest(fitted.tobytes())
 
 
 def _choose(run: Run, article: str, photos: Mapping[str, Photo], used: Collection[bytes]) -> tuple[bytes, list[Fault]]:
@@ -261,18 +262,12 @@ def _bounded(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
 
 def _decoded(data: bytes) -> bytes:
     """The RGB pixels of a PNG of the right size; anything else is a PhotoError."""
-    from PIL import Image
-
-    if data[:8] != b"\x89PNG\r\n\x1a\n" or len(data) < 24:
-        raise PhotoError("not a PNG file, whatever its name says")
-    width, height = int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
-    if (width, height) != (WIDTH, HEIGHT):
-        raise PhotoError(f"not {WIDTH} × {HEIGHT} pixels: {width} × {height}")
-    try:
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-            return image.convert("RGB").tobytes()
-    except Exception as error:  # as above
-        raise PhotoError(f"a damaged PNG: {str(error) or type(error).__name__}") from None
+    header = opened(data, where="the file")
+    if header.format != "PNG":
+        raise PhotoError(f"not a PNG file, whatever its name says: {header.format}")
+    if header.size != (WIDTH, HEIGHT):
+        raise PhotoError(f"not {WIDTH} × {HEIGHT} pixels: {header.width} × {header.height}")
+    return decode(data, where="the file").tobytes()
 
 
 def _put(archive: zipfile.ZipFile, name: str, data: bytes) -> None:

@@ -42,7 +42,7 @@ class Picture:
     Args:
         photo: its id.
         where: file or URL, for messages.
-        read: gives its bytes; raises PhotoError or OSError where it cannot.
+        read: gives its bytes; what it raises where it cannot is a fault of this picture.
     """
 
     photo: str
@@ -104,11 +104,12 @@ def _encode(batch: Sequence[Picture], tower: PhotoTower, stored: Stored, sizes: 
     contents: dict[bytes, tuple[int, bytes]] = {}
     for i, picture in enumerate(batch):
         try:
-            data = picture.read()
+            with images.guarded(picture.where):
+                data = picture.read()
             key = digest(data)
             contents.setdefault(key, (i, data))
             found.append(key)
-        except (PhotoError, OSError) as error:
+        except PhotoError as error:
             found.append(fault(picture.where, error))
     broken: dict[bytes, PhotoError] = {}
     pixels: dict[bytes, NDArray[np.generic]] = {}
@@ -117,7 +118,8 @@ def _encode(batch: Sequence[Picture], tower: PhotoTower, stored: Stored, sizes: 
             continue
         i, data = contents[key]
         try:
-            pixels[key] = tower.prepare(images.decode(data, size=tower.size, where=batch[i].where))
+            with images.guarded(batch[i].where):
+                pixels[key] = tower.prepare(images.decode(data, size=tower.size, where=batch[i].where))
         except PhotoError as error:
             broken[key] = error
     keys = [
@@ -127,9 +129,9 @@ def _encode(batch: Sequence[Picture], tower: PhotoTower, stored: Stored, sizes: 
     return Batch([(picture.photo, picture.where) for picture in batch], keys, dict(zip(pixels, rows, strict=True)))
 
 
-def fault(where: str, error: PhotoError | OSError, of: Sequence[Picture] = ()) -> Fault:
+def fault(where: str, error: PhotoError, of: Sequence[Picture] = ()) -> Fault:
     """What is wrong with a picture, as a fault that leaves it out."""
-    said = f"cannot be read: {error.strerror or error}" if isinstance(error, OSError) else str(error)
+    said = str(error)
     for picture in (*of, Picture("", where, bytes)):  # copies of one broken content were decoded once, under the first one's name
         said = said.removeprefix(f"{picture.where} ")
     what, _, advice = said.partition("; ")
