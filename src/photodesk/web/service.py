@@ -16,9 +16,10 @@ from typing import Protocol
 import numpy as np
 from fastapi.concurrency import run_in_threadpool
 
-from photodesk.archive import ingest, picks
+from photodesk.archive import ingest, picks, rights
 from photodesk.archive.archive import Archive
 from photodesk.archive.database import now
+from photodesk.archive.rights import Similar
 from photodesk.archive.usage import Pick
 from photodesk.encoders.base import Encoder
 from photodesk.engines.schema import Entry, Filter
@@ -109,7 +110,7 @@ class Service:
         _texts.info("search %r", query.draft or query.headline or query.lead or query.text)
         answer = self.desk.ask(self._question(query))
         return schemas.Answer(
-            hits=[_hit(found, rank, self.archive.path(found.photo) if owner else "") for rank, found in enumerate(answer.hits, 1)],
+            hits=[_hit(found, rank, self.archive.path if owner else lambda photo: "") for rank, found in enumerate(answer.hits, 1)],
             message=answer.message,
             near=list(answer.near),
             nothing_fits=answer.nothing_fits,
@@ -147,6 +148,8 @@ class Service:
             shares=dict(reason.shares),
             components=dict(reason.found.components),
             about=about(photo, reason.found.entry),
+            origins=_origins(reason.found.origins),
+            similar=_similar(reason.found.similar),
         )
 
     def pick(self, asked: schemas.PickQuery) -> schemas.Picked:
@@ -200,9 +203,17 @@ class Service:
             raise GoneError(f"the archive has no photo {photo}")
         return found[0].entry
 
-    def about(self, photo: str) -> schemas.About:
-        """As `entry`, for the API."""
-        return about(photo, self.entry(photo))
+    def about(self, photo: str) -> schemas.Photo:
+        """What the archive knows of a photo and of its near-duplicates.
+
+        Raises:
+            GoneError: no such photo.
+        """
+        own = self.entry(photo)
+        group = rights.groups(self.archive, {photo: own})[photo]
+        entry, origins = group.known(photo, own)
+        similar = [one for one in group.members if one.photo != photo]
+        return schemas.Photo(**dict(about(photo, entry)), origins=_origins(origins), similar=_similar(similar))
 
     def thumbnail(self, photo: str) -> bytes:
         """A small JPEG.
@@ -320,16 +331,27 @@ def jpeg(picture: object) -> bytes:
     return out.getvalue()
 
 
-def _hit(found: Found, rank: int, file: str) -> schemas.Hit:
+def _origins(origins: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    return {field: list(photos) for field, photos in origins.items()}
+
+
+def _similar(similar: Sequence[Similar], file: Callable[[str], str] = lambda photo: "") -> list[schemas.Similar]:
+    names = [name for name in schemas.Similar.model_fields if name not in ("photo", "file")]
+    return [schemas.Similar(photo=one.photo, file=file(one.photo), **{name: getattr(one.entry, name) for name in names}) for one in similar]
+
+
+def _hit(found: Found, rank: int, file: Callable[[str], str]) -> schemas.Hit:
     return schemas.Hit(
         rank=rank,
         score=found.score,
         probability=found.probability,
         level=level(found.probability),
-        duplicates=found.duplicates,
+        duplicates=len(found.similar),
         used=found.used,
         components=dict(found.components),
         group=found.entry.group,
-        file=file,
+        file=file(found.photo),
         about=about(found.photo, found.entry),
+        origins=_origins(found.origins),
+        similar=_similar(found.similar, file),
     )
