@@ -17,6 +17,7 @@ import platform
 import shutil
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,8 @@ def build(folder: Path, photos: int) -> None:
             rows = np.stack([p.row for p in made]).repeat(-(-dim // 512), axis=1)[:, :dim]
             rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
             made = [Point(p.photo, row, p.entry, p.number / 10) for p, row in zip(made, rows, strict=True)]
-            known = [(p.photo, 0, p.entry.group if i % 50 else made[0].photo) for i, p in enumerate(made)]
+            made = [p if i % 50 else replace(p, entry=replace(p.entry, group=made[0].photo)) for i, p in enumerate(made)]
+            known = [(p.photo, 0, p.entry.group) for p in made]
             archive.ledger.announce(known, [File(f"/photos/{p.photo}.jpg", p.photo, "/photos", 1, 1) for p in made])
             archive.engine.upsert(made)
             archive.ledger.confirm(p.photo for p in made)

@@ -90,6 +90,23 @@ def paint(path, word, size=(40, 30)):
     Image.fromarray((np.array(colour(word)) + pattern).astype(np.uint8)).resize(size, Image.Resampling.NEAREST).save(path)
 
 
+def twin(path, of, size, **fields):
+    """A near-duplicate of the photo in another file, of another size; terms, credit and caption as XMP."""
+    from PIL import PngImagePlugin
+
+    about = PngImagePlugin.PngInfo()
+    tags = {"terms": "xmpRights:UsageTerms", "credit": "photoshop:Credit", "caption": "dc:description"}
+    said = "".join(f"<{tags[name]}>{text}</{tags[name]}>" for name, text in fields.items())
+    about.add_itxt(
+        "XML:com.adobe.xmp",
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"'
+        ' xmlns:xmpRights="http://ns.adobe.com/xap/1.0/rights/" xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/"'
+        f' xmlns:dc="http://purl.org/dc/elements/1.1/"><rdf:Description>{said}</rdf:Description></rdf:RDF></x:xmpmeta>',
+    )
+    with Image.open(of) as image:
+        image.resize(size, Image.Resampling.NEAREST).save(path, pnginfo=about)
+
+
 def desk(folder, words):
     """A data folder in the layout of NewsImages 2025: headline `word`, its picture painted in that colour."""
     folder.mkdir(parents=True, exist_ok=True)

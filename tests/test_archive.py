@@ -201,6 +201,20 @@ def test_a_pick_that_is_taken_back_stays_in_the_ledger_and_counts_no_more(tmp_pa
     ledger.close()
 
 
+def test_the_photos_of_a_group_are_looked_up(tmp_path):
+    with closing(Ledger.open(tmp_path / "archive.sqlite", create=True)) as ledger:
+        groups = {"a": "a", "b": "a", "c": "c", "d": "gone", "e": "gone", "f": "gone", "g": "a"}
+        ledger.announce([(photo, 0, group) for photo, group in groups.items()], [])
+        ledger.confirm(set(groups) - {"g"})
+        assert ledger.families(["a", "c", "gone", "nothing"]) == {"a": ["b", "a"], "gone": ["d", "e", "f"]}
+        plan = []
+        ledger._db.set_trace_callback(plan.append)
+        ledger.families(["a"])
+        ledger._db.set_trace_callback(None)
+        steps = [str(step[-1]) for step in ledger.ask(f"EXPLAIN QUERY PLAN {plan[-1]}")]
+        assert not [step for step in steps if step.startswith("SCAN photos")], steps
+
+
 def test_a_ledger_of_the_first_schema_is_brought_up_to_date_with_its_picks(tmp_path):
     with closing(sqlite3.connect(tmp_path / "archive.sqlite")) as db:
         db.executescript(f"{MIGRATIONS[0]};PRAGMA user_version=1")

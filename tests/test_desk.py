@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from doubles import colour, constant, echo, paint
+from doubles import colour, constant, echo, paint, twin
 from photodesk.archive import Archive
 from photodesk.asking import SHORT, WINDOWS, Question, Reader, windows
 from photodesk.cli import commands
@@ -136,9 +136,69 @@ def test_near_duplicates_are_one_hit_with_their_number_even_if_they_fill_all_can
     folded, loose = ask(desk, word, top=20), ask(desk, word, top=20, fold=False)
     assert len(folded.hits) == 20
     assert len({hit.entry.group for hit in folded.hits}) == 20
-    assert folded.hits[0].duplicates == 150
-    assert {hit.duplicates for hit in folded.hits[1:]} == {0}
+    assert len(folded.hits[0].similar) == 150
+    assert {len(hit.similar) for hit in folded.hits[1:]} == {0}
     assert {hit.entry.group for hit in loose.hits} == {name(word)}
+
+
+EMBARGO = "Sperrfrist: 12. Mai, 18 Uhr"
+
+
+@pytest.mark.parametrize("far", [False, True], ids=["the embargoed copy is the better hit", "it is below the candidates"])
+@pytest.mark.parametrize("more", [{}, {"where": Filter(credit=("a",))}, {"fold": False}, {"diverse": True}], ids=str)
+def test_no_search_hides_the_embargo_of_a_near_duplicate(desk, archive, far, more):
+    word = WORDS[0]
+    put(archive, "bare", row=row_of(word), group=name("bare"), credit="a")
+    put(archive, "held", row=-row_of(word) if far else row_of(word), group=name("bare"), credit="b", terms=EMBARGO)
+    found = {hit.photo: hit for hit in ask(desk, word, top=3, **more).hits}
+    assert found.keys() & {name("bare"), name("held")}
+    for photo in found.keys() & {name("bare"), name("held")}:
+        assert found[photo].entry.terms == EMBARGO
+    if far:
+        assert name("held") not in found
+        assert found[name("bare")].origins["terms"] == (name("held"),)
+        assert [(one.photo, one.entry.credit) for one in found[name("bare")].similar] == [(name("held"), "b")] * more.get("fold", True)
+    for photo in (name("bare"), name("held")):
+        assert desk.found(Question(Article("", word)), photo)[0].entry.terms == EMBARGO
+
+
+def test_a_photo_that_came_a_moment_ago_speaks_for_its_group(desk, archive):
+    assert not ask(desk, WORDS[3], top=1).hits[0].entry.terms
+    put(archive, "held", row=-row_of(WORDS[3]), group=name(WORDS[3]), terms=EMBARGO)
+    assert ask(desk, WORDS[3], top=1).hits[0].entry.terms == EMBARGO
+    archive.drop([name(WORDS[3])])
+    put(archive, "other", row=row_of(WORDS[3]), group=name(WORDS[3]))
+    assert ask(desk, WORDS[3], top=1).hits[0].entry.terms == EMBARGO, "a group outlives the photo that it is named after"
+    archive.drop([name("held")])
+    assert not ask(desk, WORDS[3], top=1).hits[0].entry.terms
+
+
+def test_distinct_terms_stand_together_the_strictest_first_and_gaps_are_filled_by_the_largest(desk, archive):
+    word, group = WORDS[5], name(WORDS[5])
+    put(archive, "own", row=row_of(word), group=group, credit="own", terms="Nur redaktionell")
+    put(archive, "small", row=-row_of(word), group=group, width=30, terms="nur  REDAKTIONELL", caption="small", byline="small")
+    put(archive, "large", row=-row_of(word), group=group, width=900, terms="EMBARGO 6 pm", caption="large", credit="large")
+    put(archive, "last", row=-row_of(word), group=group, width=20, terms="Honorarpflichtig", place="last")
+    (hit,) = (hit for hit in ask(desk, word, where=Filter(credit=("own",))).hits if hit.photo == name("own"))
+    assert hit.entry.terms == "EMBARGO 6 pm | Nur redaktionell | Honorarpflichtig"
+    assert (hit.entry.credit, hit.entry.caption, hit.entry.byline, hit.entry.place) == ("own", "large", "small", "last")
+    assert hit.origins == {
+        "caption": (name("large"),),
+        "byline": (name("small"),),
+        "place": (name("last"),),
+        "taken": (group,),
+        "terms": (name("large"), name("last")),
+    }
+    assert [one.photo for one in hit.similar] == [name("large"), group, name("small"), name("last")], "the largest picture first"
+    assert (hit.entry.width, hit.entry.group) == (300, group), "what is of the file stays its own"
+
+
+def test_why_counts_words_of_the_photos_own_caption_only(desk, archive):
+    put(archive, "bare", row=row_of(WORDS[0]), group=name("bare"))
+    put(archive, "held", row=-row_of(WORDS[0]), group=name("bare"), caption="Zugspitze im Schnee")
+    reason = desk.why(Question(Article("", "Zugspitze im Schnee")), name("bare"))
+    assert reason.found.entry.caption == "Zugspitze im Schnee"
+    assert reason.found.components["names"] == 0
 
 
 def test_used_photos_go_down_by_how_recently_or_away(desk, archive):
@@ -291,6 +351,40 @@ def test_the_command_finds_explains_and_compares(shelf, tmp_path):
     assert "no photo passes" in call(shelf, WORDS[2], "--credit", "nobody").stderr
 
 
+@pytest.fixture
+def held(shelf, tmp_path):
+    """One motif twice: a large copy without a word, and a small one with credit and embargo; ids by name."""
+    from photodesk import intake
+
+    photos = tmp_path / "photos"
+    (photos / "agency").mkdir()
+    twin(photos / "agency" / "held.png", photos / f"{WORDS[2]}.png", (20, 15), terms=EMBARGO, credit="dpa")
+    with Archive.open(shelf) as archive:
+        intake.add(archive, echo(), [photos])
+    return {one: digest((photos / one).read_bytes()).hex() for one in (f"{WORDS[2]}.png", "agency/held.png")}
+
+
+def test_the_command_shows_terms_and_lists_what_was_folded(shelf, held, tmp_path):
+    bare, small = held.values()
+    with Archive.open(shelf) as archive:
+        assert {archive.engine.get([one])[0].entry.group for one in (bare, small)} == {bare}, "the two are near-duplicates"
+    lines = {line.split("\t")[2]: line for line in call(shelf, WORDS[2], "--similar", "--min-width", 40).stdout.splitlines()}
+    file = str(tmp_path / "photos" / f"{WORDS[2]}.png")
+    assert lines[file].endswith(f"\tdpa (of held.png) · terms: {EMBARGO} (of held.png) · and 1 near-duplicate")
+    listed = str(tmp_path / "photos/agency/held.png")
+    assert lines[listed] == f"\tnear-duplicate\t{listed}\t{small} · dpa · 20 × 15 · terms: {EMBARGO}"
+    assert listed not in call(shelf, WORDS[2], "--min-width", 40).stdout
+    loose = call(shelf, WORDS[2], "--min-width", 40, "--no-fold").stdout
+    assert f"terms: {EMBARGO} (of {small})" in loose.splitlines()[0]
+    hits = {hit["photo"]: hit for hit in json.loads(call(shelf, WORDS[2], "--min-width", 40, "--json").stdout)["hits"]}
+    assert (hits[bare]["about"]["terms"], hits[bare]["about"]["credit"], hits[bare]["file"]) == (EMBARGO, "dpa", file)
+    assert hits[bare]["origins"] == {"credit": [small], "terms": [small]}
+    assert hits[bare]["similar"] == [
+        {"photo": small, "file": listed, "source": "agency/held.png", "credit": "dpa", "terms": EMBARGO, "width": 20, "height": 15}
+    ]
+    assert {(hit["duplicates"], len(hit["similar"])) for photo, hit in hits.items() if photo != bare} == {(0, 0)}
+
+
 def test_the_command_refuses_what_cannot_be(shelf, tmp_path):
     for words, what in (
         ((shelf, "a", "--cosine"), "for an index"),
@@ -303,6 +397,7 @@ def test_the_command_refuses_what_cannot_be(shelf, tmp_path):
         assert what in str(refused.exception)
 
 
+@pytest.mark.usefixtures("held")
 def test_the_command_asks_the_server_that_holds_the_archive(shelf, tmp_path):
     pytest.importorskip("fastapi")
     pytest.importorskip("uvicorn")
@@ -314,6 +409,8 @@ def test_the_command_asks_the_server_that_holds_the_archive(shelf, tmp_path):
     asked = [
         (WORDS[2], "--json"),
         (*draft, "--top", 3),
+        (WORDS[2], "--similar"),
+        (WORDS[2], "--no-fold"),
         (*draft, "--top", 500, "--json", "--why", 1),
         (WORDS[2], "--why", 2, "--words", "Elbe"),
         ("--lead", "Nur ein Lead", "--used-days", 5000, "--json"),
@@ -321,11 +418,11 @@ def test_the_command_asks_the_server_that_holds_the_archive(shelf, tmp_path):
         ("--like", photo_of(tmp_path, WORDS[1]), "--json", "--why", 1),
     ]
     with Archive.open(shelf) as archive:
-        archive.daybook.use([photo_of(tmp_path, WORDS[2])], ago(3))
+        archive.daybook.use([photo_of(tmp_path, WORDS[1])], ago(3))
     alone = [call(shelf, *words) for words in asked]
     outside = json.loads(call(shelf, "--like", tmp_path / "photos" / f"{WORDS[1]}.png", "--json").stdout)
     assert f"used {ago(3)}" not in alone[0].stdout
-    assert '"used": "' + ago(3) in alone[4].stdout
+    assert '"used": "' + ago(3) in alone[6].stdout
     with Archive.open(shelf, doing="serve") as archive, serving(create_app(Desk(archive, echo()), key="key")) as url:
         archive.serves(url, "key")
         for words, own in zip(asked, alone, strict=True):

@@ -181,7 +181,7 @@ def test_the_top_words_matter_more_than_random_ones(photographs):
     for name, headline in HEADLINES.items():
         words = headline.split()
         found, _, point = desk.found(question := Question(Article("", headline)), ids[name])
-        falls = [fall for _, fall in explain.falls(desk, question, point.row, point.number, found)]
+        falls = [fall for _, fall in explain.falls(desk, question, point, found)]
 
         def without(gone, name=name, words=words):
             rest = " ".join(word for i, word in enumerate(words) if i not in gone)

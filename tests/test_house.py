@@ -86,6 +86,7 @@ FLOORS = (
         "asking",
         "desk",
         "explain",
+        "rights",
         "chores",
         "worker",
         "remote",

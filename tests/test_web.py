@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import io
 import json
 import logging
@@ -27,11 +28,12 @@ import httpx
 from fastapi.testclient import TestClient
 
 import webdesk
-from doubles import echo, paint
+from doubles import echo, paint, twin
 from photodesk import datasets, intake, photos
 from photodesk.archive import Archive
 from photodesk.desk import COMPONENTS, Desk
 from photodesk.errors import PhotoError, StoreError, UsageError
+from photodesk.files import digest
 from photodesk.ledger import now
 from photodesk.web import create_app, models, server, uploads
 from photodesk.web.access import TEXT_BYTES
@@ -651,6 +653,63 @@ def test_uses_come_over_http_and_push_a_photo_down(here, tmp_path):
             assert set(archive.daybook.used(now()[:10])) == {ids["Rom"], ids["Wien"]}, "a pick that stands is a use"
             web.delete(f"/api/picks/{pick['article']}/{ids['Wien']}")
             assert set(archive.daybook.used(now()[:10])) == {ids["Rom"]}
+
+
+EMBARGO = "Sperrfrist <12. Mai>"
+
+
+@pytest.fixture
+def held(here):
+    """A real desk; one motif twice: a large copy with a credit, and a small one with an embargo, which a filter leaves out."""
+    folder, ids = here
+    (folder / "photos/agency").mkdir()
+    twin(folder / "photos/agency/held.png", folder / "photos/Rom.png", (40, 30), terms="Sperrfrist &lt;12. Mai&gt;", credit="KNA")
+    with Archive.open(folder / "desk", doing="serve") as archive:
+        intake.add(archive, echo(), [folder / "photos"])
+        small = digest((folder / "photos/agency/held.png").read_bytes()).hex()
+        with TestClient(create_app(Desk(archive, echo()), key="key"), base_url=HERE) as client:
+            yield client, ids["Rom"], small, folder
+
+
+def test_an_answer_carries_the_embargo_and_the_list_of_near_duplicates(held):
+    web, large, small, folder = held
+    sent = {"draft": "Rom", "words": "x", "credit": ["epd"], "min_width": 300}
+    listed = {"photo": small, "file": "", "source": "agency/held.png", "credit": "KNA", "terms": EMBARGO, "width": 40, "height": 30}
+    hit = web.post("/api/search", json=sent).json()["hits"][0]
+    assert (hit["about"]["photo"], hit["about"]["terms"], hit["about"]["credit"]) == (large, EMBARGO, "epd")
+    assert (hit["duplicates"], hit["similar"], hit["origins"]) == (1, [listed], {"terms": [small]})
+    owner = web.post("/api/search", json=sent, headers={"authorization": "Bearer key"}).json()["hits"][0]
+    assert owner["similar"] == [listed | {"file": str(folder / "photos/agency/held.png")}]
+    why = web.post("/api/why", json={"query": sent, "photo": large}).json()
+    alone = web.get(f"/api/photos/{large}").json()
+    assert [one["similar"] for one in (why, alone)] == [[listed]] * 2
+    assert why["about"]["terms"] == alone["terms"] == EMBARGO
+    assert why["origins"] == alone["origins"] == {"terms": [small]}
+    other = web.get(f"/api/photos/{small}").json()
+    assert (other["credit"], other["caption"][:7], other["origins"]["caption"]) == ("KNA", "Ein Bil", [large])
+
+
+@pytest.mark.parametrize(("lang", "said"), [("en", ENGLISH), ("de", GERMAN)])
+def test_tile_and_panel_show_the_embargo_and_open_the_near_duplicates(held, lang, said):
+    web, large, small, _ = held
+    sent = {"draft": "Rom", "credit": "epd", "min_width": "300"}
+    page = web.post(f"/?lang={lang}", data=sent).text
+    tile = re.search(rf'<li class="tile" data-photo="{large}">.*?</details>', page, re.DOTALL)[0]
+    panel = re.search("<aside.*</aside>", web.post(f"/why?lang={lang}", data=sent | {"choice": f"{large} 1"}).text, re.DOTALL)[0]
+    above, _, below = tile.partition("<details")
+    assert '<p class="terms bad">' in above
+    for part in (above, below, panel, panel.partition("<details")[2]):
+        assert "Sperrfrist &lt;12. Mai&gt;" in part
+        assert said["terms"] in part
+    assert "epd" in above
+    assert f'<dd class="bad" dir="auto">{html.escape(EMBARGO)} <small>{said["origin"].format(files="agency/held.png")}' in panel
+    for part in (below, panel.partition("<details")[2]):
+        assert f"<summary>{said['duplicates'].format(count=1)}</summary>" in part
+        assert f"/api/photos/{small}/thumbnail" in part
+        assert f'href="/api/photos/{small}/original"' in part
+        assert "KNA · 40 × 30" in part
+        assert small in re.sub("<[^>]*>", "", part), "its id can be read"
+    assert page.count('<details class="similar"') == 1, "the others have no near-duplicates"
 
 
 def test_folders_of_this_machine_are_nobodys_business(here):

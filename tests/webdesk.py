@@ -59,7 +59,7 @@ class Desk:
         hits = self.archive.engine.search(self._row(question), question.top, question.where)
         entries = {point.photo: point.entry for point in self.archive.engine.get([hit.photo for hit in hits])}
         found = [
-            Found(h.photo, h.score, max(h.score, 0) ** 8 * 0.9, entries[h.photo], i, "2026-01-02" if i else "") for i, h in enumerate(hits)
+            Found(h.photo, h.score, max(h.score, 0) ** 8 * 0.9, entries[h.photo], (), "2026-01-02" if i else "") for i, h in enumerate(hits)
         ]
         return Answer(found, not found or found[0].probability < 0.5)
 

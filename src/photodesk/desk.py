@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from photodesk import confidence, encoders
+from photodesk import confidence, encoders, rights
 from photodesk.archive import Archive
 from photodesk.asking import LONGEST, MOST, Asked, Question, Reader
 from photodesk.confidence import Background, Confidence
@@ -24,6 +24,7 @@ from photodesk.errors import StoreError, UsageError
 from photodesk.index import bm25
 from photodesk.index.schema import FACETS, Entry, Filter, Point
 from photodesk.records import FloatArray, Hit
+from photodesk.rights import Similar
 from photodesk.text import Preparation
 
 if TYPE_CHECKING:
@@ -58,19 +59,21 @@ class Found:
         photo: its id; the thumbnail has the same.
         score: in spreads above what the query scores with photos in general; comparable within one answer.
         probability: that it fits, by what is to be seen.
-        entry: caption, credit, date and all else that is known of it.
-        duplicates: near-duplicates in the archive that it stands for.
+        entry: caption, credit, date and all else that is known of it; the usage terms are those of all its near-duplicates, see `rights`.
+        similar: near-duplicates in the archive that it stands for, the largest picture first; none where they are hits of their own.
         used: day of its last use, if that is recent.
         components: what makes its score: visual, names, revision, date (of its last use).
+        origins: field of `entry` → near-duplicates that its value, or a part of its usage terms, came from.
     """
 
     photo: str
     score: float
     probability: float
     entry: Entry
-    duplicates: int = 0
+    similar: Sequence[Similar] = ()
     used: str = ""
     components: Mapping[str, float] = field(default_factory=dict)
+    origins: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def words(self) -> str:
@@ -107,7 +110,6 @@ class _Whole:
     photos: int
     background: Background
     revised: bool
-    families: Mapping[str, int]
     facets: dict[Filter, dict[str, Mapping[str, int]]]
     state: tuple[object, ...] = ()
 
@@ -165,7 +167,7 @@ class Desk:
             count *= 4
         if question.diverse:
             chosen = _diverse(chosen, {point.photo: point.row for point in points}, question.top)
-        hits = [self._folds(found, whole) if question.fold else found for found in chosen[: question.top]]
+        hits = self._complete(chosen[: question.top], listed=question.fold)
         alone = question.article is not None and not question.like and question.picture is None  # what curves are fitted on
         calibrated = self.confidence is not None and alone
         nothing = max((hit.probability for hit in hits), default=0.0) < NOTHING and not any(
@@ -269,7 +271,7 @@ class Desk:
         point = self._point(photo)
         worded = self.archive.engine.lexical(asked.words, WORDED, question.where) if asked.words.strip() else ()
         named = self._named(asked.words, worded, [point])
-        return self._folds(self._scored([point], asked, whole, named, used)[0], whole), asked, point
+        return self._complete(self._scored([point], asked, whole, named, used), listed=True)[0], asked, point
 
     def refresh(self) -> None:
         """Look at the archive as a whole again at the next question; it is done every minute anyway."""
@@ -318,15 +320,22 @@ class Desk:
         likely = self.probability(parts["visual"])
         found = [
             Found(
-                point.photo, float(total[i]), float(likely[i]), point.entry, 0, used.get(point.photo, ""),
+                point.photo, float(total[i]), float(likely[i]), point.entry, (), used.get(point.photo, ""),
                 dict(zip(COMPONENTS, map(float, (parts["visual"][i], names[i], parts["revision"][i], date[i])), strict=True)),
             )
             for i, point in enumerate(points)
         ]  # fmt: skip
         return sorted(found, key=lambda hit: (-hit.score, hit.photo))
 
-    def _folds(self, found: Found, whole: _Whole) -> Found:
-        return replace(found, duplicates=whole.families.get(found.entry.group, 1) - 1)
+    def _complete(self, hits: Sequence[Found], *, listed: bool) -> list[Found]:
+        """Hits with what their near-duplicates say, whether or not these pass the filters and were near enough to be looked at."""
+        groups = rights.groups(self.archive, {hit.photo: hit.entry for hit in hits})
+        made = []
+        for hit in hits:
+            entry, origins = groups[hit.photo].known(hit.photo, hit.entry)
+            similar = tuple(one for one in groups[hit.photo].members if one.photo != hit.photo) if listed else ()
+            made.append(replace(hit, entry=entry, similar=similar, origins=origins))
+        return made
 
     def _known(self) -> _Whole:
         whole = self._whole
@@ -348,11 +357,9 @@ class Desk:
             dim = self.archive.settings.dim
             rows = np.stack([point.row for point in points]) if points else np.eye(dim, dtype=np.float32)
             background = Background.of(rows)
-        counted = ledger.ask("SELECT family, count(*) FROM photos WHERE state = 1 GROUP BY family HAVING count(*) > 1")
-        families = {str(family): int(str(count)) for family, count in counted}
         state = (len(photos), photos[-1:], *ledger.ask("SELECT max(updated), count(*) FROM jobs"))
         facets = self._whole.facets if self._whole and self._whole.state == state else {}
-        return _Whole(time.monotonic() + FRESH, len(photos), background, self.archive.revised(), families, facets, state)
+        return _Whole(time.monotonic() + FRESH, len(photos), background, self.archive.revised(), facets, state)
 
 
 def _without(where: Filter, used: Mapping[str, str]) -> Filter:

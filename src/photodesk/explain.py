@@ -21,6 +21,7 @@ from photodesk.asking import Question
 from photodesk.desk import COMPONENTS, Desk, Found
 from photodesk.embed import photo_rows
 from photodesk.errors import PhotoError
+from photodesk.index.schema import Point
 from photodesk.pipeline import cores
 from photodesk.records import Article, FloatArray
 
@@ -66,7 +67,7 @@ def why(desk: Desk, question: Question, photo: str, *, grid: int = GRID) -> Reas
     found, asked, point = desk.found(question, photo)
     whole = sum(abs(part) for part in found.components.values()) or 1.0
     shares = {name: found.components[name] / whole for name in COMPONENTS}
-    words = falls(desk, question, point.row, point.number, found) if question.article is not None else []
+    words = falls(desk, question, point, found) if question.article is not None else []
 
     def score(rows: FloatArray) -> FloatArray:
         return desk.scores(asked, rows, np.zeros(len(rows), np.float32))["visual"]
@@ -78,14 +79,14 @@ def why(desk: Desk, question: Question, photo: str, *, grid: int = GRID) -> Reas
     return Reason(found, words, heat, shares)
 
 
-def falls(desk: Desk, question: Question, row: FloatArray, number: float, found: Found) -> list[tuple[str, float]]:
+def falls(desk: Desk, question: Question, point: Point, found: Found) -> list[tuple[str, float]]:
     """The words of the article, and by how much the score of a photo falls without each.
 
     Args:
         desk: the archive.
         question: with an article.
-        row: (d,) of the photo; number: what a revision takes off it.
-        found: the photo; what its caption has in common with the article counts for the words that are in both.
+        point: the photo, with its row; what its caption has in common with the article counts for the words that are in both.
+        found: the same as an answer.
     """
     assert question.article is not None
     parts, weights = desk.reader.parts(question.article)
@@ -99,11 +100,11 @@ def falls(desk: Desk, question: Question, row: FloatArray, number: float, found:
         if not len(texts) and not pictures:
             return 0.0  # nothing is asked: every photo is as good as photos in general
         asked = desk.reader.joined(texts, weights, pictures, desk.background)
-        return float(sum(part[0] for part in desk.scores(asked, row[None], np.array([number], np.float32)).values()))
+        return float(sum(part[0] for part in desk.scores(asked, point.row[None], np.array([point.number], np.float32)).values()))
 
     base = score(full, weights)
     out = []
-    named = desk.shared(" ".join(text for _, (_, _, text), _ in units), found.entry) if not question.words else {}
+    named = desk.shared(" ".join(text for _, (_, _, text), _ in units), point.entry) if not question.words else {}
     for i, unit, without in units:
         others = [k for k in range(len(parts)) if k != i]
         if without is None:

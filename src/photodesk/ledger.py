@@ -7,6 +7,7 @@ afterwards, so that a kill in between leaves a state that can be put right: see 
 from __future__ import annotations
 
 import datetime
+import json
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -48,6 +49,7 @@ MIGRATIONS = (
     ALTER TABLE picks ADD COLUMN withdrawn TEXT NOT NULL DEFAULT '';  -- when; a pick that is taken back is not deleted
     CREATE INDEX picks_standing ON picks (json_extract(article, '$.id')) WHERE withdrawn = '';
     """,
+    "CREATE INDEX photos_family ON photos (family) WHERE family <> photo",  # most photos are the only one of their group
 )
 
 
@@ -236,6 +238,18 @@ class Ledger:
         """Perceptual hashes of all photos and their groups, in the order of the ids."""
         rows = self.ask("SELECT print, family FROM photos ORDER BY photo")
         return np.array([int(str(p)) for p, _ in rows], np.int64).view(np.uint64), [str(family) for _, family in rows]
+
+    def families(self, names: Iterable[str]) -> dict[str, list[str]]:
+        """Group → its photos that are in the engine, for groups of two and more."""
+        found: dict[str, list[str]] = {}
+        wanted = json.dumps(sorted(names))
+        question = (
+            "SELECT family, photo FROM photos WHERE state = 1 AND family <> photo AND family IN (SELECT value FROM json_each(?1))"
+            " UNION ALL SELECT family, photo FROM photos WHERE state = 1 AND family = photo AND photo IN (SELECT value FROM json_each(?1))"
+        )
+        for family, photo in self.ask(question, [wanted]):
+            found.setdefault(str(family), []).append(str(photo))
+        return {family: photos for family, photos in found.items() if len(photos) > 1}
 
     def files(self, photo: str | None = None) -> Iterator[File]:
         """Known files, by path; those of one photo if it is named."""

@@ -23,7 +23,7 @@ def ask(holder: ArchiveInUse, question: Question, rank: int | None) -> tuple[Ans
         rank: of the hit that is to be explained.
 
     Returns:
-        the answer, why that hit, and photo → file.
+        the answer, why that hit, and photo → file, near-duplicates among them.
 
     Raises:
         StoreError: it does not answer.
@@ -47,16 +47,22 @@ def ask(holder: ArchiveInUse, question: Question, rank: int | None) -> tuple[Ans
         heat = np.array(why["heat"], np.float64).reshape(len(why["heat"]), -1).astype(np.float32)
         words = [(word["text"], word["fall"]) for word in why["words"]]
         reason = Reason(_found(hit | {"components": why["components"]}), words, heat, why["shares"])
-    return answer, reason, {hit["about"]["photo"]: hit["file"] for hit in told["hits"]}
+    places = {hit["about"]["photo"]: hit["file"] for hit in told["hits"]}
+    return answer, reason, places | {one["photo"]: one["file"] for hit in told["hits"] for one in hit["similar"]}
 
 
 def _found(hit: dict[str, Any]) -> Found:
     from photodesk.desk import Found
     from photodesk.index.schema import Entry
+    from photodesk.rights import Similar
 
     known = {name: value for name, value in hit["about"].items() if name != "photo"}
     entry = Entry(**known | {"keywords": tuple(known["keywords"]), "group": hit["group"]})
-    return Found(hit["about"]["photo"], hit["score"], hit["probability"], entry, hit["duplicates"], hit["used"], hit["components"])
+    similar = [
+        Similar(one["photo"], Entry(**{name: value for name, value in one.items() if name not in ("photo", "file")}))
+        for one in hit["similar"]
+    ]
+    return Found(hit["about"]["photo"], hit["score"], hit["probability"], entry, similar, hit["used"], hit["components"], hit["origins"])
 
 
 def as_query(question: Question, holder: ArchiveInUse, base: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,7 @@ OF_ARCHIVE = "of an archive"
 @click.option("--hide-used", is_flag=True, help="Leave it out instead.")
 @click.option("--diverse", is_flag=True, help="Prefer photos that differ from those above them.")
 @click.option("--no-fold", "fold", is_flag=True, default=True, flag_value=False, help="Show near-duplicates one by one.")
+@click.option("--similar", is_flag=True, help="Also list the near-duplicates that each photo stands for; JSON always has them.")
 @click.option("--why", type=click.IntRange(1), metavar="RANK", help="Also say which words, regions and parts made that hit.")
 @click.pass_context
 def search(
@@ -106,13 +107,14 @@ def _archive(folder: Path, headline: str, top: int, as_json: bool, options: dict
         from photodesk.cli.beside import ask
 
         answer, reason, places = ask(holder, question, rank)
-        show(answer, reason, places, as_json)
+        show(answer, reason, places, as_json, similar=options["similar"])
         return
     with held:
         desk = Desk(held, preparation=Preparation(translate=options["translate"]) if options["translate"] else None)
         answer = desk.ask(question)
         reason = desk.why(question, answer.hits[rank - 1].photo) if rank and rank <= len(answer.hits) else None
-        show(answer, reason, {hit.photo: held.path(hit.photo) for hit in answer.hits}, as_json)
+        shown = [photo for hit in answer.hits for photo in (hit.photo, *(one.photo for one in hit.similar))]
+        show(answer, reason, {photo: held.path(photo) for photo in shown}, as_json, similar=options["similar"])
 
 
 def _question(headline: str, top: int, options: dict[str, Any]) -> Question:
@@ -143,24 +145,48 @@ def _question(headline: str, top: int, options: dict[str, Any]) -> Question:
     )
 
 
-def as_data(answer: Answer, reason: Reason | None) -> dict[str, Any]:
-    """An answer for programs."""
-    hits = [{"rank": rank, "photo": hit.photo, "score": round(hit.score, 4), "probability": round(hit.probability, 4), "words": hit.words, "duplicates": hit.duplicates, "used": hit.used, "components": {k: round(v, 4) for k, v in hit.components.items()}, "about": hit.entry.payload()} for rank, hit in enumerate(answer.hits, 1)]  # fmt: skip
+def as_data(answer: Answer, reason: Reason | None, places: Mapping[str, str]) -> dict[str, Any]:
+    """An answer for programs; `places` has the file of each photo."""
+    hits = [
+        {
+            "rank": rank,
+            "photo": hit.photo,
+            "file": places[hit.photo],
+            "score": round(hit.score, 4),
+            "probability": round(hit.probability, 4),
+            "words": hit.words,
+            "duplicates": len(hit.similar),
+            "used": hit.used,
+            "components": {name: round(value, 4) for name, value in hit.components.items()},
+            "about": hit.entry.payload(),
+            "origins": {name: list(photos) for name, photos in hit.origins.items()},
+            "similar": [
+                {"photo": one.photo, "file": places[one.photo]}
+                | {name: getattr(one.entry, name) for name in ("source", "credit", "terms", "width", "height")}
+                for one in hit.similar
+            ],
+        }
+        for rank, hit in enumerate(answer.hits, 1)
+    ]
     found: dict[str, Any] = {"nothing_fits": answer.nothing_fits, "message": answer.message, "calibrated": answer.calibrated, "hits": hits}
     if reason:
         found["why"] = {"photo": reason.found.photo, "words": [list(pair) for pair in reason.words], "heat": reason.heat.tolist(), "shares": dict(reason.shares)}  # fmt: skip
     return found
 
 
-def show(answer: Answer, reason: Reason | None, places: Mapping[str, str], as_json: bool) -> None:
-    """Probability, file (by photo in `places`) and caption on stdout, everything else on stderr; or all of it as JSON."""
+def show(answer: Answer, reason: Reason | None, places: Mapping[str, str], as_json: bool, *, similar: bool = False) -> None:
+    """Probability, file (by photo in `places`), caption, credit and usage terms on stdout, everything else on stderr; or all of it as JSON."""
     if as_json:
-        click.echo(json.dumps(as_data(answer, reason), ensure_ascii=False, indent=1))
+        click.echo(json.dumps(as_data(answer, reason, places), ensure_ascii=False, indent=1))
         return
     if answer.message:
         click.echo(answer.message, err=True)
     for hit in answer.hits:
         click.echo(f"{hit.probability:.0%}\t{hit.words}\t{places[hit.photo]}\t{_about(hit)}")
+        for one in hit.similar if similar else ():
+            entry = one.entry
+            said = (one.photo, entry.credit, f"{entry.width} × {entry.height}", _terms(entry.terms))
+            click.echo(f"\tnear-duplicate\t{places[one.photo]}\t{_joined(said)}")
     if answer.hits and not answer.calibrated:
         click.echo(
             "probabilities are a guess: they were not fitted for this model or kind of query; see: photodesk calibrate --help", err=True
@@ -184,9 +210,31 @@ def why(reason: Reason) -> None:
 
 
 def _about(hit: Found) -> str:
-    entry = hit.entry
-    more = [f"and {hit.duplicates} near-duplicates"] if hit.duplicates else []
-    more += [f"used {hit.used}"] if hit.used else []
-    return " · ".join(
-        part for part in (" ".join((entry.headline or entry.caption).split())[:80], entry.credit, entry.taken[:10], *more) if part
+    entry, names = hit.entry, {one.photo: one.entry.source.rpartition("/")[2] for one in hit.similar}
+
+    def told(field: str, text: str) -> str:
+        """The text, and which near-duplicates it comes from: their file names, or ids where they are hits of their own."""
+        of = ", ".join(names.get(photo) or photo for photo in hit.origins.get(field, ()))
+        return f"{text} (of {of})" if text and of else text
+
+    title = "headline" if entry.headline else "caption"
+    count = len(hit.similar)
+    return _joined(
+        (
+            told(title, " ".join(getattr(entry, title).split())[:80]),
+            told("credit", entry.credit),
+            told("taken", entry.taken[:10]),
+            told("terms", _terms(entry.terms)),
+            f"and {count} near-duplicate{'s' * (count > 1)}" if count else "",
+            f"used {hit.used}" if hit.used else "",
+        )
     )
+
+
+def _terms(terms: str) -> str:
+    """Usage terms in one line, all of them."""
+    return f"terms: {' '.join(terms.split())}" if terms else ""
+
+
+def _joined(parts: Iterable[str]) -> str:
+    return " · ".join(part for part in parts if part)

@@ -105,8 +105,8 @@ def router(service: Service, access: Access) -> APIRouter:
         return Response(jpeg(picture), media_type="image/jpeg")
 
     @api.get("/photos/{photo}", tags=["photos"], responses=_problems(404))
-    def photo(photo: PhotoId) -> models.About:
-        """What the archive knows of a photo."""
+    def photo(photo: PhotoId) -> models.Photo:
+        """What the archive knows of a photo and of its near-duplicates."""
         return service.about(photo)
 
     @api.get("/photos/{photo}/thumbnail", tags=["photos"], response_class=Response, responses=_picture())

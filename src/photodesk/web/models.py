@@ -112,8 +112,31 @@ class About(_Strict):
     added: Annotated[str, Field(description="ISO 8601, UTC.")] = ""
 
 
-class Hit(_Strict):
-    """One photo of an answer."""
+class Similar(_Strict):
+    """A near-duplicate of a photo, with what it says of itself."""
+
+    photo: PhotoId
+    file: Annotated[str, Field(description="Path on the machine of the desk; for the archive's owner only.")] = ""
+    source: Annotated[str, Field(description="Path below the folder that was added.")] = ""
+    credit: str = ""
+    terms: str = ""
+    width: int = 0
+    height: int = 0
+
+
+class _Grouped(_Strict):
+    origins: Annotated[
+        dict[str, list[PhotoId]], Field(description="Field, and the near-duplicates that its value, or a part of the terms, came from.")
+    ]
+    similar: Annotated[list[Similar], Field(description="Near-duplicates that this one stands for, the largest picture first.")]
+
+
+class Photo(_Grouped, About):
+    """What the archive knows of a photo, with the usage terms of all its near-duplicates, the strictest first."""
+
+
+class Hit(_Grouped):
+    """One photo of an answer; usage terms are those of all its near-duplicates, the strictest first."""
 
     rank: Annotated[int, Field(description="From 1.")]
     score: Annotated[float, Field(description="Comparable within one answer only.")]
@@ -160,7 +183,7 @@ class Word(_Strict):
     fall: Annotated[float, Field(description="That fall.")]
 
 
-class Why(_Strict):
+class Why(_Grouped):
     """What made a photo's score."""
 
     photo: PhotoId

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import ValidationError
 
+from photodesk import rights
 from photodesk.errors import PhotodeskError
 from photodesk.web import models, words
 from photodesk.web.access import COOKIE, Access
@@ -234,7 +235,6 @@ def _shown(about: models.About, request: Request) -> dict[str, Any]:
 def _tile(hit: models.Hit, w: dict[str, str], picked: set[str], request: Request) -> dict[str, Any]:
     about = hit.about
     facts = [about.credit, about.taken[:10]]
-    facts.append(w["duplicates"].format(count=hit.duplicates) if hit.duplicates else "")
     facts.append(w["used"].format(day=hit.used) if hit.used else "")
     return _shown(about, request) | {
         "rank": hit.rank,
@@ -243,7 +243,23 @@ def _tile(hit: models.Hit, w: dict[str, str], picked: set[str], request: Request
         "level": hit.level,
         "picked": about.photo in picked,
         "facts": [fact for fact in facts if fact],
+        "terms": about.terms,
+        "embargo": rights.embargoed(about.terms),
+        "similar": _similar(hit.similar),
     }
+
+
+def _similar(similar: Sequence[models.Similar]) -> list[dict[str, Any]]:
+    return [
+        {
+            "photo": one.photo,
+            "source": one.source,
+            "facts": [fact for fact in (one.credit, f"{one.width} × {one.height}") if fact],
+            "terms": one.terms,
+            "embargo": rights.embargoed(one.terms),
+        }
+        for one in similar
+    ]
 
 
 def _facets(facets: Mapping[str, Mapping[str, int]], query: models.Query) -> list[dict[str, Any]]:
@@ -281,6 +297,7 @@ def _reason(why: models.Why, rank: int, w: dict[str, str]) -> dict[str, Any]:
         ("size", f"{about.width} × {about.height}"),
     ]
     facts += [("source", about.source), ("id", about.photo)]
+    files = {one.photo: one.source or one.photo for one in why.similar}
     largest = max(about.width, about.height, 1)
     return {
         "photo": why.photo,
@@ -300,5 +317,15 @@ def _reason(why: models.Why, rank: int, w: dict[str, str]) -> dict[str, Any]:
             {"name": name, "value": value, "percent": f"{round(100 * value):+d}".replace("-", "−") if round(100 * value) else "0"}
             for name, value in why.shares.items()
         ],
-        "about": [(name, value) for name, value in facts if value],
+        "about": [
+            {
+                "name": name,
+                "value": value,
+                "bad": name == "terms" and rights.embargoed(value),
+                "origin": ", ".join(files.get(photo, photo) for photo in why.origins.get(name, ())),
+            }
+            for name, value in facts
+            if value
+        ],
+        "similar": _similar(why.similar),
     }

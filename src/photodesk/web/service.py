@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 from fastapi.concurrency import run_in_threadpool
 
-from photodesk import confidence, intake, picks
+from photodesk import confidence, intake, picks, rights
 from photodesk.asking import Question
 from photodesk.daybook import Pick
 from photodesk.desk import Found
@@ -23,6 +23,7 @@ from photodesk.errors import PhotodeskError, PhotoError, StoreError, UsageError
 from photodesk.index.schema import Entry
 from photodesk.ledger import now
 from photodesk.records import Fault
+from photodesk.rights import Similar
 from photodesk.web import models, uploads
 from photodesk.web.port import DeskLike
 from photodesk.worker import Worker
@@ -79,7 +80,7 @@ class Service:
         _texts.info("search %r", query.draft or query.headline or query.lead or query.text)
         answer = self.desk.ask(self._question(query))
         return models.Answer(
-            hits=[_hit(found, rank, self.archive.path(found.photo) if owner else "") for rank, found in enumerate(answer.hits, 1)],
+            hits=[_hit(found, rank, self.archive.path if owner else lambda photo: "") for rank, found in enumerate(answer.hits, 1)],
             message=answer.message,
             near=list(answer.near),
             nothing_fits=answer.nothing_fits,
@@ -117,6 +118,8 @@ class Service:
             shares=dict(reason.shares),
             components=dict(reason.found.components),
             about=about(photo, reason.found.entry),
+            origins=_origins(reason.found.origins),
+            similar=_similar(reason.found.similar),
         )
 
     def pick(self, asked: models.PickQuery) -> models.Picked:
@@ -170,9 +173,17 @@ class Service:
             raise GoneError(f"the archive has no photo {photo}")
         return found[0].entry
 
-    def about(self, photo: str) -> models.About:
-        """As `entry`, for the API."""
-        return about(photo, self.entry(photo))
+    def about(self, photo: str) -> models.Photo:
+        """What the archive knows of a photo and of its near-duplicates.
+
+        Raises:
+            GoneError: no such photo.
+        """
+        own = self.entry(photo)
+        group = rights.groups(self.archive, {photo: own})[photo]
+        entry, origins = group.known(photo, own)
+        similar = [one for one in group.members if one.photo != photo]
+        return models.Photo(**dict(about(photo, entry)), origins=_origins(origins), similar=_similar(similar))
 
     def thumbnail(self, photo: str) -> bytes:
         """A small JPEG.
@@ -290,16 +301,27 @@ def jpeg(picture: object) -> bytes:
     return out.getvalue()
 
 
-def _hit(found: Found, rank: int, file: str) -> models.Hit:
+def _origins(origins: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    return {field: list(photos) for field, photos in origins.items()}
+
+
+def _similar(similar: Sequence[Similar], file: Callable[[str], str] = lambda photo: "") -> list[models.Similar]:
+    names = [name for name in models.Similar.model_fields if name not in ("photo", "file")]
+    return [models.Similar(photo=one.photo, file=file(one.photo), **{name: getattr(one.entry, name) for name in names}) for one in similar]
+
+
+def _hit(found: Found, rank: int, file: Callable[[str], str]) -> models.Hit:
     return models.Hit(
         rank=rank,
         score=found.score,
         probability=found.probability,
         level=level(found.probability),
-        duplicates=found.duplicates,
+        duplicates=len(found.similar),
         used=found.used,
         components=dict(found.components),
         group=found.entry.group,
-        file=file,
+        file=file(found.photo),
         about=about(found.photo, found.entry),
+        origins=_origins(found.origins),
+        similar=_similar(found.similar, file),
     )
