@@ -358,7 +358,7 @@ def held(shelf, tmp_path):
 
     photos = tmp_path / "photos"
     (photos / "agency").mkdir()
-    twin(photos / "agency" / "held.png", photos / f"{WORDS[2]}.png", (20, 15), terms=EMBARGO, credit="dpa")
+    twin(photos / "agency" / "held.png", photos / f"{WORDS[2]}.png", (20, 15), terms=EMBARGO, credit="dpa", caption="Am Ufer")
     with Archive.open(shelf) as archive:
         intake.add(archive, echo(), [photos])
     return {one: digest((photos / one).read_bytes()).hex() for one in (f"{WORDS[2]}.png", "agency/held.png")}
@@ -370,7 +370,7 @@ def test_the_command_shows_terms_and_lists_what_was_folded(shelf, held, tmp_path
         assert {archive.engine.get([one])[0].entry.group for one in (bare, small)} == {bare}, "the two are near-duplicates"
     lines = {line.split("\t")[2]: line for line in call(shelf, WORDS[2], "--similar", "--min-width", 40).stdout.splitlines()}
     file = str(tmp_path / "photos" / f"{WORDS[2]}.png")
-    assert lines[file].endswith(f"\tdpa (of held.png) · terms: {EMBARGO} (of held.png) · and 1 near-duplicate")
+    assert lines[file].endswith(f"\tAm Ufer (of held.png) · dpa (of held.png) · terms: {EMBARGO} (of held.png) · and 1 near-duplicate")
     listed = str(tmp_path / "photos/agency/held.png")
     assert lines[listed] == f"\tnear-duplicate\t{listed}\t{small} · dpa · 20 × 15 · terms: {EMBARGO}"
     assert listed not in call(shelf, WORDS[2], "--min-width", 40).stdout
@@ -378,7 +378,7 @@ def test_the_command_shows_terms_and_lists_what_was_folded(shelf, held, tmp_path
     assert f"terms: {EMBARGO} (of {small})" in loose.splitlines()[0]
     hits = {hit["photo"]: hit for hit in json.loads(call(shelf, WORDS[2], "--min-width", 40, "--json").stdout)["hits"]}
     assert (hits[bare]["about"]["terms"], hits[bare]["about"]["credit"], hits[bare]["file"]) == (EMBARGO, "dpa", file)
-    assert hits[bare]["origins"] == {"credit": [small], "terms": [small]}
+    assert hits[bare]["origins"] == {"caption": [small], "credit": [small], "terms": [small]}
     assert hits[bare]["similar"] == [
         {"photo": small, "file": listed, "source": "agency/held.png", "credit": "dpa", "terms": EMBARGO, "width": 20, "height": 15}
     ]

@@ -217,7 +217,7 @@ def _about(hit: Found) -> str:
         of = ", ".join(names.get(photo) or photo for photo in hit.origins.get(field, ()))
         return f"{text} (of {of})" if text and of else text
 
-    title = "headline" if entry.headline else "caption"
+    title = min(("headline", "caption"), key=lambda name: (not getattr(entry, name), name in hit.origins))  # its own before another's
     count = len(hit.similar)
     return _joined(
         (
