@@ -11,8 +11,8 @@ from doubles import echo, paint
 from photodesk.archive import ingest
 from photodesk.archive.archive import Archive
 from photodesk.files import digest
-from photodesk.search.desk import Answer, Found
 from photodesk.search.explain import Reason
+from photodesk.search.query import Answer, Found
 
 WORDS = ["Elbe", "Wien", "Köln", "Rom", "Basel", "Ulm", "Graz", "Bonn"]
 CREDITS = ["dpa", "epd"]

@@ -208,7 +208,7 @@ def test_links_and_controls_lead_somewhere(run: Run, data: Dataset, tmp_path: Pa
     assert len(links) == 13
     assert set(links) <= ids
     assert {node.attrs["aria-labelledby"] for node in page.all("article")} <= ids
-    sheet = (files("photodesk") / "report.css").read_text()
+    sheet = (files("photodesk.evaluation") / "contact_sheet.css").read_text()
     buttons = page.all("input")
     assert [button.attrs["id"] for button in buttons if "checked" in button.attrs] == ["show-all"]
     for button in buttons[1:]:
@@ -413,7 +413,7 @@ def test_wrong_calls_say_what_is_expected_and_write_nothing(call, message: str, 
 
 
 def palettes() -> dict[str, dict[str, str]]:
-    sheet = (files("photodesk") / "report.css").read_text()
+    sheet = (files("photodesk.evaluation") / "contact_sheet.css").read_text()
     blocks = [dict(re.findall(r"--([\w-]+): (#\w+);", block)) for block in re.findall(r":root \{([^}]*)\}", sheet)]
     assert len(blocks) == 3
     return {"light": blocks[0], "dark": blocks[0] | blocks[1], "print": blocks[0] | blocks[2]}

@@ -15,8 +15,8 @@ from photodesk.encoders import registry
 from photodesk.encoders.base import Encoder
 from photodesk.errors import UsageError
 from photodesk.search import explain
-from photodesk.search.desk import COMPONENTS, Desk
-from photodesk.search.query import Question
+from photodesk.search.desk import Desk
+from photodesk.search.query import COMPONENTS, Question
 from photodesk.types import Article
 
 pytest.importorskip("qdrant_edge")

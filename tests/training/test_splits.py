@@ -107,7 +107,7 @@ def test_all_pairs_of_pictures_are_compared_once(tmp_path, monkeypatch):
     from photodesk.data import datasets, groups
 
     calls = []
-    for module in (groups, __import__("photodesk.training.pairs").pairs):
+    for module in (groups, __import__("photodesk.training.pairs").training.pairs):
         monkeypatch.setattr(module, "near_duplicates", lambda prints, near=10: calls.append(list(prints)) or [(0, 1)], raising=False)
     encoder = echo()
     pairs = gather([datasets.read(desk(tmp_path / "a", ["One", "Two"]))], encoder.texts, encoder.photos, Store(tmp_path / "store"))

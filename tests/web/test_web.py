@@ -35,7 +35,9 @@ from photodesk.archive.archive import Archive
 from photodesk.archive.database import now
 from photodesk.data import datasets
 from photodesk.errors import PhotoError, StoreError, UsageError
-from photodesk.search.desk import COMPONENTS, Desk
+from photodesk.files import digest
+from photodesk.search.desk import Desk
+from photodesk.search.query import COMPONENTS
 from photodesk.web import create_app, schemas, server, uploads
 from photodesk.web.schemas import Query
 from photodesk.web.security import TEXT_BYTES

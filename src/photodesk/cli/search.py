@@ -13,9 +13,8 @@ from photodesk.cli.archive import is_photo
 from photodesk.cli.options import load_encoder
 
 if TYPE_CHECKING:
-    from photodesk.search.desk import Answer, Found
     from photodesk.search.explain import Reason
-    from photodesk.search.query import Question
+    from photodesk.search.query import Answer, Found, Question
 
 OF_ARCHIVE = "of an archive"
 

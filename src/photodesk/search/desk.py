@@ -10,14 +10,13 @@ import difflib
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from photodesk.archive import rights
 from photodesk.archive.archive import Archive
-from photodesk.archive.rights import Similar
 from photodesk.encoders import registry
 from photodesk.encoders.base import Encoder
 from photodesk.engines import bm25
@@ -25,7 +24,7 @@ from photodesk.engines.schema import FACETS, Entry, Filter, Point
 from photodesk.errors import StoreError, UsageError
 from photodesk.search import confidence
 from photodesk.search.confidence import Background, Confidence
-from photodesk.search.query import LONGEST, MOST, Asked, Question, Reader
+from photodesk.search.query import COMPONENTS, LONGEST, MOST, Answer, Asked, Found, Near, Question, Reader
 from photodesk.text.preparation import Preparation
 from photodesk.types import FloatArray, Hit
 
@@ -49,59 +48,10 @@ VALUES = 2000
 """Values of a field among which one is looked for that was meant."""
 FRESH = 60.0
 """Seconds for which what is known of the archive as a whole is taken as it is."""
-COMPONENTS = ("visual", "names", "revision", "date")
-Near = tuple[str, str, tuple[str, ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """One photo of an answer.
-
-    Args:
-        photo: its id; the thumbnail has the same.
-        score: in spreads above what the query scores with photos in general; comparable within one answer.
-        probability: that it fits, by what is to be seen.
-        entry: caption, credit, date and all else that is known of it; the usage terms are those of all its near-duplicates, see `rights`.
-        similar: near-duplicates in the archive that it stands for, the largest picture first; none where they are hits of their own.
-        used: day of its last use, if that is recent.
-        components: what makes its score: visual, names, revision, date (of its last use).
-        origins: field of `entry` → near-duplicates that its value, or a part of its usage terms, came from.
-    """
-
-    photo: str
-    score: float
-    probability: float
-    entry: Entry
-    similar: Sequence[Similar] = ()
-    used: str = ""
-    components: Mapping[str, float] = field(default_factory=dict)
-    origins: Mapping[str, Sequence[str]] = field(default_factory=dict)
-
-    @property
-    def words(self) -> str:
-        """The probability for people."""
-        return confidence.words(self.probability)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a desk says to a question.
-
-    Args:
-        hits: best first.
-        nothing_fits: even the best is not likely enough.
-        message: in a sentence, where there is something to say.
-        calibrated: whether probabilities were fitted for this encoder and kind of query.
-        took: seconds.
-        near: where no photo passes the filters: field, value that no photo has, values that are written much alike.
-    """
-
-    hits: Sequence[Found]
-    nothing_fits: bool = False
-    message: str = ""
-    calibrated: bool = True
-    took: float = 0.0
-    near: Sequence[Near] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

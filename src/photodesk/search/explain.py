@@ -11,18 +11,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from photodesk import images
-from photodesk.archive.archive import THUMBNAIL
-from photodesk.engines.schema import Point
+from photodesk.archive.archive import THUMBNAIL, Archive
+from photodesk.encoders.base import Encoder
+from photodesk.engines.schema import Entry, Point
 from photodesk.errors import PhotoError
 from photodesk.features.embed import photo_rows
 from photodesk.features.pipeline import cores
-from photodesk.search.desk import COMPONENTS, Desk, Found
-from photodesk.search.query import Question
+from photodesk.search.confidence import Background
+from photodesk.search.query import COMPONENTS, Asked, Found, Question, Reader
 from photodesk.types import Article, FloatArray
 
 if TYPE_CHECKING:
@@ -52,7 +53,36 @@ class Reason:
     shares: Mapping[str, float]
 
 
-def why(desk: Desk, question: Question, photo: str, *, grid: int = GRID) -> Reason:
+class Scorer(Protocol):
+    """What an explanation asks of a `desk.Desk`: how it scores a photo, and what it scores it with."""
+
+    archive: Archive
+    encoder: Encoder
+    reader: Reader
+
+    @property
+    def background(self) -> Background:
+        """What scores are measured by."""
+        ...
+
+    def found(self, question: Question, photo: str) -> tuple[Found, Asked, Point]:
+        """One photo as an answer to a question, whatever its rank."""
+        ...
+
+    def pictures(self, question: Question) -> list[FloatArray]:
+        """Rows of the photos that are asked with."""
+        ...
+
+    def scores(self, asked: Asked, rows: FloatArray, numbers: FloatArray) -> dict[str, FloatArray]:
+        """`visual` and `revision` of photos, (n,) each, for (n, d) rows and (n,) numbers of a revision."""
+        ...
+
+    def shared(self, words: str, entry: Entry) -> dict[str, float]:
+        """Those of the words that a photo's texts have too, each with its equal share."""
+        ...
+
+
+def why(desk: Scorer, question: Question, photo: str, *, grid: int = GRID) -> Reason:
     """What made the score of one photo, for a question.
 
     Args:
@@ -79,7 +109,7 @@ def why(desk: Desk, question: Question, photo: str, *, grid: int = GRID) -> Reas
     return Reason(found, words, heat, shares)
 
 
-def falls(desk: Desk, question: Question, point: Point, found: Found) -> list[tuple[str, float]]:
+def falls(desk: Scorer, question: Question, point: Point, found: Found) -> list[tuple[str, float]]:
     """The words of the article, and by how much the score of a photo falls without each.
 
     Args:
@@ -118,7 +148,7 @@ def falls(desk: Desk, question: Question, point: Point, found: Found) -> list[tu
     return out
 
 
-def covered(desk: Desk, image: Image.Image, score: Callable[[FloatArray], FloatArray], grid: int = GRID) -> FloatArray:
+def covered(desk: Scorer, image: Image.Image, score: Callable[[FloatArray], FloatArray], grid: int = GRID) -> FloatArray:
     """(grid, grid) by how much the score of a picture falls if a cell is covered with the mean colour of the picture.
 
     Args:
@@ -148,7 +178,7 @@ def cover(image: Image.Image, cells: Sequence[tuple[int, int]], grid: int = GRID
     return made
 
 
-def picture(desk: Desk, photo: str) -> Image.Image:
+def picture(desk: Scorer, photo: str) -> Image.Image:
     """The thumbnail of a photo, or its file where the thumbnail is gone.
 
     Raises:

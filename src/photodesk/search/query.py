@@ -1,4 +1,4 @@
-"""What is asked of a desk, and the one row that an engine is searched with for it.
+"""A question to a desk, the one row that an engine is searched with for it, and the answer.
 
 An article is its headline with lead, and its body in windows; a photo is a row of the same space. Each scores photos on a scale of its own, so each
 is divided by the spread of its scores before they are added: the sum is one row again, and any engine searches it exactly.
@@ -9,18 +9,24 @@ from __future__ import annotations
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from photodesk.archive.rights import Similar
 from photodesk.encoders.base import Encoder
-from photodesk.engines.schema import EVERYTHING, Filter
+from photodesk.engines.schema import EVERYTHING, Entry, Filter
 from photodesk.errors import UsageError
 from photodesk.features.embed import joined, photo_rows
+from photodesk.search import confidence
+from photodesk.search.confidence import Background
 from photodesk.text.preparation import Preparation, join_fields
 from photodesk.types import Article, FloatArray
+
+if TYPE_CHECKING:
+    pass
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -177,3 +183,60 @@ class Reader:
         features = self.encoder.texts.encode(texts)
         rows: FloatArray = self.encoder.network.texts(features) if self.encoder.network else features
         return rows
+
+
+COMPONENTS = ("visual", "names", "revision", "date")
+
+
+Near = tuple[str, str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One photo of an answer.
+
+    Args:
+        photo: its id; the thumbnail has the same.
+        score: in spreads above what the query scores with photos in general; comparable within one answer.
+        probability: that it fits, by what is to be seen.
+        entry: caption, credit, date and all else that is known of it; the usage terms are those of all its near-duplicates, see `rights`.
+        similar: near-duplicates in the archive that it stands for, the largest picture first; none where they are hits of their own.
+        used: day of its last use, if that is recent.
+        components: what makes its score: visual, names, revision, date (of its last use).
+        origins: field of `entry` → near-duplicates that its value, or a part of its usage terms, came from.
+    """
+
+    photo: str
+    score: float
+    probability: float
+    entry: Entry
+    similar: Sequence[Similar] = ()
+    used: str = ""
+    components: Mapping[str, float] = field(default_factory=dict)
+    origins: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @property
+    def words(self) -> str:
+        """The probability for people."""
+        return confidence.words(self.probability)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a desk says to a question.
+
+    Args:
+        hits: best first.
+        nothing_fits: even the best is not likely enough.
+        message: in a sentence, where there is something to say.
+        calibrated: whether probabilities were fitted for this encoder and kind of query.
+        took: seconds.
+        near: where no photo passes the filters: field, value that no photo has, values that are written much alike.
+    """
+
+    hits: Sequence[Found]
+    nothing_fits: bool = False
+    message: str = ""
+    calibrated: bool = True
+    took: float = 0.0
+    near: Sequence[Near] = ()

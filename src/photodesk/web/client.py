@@ -21,9 +21,8 @@ from photodesk.errors import ArchiveInUse, StoreError
 from photodesk.types import Fault
 
 if TYPE_CHECKING:
-    from photodesk.search.desk import Answer, Found
     from photodesk.search.explain import Reason
-    from photodesk.search.query import Question
+    from photodesk.search.query import Answer, Found, Question
 
 POLL = 0.3
 """Seconds between two questions."""
@@ -102,8 +101,8 @@ def ask(holder: ArchiveInUse, question: Question, rank: int | None) -> tuple[Ans
     """
     import numpy as np
 
-    from photodesk.search.desk import Answer
     from photodesk.search.explain import Reason
+    from photodesk.search.query import Answer
 
     click.echo(f"process {holder.pid} holds the archive and is asked at {holder.url}", err=True)
     base = f"{holder.url.rstrip('/')}/api"
@@ -125,7 +124,7 @@ def ask(holder: ArchiveInUse, question: Question, rank: int | None) -> tuple[Ans
 def _found(hit: dict[str, Any]) -> Found:
     from photodesk.archive.rights import Similar
     from photodesk.engines.schema import Entry
-    from photodesk.search.desk import Found
+    from photodesk.search.query import Found
 
     known = {name: value for name, value in hit["about"].items() if name != "photo"}
     entry = Entry(**known | {"keywords": tuple(known["keywords"]), "group": hit["group"]})

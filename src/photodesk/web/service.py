@@ -25,8 +25,7 @@ from photodesk.encoders.base import Encoder
 from photodesk.engines.schema import Entry, Filter
 from photodesk.errors import PhotodeskError, PhotoError, StoreError, UsageError
 from photodesk.search import confidence, explain
-from photodesk.search.desk import Answer, Found
-from photodesk.search.query import Question
+from photodesk.search.query import Answer, Found, Question
 from photodesk.types import Fault
 from photodesk.web import schemas, uploads
 from photodesk.web.jobs import Worker
