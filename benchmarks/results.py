@@ -1,11 +1,13 @@
-"""The table of results on NewsImages 2025: revisions, the T×V network, word limits and fields, on pairs that no network here has seen.
+"""The table of results on NewsImages 2025: revisions, the T×V network, word limits and fields, on pairs that no network
+here has seen.
 
     python benchmarks/results.py newsimages2025/ [--network bridge.safetensors] [--choose] [--out results.json]
 
-2,000 pairs are kept apart in groups that share no title, URL or near-duplicate picture with the rest (the part of `photodesk train --test 2000`,
-seed 0), and ranked against their own 2,000 pictures. Networks are trained on the rest; a ready one has to be trained with the same part apart.
-The built-in towers share no space without a network, so "cosine" is that of the simplest one, two matrices in closed form, and "T×V" that
-of the network as it is shipped. --choose picks what the recipe own-best does on a fifth of the rest, without a look at the 2,000.
+2,000 pairs are kept apart in groups that share no title, URL or near-duplicate picture with the rest (the part of
+`photodesk train --test 2000`, seed 0), and ranked against their own 2,000 pictures. Networks are trained on the rest; a
+ready one has to be trained with the same part apart. The built-in towers share no space without a network, so "cosine"
+is that of the simplest one, two matrices in closed form, and "T×V" that of the network as it is shipped. --choose picks
+what the recipe own-best does on a fifth of the rest, without a look at the 2,000.
 """
 
 from __future__ import annotations
@@ -32,9 +34,10 @@ MEASURES = parse_all(["R@1", "R@10", "R@100", "MRR@100"])
 TITLE, TAGS = Texts(("title",)), Texts(("title", "tags"))
 SOFTMAX, NEAREST = "dual_softmax(temperature=1)", "nnn(k=128, alpha=0.75)"
 CANDIDATES = [
-    *(f"dual_softmax(temperature={t})" for t in (0.02, 0.05, 0.1, 1)), *(f"inverted_softmax(beta={b})" for b in (5, 20, 50)),
+    *(f"dual_softmax(temperature={t})" for t in (0.02, 0.05, 0.1, 1)),
+    *(f"inverted_softmax(beta={b})" for b in (5, 20, 50)),
     *(f"nnn(k={k}, alpha={a})" for k in (16, 128) for a in (0.25, 0.5, 0.75, 1)),
-]  # fmt: skip
+]
 
 
 def rows(encoder: str) -> dict[str, tuple[str, Texts, Revise | None]]:
@@ -46,7 +49,9 @@ def rows(encoder: str) -> dict[str, tuple[str, Texts, Revise | None]]:
         "NNN (batch)": Revise(NEAREST, "batch"),
         "NNN (bank)": Revise(NEAREST, "rest"),
     }
-    found: dict[str, tuple[str, Texts, Revise | None]] = {name: ("straight", TITLE, how) for name, how in closed.items()}
+    found: dict[str, tuple[str, Texts, Revise | None]] = {
+        name: ("straight", TITLE, how) for name, how in closed.items()
+    }
     found["T×V"] = ("default", TITLE, None)
     found["T×V + DS (batch)"] = ("default", TITLE, Revise(SOFTMAX, "batch"))
     found["T×V + DS (bank)"] = ("default", TITLE, Revise(SOFTMAX, "rest"))
@@ -70,7 +75,9 @@ def table(
             made = kitchen.network_of(trainer, one.encoders.names[0])
             assert made is not None
             ready[preset] = made
-            print(f"{preset}: epoch {made.card.get('epoch')} kept, {made.card.get('pairs')} pairs trained on", flush=True)
+            print(
+                f"{preset}: epoch {made.card.get('epoch')} kept, {made.card.get('pairs')} pairs trained on", flush=True
+            )
         done.append(replace(kitchen, network=ready[preset]).cook(one, name))
         print(f"{name}: MRR@100 {done[-1].report.mean('MRR@100'):.4f}", flush=True)
     return done
@@ -88,7 +95,8 @@ def short(done: list[Outcome], hubs: list[float]) -> Table:
 
 
 def choose(kitchen: Kitchen, base: Recipe) -> None:
-    """Which network, texts and revision with a bank own-best should take: a fifth of the rest is measured, four fifths train and are the bank."""
+    """Which network, texts and revision with a bank own-best should take: a fifth of the rest is measured, four fifths
+    train and are the bank."""
     inner = Kitchen(kitchen.parts(base).rest, kitchen.store)
     small = replace(base, data=replace(base.data, test="grouped:0.2", seed=1))
     averaged = [replace(TAGS, words=limits) for limits in ((10, 40), (10, 20, 30, 40))]
@@ -96,12 +104,15 @@ def choose(kitchen: Kitchen, base: Recipe) -> None:
         trials = []
         for method in ("cosine", *CANDIDATES):
             net = Net(preset, split="grouped:700")
-            one = replace(small, texts=texts, network=net, revision=None if method == "cosine" else Revise(method, "rest"))
+            one = replace(
+                small, texts=texts, network=net, revision=None if method == "cosine" else Revise(method, "rest")
+            )
             trials.append((inner.cook(one, method).report.mean("MRR@100"), method))
         pairs = len(inner.parts(small).test.pairs)
         for value, method in [*sorted(trials, reverse=True)[:5], trials[0]]:
             print(
-                f"{preset}, {'+'.join(texts.fields)} {list(texts.words) or ''}, {method}: MRR@100 {value:.4f} on {pairs} validation pairs",
+                f"{preset}, {'+'.join(texts.fields)} {list(texts.words) or ''}, {method}: MRR@100 {value:.4f} on "
+                f"{pairs} validation pairs",
                 flush=True,
             )
 
@@ -127,7 +138,9 @@ def main() -> None:
         ready["default"] = txv.load(options.network)
         if ready["default"].card.get("test_pairs") != len(kitchen.parts(base).test.pairs):
             print(
-                f"caution: {options.network} does not say that the {len(kitchen.parts(base).test.pairs)} pairs were kept apart", flush=True
+                f"caution: {options.network} does not say that the {len(kitchen.parts(base).test.pairs)} pairs were "
+                "kept apart",
+                flush=True,
             )
     done = table(kitchen, base, rows(options.encoder), ready)
     gallery = [photo.id for photo in kitchen.parts(base).test.photos]
@@ -142,7 +155,9 @@ def main() -> None:
     print(f"{seconds:.0f} s")
     if options.out:
         found = {one.run.name: one.report.as_json() | {"hubness@10": hub} for one, hub in zip(done, hubs, strict=True)}
-        options.out.write_text(json.dumps({"title": title, "seconds": seconds, "rows": found}, ensure_ascii=False, indent=1) + "\n")
+        options.out.write_text(
+            json.dumps({"title": title, "seconds": seconds, "rows": found}, ensure_ascii=False, indent=1) + "\n"
+        )
 
 
 if __name__ == "__main__":

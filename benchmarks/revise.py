@@ -1,21 +1,24 @@
 """Revision beside the bare product it cannot do without, the whole-matrix forms, and nnn-retrieval.
 
-    python benchmarks/revise.py [--sizes 8500x8500 10000x100000] [--methods "dual_softmax(temperature=1)" "nnn(k=128, alpha=0.75)"]
+    python benchmarks/revise.py [--sizes 8500x8500 10000x100000] [--methods "dual_softmax(temperature=1)" "nnn(k=128,
+    alpha=0.75)"]
         [--dim 512] [--precision float32] [--json FILE]
 
-For each size, random unit rows (with a common part, so that there are hubs) are revised and the best 100 of each article kept. The limit is
-two passes of a blocked matrix product of the same shape: once to read the bank, once to rank. By itself photodesk takes bfloat16 for a pass
-where that is exact and pays; `--precision float32` keeps it from doing so. Rows:
+For each size, random unit rows (with a common part, so that there are hubs) are revised and the best 100 of each
+article kept. The limit is two passes of a blocked matrix product of the same shape: once to read the bank, once to
+rank. By itself photodesk takes bfloat16 for a pass where that is exact and pays; `--precision float32` keeps it from
+doing so. Rows:
 
     bare product    one pass of numpy.matmul over the same blocks in float32, nothing done with the scores
     bare bfloat16   the same by torch in bfloat16
-    × its passes    photodesk beside the bare products of the two passes that it makes, each in the precision that it has
-    photodesk       photodesk.revise: numbers of the photos and the best 100 as arrays; "as Run" adds the hits as Python objects
-    whole matrix    the paper's lines in numpy (both softmaxes, float32, in place where it can be) and argpartition; up to 20,000 × 20,000
-    nnn-retrieval   the authors' package for NNN (pip install nnn-retrieval; needs torch), in its own batches of 128
+    × its passes    photodesk beside the bare products of the two passes that it makes, each in the precision that it
+    has photodesk       photodesk.revise: numbers of the photos and the best 100 as arrays; "as Run" adds the hits as
+    Python objects whole matrix    the paper's lines in numpy (both softmaxes, float32, in place where it can be) and
+    argpartition; up to 20,000 × 20,000 nnn-retrieval   the authors' package for NNN (pip install nnn-retrieval; needs
+    torch), in its own batches of 128
 
-Bare product and photodesk are timed in turn `--repeats` times, and the ratio is of the best of each. Peak memory (Linux) is what
-photodesk took beside the inputs: blocks and results. Where both ran, the top 100 have to agree, but for
+Bare product and photodesk are timed in turn `--repeats` times, and the ratio is of the best of each. Peak memory
+(Linux) is what photodesk took beside the inputs: blocks and results. Where both ran, the top 100 have to agree, but for
 scores within rounding.
 """
 
@@ -109,7 +112,11 @@ def authors(articles: Embeddings, photos: Embeddings, revision: Revision) -> tup
     from nnn import NNNRanker, NNNRetriever
 
     ranker = NNNRanker(
-        NNNRetriever(photos.dim), photos.rows, articles.rows, alternate_ks=int(revision["k"]), alternate_weight=float(revision["alpha"])
+        NNNRetriever(photos.dim),
+        photos.rows,
+        articles.rows,
+        alternate_ks=int(revision["k"]),
+        alternate_weight=float(revision["alpha"]),
     )
     values, at = ranker.search(articles.rows, 100)
     return np.asarray(values), np.asarray(at)
@@ -166,7 +173,9 @@ def measure(size: tuple[int, int], method: str, options: argparse.Namespace) -> 
             cpu["bare"].append(spent(lambda: limits.append(clock(lambda: bare(articles.rows, photos.rows))[0])))
         if "bfloat16" in made:
             cpu["half"].append(spent(lambda: halves.append(clock(lambda: bare_half(articles.rows, photos.rows))[0])))
-        numbers_time = clock(lambda: dual_softmax.numbers(articles, photos, revision, batch=True))[0] if options.split else 0.0
+        numbers_time = (
+            clock(lambda: dual_softmax.numbers(articles, photos, revision, batch=True))[0] if options.split else 0.0
+        )
         forget_peak()
         before = memory("VmRSS")
         kept: list[Any] = []
@@ -182,7 +191,9 @@ def measure(size: tuple[int, int], method: str, options: argparse.Namespace) -> 
     row |= {"× bare": min(times) / min(limits)} if limits else {}
     if limits or "float32" not in made:
         row["× its passes"] = min(times) / sum(min(halves if name == "bfloat16" else limits) for name in made)
-        row["× its passes, CPU"] = min(cpu["ours"]) / sum(min(cpu["half" if name == "bfloat16" else "bare"]) for name in made)
+        row["× its passes, CPU"] = min(cpu["ours"]) / sum(
+            min(cpu["half" if name == "bfloat16" else "bare"]) for name in made
+        )
     row["CPU seconds"] = min(cpu["ours"])
     row |= {
         "whole matrix MB": n * m * 4 / 2**20,
@@ -236,9 +247,17 @@ def main() -> None:
             print(f"\n{method}, {n:,} articles × {m:,} photos × {options.dim}")
             for name, value in rows[-1].items():
                 if name not in ("articles", "photos", "dim", "method", "all"):
-                    print(f"  {name:28} {value if isinstance(value, str) or value is None else f'{value:.3f}'}", flush=True)
+                    print(
+                        f"  {name:28} {value if isinstance(value, str) or value is None else f'{value:.3f}'}",
+                        flush=True,
+                    )
             if options.json:
-                about = {"python": platform.python_version(), "numpy": np.__version__, "cpus": os.cpu_count(), "results": rows}
+                about = {
+                    "python": platform.python_version(),
+                    "numpy": np.__version__,
+                    "cpus": os.cpu_count(),
+                    "results": rows,
+                }
                 options.json.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
 

@@ -1,7 +1,8 @@
-"""Encoding on one and on two Ray nodes of one core each: what a second worker brings, and what a hundred million photos would take.
+"""Encoding on one and on two Ray nodes of one core each: what a second worker brings, and what a hundred million photos
+would take.
 
-The nodes are processes of this machine, so a second one brings a second core and nothing else. "steady" counts from the first batch that
-comes back to the last one: a long run has its start only once.
+The nodes are processes of this machine, so a second one brings a second core and nothing else. "steady" counts from the
+first batch that comes back to the last one: a long run has its start only once.
 
     python benchmarks/scale.py [--photos 600] [--encoder builtin] [--work DIR] > benchmarks/scale.json
 """
@@ -31,7 +32,9 @@ PHOTOS = 100_000_000
 def run(workers: int, folder: Path, encoder: base.Encoder, dtype: str) -> dict[str, float]:
     memory = 200 << 20
     started = time.perf_counter()
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": memory, "include_dashboard": False})
+    cluster = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": memory, "include_dashboard": False}
+    )
     try:
         for _ in range(workers):
             cluster.add_node(num_cpus=1, object_store_memory=memory)
@@ -45,7 +48,9 @@ def run(workers: int, folder: Path, encoder: base.Encoder, dtype: str) -> dict[s
 
         with tempfile.TemporaryDirectory() as made:
             store = Store(Path(made, "store"), dtype=dtype)
-            index, faults = build_index(folder, Path(made, "index"), encoder, store=store, ray=cluster.address, progress=progress)
+            index, faults = build_index(
+                folder, Path(made, "index"), encoder, store=store, ray=cluster.address, progress=progress
+            )
             size = sum(path.stat().st_size for path in Path(made, "store").rglob("*") if path.is_file())
         assert not faults
         (first, before), (last, after) = marks[0], marks[-1]
@@ -80,7 +85,10 @@ def main() -> None:
     encoder = registry.load(arguments.encoder)
     rows = []
     for workers in (1, 2):
-        rows.append(run(workers, folder, encoder, "float32" if arguments.float32 else "float16") | {"load average": os.getloadavg()[0]})
+        rows.append(
+            run(workers, folder, encoder, "float32" if arguments.float32 else "float16")
+            | {"load average": os.getloadavg()[0]}
+        )
         print(rows[-1], file=sys.stderr, flush=True)
     one, two = (row["steady, images/s"] for row in rows)
     plan = {
@@ -90,7 +98,11 @@ def main() -> None:
         "pictures, TB": PHOTOS * sum(path.stat().st_size for path in folder.iterdir()) / arguments.photos / 1e12,
     }
     about = {"encoder": arguments.encoder, "photos": arguments.size, "cores": len(os.sched_getaffinity(0))}
-    print(json.dumps(about | {"rows": rows, "two by one": two / one, "100 million photos": plan}, indent=1, ensure_ascii=False))
+    print(
+        json.dumps(
+            about | {"rows": rows, "two by one": two / one, "100 million photos": plan}, indent=1, ensure_ascii=False
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -1,19 +1,23 @@
-"""One article against an archive: engine × size × recall × p50/p95 × memory × build time, beside numpy, faiss and the limit of the memory.
+"""One article against an archive: engine × size × recall × p50/p95 × memory × build time, beside numpy, faiss and the
+limit of the memory.
 
-    python benchmarks/search.py [--sizes 10000 100000 1000000] [--engines edge flat numpy faiss faiss-bf16 limit] [--work DIR] [--build] [--json FILE]
+    python benchmarks/search.py [--sizes 10000 100000 1000000] [--engines edge flat numpy faiss faiss-bf16 limit]
+    [--work DIR] [--build] [--json FILE]
 
-Rows are 512 numbers of unit length: 2,000 clusters, a common part so that there are hubs, noise. Queries are rows of that making. Each engine runs in a process
-of its own. `--build` only builds; with `--work` the indexes are kept, and a later call measures them (build times are kept too).
+Rows are 512 numbers of unit length: 2,000 clusters, a common part so that there are hubs, noise. Queries are rows of
+that making. Each engine runs in a process of its own. `--build` only builds; with `--work` the indexes are kept, and a
+later call measures them (build times are kept too).
 
     limit        both cores read all float32 rows once: no exact search that reads them is faster
     numpy        rows @ query in memory, argpartition
     faiss        IndexFlatIP; faiss-bf16: IndexScalarQuantizer with QT_bf16 (pip install faiss-cpu)
-    edge, flat   through photodesk's own engines, hits with ids, captions and payloads in the index; "revised" takes the bank's number off,
-                 "1 %" admits every hundredth photo, "words" is BM25, "whole p95" is a headline to hits with captions (built-in text encoder,
-                 date filter, revision)
+    edge, flat   through photodesk's own engines, hits with ids, captions and payloads in the index; "revised" takes the
+    bank's number off,
+                 "1 %" admits every hundredth photo, "words" is BM25, "whole p95" is a headline to hits with captions
+                 (built-in text encoder, date filter, revision)
 
-Recall is the share of the true 100 best (float64) that are among the 100 found. Memory is the peak of the process; of mapped files only
-what was touched counts, and the system can take that back: "own" is what it cannot.
+Recall is the share of the true 100 best (float64) that are among the 100 found. Memory is the peak of the process; of
+mapped files only what was touched counts, and the system can take that back: "own" is what it cannot.
 """
 
 from __future__ import annotations
@@ -72,10 +76,19 @@ def points(rows: np.ndarray, start: int) -> list[Point]:
     for i, row in enumerate(rows, start):
         said = [f"wort{word}" for word in words[i - start]]
         entry = Entry(
-            source=f"{i % 365}/{i}.jpg", added="2026-01-01T00:00:00Z", width=3000, height=2000, group=name(i), caption=" ".join(said[:10]),
-            byline=f"Name {i % 500}", credit=f"Agentur {i % 100}", keywords=tuple(dict.fromkeys(said[10:])), place=f"Ort {i % 300}",
-            taken=f"{2005 + i % 20}-{1 + i % 12:02}-01T12:00:00", terms="editorial",
-        )  # fmt: skip
+            source=f"{i % 365}/{i}.jpg",
+            added="2026-01-01T00:00:00Z",
+            width=3000,
+            height=2000,
+            group=name(i),
+            caption=" ".join(said[:10]),
+            byline=f"Name {i % 500}",
+            credit=f"Agentur {i % 100}",
+            keywords=tuple(dict.fromkeys(said[10:])),
+            place=f"Ort {i % 300}",
+            taken=f"{2005 + i % 20}-{1 + i % 12:02}-01T12:00:00",
+            terms="editorial",
+        )
         out.append(Point(name(i), row, entry, float(numbers[i - start])))
     return out
 
@@ -99,7 +112,9 @@ def timed(search, queries) -> dict[str, float]:
 def recall(found, rows, queries) -> float:
     shares = []
     for query in queries[:10]:
-        scores = np.concatenate([rows[a : a + 50_000].astype(np.float64) @ query.astype(np.float64) for a in range(0, len(rows), 50_000)])
+        scores = np.concatenate(
+            [rows[a : a + 50_000].astype(np.float64) @ query.astype(np.float64) for a in range(0, len(rows), 50_000)]
+        )
         least = np.partition(scores, -K)[-K]
         shares.append(np.mean([scores[i] >= least - 1e-12 for i in found(query)]))
     return float(np.mean(shares))
@@ -141,8 +156,12 @@ def peer(engine: str, rows: np.ndarray):
 def archive(engine: str, rows: np.ndarray, queries: np.ndarray, folder: Path, build: bool) -> dict[str, object]:
     note = folder.with_suffix(".json")
     if not note.exists():
-        part = folder.with_suffix(".part.json")  # what earlier calls took that were stopped: a large index may be built in pieces
-        took = json.loads(part.read_text()) if part.exists() else {"build": 0.0, "build peak MB": 0.0, "build own MB": 0.0}
+        part = folder.with_suffix(
+            ".part.json"
+        )  # what earlier calls took that were stopped: a large index may be built in pieces
+        took = (
+            json.loads(part.read_text()) if part.exists() else {"build": 0.0, "build peak MB": 0.0, "build own MB": 0.0}
+        )
         before, start = took["build"], time.perf_counter()
         made = open_engine(f"{engine}:{folder}", Space(DIM), create=not folder.exists())
         for a in range(made.count(), len(rows), 2048):
@@ -177,7 +196,8 @@ def archive(engine: str, rows: np.ndarray, queries: np.ndarray, folder: Path, bu
 
 
 def whole(index) -> float:
-    """A headline to hits that can be drawn: built-in text encoder, rows cut to 512 numbers, filter, revision, 24 captions; p95 in ms."""
+    """A headline to hits that can be drawn: built-in text encoder, rows cut to 512 numbers, filter, revision, 24
+    captions; p95 in ms."""
     encoder = registry.load()
 
     def ask(headline: str) -> None:
@@ -185,7 +205,9 @@ def whole(index) -> float:
         hits = index.search(np.resize(row, DIM), K, Filter(since="2010-01-01"), revised=1)
         assert len(index.get([hit.photo for hit in hits[:24]])) == 24
 
-    return timed(ask, [f"Nach dem Hochwasser an der Elbe hoffen {i} Gemeinden auf Hilfe vom Land" for i in range(QUERIES)])["p95"]
+    return timed(
+        ask, [f"Nach dem Hochwasser an der Elbe hoffen {i} Gemeinden auf Hilfe vom Land" for i in range(QUERIES)]
+    )["p95"]
 
 
 def main() -> None:
@@ -212,9 +234,16 @@ def main() -> None:
                 print(f"{engine} {size}: {run.stderr.strip().splitlines()[-1]}", file=sys.stderr)
                 continue
             results.append(json.loads(run.stdout.splitlines()[-1]))
-            print("  ".join(f"{k} {v:,.2f}" if isinstance(v, float) else f"{k} {v}" for k, v in results[-1].items()), flush=True)
+            print(
+                "  ".join(f"{k} {v:,.2f}" if isinstance(v, float) else f"{k} {v}" for k, v in results[-1].items()),
+                flush=True,
+            )
     if given.json:
-        about = {"cores": len(os.sched_getaffinity(0)), "machine": platform.machine(), "python": platform.python_version()}
+        about = {
+            "cores": len(os.sched_getaffinity(0)),
+            "machine": platform.machine(),
+            "python": platform.python_version(),
+        }
         given.json.write_text(json.dumps({"about": about, "results": results}, indent=1) + "\n")
     if given.work is None:
         shutil.rmtree(work)

@@ -2,10 +2,11 @@
 
     python benchmarks/serve.py [--photos 100000] [--users 50] [--requests 20000] [--think 0] [--work DIR] [--json FILE]
 
-Each user types: a search with a new headline (POST /api/search, 24 hits, every other one with a date filter), then eight thumbnails of what was
-found; every hundredth request is the archive's page, and every twentieth search also wants the facets of a filter that is new (POST /api/facets).
-`--think` is the mean pause of a user before a search, in seconds; with 0 the desk never rests, and the times are those of a queue. The archive is
-that of `benchmarks/desk.py`; with `--work` it is kept. Memory is what the server's process holds of its own (RssAnon), read every 500 requests:
+Each user types: a search with a new headline (POST /api/search, 24 hits, every other one with a date filter), then
+eight thumbnails of what was found; every hundredth request is the archive's page, and every twentieth search also wants
+the facets of a filter that is new (POST /api/facets). `--think` is the mean pause of a user before a search, in
+seconds; with 0 the desk never rests, and the times are those of a queue. The archive is that of `benchmarks/desk.py`;
+with `--work` it is kept. Memory is what the server's process holds of its own (RssAnon), read every 500 requests:
 "grown" compares the last quarter with the second. Errors are answers other than 200.
 """
 
@@ -38,7 +39,9 @@ def thumbnails(folder: Path) -> None:
         for i, photo in enumerate(archive.ledger.photos()):
             if i % 30_000 == 0:
                 first = folder / f"thumbnail-{i}.jpg"
-                Image.fromarray(np.random.default_rng(i).integers(0, 255, (214, 320, 3), np.uint8)).save(first, quality=60)
+                Image.fromarray(np.random.default_rng(i).integers(0, 255, (214, 320, 3), np.uint8)).save(
+                    first, quality=60
+                )
             target = archive.thumbnail(photo)
             target.parent.mkdir(parents=True, exist_ok=True)
             if not target.exists():
@@ -56,7 +59,10 @@ class Users:
     async def ask(self, kind, streams, method, path, body=b""):
         reader, writer = streams
         self.left -= 1
-        head = f"{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+        head = (
+            f"{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: "
+            f"{len(body)}\r\n\r\n"
+        )
         start = time.perf_counter()
         writer.write(head.encode() + body)
         got = await reader.readuntil(b"\r\n\r\n")
@@ -74,7 +80,10 @@ class Users:
         streams = await asyncio.open_connection("127.0.0.1", self.port, limit=2**20)
         await asyncio.sleep(rng.random() * self.think)
         while self.left > 0:
-            words = f"{rng.choice(THINGS)} in {rng.choice(PLACES)}: {rng.randrange(10**6)} Menschen hoffen auf Hilfe vom Land"
+            words = (
+                f"{rng.choice(THINGS)} in {rng.choice(PLACES)}: {rng.randrange(10**6)} Menschen hoffen auf Hilfe "
+                "vom Land"
+            )
             asked = {"draft": words, "top": 24} | ({"since": "2010-01-01"} if rng.random() < 0.5 else {})
             found = json.loads(await self.ask("search", streams, "POST", "/api/search", json.dumps(asked).encode()))
             if rng.random() < 0.05 and self.left > 0:  # a filter that is new
@@ -106,7 +115,9 @@ def main() -> None:
         if not (folder / "thumbnail-0.jpg").exists():
             build(folder, given.photos)
             thumbnails(folder)
-        server = subprocess.Popen([sys.executable, "-m", "photodesk", "serve", folder, "--port", "0"], stderr=subprocess.PIPE, text=True)
+        server = subprocess.Popen(
+            [sys.executable, "-m", "photodesk", "serve", folder, "--port", "0"], stderr=subprocess.PIPE, text=True
+        )
         log = open(folder / "serve.log", "w")  # noqa: SIM115, PTH123
         try:
             said = server.stderr.readline().strip()
@@ -125,18 +136,37 @@ def main() -> None:
             server.wait()
     quarter = len(users.memory) // 4
     result = {
-        "photos": given.photos, "users": given.users, "think": given.think, "requests": users.done, "errors": len(users.errors),
-        "seconds": took, "requests/s": users.done / took, "searches/s": len(users.times["search"]) / took,
-        **{f"{kind} {p}": 1e3 * float(np.percentile(times, int(p[1:]))) for kind, times in users.times.items() if times for p in ("p50", "p95")},
+        "photos": given.photos,
+        "users": given.users,
+        "think": given.think,
+        "requests": users.done,
+        "errors": len(users.errors),
+        "seconds": took,
+        "requests/s": users.done / took,
+        "searches/s": len(users.times["search"]) / took,
+        **{
+            f"{kind} {p}": 1e3 * float(np.percentile(times, int(p[1:])))
+            for kind, times in users.times.items()
+            if times
+            for p in ("p50", "p95")
+        },
         "memory MB": users.memory[-1] if users.memory else 0.0,
-        "grown MB": float(np.median(users.memory[-quarter:]) - np.median(users.memory[quarter : 2 * quarter])) if quarter else 0,
-    }  # fmt: skip
+        "grown MB": float(np.median(users.memory[-quarter:]) - np.median(users.memory[quarter : 2 * quarter]))
+        if quarter
+        else 0,
+    }
     print("  ".join(f"{k} {v:,.1f}" if isinstance(v, float) else f"{k} {v}" for k, v in result.items()))
     for error in users.errors[:5]:
         print(error, file=sys.stderr)
     if given.json:
-        about = {"cores": len(os.sched_getaffinity(0)), "machine": platform.machine(), "python": platform.python_version()}
-        given.json.write_text(json.dumps({"about": about, "result": result, "memory MB": users.memory}, indent=1) + "\n")
+        about = {
+            "cores": len(os.sched_getaffinity(0)),
+            "machine": platform.machine(),
+            "python": platform.python_version(),
+        }
+        given.json.write_text(
+            json.dumps({"about": about, "result": result, "memory MB": users.memory}, indent=1) + "\n"
+        )
 
 
 if __name__ == "__main__":

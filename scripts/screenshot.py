@@ -1,4 +1,5 @@
-"""Draws docs/desk.png, the README's picture: the desk with an archive of the photographs that scikit-image ships. Needs chromium.
+"""Draws docs/desk.png, the README's picture: the desk with an archive of the photographs that scikit-image ships. Needs
+chromium.
 
     python scripts/screenshot.py [FOLDER]
 
@@ -25,7 +26,9 @@ from photodesk.encoders import registry
 from photodesk.search.desk import Desk
 from photodesk.web import create_app
 
-DRAFT = "Motorcycle stolen from garage\nThe police ask for witnesses. The red machine had been standing there since spring."
+DRAFT = (
+    "Motorcycle stolen from garage\nThe police ask for witnesses. The red machine had been standing there since spring."
+)
 CAPTIONS = {
     "rocket": ("Lift-off from the launch pad", "Demo Space", "2024-05-31"),
     "astronaut": ("An astronaut before her first flight", "Demo Space", "2023-02-11"),
@@ -37,9 +40,12 @@ CAPTIONS = {
     "camera": ("A photographer behind his camera", "Demo Streets", "2017-10-08"),
 }
 XMP = (
-    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" '
-    'xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/" photoshop:Credit="{1}" '
-    'photoshop:DateCreated="{2}"><dc:description><rdf:Alt><rdf:li xml:lang="x-default">{0}</rdf:li></rdf:Alt></dc:description>'
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
+    'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" '
+    'xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/" '
+    'photoshop:Credit="{1}" '
+    'photoshop:DateCreated="{2}"><dc:description><rdf:Alt><rdf:li '
+    'xml:lang="x-default">{0}</rdf:li></rdf:Alt></dc:description>'
     "</rdf:Description></rdf:RDF></x:xmpmeta>"
 )
 
@@ -64,8 +70,16 @@ def main(out: Path | None = None) -> None:
     """Serve it, look at it."""
     looks = [("desk", 1280, 860, "light", "en-GB")]
     if out:
-        looks = [("light", 1280, 860, "light", "en-GB"), ("dark", 1280, 860, "dark", "en-GB"), ("wide", 1920, 1080, "light", "de-DE")]
-        looks += [("phone", 390, 844, "light", "de-DE"), ("phone-dark", 390, 844, "dark", "en-GB"), ("tablet", 820, 1100, "light", "de-DE")]
+        looks = [
+            ("light", 1280, 860, "light", "en-GB"),
+            ("dark", 1280, 860, "dark", "en-GB"),
+            ("wide", 1920, 1080, "light", "de-DE"),
+        ]
+        looks += [
+            ("phone", 390, 844, "light", "de-DE"),
+            ("phone-dark", 390, 844, "dark", "en-GB"),
+            ("tablet", 820, 1100, "light", "de-DE"),
+        ]
         out.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory() as folder,

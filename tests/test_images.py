@@ -112,7 +112,9 @@ def test_transparency_lies_on_white() -> None:
     for kind in ("PNG", "GIF"):
         shown = decode(encoded(palette, kind, transparency=0))
         assert (shown.getpixel((0, 0)), shown.getpixel((1, 0))) == ((255, 255, 255), (255, 0, 0))
-    levels = decode(encoded(palette, "PNG", transparency=b"\x00\xff"))  # one alpha a colour: Pillow warns where it is converted
+    levels = decode(
+        encoded(palette, "PNG", transparency=b"\x00\xff")
+    )  # one alpha a colour: Pillow warns where it is converted
     assert (levels.getpixel((0, 0)), levels.getpixel((1, 0))) == ((255, 255, 255), (255, 0, 0))
 
 
@@ -166,7 +168,9 @@ def png_claiming(width: int, height: int) -> bytes:
         return len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")
 
     head = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([1, 0, 0, 0, 0])
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    )
 
 
 @pytest.mark.parametrize(("width", "height"), [(13_350, 13_350), (16_000, 16_000), (60_000, 60_000)])
@@ -196,7 +200,12 @@ def test_a_draft_looks_like_the_whole_picture_made_small() -> None:
     assert close(draft, decode(data).resize((400, 300), Image.Resampling.BOX), 2)
 
 
-@given(st.binary(max_size=200), st.sampled_from(["JPEG", "PNG", "GIF", "TIFF", "BMP", "WEBP"]), st.integers(0, 400), st.data())
+@given(
+    st.binary(max_size=200),
+    st.sampled_from(["JPEG", "PNG", "GIF", "TIFF", "BMP", "WEBP"]),
+    st.integers(0, 400),
+    st.data(),
+)
 @settings(max_examples=300, deadline=None)
 def test_any_bytes_give_a_picture_or_a_photo_error(noise: bytes, kind: str, at: int, data: st.DataObject) -> None:
     whole = bytearray(encoded(scene(2, (24, 18)), kind))
@@ -287,7 +296,10 @@ def test_hash_survives_small_crops(left: float, right: float) -> None:
     for seed in range(20):
         image = scene(seed)
         w, h = image.size
-        near += bits(image, image.crop((round(w * left), round(h * left), round(w - w * right), round(h - h * right)))) <= images.NEAR
+        near += (
+            bits(image, image.crop((round(w * left), round(h * left), round(w - w * right), round(h - h * right))))
+            <= images.NEAR
+        )
     assert near >= 18
 
 
@@ -303,7 +315,12 @@ def naive_groups(prints: list[int], near: int) -> list[tuple[int, ...]]:
     return sorted(tuple(sorted(group)) for group in groups if len(group) > 1)
 
 
-@given(st.lists(st.tuples(st.sampled_from([0, 2**64 - 1, 0xAAAA5555AAAA5555]), st.sets(st.integers(0, 63), max_size=9)), max_size=60))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([0, 2**64 - 1, 0xAAAA5555AAAA5555]), st.sets(st.integers(0, 63), max_size=9)),
+        max_size=60,
+    )
+)
 @settings(max_examples=60, deadline=None)
 def test_groups_are_those_of_all_pairs(seeds: list[tuple[int, set[int]]]) -> None:
     prints = [base ^ sum(1 << bit for bit in flips) for base, flips in seeds]

@@ -14,7 +14,11 @@ from photodesk.cli import commands
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
-WORDS = [f"{thing} {place}" for thing in ("Flood", "Fire", "Market", "Match") for place in ("Elbe", "Wien", "Köln", "Rom", "Basel")]
+WORDS = [
+    f"{thing} {place}"
+    for thing in ("Flood", "Fire", "Market", "Match")
+    for place in ("Elbe", "Wien", "Köln", "Rom", "Basel")
+]
 
 
 def blocks(language):
@@ -24,7 +28,9 @@ def blocks(language):
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PHOTODESK_CACHE", str(tmp_path / "cache"))  # `store gc` and `compact` must not meet the user's own
+    monkeypatch.setenv(
+        "PHOTODESK_CACHE", str(tmp_path / "cache")
+    )  # `store gc` and `compact` must not meet the user's own
     desk(tmp_path / "newsimages2025", WORDS)
     for word in WORDS[:5]:
         paint(tmp_path / "pictures" / f"{word}.png", word)
@@ -42,7 +48,16 @@ def test_the_commands_run(here):
             words += ["--validation", "6", "--dim", "4", "--epochs", "1"]
         result = CliRunner().invoke(commands, words)
         assert result.exit_code == 0, f"{line}\n{result.output}\n{result.exception!r}"
-    for name in ("run.tsv", "report.html", "desk.tsv", "archive.index/index.json", "Desk.zip", "net.safetensors", "net.md", "trained.tsv"):
+    for name in (
+        "run.tsv",
+        "report.html",
+        "desk.tsv",
+        "archive.index/index.json",
+        "Desk.zip",
+        "net.safetensors",
+        "net.md",
+        "trained.tsv",
+    ):
         assert (here / name).stat().st_size > 0, name
 
 

@@ -1,4 +1,5 @@
-"""Files that are two things at once, broken or odd: each is decoded by one decoder, or named, and costs no other file anything."""
+"""Files that are two things at once, broken or odd: each is decoded by one decoder, or named, and costs no other file
+anything."""
 
 from __future__ import annotations
 
@@ -52,7 +53,8 @@ def short(tag: int, value: int) -> bytes:
 
 
 def brush(width: int, height: int) -> bytes:
-    """A TIFF that is a GIMP brush too: what TIFF reads as place of its directory, tags and counts, a brush has as version and size."""
+    """A TIFF that is a GIMP brush too: what TIFF reads as place of its directory, tags and counts, a brush has as
+    version and size."""
     made = tiff(entry(0, 2, width, height), entry(0, 1, int.from_bytes(b"GIMP"), 10), first=2)
     assert made[:8] == b"MM\0\x2a\0\0\0\x02"
     return made
@@ -83,14 +85,18 @@ def add(archive, folder, encoder=echo):
 
 def test_a_file_that_is_a_tiff_to_the_decoder_is_nothing_else_elsewhere(desk, tmp_path, monkeypatch):
     Image.init()
-    monkeypatch.setattr(Image, "ID", ["GBR", *Image.ID])  # as where no other plugin was loaded first: without a list, this order decides
+    monkeypatch.setattr(
+        Image, "ID", ["GBR", *Image.ID]
+    )  # as where no other plugin was loaded first: without a list, this order decides
     for name, stated in POLYGLOTS.items():
         (tmp_path / "photos" / name).write_bytes(brush(*stated))
     with Image.open(io.BytesIO(brush(12, 34))) as other:
         assert (other.format, other.size) == ("GBR", (12, 34))  # else this tests nothing
     done = add(desk, tmp_path / "photos")
     assert (done.message, done.faults) == ("4 photos added", [])
-    sizes = {point.entry.source: (point.entry.width, point.entry.height) for points in desk.engine.scan() for point in points}
+    sizes = {
+        point.entry.source: (point.entry.width, point.entry.height) for points in desk.engine.scan() for point in points
+    }
     assert sizes == {"Elbe.png": (40, 30), "Wien.png": (40, 30), "bomb.tif": SIZE, "other.tif": SIZE}
     for name in POLYGLOTS:
         assert images.load(tmp_path / "photos" / name).size == SIZE
@@ -190,7 +196,9 @@ def test_a_sidecar_that_leads_nowhere_costs_no_picture(desk, tmp_path):
 
 def test_a_thumbnail_keeps_nothing_of_what_the_file_says(desk, tmp_path):
     path = tmp_path / "photos/said.jpg"
-    Image.new("RGB", (30, 20)).save(path, "JPEG", comment=b"a secret", exif=exif_block(), xmp=XMP.encode(), icc_profile=b"a profile")
+    Image.new("RGB", (30, 20)).save(
+        path, "JPEG", comment=b"a secret", exif=exif_block(), xmp=XMP.encode(), icc_profile=b"a profile"
+    )
     add(desk, tmp_path / "photos")
     small = desk.thumbnail(digest(path.read_bytes()).hex()).read_bytes()
     assert not any(said in small for said in (b"secret", b"Exif", b"Boote", b"profile"))
@@ -209,13 +217,16 @@ def test_nothing_that_libraries_say_of_odd_files_is_printed(tmp_path):
         data[rng.randrange(8, 400)] ^= 0xFF
         (tmp_path / f"lzw{i}.tif").write_bytes(data)
     code = (
-        "import pathlib, sys\nfrom photodesk import metadata, photos\nfrom photodesk.errors import PhotoError\nbroken = 0\n"
+        "import pathlib, sys\nfrom photodesk import metadata, photos\nfrom photodesk.errors import PhotoError\nbroken "
+        "= 0\n"
         "for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):\n"
         "    try:\n        metadata.read(photos.read(path.read_bytes(), where=path.name))\n"
         "    except PhotoError:\n        broken += 1\n"
         "print(broken > 5)"
     )
-    done = subprocess.run([sys.executable, "-W", "always", "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-W", "always", "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
+    )
     assert (done.stdout, done.stderr) == ("True\n", "")
 
 
@@ -224,7 +235,9 @@ def saved(kind: str) -> bytes:
     blocks = {"exif": exif_block(**{f"t{0x0112}": 6})} if kind in ("JPEG", "PNG", "WEBP", "TIFF") else {}
     out = io.BytesIO()
     image = Image.effect_noise((48, 36), 60)
-    image.convert("P" if kind == "GIF" else "RGB").save(out, kind, **blocks, **({"xmp": XMP.encode()} if kind == "WEBP" else {}))
+    image.convert("P" if kind == "GIF" else "RGB").save(
+        out, kind, **blocks, **({"xmp": XMP.encode()} if kind == "WEBP" else {})
+    )
     data = out.getvalue()
     return data[:2] + xmp(XMP) + iptc(FULL) + data[2:] if kind == "JPEG" else data
 
@@ -246,12 +259,16 @@ def test_a_damaged_picture_is_a_photo_error_or_has_the_size_of_its_pixels(kind):
     for _ in range(600):
         data = bytearray(whole)
         for _ in range(rng.choice((1, 1, 2, 8))):
-            at = rng.randrange(len(data) if rng.random() < 0.3 else min(len(data), 600))  # headers and blocks stand in front
+            at = rng.randrange(
+                len(data) if rng.random() < 0.3 else min(len(data), 600)
+            )  # headers and blocks stand in front
             match rng.randrange(4):
                 case 0:
                     data[at] ^= 1 << rng.randrange(8)
                 case 1:
-                    data[at : at + 4] = rng.choice((bytes(4), b"\xff" * 4, b"\x7f\xff\xff\xff", b"\0\0\0\x80", rng.randbytes(4)))
+                    data[at : at + 4] = rng.choice(
+                        (bytes(4), b"\xff" * 4, b"\x7f\xff\xff\xff", b"\0\0\0\x80", rng.randbytes(4))
+                    )
                 case 2:
                     del data[at : at + rng.randrange(1, 40)]
                 case 3:

@@ -1,4 +1,5 @@
-"""Real model classes at toy sizes with random weights, saved to disk as their libraries save them: no network, no download."""
+"""Real model classes at toy sizes with random weights, saved to disk as their libraries save them: no network, no
+download."""
 
 from __future__ import annotations
 
@@ -80,12 +81,16 @@ def tokenizer(folder: Path, first="<s>", last="</s>", pad="<pad>", *, template=N
 
     letters = sorted({sign for word in WORDS for sign in word} | set("▁abcdefghijklmnopqrstuvwxyz"))
     special = list(dict.fromkeys([first, pad, last, "<unk>"]))
-    pieces = [(sign, 0.0) for sign in special] + [("▁" + word, -2.0) for word in WORDS] + [(sign, -5.0) for sign in letters]
+    pieces = (
+        [(sign, 0.0) for sign in special] + [("▁" + word, -2.0) for word in WORDS] + [(sign, -5.0) for sign in letters]
+    )
     made = Tokenizer(models.Unigram(list(dict(pieces).items()), unk_id=special.index("<unk>")))
     made.pre_tokenizer, made.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
     ids = [(sign, special.index(sign)) for sign in dict.fromkeys([first, last])]
     made.post_processor = processors.TemplateProcessing(single=template or f"{first} $A {last}", special_tokens=ids)
-    return save_tokenizer(made, folder, bos_token=first, eos_token=last, pad_token=pad, unk_token="<unk>", sep_token=last, cls_token=first)
+    return save_tokenizer(
+        made, folder, bos_token=first, eos_token=last, pad_token=pad, unk_token="<unk>", sep_token=last, cls_token=first
+    )
 
 
 def save_tokenizer(made, folder: Path, **signs) -> Path:
@@ -101,7 +106,13 @@ def xlmr(folder: Path) -> Path:
     from transformers import XLMRobertaConfig
 
     tokenizer(folder)
-    size = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48, "max_position_embeddings": 90}
+    size = {
+        "hidden_size": 24,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 48,
+        "max_position_embeddings": 90,
+    }
     XLMRobertaConfig(vocab_size=120, pad_token_id=1, bos_token_id=0, eos_token_id=2, **size).save_pretrained(folder)
     return folder
 
@@ -114,17 +125,41 @@ def clip(folder: Path, kind: str = "clip", seed: int = 0) -> Path:
     torch.manual_seed(seed)
     size = {"hidden_size": 24, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
     if kind == "clip":
-        text = size | {"vocab_size": 120, "max_position_embeddings": 40, "bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1}
-        config = transformers.CLIPConfig(text_config=text, vision_config=size | {"image_size": 32, "patch_size": 16}, projection_dim=16)
-        model, processor = transformers.CLIPModel(config), transformers.CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=32)
+        text = size | {
+            "vocab_size": 120,
+            "max_position_embeddings": 40,
+            "bos_token_id": 0,
+            "eos_token_id": 2,
+            "pad_token_id": 1,
+        }
+        config = transformers.CLIPConfig(
+            text_config=text, vision_config=size | {"image_size": 32, "patch_size": 16}, projection_dim=16
+        )
+        model, processor = (
+            transformers.CLIPModel(config),
+            transformers.CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=32),
+        )
         tokenizer(folder)
     else:
-        text = size | {"vocab_size": 120, "max_position_embeddings": 64, "eos_token_id": 2, "pad_token_id": 1, "bos_token_id": 0}
+        text = size | {
+            "vocab_size": 120,
+            "max_position_embeddings": 64,
+            "eos_token_id": 2,
+            "pad_token_id": 1,
+            "bos_token_id": 0,
+        }
         if kind == "siglip":
-            config = transformers.SiglipConfig(text_config=text, vision_config=size | {"image_size": 32, "patch_size": 16})
-            model, processor = transformers.SiglipModel(config), transformers.SiglipImageProcessorPil(size={"height": 32, "width": 32})
+            config = transformers.SiglipConfig(
+                text_config=text, vision_config=size | {"image_size": 32, "patch_size": 16}
+            )
+            model, processor = (
+                transformers.SiglipModel(config),
+                transformers.SiglipImageProcessorPil(size={"height": 32, "width": 32}),
+            )
         else:
-            config = transformers.Siglip2Config(text_config=text, vision_config=size | {"num_patches": 16, "patch_size": 8})
+            config = transformers.Siglip2Config(
+                text_config=text, vision_config=size | {"num_patches": 16, "patch_size": 8}
+            )
             model = transformers.Siglip2Model(config)
             processor = transformers.Siglip2ImageProcessorPil(patch_size=8, max_num_patches=16)
         tokenizer(folder, template="$A </s>")
@@ -136,7 +171,8 @@ def clip(folder: Path, kind: str = "clip", seed: int = 0) -> Path:
 
 
 def sentence(folder: Path, dim: int = 16, teacher=None, texts=()) -> Path:
-    """A sentence-transformers model: BERT, mean, linear layer; with a teacher, its layer is solved so that `texts` fall on its rows."""
+    """A sentence-transformers model: BERT, mean, linear layer; with a teacher, its layer is solved so that `texts` fall
+    on its rows."""
     import torch
     from sentence_transformers import SentenceTransformer
     from transformers import BertConfig, BertModel
@@ -154,7 +190,9 @@ def sentence(folder: Path, dim: int = 16, teacher=None, texts=()) -> Path:
     dense = Dense(32, dim, bias=False, activation_function=torch.nn.Identity())
     model = SentenceTransformer(modules=[words, Pooling(32), dense], device="cpu")
     if teacher is not None:
-        given = SentenceTransformer(modules=[words, Pooling(32)], device="cpu").encode(list(texts), show_progress_bar=False)
+        given = SentenceTransformer(modules=[words, Pooling(32)], device="cpu").encode(
+            list(texts), show_progress_bar=False
+        )
         solved = np.linalg.lstsq(given, teacher.encode(texts), rcond=None)[0]
         with torch.no_grad():
             dense.linear.weight.copy_(torch.from_numpy(solved.T))

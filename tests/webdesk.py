@@ -17,9 +17,12 @@ from photodesk.search.query import Answer, Found
 WORDS = ["Elbe", "Wien", "Köln", "Rom", "Basel", "Ulm", "Graz", "Bonn"]
 CREDITS = ["dpa", "epd"]
 
-XMP = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about=""
- xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/" photoshop:Credit="{credit}"
- photoshop:DateCreated="2024-05-{day:02}T12:00:00"><dc:description><rdf:Alt><rdf:li xml:lang="x-default">Ein Bild von {word} &amp;
+XMP = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF
+xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about=""
+ xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/"
+ photoshop:Credit="{credit}"
+ photoshop:DateCreated="2024-05-{day:02}T12:00:00"><dc:description><rdf:Alt><rdf:li xml:lang="x-default">Ein Bild von
+ {word} &amp;
  &lt;b&gt;Umgebung&lt;/b&gt;</rdf:li></rdf:Alt></dc:description><dc:subject><rdf:Bag><rdf:li>{word}</rdf:li><rdf:li>Stadt</rdf:li></rdf:Bag>
 </dc:subject></rdf:Description></rdf:RDF></x:xmpmeta>"""
 
@@ -59,7 +62,8 @@ class Desk:
         hits = self.archive.engine.search(self._row(question), question.top, question.where)
         entries = {point.photo: point.entry for point in self.archive.engine.get([hit.photo for hit in hits])}
         found = [
-            Found(h.photo, h.score, max(h.score, 0) ** 8 * 0.9, entries[h.photo], (), "2026-01-02" if i else "") for i, h in enumerate(hits)
+            Found(h.photo, h.score, max(h.score, 0) ** 8 * 0.9, entries[h.photo], (), "2026-01-02" if i else "")
+            for i, h in enumerate(hits)
         ]
         return Answer(found, not found or found[0].probability < 0.5)
 
@@ -75,7 +79,9 @@ class Desk:
 
     def why(self, question, photo):
         (hit,) = [hit for hit in self.ask(question).hits if hit.photo == photo]
-        words = [(word, 1 / (i + 1)) for i, word in enumerate((question.article.title if question.article else "").split())]
+        words = [
+            (word, 1 / (i + 1)) for i, word in enumerate((question.article.title if question.article else "").split())
+        ]
         heat = np.zeros((4, 4), np.float32)
         heat[0, 3] = 1
         return Reason(hit, words, heat, {"visual": 0.8, "names": 0.3, "revision": -0.1})

@@ -81,4 +81,6 @@ def require(module: str, extra: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
             raise
-        raise MissingExtra(f'this needs {module}, which is not installed; run: pip install "photodesk[{extra}]"') from None
+        raise MissingExtra(
+            f'this needs {module}, which is not installed; run: pip install "photodesk[{extra}]"'
+        ) from None

@@ -23,7 +23,9 @@ def digest(data: bytes) -> bytes:
 def replacing(path: Path) -> contextlib.AbstractContextManager[IO[str]]: ...
 @overload
 def replacing(path: Path, mode: Literal["wb"]) -> contextlib.AbstractContextManager[IO[bytes]]: ...
-def replacing(path: Path, mode: str = "w") -> contextlib.AbstractContextManager[IO[str]] | contextlib.AbstractContextManager[IO[bytes]]:
+def replacing(
+    path: Path, mode: str = "w"
+) -> contextlib.AbstractContextManager[IO[str]] | contextlib.AbstractContextManager[IO[bytes]]:
     """Write a new file beside `path` and put it in its place when the block ends well; else leave `path` as it was.
 
     Text is UTF-8 with the line ends that are written. Makes missing parent folders.
@@ -74,7 +76,9 @@ def probe(path: Path) -> None:
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror or error}; name a file in a folder where you may write") from None
+        raise UsageError(
+            f"{path} cannot be written: {error.strerror or error}; name a file in a folder where you may write"
+        ) from None
 
 
 def locked(path: Path) -> int:

@@ -1,6 +1,8 @@
-"""The one decoder: a stranger's picture → upright RGB, its size, what its file says, or why not; the hash that tells near-duplicates.
+"""The one decoder: a stranger's picture → upright RGB, its size, what its file says, or why not; the hash that tells
+near-duplicates.
 
-Pictures come from anywhere, so nothing about them is believed: neither the suffix, nor the size, nor that the file is whole.
+Pictures come from anywhere, so nothing about them is believed: neither the suffix, nor the size, nor that the file is
+whole.
 """
 
 from __future__ import annotations
@@ -49,13 +51,22 @@ SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffi
 """Names of picture files, in lower case."""
 
 NEAR = 10
-"""Bits of 64 in which hashes of near-duplicates may differ. Of NewsImages 2025's 21 million pairs of pictures 499 are that near;
+"""Bits of 64 in which hashes of near-duplicates may differ. Of NewsImages 2025's 21 million pairs of pictures 499 are
+that near;
 seen by eye, all but two or three are one picture twice. From 12 bits on, most pairs are different pictures."""
 
 REDUCED = "photodesk: decoded at a part of its size"
 """Key in a picture's `info` that tells so."""
 
-_TURNS = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270", 7: "TRANSVERSE", 8: "ROTATE_90"}
+_TURNS = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
 _SIDEWAYS = 5  # from this turn on, width and height change places
 _ORIENTATION = 0x0112
 _EXIF, _RAW_EXIF, _IPTC_TAG, _XMP_TAG, _IPTC_RESOURCE = b"Exif\0\0", "Raw profile type exif", 33723, 700, 0x0404
@@ -65,7 +76,8 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())  # else Python prints
 
 @functools.cache
 def _libtiff() -> Callable[[int | None], int | None]:
-    """Sets what libtiff calls to say that a file is damaged, and gives what it called before; where Pillow hides it, nothing is set."""
+    """Sets what libtiff calls to say that a file is damaged, and gives what it called before; where Pillow hides it,
+    nothing is set."""
     from PIL import _imaging
 
     try:
@@ -77,9 +89,11 @@ def _libtiff() -> Callable[[int | None], int | None]:
 
 
 class _Quiet:
-    """Nothing that Pillow and libtiff say of odd files is printed while anyone is inside: what matters of it is raised as well.
+    """Nothing that Pillow and libtiff say of odd files is printed while anyone is inside: what matters of it is raised
+    as well.
 
-    They say it through process-wide state, and pictures are read in many threads: the first one in changes it, the last one out puts it back.
+    They say it through process-wide state, and pictures are read in many threads: the first one in changes it, the last
+    one out puts it back.
     """
 
     def __init__(self) -> None:
@@ -107,7 +121,8 @@ quietly = _Quiet()
 
 @contextlib.contextmanager
 def guarded(where: str) -> Iterator[None]:
-    """What goes wrong inside is a PhotoError about one picture, whatever a library raises, so that it costs that picture only.
+    """What goes wrong inside is a PhotoError about one picture, whatever a library raises, so that it costs that
+    picture only.
 
     Args:
         where: what messages call the picture.
@@ -128,7 +143,10 @@ def _said(error: Exception) -> str:
     from PIL import Image
 
     if isinstance(error, Image.DecompressionBombError):
-        return f"is too large: it claims more than {MAX_PIXELS / 1e6:.0f} million pixels; make it smaller if it is a real photo"
+        return (
+            f"is too large: it claims more than {MAX_PIXELS / 1e6:.0f} million pixels; make it smaller if it is a "
+            "real photo"
+        )
     if isinstance(error, MemoryError):
         return "is too large: there is not enough memory for it; make it smaller"
     if isinstance(error, OSError) and error.strerror:
@@ -145,7 +163,8 @@ class Decoded:
         image: upright, 8-bit RGB, without any of the file's metadata.
         size: width and height of the whole upright picture, however small it was decoded.
         format: one of `FORMATS`.
-        exif: the block as the file holds it, a TIFF structure of its own; of a TIFF file that is the file. Empty where there is none.
+        exif: the block as the file holds it, a TIFF structure of its own; of a TIFF file that is the file. Empty where
+            there is none.
         iptc: likewise, its data sets.
         xmp: likewise, its XML.
     """
@@ -175,7 +194,9 @@ def content(path: os.PathLike[str]) -> bytes:
     """
     with guarded(os.fspath(path)), open(path, "rb") as stream:  # noqa: PTH123 - any PathLike
         parts, size = [], 0
-        while size <= MAX_BYTES and (part := stream.read(PIECE)):  # asked for all at once, it would hold `MAX_BYTES` for every file
+        while size <= MAX_BYTES and (
+            part := stream.read(PIECE)
+        ):  # asked for all at once, it would hold `MAX_BYTES` for every file
             parts.append(part)
             size += len(part)
     if size > MAX_BYTES:
@@ -191,13 +212,14 @@ def decode(data: bytes, *, size: int = 0, where: str, pixels: int = MAX_PIXELS) 
 def read(data: bytes, *, size: int = 0, where: str, pixels: int = MAX_PIXELS) -> Decoded:
     """The first picture in `data` as an upright 8-bit RGB image, and what the file says of it.
 
-    The same bytes always give the same pixels. Transparency is laid onto white, 16 bits are scaled to 8, of an animation the
-    first frame is taken, and the EXIF turn is applied. The format is read from the bytes, never from a name.
+    The same bytes always give the same pixels. Transparency is laid onto white, 16 bits are scaled to 8, of an
+    animation the first frame is taken, and the EXIF turn is applied. The format is read from the bytes, never from a
+    name.
 
     Args:
         data: the bytes of a JPEG, PNG, WebP, GIF, TIFF or BMP file.
-        size: what the caller will shrink the picture to, in pixels of its shorter side. A JPEG is then decoded at 1/2, 1/4 or
-            1/8 of its size, as long as the shorter side keeps at least `size` pixels. 0 decodes it whole.
+        size: what the caller will shrink the picture to, in pixels of its shorter side. A JPEG is then decoded at 1/2,
+            1/4 or 1/8 of its size, as long as the shorter side keeps at least `size` pixels. 0 decodes it whole.
         where: what messages call the picture.
         pixels: larger pictures are refused before they are decoded.
 
@@ -228,7 +250,8 @@ def read(data: bytes, *, size: int = 0, where: str, pixels: int = MAX_PIXELS) ->
 
 
 def opened(data: bytes, *, where: str, pixels: int = MAX_PIXELS) -> ImageFile.ImageFile:
-    """A picture of which only the header was read: its `format`, and its `size` before any turn. No other place opens pictures.
+    """A picture of which only the header was read: its `format`, and its `size` before any turn. No other place opens
+    pictures.
 
     Raises:
         PhotoError: nothing there, not a picture, a damaged header, or more than `pixels`.
@@ -241,18 +264,26 @@ def opened(data: bytes, *, where: str, pixels: int = MAX_PIXELS) -> ImageFile.Im
         try:
             image = Image.open(io.BytesIO(data), formats=tuple(FORMATS))
         except UnidentifiedImageError:
-            raise PhotoError(f"{where} is not a picture: {_guess(data)}; get the picture again or delete the file") from None
+            raise PhotoError(
+                f"{where} is not a picture: {_guess(data)}; get the picture again or delete the file"
+            ) from None
     if image.width * image.height > pixels:
-        raise PhotoError(f"{where} is too large: it claims {image.width} × {image.height} pixels; make it smaller if it is a real photo")
+        raise PhotoError(
+            f"{where} is too large: it claims {image.width} × {image.height} pixels; make it smaller if it is a real "
+            "photo"
+        )
     return image
 
 
 def _format(image: ImageFile.ImageFile) -> str:
-    return image.format if image.format in FORMATS else "JPEG"  # Pillow calls a JPEG with more pictures behind the first MPO
+    return (
+        image.format if image.format in FORMATS else "JPEG"
+    )  # Pillow calls a JPEG with more pictures behind the first MPO
 
 
 def _without_broken_directories(image: ImageFile.ImageFile) -> None:
-    """Pillow reads the directories of EXIF and GPS as it loads a TIFF: what cannot be read is taken out, so that it costs no picture."""
+    """Pillow reads the directories of EXIF and GPS as it loads a TIFF: what cannot be read is taken out, so that it
+    costs no picture."""
     from PIL import TiffTags
 
     exif = image.getexif()
@@ -278,14 +309,18 @@ def _blocks(image: ImageFile.ImageFile, data: bytes) -> tuple[bytes, bytes, byte
     from PIL import TiffImagePlugin
 
     if isinstance(image, TiffImagePlugin.TiffImageFile):
-        tags = image.tag_v2._tagdata  # as Pillow's own reader of IPTC does: the type that a tag claims changes nothing in its bytes
+        tags = (
+            image.tag_v2._tagdata
+        )  # as Pillow's own reader of IPTC does: the type that a tag claims changes nothing in its bytes
         return data, tags.get(_IPTC_TAG, b""), tags.get(_XMP_TAG, b"")
     exif, resources, xmp = (image.info.get(name) for name in ("exif", "photoshop", "xmp"))
     if not exif and _RAW_EXIF in image.info:  # how ImageMagick put EXIF into a PNG before there was a chunk for it
         with contextlib.suppress(ValueError):
             exif = bytes.fromhex("".join(str(image.info[_RAW_EXIF]).split("\n")[3:]))
     iptc = resources.get(_IPTC_RESOURCE) if isinstance(resources, dict) else None
-    exif, iptc, xmp = (value if isinstance(value, bytes) else b"" for value in (exif, iptc, xmp))  # texts of a PNG can have any name
+    exif, iptc, xmp = (
+        value if isinstance(value, bytes) else b"" for value in (exif, iptc, xmp)
+    )  # texts of a PNG can have any name
     return exif.removeprefix(_EXIF).removeprefix(_EXIF), iptc, xmp
 
 
@@ -330,9 +365,10 @@ def _guess(data: bytes) -> str:
 def phash(image: Image.Image) -> int:
     """64 bits that hardly change when a picture is scaled, compressed again, toned or cropped a little.
 
-    The signs of the 64 lowest frequencies, without the mean, of the 32 × 32 cosine transform of its grey levels. Two pictures
-    count as near-duplicates if at most `NEAR` bits differ. Source: after Zauner, Implementation and benchmarking of perceptual
-    image hash functions, 2010, section 3.2.1; lower frequencies than there, and signs, since they survive crops better.
+    The signs of the 64 lowest frequencies, without the mean, of the 32 × 32 cosine transform of its grey levels. Two
+    pictures count as near-duplicates if at most `NEAR` bits differ. Source: after Zauner, Implementation and
+    benchmarking of perceptual image hash functions, 2010, section 3.2.1; lower frequencies than there, and signs, since
+    they survive crops better.
     """
     from PIL import Image
 
@@ -347,8 +383,11 @@ _ORDER = sorted((u + v, max(u, v), u, v) for u in range(11) for v in range(11) i
 _LOWEST = (np.array([u for *_, u, _ in _ORDER]), np.array([v for *_, v in _ORDER]))
 
 
-def hashes(photos: Sequence[Photo], *, size: int = 64, threads: int | None = None) -> Iterator[tuple[Photo, int | PhotoError]]:
-    """Decode every photo and hash it; yields in the order given, with the error in place of a hash that cannot be had."""
+def hashes(
+    photos: Sequence[Photo], *, size: int = 64, threads: int | None = None
+) -> Iterator[tuple[Photo, int | PhotoError]]:
+    """Decode every photo and hash it; yields in the order given, with the error in place of a hash that cannot be
+    had."""
 
     def one(photo: Photo) -> tuple[Photo, int | PhotoError]:
         try:
@@ -369,8 +408,9 @@ def near_duplicates(prints: Iterable[int], *, near: int = NEAR) -> list[tuple[in
         near: bits that may differ.
 
     Returns:
-        Positions in `prints`, ascending within a group, groups by their first position; a picture without a duplicate is in none.
-        Compares all pairs, 64 bits at a time, a block of them at once: some 0.2 s for 10,000 pictures, a hundred times that for 100,000.
+        Positions in `prints`, ascending within a group, groups by their first position; a picture without a duplicate
+        is in none. Compares all pairs, 64 bits at a time, a block of them at once: some 0.2 s for 10,000 pictures, a
+        hundred times that for 100,000.
     """
     values, which = np.unique(np.fromiter(prints, np.uint64), return_inverse=True)
 
@@ -378,7 +418,9 @@ def near_duplicates(prints: Iterable[int], *, near: int = NEAR) -> list[tuple[in
         rows, columns = 512, 4096
         for row in range(0, len(values), rows):
             for column in range(row, len(values), columns):
-                near_by = np.bitwise_count(values[row : row + rows, None] ^ values[None, column : column + columns]) <= near
+                near_by = (
+                    np.bitwise_count(values[row : row + rows, None] ^ values[None, column : column + columns]) <= near
+                )
                 for i, j in np.argwhere(near_by).tolist():
                     yield row + i, column + j
 

@@ -1,4 +1,5 @@
-"""Undo what happened to a text on its way here: double encoding, soft hyphens, odd spaces, HTML entities, control characters."""
+"""Undo what happened to a text on its way here: double encoding, soft hyphens, odd spaces, HTML entities, control
+characters."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ ENTITIES = "HTML entities"
 CONTROL = "control characters"
 
 _TWICE = re.compile(r"[^\x00-\x7f]{2}|[ÂÃ] ")
-"""A letter that was encoded twice is two foreign ones, or one and a space; looking for that first spares ftfy most texts."""
+"""A letter that was encoded twice is two foreign ones, or one and a space; looking for that first spares ftfy most
+texts."""
 _SPACE = re.compile(r"[\u00a0\u2000-\u200a\u202f\u205f\u3000]")
 _INVISIBLE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u200b\u2060\ufeff]")
 _SOFT = re.compile("\u00ad")
@@ -26,8 +28,8 @@ _NULL = frozenset({"nan", "null", "\\n", "#n/a", "<na>"})
 def mend(text: str) -> tuple[str, tuple[str, ...]]:
     """The text as its author saw it, in one line of NFC, and the names of the repairs that it took.
 
-    Source of the double-encoding repair: ftfy. Spaces and line ends are joined without being named. What spreadsheets and
-    pandas write for "nothing" (`NaN`, `NULL`, …) is empty.
+    Source of the double-encoding repair: ftfy. Spaces and line ends are joined without being named. What spreadsheets
+    and pandas write for "nothing" (`NaN`, `NULL`, …) is empty.
     """
     done: list[str] = []
     if text.isascii() and text.isprintable() and "&" not in text:

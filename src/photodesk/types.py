@@ -114,12 +114,17 @@ class Embeddings:
         object.__setattr__(self, "ids", _unique(self.ids, "embedding"))
         rows = self.rows
         if rows.ndim != 2 or rows.shape[0] != len(self.ids) or rows.dtype != np.float32:
-            raise ValueError(f"embeddings need ({len(self.ids)}, d) float32 rows for {len(self.ids)} ids, not {rows.shape} {rows.dtype}")
+            raise ValueError(
+                f"embeddings need ({len(self.ids)}, d) float32 rows for {len(self.ids)} ids, not {rows.shape} "
+                f"{rows.dtype}"
+            )
         for start in range(0, len(rows), 65536):
             norms = np.linalg.norm(rows[start : start + 65536], axis=1)
             bad = np.flatnonzero(~(np.abs(norms - 1) < 1e-3))
             if bad.size:
-                raise ValueError(f"row of {self.ids[start + bad[0]]!r} has length {norms[bad[0]]:.4g}; embeddings are unit rows")
+                raise ValueError(
+                    f"row of {self.ids[start + bad[0]]!r} has length {norms[bad[0]]:.4g}; embeddings are unit rows"
+                )
         view = rows.view()
         view.flags.writeable = False
         object.__setattr__(self, "rows", view)
@@ -156,7 +161,9 @@ class Scores:
         object.__setattr__(self, "articles", _unique(self.articles, "article"))
         object.__setattr__(self, "photos", _unique(self.photos, "photo"))
         if self.matrix.shape != (len(self.articles), len(self.photos)):
-            raise ValueError(f"scores are (articles, photos) = {(len(self.articles), len(self.photos))}, not {self.matrix.shape}")
+            raise ValueError(
+                f"scores are (articles, photos) = {(len(self.articles), len(self.photos))}, not {self.matrix.shape}"
+            )
         view = self.matrix.view()
         view.flags.writeable = False
         object.__setattr__(self, "matrix", view)
@@ -169,7 +176,8 @@ class Run:
     Args:
         hits: article id → its hits, best first. Kept in the order given.
         name: how tables call this run.
-        transductive: how the run saw the other test queries, such as "dual_softmax(temperature=1)"; empty if it did not.
+        transductive: how the run saw the other test queries, such as "dual_softmax(temperature=1)"; empty if it did
+            not.
     """
 
     hits: Mapping[str, tuple[Hit, ...]]
@@ -215,7 +223,8 @@ class Dataset:
     Args:
         articles: in the order of the files; ids are unique.
         photos: the gallery: pictures whose file exists, sorted by id; ids are unique.
-        pairs: the truth: which picture an article was published with, whether or not its file is here. Empty if unknown.
+        pairs: the truth: which picture an article was published with, whether or not its file is here. Empty if
+            unknown.
         edition: the layout that was recognised, such as "NewsImages 2025".
         evidence: why it was recognised.
         columns: field → name of the column that it was read from, of the file that has most of them.

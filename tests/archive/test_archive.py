@@ -1,4 +1,5 @@
-"""An archive from the outside: what add, remove, update, verify, backup and move leave behind, on both engines that live here."""
+"""An archive from the outside: what add, remove, update, verify, backup and move leave behind, on both engines that
+live here."""
 
 from __future__ import annotations
 
@@ -113,7 +114,9 @@ class Reversing:
 
 
 @pytest.mark.parametrize("engine", ["flat:index", "edge:shard"])
-def test_photos_pass_the_network_as_many_as_are_stored_together_and_have_the_rows_of_an_index(tmp_path, engine, monkeypatch):
+def test_photos_pass_the_network_as_many_as_are_stored_together_and_have_the_rows_of_an_index(
+    tmp_path, engine, monkeypatch
+):
     monkeypatch.setattr(ingest, "TOGETHER", 10)
     words = [f"word {i}" for i in range(33)]
     for word in words:
@@ -155,7 +158,10 @@ def test_what_is_known_is_not_read_again_and_all_changes_are_named(desk, tmp_pat
     (photos / "a/broken.jpg").write_bytes(b"\xff\xd8\xff\xe0")
     (photos / "a/link").symlink_to(photos / "b")
     done = add(desk, photos)
-    assert str(done) == "1 photos added, 3 files known, 1 more files of known photos, 1 moved, 1 replaced, 1 missing, 3 left out"
+    assert (
+        str(done)
+        == "1 photos added, 3 files known, 1 more files of known photos, 1 moved, 1 replaced, 1 missing, 3 left out"
+    )
     assert {Path(f.where).name for f in done.faults} == {"broken.jpg", "photos", "link", "Rom.png"}
     assert desk.engine.count() == 6
     assert {f.path for f in desk.ledger.files(elbe)} == {str(photos / "b/new name.png")}
@@ -166,7 +172,10 @@ def test_what_is_known_is_not_read_again_and_all_changes_are_named(desk, tmp_pat
     assert [f.what for f in maintenance.verify(desk)] == ["the file is gone; its photo stays in the archive"]
     again = add(desk, photos)  # the broken file is named again although it is not read again
     assert {Path(f.where).name for f in again.faults} == {"broken.jpg", "photos", "link", "Rom.png"}
-    assert archive_commands.run(desk, echo, "remove", {"missing": True}, lambda *_: None).message == "1 photos and 1 files removed"
+    assert (
+        archive_commands.run(desk, echo, "remove", {"missing": True}, lambda *_: None).message
+        == "1 photos and 1 files removed"
+    )
     assert desk.engine.get([rom]) == []
     assert maintenance.verify(desk) == []
 
@@ -189,7 +198,11 @@ def test_what_a_picture_says_of_itself_can_be_asked_for(desk, tmp_path):
     (tmp_path / "press/1.jpg").write_bytes(jpeg(iptc(FULL)))
     add(desk, tmp_path / "press")
     (hit,) = desk.engine.lexical("zweite Zeile", 5)
-    for where in (Filter(credit=("dpa",)), Filter(phrase="zwei zeilen"), Filter(since="2024-02-29", until="2024-02-29")):
+    for where in (
+        Filter(credit=("dpa",)),
+        Filter(phrase="zwei zeilen"),
+        Filter(since="2024-02-29", until="2024-02-29"),
+    ):
         assert [p.photo for batch in desk.engine.scan(where=where) for p in batch] == [hit.photo]
     (tmp_path / "press/1.xmp").write_text(
         '<r:RDF xmlns:r="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><r:Description'
@@ -239,11 +252,18 @@ def test_a_pick_that_is_taken_back_stays_in_the_ledger_and_counts_no_more(tmp_pa
     assert at > "2026-03-01T00:00:00Z"
     assert [(pick.article.id, pick.photo) for pick in book.picks()] == [("a1", "p2"), ("a2", "p1")]
     assert (book.picked("a1"), ledger.count("picks")) == ({"p2"}, 2)
-    assert ledger.ask("SELECT withdrawn, photo FROM picks ORDER BY pick") == [(at, "p1"), (at, "p1"), ("", "p2"), ("", "p1")]
+    assert ledger.ask("SELECT withdrawn, photo FROM picks ORDER BY pick") == [
+        (at, "p1"),
+        (at, "p1"),
+        ("", "p2"),
+        ("", "p1"),
+    ]
     assert book.withdraw("a1", "p1") == "", "it is taken back already"
     book.pick(Pick(one, "p1", 1, 0.5))
     assert book.picked("a1") == {"p1", "p2"}, "and may be picked again"
-    plan = ledger.ask("EXPLAIN QUERY PLAN SELECT photo FROM picks WHERE withdrawn = '' AND json_extract(article, '$.id') = ?", ("a1",))
+    plan = ledger.ask(
+        "EXPLAIN QUERY PLAN SELECT photo FROM picks WHERE withdrawn = '' AND json_extract(article, '$.id') = ?", ("a1",)
+    )
     assert "picks_standing" in str(plan), "a search looks its picks up, it does not read all"
     ledger.close()
 
@@ -372,7 +392,10 @@ def test_a_move_brings_every_point_and_goes_on_where_it_stopped(tmp_path, first,
 
 
 def test_who_holds_an_archive_is_said_and_a_server_is_asked_instead(flat, tmp_path):
-    asks = f"from photodesk.archive.archive import Archive; from pathlib import Path; Archive.open(Path({str(flat.folder)!r}))"
+    asks = (
+        "from photodesk.archive.archive import Archive; from pathlib import Path; "
+        f"Archive.open(Path({str(flat.folder)!r}))"
+    )
     other = subprocess.run([sys.executable, "-c", asks], capture_output=True, text=True)
     assert f"is held by process {os.getpid()} (photodesk archive init); wait until it is done" in other.stderr
     assert (flat.folder / "lock").stat().st_mode & 0o077 == 0
@@ -586,7 +609,10 @@ def test_the_command_line_keeps_an_archive(tmp_path, monkeypatch):
     (tmp_path / "photos/bad.jpg").write_bytes(b"GIF89a")
     assert "bad.jpg" in call("add", desk, tmp_path / "photos", code=1).stderr
     (tmp_path / "articles.csv").write_text("id,headline\n1,Feuer\n2,Wasser\n", "utf-8")
-    assert "2 articles in the bank; 6 photos revised" in call("update", desk, "--bank", tmp_path / "articles.csv", code=1).stderr
+    assert (
+        "2 articles in the bank; 6 photos revised"
+        in call("update", desk, "--bank", tmp_path / "articles.csv", code=1).stderr
+    )
     shown = call("stats", desk).stdout
     assert "photos      6\n" in shown
     assert "revised     yes\n" in shown

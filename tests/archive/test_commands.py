@@ -1,4 +1,5 @@
-"""Chores where something is wrong: disks that are away, archives inside what is added, sidecars, faults that are over, chores that are stopped."""
+"""Chores where something is wrong: disks that are away, archives inside what is added, sidecars, faults that are over,
+chores that are stopped."""
 
 from __future__ import annotations
 
@@ -99,9 +100,14 @@ def test_what_may_not_be_looked_at_is_not_gone(desk, tmp_path, monkeypatch):
 def test_unknown_things_to_remove_are_named(desk, tmp_path):
     done = do(desk, "remove", paths=[str(tmp_path / "photos/Rom.png"), str(tmp_path / "nowhere")], photos=["0" * 32])
     assert done.message == "1 photos and 1 files removed"
-    assert whats(done.faults) == [("nowhere", "the archive knows no file there"), ("0" * 32, "the archive has no such photo")]
+    assert whats(done.faults) == [
+        ("nowhere", "the archive knows no file there"),
+        ("0" * 32, "the archive has no such photo"),
+    ]
     desk.close()
-    assert CliRunner().invoke(commands, ["archive", "remove", str(tmp_path / "desk"), "--photo", "0" * 32]).exit_code == 1
+    assert (
+        CliRunner().invoke(commands, ["archive", "remove", str(tmp_path / "desk"), "--photo", "0" * 32]).exit_code == 1
+    )
 
 
 def test_an_archive_below_what_is_added_keeps_its_thumbnails_to_itself(desk, tmp_path):
@@ -128,7 +134,9 @@ def test_faults_are_listed_all_and_end_with_their_files(desk, tmp_path):
     do(desk, "remove", paths=[str(tmp_path / "photos/broken01.jpg")])
     (tmp_path / "photos/broken02.jpg").unlink()
     do(desk, "remove", missing=True)
-    assert [Path(fault.where).name for fault in do(desk, "faults").faults] == [f"broken{i:02}.jpg" for i in range(3, 70)]
+    assert [Path(fault.where).name for fault in do(desk, "faults").faults] == [
+        f"broken{i:02}.jpg" for i in range(3, 70)
+    ]
     jobs = [job.command for job in desk.ledger.jobs()]
     assert "faults" not in jobs
     desk.close()
@@ -214,7 +222,13 @@ def test_what_a_kill_left_running_is_stopped_when_the_archive_is_opened(desk):
 
 def test_uses_arrive_by_id_and_by_path_and_an_odd_day_is_refused(desk, tmp_path):
     rom, wien = (photo_of(tmp_path / f"photos/{word}.png") for word in ("Rom", "Wien"))
-    done = do(desk, "use", photos=[rom, str(tmp_path / "photos/Wien.png"), "nothing.jpg"], day="2026-03-01", article="Hochwasser")
+    done = do(
+        desk,
+        "use",
+        photos=[rom, str(tmp_path / "photos/Wien.png"), "nothing.jpg"],
+        day="2026-03-01",
+        article="Hochwasser",
+    )
     assert done.message == "2 photos used on 2026-03-01"
     assert whats(done.faults) == [("nothing.jpg", "the archive has no such photo")]
     assert desk.daybook.used("2026-03-01") == {rom: "2026-03-01", wien: "2026-03-01"}
@@ -366,11 +380,15 @@ def test_an_archive_gets_another_model_and_keeps_all_else(tmp_path, monkeypatch,
     with Archive.open(tmp_path / "desk") as desk:
         assert (desk.settings.encoder, desk.settings.fingerprint) == ("negative", negative().fingerprint)
         after = {point.photo: point for points in desk.engine.scan(rows=True) for point in points}
-        assert {photo: point.entry for photo, point in after.items()} == {photo: point.entry for photo, point in before.items()}
+        assert {photo: point.entry for photo, point in after.items()} == {
+            photo: point.entry for photo, point in before.items()
+        }
         for photo, point in after.items():
             assert float(point.row @ before[photo].row) < -0.999
         assert (desk.ledger.count("bank"), desk.daybook.used("2026-01-01")) == (0, {rom: "2026-03-01"})
-        assert [fault.what for fault in maintenance.verify(desk)] == ["the file is gone; its photo stays in the archive"]
+        assert [fault.what for fault in maintenance.verify(desk)] == [
+            "the file is gone; its photo stays in the archive"
+        ]
         assert desk.engine.search(negative().texts.encode(["Rom"])[0], 1)[0].photo == rom
         with pytest.raises(StoreError, match=r"update .*--encoder echo"):
             ingest.add(desk, echo(), [tmp_path / "photos"])

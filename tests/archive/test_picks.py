@@ -46,7 +46,11 @@ def test_the_export_is_a_data_set_with_these_pairs(desk, tmp_path):
     assert picks.export(archive, tmp_path / "out") == (3, [])
     read = datasets.read(tmp_path / "out")
     assert read.faults == ()
-    assert {(pair.article, pair.photo) for pair in read.pairs} == {("a1", ids["Rom"]), ("a1", ids["Bonn"]), ("a2", ids["Ulm"])}
+    assert {(pair.article, pair.photo) for pair in read.pairs} == {
+        ("a1", ids["Rom"]),
+        ("a1", ids["Bonn"]),
+        ("a2", ids["Ulm"]),
+    }
     found = {article.id: article for article in read.articles}
     assert (found["a1"].title, found["a1"].lead) == (ROM.title, ROM.lead)
     assert " ".join(found["a1"].text.split()) == " ".join(ROM.text.split())
@@ -66,7 +70,9 @@ def test_a_picture_that_is_gone_is_named_and_its_thumbnail_stands_in(desk, tmp_p
     pick(archive, ULM, ids["Ulm"])
     pick(archive, ULM, ids["Bonn"])
     before = phash(load(tmp_path / "photos/Rom.png"))
-    (tmp_path / "photos/Rom.png").write_bytes((tmp_path / "photos/Ulm.png").read_bytes())  # another picture under its name
+    (tmp_path / "photos/Rom.png").write_bytes(
+        (tmp_path / "photos/Ulm.png").read_bytes()
+    )  # another picture under its name
     (tmp_path / "photos/Bonn.png").unlink()
     archive.thumbnail(ids["Bonn"]).unlink()
     count, faults = picks.export(archive, tmp_path / "out")
@@ -95,7 +101,8 @@ def train(*words):
 
 @pytest.fixture
 def contrary(tmp_path, monkeypatch):
-    """Editors who always pick the photo in the very opposite of the headline's colour; returns the words and the archive's folder."""
+    """Editors who always pick the photo in the very opposite of the headline's colour; returns the words and the
+    archive's folder."""
     monkeypatch.setitem(registry.FAMILIES, "echo", lambda name: echo())
     words = [f"{thing} {place}" for thing in ("Flut", "Brand", "Markt", "Spiel") for place in webdesk.WORDS]
     ids = {}
@@ -122,7 +129,9 @@ def test_train_learns_what_was_picked_from_the_archive_as_from_the_exported_fold
     net = txv.load(tmp_path / "out" / "net.safetensors")
     told = np.stack([echo().texts.encode([word])[0] for word in words])
     learned = net.texts(told) @ net.photos(-told).T
-    assert (learned.argmax(axis=1) == np.arange(len(words))).mean() > 0.8, "by the plain encoder it would be the last of all"
+    assert (learned.argmax(axis=1) == np.arange(len(words))).mean() > 0.8, (
+        "by the plain encoder it would be the last of all"
+    )
 
     with Archive.open(folder) as archive:
         picks.export(archive, tmp_path / "folder")

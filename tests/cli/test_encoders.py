@@ -76,7 +76,9 @@ def test_a_library_that_is_missing_is_named_with_its_extra(monkeypatch, tmp_path
     import importlib.util
 
     original = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "open_clip" else original(name, *a))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name == "open_clip" else original(name, *a)
+    )
     out = run("encoders").stdout
     assert 'pip install "photodesk[openclip]"' in out
     (line,) = [line for line in out.splitlines() if line.startswith("builtin")]
@@ -89,7 +91,9 @@ def test_a_pair_of_two_libraries_needs_both(monkeypatch):
     import importlib.util
 
     original = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "open_clip" else original(name, *a))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name == "open_clip" else original(name, *a)
+    )
     (row,) = [row for row in json.loads(run("encoders", "--json").stdout) if row["name"].startswith("text=sentence:")]
     assert row["here"] == 'pip install "photodesk[sentence,openclip]"'
 
@@ -112,9 +116,15 @@ def test_a_copy_that_lacks_a_file_is_not_here(monkeypatch, tmp_path, name):
     monkeypatch.setattr("importlib.util.find_spec", lambda *a: True)
     (model,) = [model for model in MODELS if model.name.startswith(name)]
     wanted = ["config.json", "tokenizer.json", "model.safetensors"]
-    wanted += ["modules.json", "1_Pooling/config.json", "2_Dense/model.safetensors"] if "sentence" in name else ["preprocessor_config.json"]
+    wanted += (
+        ["modules.json", "1_Pooling/config.json", "2_Dense/model.safetensors"]
+        if "sentence" in name
+        else ["preprocessor_config.json"]
+    )
     first = model.files[0][0]
-    places = [hf_hub.place(first) / file for file in wanted] + [hf_hub.place(r) / names[0] for r, names in model.files if r != first]
+    places = [hf_hub.place(first) / file for file in wanted] + [
+        hf_hub.place(r) / names[0] for r, names in model.files if r != first
+    ]
     for path in places:
         assert not model.is_here()
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -155,7 +165,14 @@ def test_export_writes_what_rank_then_uses(zoo, tmp_path):
     assert "least cosine to the original: photos 1.0000, texts 1.0000 (100 drawn pictures" in made.stderr
     desk(tmp_path / "desk", ["red", "green", "blue"])
     done = run(
-        "rank", tmp_path / "desk", "--out", tmp_path / "run.tsv", "--encoder", f"onnx:{tmp_path / 'made'}", "--cache", tmp_path / "store"
+        "rank",
+        tmp_path / "desk",
+        "--out",
+        tmp_path / "run.tsv",
+        "--encoder",
+        f"onnx:{tmp_path / 'made'}",
+        "--cache",
+        tmp_path / "store",
     )
     assert done.return_value in (0, None)
     assert f"onnx:{tmp_path / 'made'} runs on cpu, fp32, onnxruntime" in done.stderr
@@ -172,7 +189,9 @@ def test_export_compares_with_the_users_photos(zoo, tmp_path):
 def test_search_asks_an_index_with_another_text_tower(zoo, tmp_path):
     for word in ("red", "blue"):
         paint(tmp_path / "photos" / f"{word}.png", word)
-    run("index", tmp_path / "photos", "-o", tmp_path / "index", "--encoder", zoo.openclip, "--cache", tmp_path / "store")
+    run(
+        "index", tmp_path / "photos", "-o", tmp_path / "index", "--encoder", zoo.openclip, "--cache", tmp_path / "store"
+    )
     out = run("search", tmp_path / "index", "Hochwasser an der Elbe", "--encoder", zoo.pair)
     assert len(out.stdout.splitlines()) == 2
     assert f"{zoo.pair} runs on cpu" in out.stderr

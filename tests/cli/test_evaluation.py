@@ -20,7 +20,11 @@ def call(monkeypatch, capsys):
             main()
         shown = capsys.readouterr()
         # what data was recognised is said first, by whatever reads data; tests/test_search.py asks for it
-        said = [line for line in shown.err.splitlines(keepends=True) if "its columns are" not in line and "by their names" not in line]
+        said = [
+            line
+            for line in shown.err.splitlines(keepends=True)
+            if "its columns are" not in line and "by their names" not in line
+        ]
         return stop.value.code, shown.out, "".join(said)
 
     return call
@@ -35,7 +39,9 @@ def data(tmp_path):
         table = csv.writer(stream)
         table.writerow(["article_id", "article_url", "article_title", "article_tags", "image_id", "image_url"])
         for i in range(1, 5):
-            table.writerow([i, f"https://example.org/{i}", f"Title number {i}", "tag", f"P{i}", f"https://example.org/{i}.jpg"])
+            table.writerow(
+                [i, f"https://example.org/{i}", f"Title number {i}", "tag", f"P{i}", f"https://example.org/{i}.jpg"]
+            )
             pixels = np.random.default_rng(i).integers(0, 255, (26, 46, 3), np.uint8)
             Image.fromarray(pixels).resize((460, 260)).save(folder / "newsimages" / f"P{i}.jpg")
     return folder
@@ -119,7 +125,10 @@ def test_the_error_gallery_shows_the_articles(call, data, good, tmp_path):
         (["evaluate", "DATA", "nothing.tsv"], "cannot read run file nothing.tsv"),
         (["evaluate", "nowhere", "GOOD"], "nowhere does not exist"),
         (["compare", "DATA", "GOOD"], "comparing needs at least two runs, not 1"),
-        (["submit", "DATA", "GOOD", "-o", "x.zip", "--group", "a b", "--approach", "c"], "group 'a b' cannot be part of a file name"),
+        (
+            ["submit", "DATA", "GOOD", "-o", "x.zip", "--group", "a b", "--approach", "c"],
+            "group 'a b' cannot be part of a file name",
+        ),
         (["validate", "DATA"], "name at least one file"),
     ],
 )
@@ -224,9 +233,13 @@ def _refusing(error):
 
 def test_a_full_disk_and_a_folder_in_the_way_are_one_line(call, good, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "os.replace", _refusing(IsADirectoryError(21, "Is a directory", "a temporary name", None, str(tmp_path / "out.tsv")))
+        "os.replace",
+        _refusing(IsADirectoryError(21, "Is a directory", "a temporary name", None, str(tmp_path / "out.tsv"))),
     )
-    assert call("fuse", good, good, "-o", tmp_path / "out.tsv")[::2] == (2, f"photodesk: {tmp_path / 'out.tsv'}: Is a directory\n")
+    assert call("fuse", good, good, "-o", tmp_path / "out.tsv")[::2] == (
+        2,
+        f"photodesk: {tmp_path / 'out.tsv'}: Is a directory\n",
+    )
     monkeypatch.setattr("os.fsync", _refusing(OSError(28, "No space left on device")))
     assert call("fuse", good, good, "-o", tmp_path / "out.tsv")[::2] == (2, "photodesk: No space left on device\n")
     assert not list(tmp_path.glob(".out*"))

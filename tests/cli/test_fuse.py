@@ -15,8 +15,13 @@ from photodesk.types import Hit, Run
 def two(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     ranked = {"a": "xyz", "b": "yzx"}, {"a": "zyw", "c": "xyz"}
-    for name, transductive, lists in (("one.tsv", "", ranked[0]), ("two.trec", "dual_softmax(temperature=1)", ranked[1])):
-        hits = {article: tuple(Hit(photo, -float(i)) for i, photo in enumerate(photos)) for article, photos in lists.items()}
+    for name, transductive, lists in (
+        ("one.tsv", "", ranked[0]),
+        ("two.trec", "dual_softmax(temperature=1)", ranked[1]),
+    ):
+        hits = {
+            article: tuple(Hit(photo, -float(i)) for i, photo in enumerate(photos)) for article, photos in lists.items()
+        }
         run_files.write(Run(hits, name[:3], transductive), tmp_path / name)
 
 
@@ -44,8 +49,12 @@ def test_weights_and_depth_count(two, tmp_path):
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [(["one.tsv"], "two run files or more"), (["one.tsv", "two.trec", "--weights", "a,b"], "expected numbers with commas"), (["one.tsv", "two.trec", "--weights", "1"], "a weight for each")],
-)  # fmt: skip
+    [
+        (["one.tsv"], "two run files or more"),
+        (["one.tsv", "two.trec", "--weights", "a,b"], "expected numbers with commas"),
+        (["one.tsv", "two.trec", "--weights", "1"], "a weight for each"),
+    ],
+)
 def test_what_cannot_be_fused_is_refused(two, tmp_path, words, said):
     done = call(*words, "-o", "both.tsv")
     assert isinstance(done.exception, UsageError)

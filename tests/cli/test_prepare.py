@@ -38,7 +38,10 @@ def test_before_and_after_step_by_step(desk):
     shown = " ".join(done.stdout.split())
     assert "1 before He's at thestation, isn't he? detect en (" in shown
     assert "segment He's at the station, isn't he? expand contractions He is at the station, is not he?" in shown
-    assert "drop articles He is at station, is not he? lower he is at station, is not he? max_words he is at station, is" in shown
+    assert (
+        "drop articles He is at station, is not he? lower he is at station, is not he? max_words he is at station, is"
+        in shown
+    )
     assert "correct spelling Die GRÖSSE der Überraschung ist nämlich neu" in shown
 
 
@@ -50,7 +53,9 @@ def test_the_file_is_data_that_can_be_read_again(desk, tmp_path):
     again = datasets.read(out)
     source = datasets.read(desk)
     assert [a.id for a in again.articles] == [a.id for a in source.articles]
-    assert [a.title for a in again.articles] == list(preparation.parse("clean=2021, detect=de+en").prepare(source.articles).texts)
+    assert [a.title for a in again.articles] == list(
+        preparation.parse("clean=2021, detect=de+en").prepare(source.articles).texts
+    )
     assert [a.language for a in again.articles] == ["en", "de", "unknown"]
     assert again.pairs == source.pairs
     assert records(out)[0]["original_title"] == "He's at thestation, isn't he?"
@@ -71,7 +76,11 @@ def test_labels_and_their_mapping(desk, tmp_path):
     mappings = json.loads((tmp_path / "prepared.labels.json").read_text(encoding="utf-8"))
     assert mappings["language"] == {"de": 0, "en": 1, "unknown": 2}
     assert [record["language_label"] for record in records(out)] == [1, 0, 2]
-    assert [next(k for k, v in mappings["tags"].items() if v == r["tags_label"]) for r in records(out)] == ["rail, city", "köln", ""]
+    assert [next(k for k, v in mappings["tags"].items() if v == r["tags_label"]) for r in records(out)] == [
+        "rail, city",
+        "köln",
+        "",
+    ]
 
 
 def test_the_budget_of_an_encoder(desk, tmp_path, monkeypatch):
@@ -87,7 +96,10 @@ def test_the_budget_of_an_encoder(desk, tmp_path, monkeypatch):
     monkeypatch.setattr(registry, "load", lambda name: Encoder())
     out = tmp_path / "prepared.jsonl"
     done = run("--articles", desk, "-o", out, "--encoder", "small")
-    assert "small: reads 3 tokens; 2 of 3 articles are cut\n  2: 3 of 7 words are read (7 tokens)\n  1: 3 of 5 words" in done.stdout
+    assert (
+        "small: reads 3 tokens; 2 of 3 articles are cut\n  2: 3 of 7 words are read (7 tokens)\n  1: 3 of 5 words"
+        in done.stdout
+    )
     assert [(r["words"], r["words_read"]["small"]) for r in records(out)] == [(5, 3), (7, 3), (1, 1)]
 
 
@@ -121,7 +133,9 @@ def test_wrong_calls(desk, arguments, says):
 def test_a_missing_model_ends_with_one_line_and_code_2(desk, tmp_path, monkeypatch, capsys):
     pytest.importorskip("transformers")
     translators.load.cache_clear()
-    monkeypatch.setattr("sys.argv", ["photodesk", "prepare", "--articles", str(desk), "-p", f"translate=marian:{tmp_path}/no-de-en"])
+    monkeypatch.setattr(
+        "sys.argv", ["photodesk", "prepare", "--articles", str(desk), "-p", f"translate=marian:{tmp_path}/no-de-en"]
+    )
     with pytest.raises(SystemExit) as end:
         main()
     assert end.value.code == 2

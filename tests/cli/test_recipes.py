@@ -1,4 +1,5 @@
-"""`recipes`, `reproduce` and `ablate`: what is missing is said at once, stand-ins are marked everywhere, and every recipe runs."""
+"""`recipes`, `reproduce` and `ablate`: what is missing is said at once, stand-ins are marked everywhere, and every
+recipe runs."""
 
 from __future__ import annotations
 
@@ -18,7 +19,11 @@ from photodesk.errors import UsageError
 from photodesk.evaluation import run_files
 from photodesk.recipes import requirements, schema
 
-WORDS = [f"{thing} near {place}" for thing in ("Flood", "Fire", "Market", "Match") for place in ("Elbe", "Wien", "Rom", "Basel", "Bonn")]
+WORDS = [
+    f"{thing} near {place}"
+    for thing in ("Flood", "Fire", "Market", "Match")
+    for place in ("Elbe", "Wien", "Rom", "Basel", "Bonn")
+]
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +94,9 @@ def test_a_library_that_is_missing_is_named_with_its_extra(data, monkeypatch):
     import importlib.util
 
     original = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name in ("lingua", "torch") else original(name, *a))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name in ("lingua", "torch") else original(name, *a)
+    )
     found = [str(need) for need in requirements.of_machine(schema.read("2022-rss-run4")) if need.kind == "library"]
     assert found == [
         'lingua: pip install "photodesk[lang]"',
@@ -140,7 +147,10 @@ def test_models_of_a_folder_are_found(tmp_path):
 
 
 def test_pictures_and_truth_that_are_missing_are_counted(data, tmp_path):
-    official = replace(schema.read("2023-gdelt-p1"), data=replace(schema.read("2023-gdelt-p1").data, edition="NewsImages 2025", subset=""))
+    official = replace(
+        schema.read("2023-gdelt-p1"),
+        data=replace(schema.read("2023-gdelt-p1").data, edition="NewsImages 2025", subset=""),
+    )
     whole = datasets.read(data)
     assert [str(need) for need in requirements.of_data(official, whole)] == [
         f"1,500 pairs to measure, and the data has 20: {official.data.how}"
@@ -149,9 +159,9 @@ def test_pictures_and_truth_that_are_missing_are_counted(data, tmp_path):
     assert torn[0] == "5 of 20 pictures that are ranked: run: photodesk fetch DATA"
     blind = [str(need) for need in requirements.of_data(official, replace(whole, pairs=()))]
     assert blind[0].startswith("the right photos of the articles that are measured: put the organisers' truth file")
-    assert next(iter(requirements.of_data(replace(official, data=replace(official.data, subset="P1")), whole))).what.startswith(
-        "the data has no part 'P1'"
-    )
+    assert next(
+        iter(requirements.of_data(replace(official, data=replace(official.data, subset="P1")), whole))
+    ).what.startswith("the data has no part 'P1'")
 
 
 def check_output(name, encoder, done, folder):
@@ -193,7 +203,18 @@ def test_every_recipe_runs_on_an_echo_with_its_network_trained(name, data, tmp_p
     if schema.read(name).network:
         pytest.importorskip("torch")
     small_network(monkeypatch)
-    call_words = ["reproduce", name, "--data", data, "--encoder", "builtin", "--out", tmp_path / "out", "--cache", tmp_path / "f"]
+    call_words = [
+        "reproduce",
+        name,
+        "--data",
+        data,
+        "--encoder",
+        "builtin",
+        "--out",
+        tmp_path / "out",
+        "--cache",
+        tmp_path / "f",
+    ]
     record, _ = check_output(name, "builtin", call(*call_words), tmp_path / "out")
     said = " ".join(record["differs"])
     one = schema.read(name)
@@ -206,12 +227,25 @@ def test_every_recipe_runs_on_an_echo_with_its_network_trained(name, data, tmp_p
 
 @pytest.mark.parametrize("name", schema.names())
 def test_every_recipe_runs_on_the_built_in_model(name, data, features, tmp_path):
-    """With the shipped network where one would be trained: training on features of full width takes long, and test_readme.py does it."""
+    """With the shipped network where one would be trained: training on features of full width takes long, and
+    test_readme.py does it."""
     from importlib import resources
 
     ready = resources.files("photodesk") / "models/bridge.safetensors"
     more = ["--network", ready] if schema.read(name).network else []
-    call_words = ["reproduce", name, "--data", data, "--encoder", "builtin", "--out", tmp_path, "--cache", features, *more]
+    call_words = [
+        "reproduce",
+        name,
+        "--data",
+        data,
+        "--encoder",
+        "builtin",
+        "--out",
+        tmp_path,
+        "--cache",
+        features,
+        *more,
+    ]
     record, _ = check_output(name, "builtin", call(*call_words), tmp_path)
     assert all("NYTimes" not in line for line in record["differs"]) or not more
     assert any("the T×V network is" in line for line in record["differs"]) == bool(more)
@@ -221,7 +255,8 @@ def test_a_translator_that_is_there_is_used(data, tmp_path, monkeypatch):
     """German is translated before it is cut and encoded; English is left as it is."""
     pytest.importorskip("lingua")
     folder = desk(
-        tmp_path / "german", ["Hochwasser an der Elbe bei Dresden", "Feuer in einem Haus in der Stadt Wien", "The old market of the city"]
+        tmp_path / "german",
+        ["Hochwasser an der Elbe bei Dresden", "Feuer in einem Haus in der Stadt Wien", "The old market of the city"],
     )
     marian = tmp_path / "models/Helsinki-NLP--opus-mt-de-en"
     marian.mkdir(parents=True)
@@ -256,7 +291,11 @@ def test_a_translator_that_is_there_is_used(data, tmp_path, monkeypatch):
     )
     assert isinstance(done.exception, SystemExit | None), f"{done.output}{done.exception!r}"
     assert "the translation is left out" not in done.output
-    assert sorted(seen) == ["FEUER IN EINEM HAUS IN DER STADT WIEN", "HOCHWASSER AN DER ELBE BEI DRESDEN", "The old market of the city"]
+    assert sorted(seen) == [
+        "FEUER IN EINEM HAUS IN DER STADT WIEN",
+        "HOCHWASSER AN DER ELBE BEI DRESDEN",
+        "The old market of the city",
+    ]
 
 
 def test_ours_beside_the_papers_as_markdown_and_latex(data, features, tmp_path):
@@ -280,7 +319,18 @@ def test_ablate_prints_what_components_contribute_and_draws_it(data, tmp_path, m
     pytest.importorskip("torch")
     monkeypatch.setattr("photodesk.encoders.registry.load", lambda name: echo())
     small_network(monkeypatch)
-    words = ["ablate", "2022-tw-run4", "--data", data, "--encoder", "builtin", "--cache", tmp_path / "f", "--plot", tmp_path / "a.svg"]
+    words = [
+        "ablate",
+        "2022-tw-run4",
+        "--data",
+        data,
+        "--encoder",
+        "builtin",
+        "--cache",
+        tmp_path / "f",
+        "--plot",
+        tmp_path / "a.svg",
+    ]
     done = call(*words, "-m", "R@1")
     assert isinstance(done.exception, SystemExit | None), f"{done.output}{done.exception!r}"
     left_out = [re.split(r"  +", line)[0] for line in done.stdout.splitlines()[2:5]]

@@ -30,7 +30,9 @@ def picture(seed: int = 0) -> bytes:
     return stream.getvalue()
 
 
-def folder(tmp_path: Path, text: str | bytes, photos: tuple[str, ...] = ("a", "b", "c"), name: str = "newsarticles.csv") -> Path:
+def folder(
+    tmp_path: Path, text: str | bytes, photos: tuple[str, ...] = ("a", "b", "c"), name: str = "newsarticles.csv"
+) -> Path:
     (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     (tmp_path / "newsimages").mkdir(exist_ok=True)
     for seed, photo in enumerate(photos):
@@ -55,7 +57,9 @@ def said(faults: tuple[Fault, ...]) -> list[str]:
 
 
 def test_a_2025_folder_is_recognised(tmp_path: Path) -> None:
-    text = HEAD + "7,http://x/7,Storm hits coast,storm;coast|sea,b,http://x/b.jpg\n9,http://x/9,Calm,,a,http://x/a.jpg\n"
+    text = (
+        HEAD + "7,http://x/7,Storm hits coast,storm;coast|sea,b,http://x/b.jpg\n9,http://x/9,Calm,,a,http://x/a.jpg\n"
+    )
     data = datasets.read(folder(tmp_path, text))
     assert data.edition == "NewsImages 2025"
     assert [(a.id, a.title, a.tags, a.url, a.where) for a in data.articles] == [
@@ -105,9 +109,13 @@ def test_rows_after_a_bad_one_keep_their_ids(tmp_path: Path) -> None:
 
 
 def test_columns_can_be_named(tmp_path: Path) -> None:
-    (tmp_path / "desk.tsv").write_text("Nr\tSchlagworte\tÜberschrift\tLede\tFoto\n1\tx\tHochwasser\tElbe\tb.jpg\n", encoding="utf-8")
+    (tmp_path / "desk.tsv").write_text(
+        "Nr\tSchlagworte\tÜberschrift\tLede\tFoto\n1\tx\tHochwasser\tElbe\tb.jpg\n", encoding="utf-8"
+    )
     folder(tmp_path, "", name="other.txt")
-    data = datasets.read(tmp_path / "desk.tsv", photos=tmp_path / "newsimages", columns={"id": "Nr", "photo": "foto", "lead": "Lede"})
+    data = datasets.read(
+        tmp_path / "desk.tsv", photos=tmp_path / "newsimages", columns={"id": "Nr", "photo": "foto", "lead": "Lede"}
+    )
     assert [(a.id, a.title, a.lead, a.tags) for a in data.articles] == [("1", "Hochwasser", "Elbe", "x")]
     assert data.pairs == (Pair("1", "b.jpg"),)
     assert [photo.id for photo in data.photos] == ["a.jpg", "b.jpg", "c.jpg"]
@@ -124,7 +132,9 @@ def test_what_cannot_be_used_at_all_says_so(tmp_path: Path) -> None:
         datasets.read(tmp_path)
     (tmp_path / "a.csv").write_text("id,when\n1,2\n")
     with pytest.raises(
-        DataError, match=r"a\.csv has no column with a title; its columns are: id, when; rename it, or name it with --title-column"
+        DataError,
+        match=r"a\.csv has no column with a title; its columns are: id, when; rename it, or name it with "
+        r"--title-column",
     ):
         datasets.read(tmp_path)
 
@@ -144,7 +154,10 @@ def test_photo_ids_follow_what_the_articles_call_them(tmp_path: Path) -> None:
         return [photo.id for photo in data.photos], [pair.photo for pair in data.pairs]
 
     assert ids("A", "b", "c") == (["a", "b", "c"], ["a", "b", "c"])
-    assert ids("a.jpg", "desk/b.jpeg", "b.jpeg") == (["a.JPG", "c.png", "desk/b.jpeg"], ["a.JPG", "desk/b.jpeg", "desk/b.jpeg"])
+    assert ids("a.jpg", "desk/b.jpeg", "b.jpeg") == (
+        ["a.JPG", "c.png", "desk/b.jpeg"],
+        ["a.JPG", "desk/b.jpeg", "desk/b.jpeg"],
+    )
     assert ids("a.jpg", "b") == (["a", "b", "c"], ["a", "b"])
     assert ids("", "") == (["a.JPG", "c.png", "desk/b.jpeg"], [])
 
@@ -159,7 +172,16 @@ def test_two_files_with_one_id_are_named_and_the_first_is_kept(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     "name",
-    ["../../secret", "../secret.jpg", "/etc/passwd", "C:\\secret.jpg", "newsimages/../../secret.jpg", "..", "%2e%2e/secret", "~/secret"],
+    [
+        "../../secret",
+        "../secret.jpg",
+        "/etc/passwd",
+        "C:\\secret.jpg",
+        "newsimages/../../secret.jpg",
+        "..",
+        "%2e%2e/secret",
+        "~/secret",
+    ],
 )
 def test_no_id_leaves_the_photo_folder(tmp_path: Path, name: str) -> None:
     (tmp_path / "secret.jpg").write_bytes(picture())
@@ -257,7 +279,9 @@ def test_any_text_becomes_one_visible_line(text: str) -> None:
 def test_texts_that_were_cut_lose_the_piece_of_a_word(tmp_path: Path) -> None:
     text = "Im Norden regnet es seit Tagen ohne Unterlass und die Pegel steigen weiter an, sagt das Amt fuer Wasser "
     rows = [f"{i},Titel {i},{(text + 'abcdefgh'[i % 8] * 30)[:120]}" for i in range(8)] + ["8,Titel,Kurz und ganz"]
-    (tmp_path / "a.csv").write_text("id;title;text\n".replace(";", "|") + "\n".join(row.replace(",", "|", 2) for row in rows))
+    (tmp_path / "a.csv").write_text(
+        "id;title;text\n".replace(";", "|") + "\n".join(row.replace(",", "|", 2) for row in rows)
+    )
     data = datasets.read(tmp_path / "a.csv")
     assert [article.text for article in data.articles] == [text.strip()] * 8 + ["Kurz und ganz"]
     assert [f.what for f in data.faults] == ["cut words in the text: at 120 characters"] * 8
@@ -275,7 +299,8 @@ def test_articles_without_ids_are_called_by_their_line(tmp_path: Path) -> None:
 
 
 def test_an_article_may_have_several_pictures(tmp_path: Path) -> None:
-    rows = "1,http://x/1,Fine,,a,\n1,http://x/1,Fine,,b,\n1,http://x/1,Fine,,b,\n1,http://x/1,Other,,c,\n2,http://x/2,Fine 2,,,\n2,http://x/2,Fine 2,,,\n"
+    rows = "1,http://x/1,Fine,,a,\n" + 2 * "1,http://x/1,Fine,,b,\n"
+    rows += "1,http://x/1,Other,,c,\n" + 2 * "2,http://x/2,Fine 2,,,\n"
     data = datasets.read(folder(tmp_path, HEAD + rows))
     assert [article.id for article in data.articles] == ["1", "2"]
     assert data.pairs == (Pair("1", "a"), Pair("1", "b"))
@@ -298,7 +323,9 @@ def test_rows_out_of_place_and_rows_without_id(tmp_path: Path) -> None:
 
 # --- the reader as a whole
 
-garbage = st.one_of(st.binary(max_size=200), st.text(st.sampled_from('ab1,;\t"\n\r\0é[]{}:=../'), max_size=200).map(str.encode))
+garbage = st.one_of(
+    st.binary(max_size=200), st.text(st.sampled_from('ab1,;\t"\n\r\0é[]{}:=../'), max_size=200).map(str.encode)
+)
 
 
 @given(
@@ -370,7 +397,9 @@ def test_check_names_broken_pictures_and_exits_with_1(tmp_path: Path) -> None:
 
 def test_check_finds_shared_titles_and_near_duplicates(tmp_path: Path) -> None:
     data = folder(
-        tmp_path, HEAD + "1,http://x/1,Storm hits the northern coast,,a,\n2,http://x/2,STORM hits the northern coast | The Desk,,b,\n"
+        tmp_path,
+        HEAD
+        + "1,http://x/1,Storm hits the northern coast,,a,\n2,http://x/2,STORM hits the northern coast | The Desk,,b,\n",
     )
     Image.open(data / "newsimages" / "a.jpg").resize((97, 71)).save(data / "newsimages" / "d.jpg", quality=70)
     found = checks_of.check(datasets.read(data))
@@ -408,10 +437,17 @@ def test_every_kind_of_fault_has_a_meaning(tmp_path: Path) -> None:
     text = "\ufeff" + "\r\n".join([HEAD.strip(), *rows]) + "\0"
     folder(tmp_path, text.encode())
     (tmp_path / "newsimages" / "a.png").write_bytes(picture())
-    for name, data in {"d": b"", "e": b"GIF", "f": picture(9)[:900], "g": png_of(20_000, 20_000), "b2": picture(1)}.items():
+    for name, data in {
+        "d": b"",
+        "e": b"GIF",
+        "f": picture(9)[:900],
+        "g": png_of(20_000, 20_000),
+        "b2": picture(1),
+    }.items():
         (tmp_path / "newsimages" / f"{name}.jpg").write_bytes(data)
     (tmp_path / "new.tsv").write_bytes(
-        b"id\ttitle\ttitle\ttext\n" + "".join(f"{i}\tK\u00f6ln\t\t{'wort ' * 30}{i}\n" for i in range(6)).encode("cp1252")
+        b"id\ttitle\ttitle\ttext\n"
+        + "".join(f"{i}\tK\u00f6ln\t\t{'wort ' * 30}{i}\n" for i in range(6)).encode("cp1252")
     )
     (tmp_path / "new.jsonl").write_text('{"headline": "A"}\n[]\nnone\n')
     found = list(checks_of.check(datasets.read(tmp_path)))
@@ -434,7 +470,13 @@ def test_every_kind_of_fault_has_a_meaning(tmp_path: Path) -> None:
 def png_of(width: int, height: int) -> bytes:
     """The head of a PNG that claims a size."""
     chunk = b"IHDR" + width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([1, 0, 0, 0, 0])
-    return b"\x89PNG\r\n\x1a\n" + (13).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big") + b"\0\0\0\x09IDAT"
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + (13).to_bytes(4, "big")
+        + chunk
+        + zlib.crc32(chunk).to_bytes(4, "big")
+        + b"\0\0\0\x09IDAT"
+    )
 
 
 def test_kinds_put_first_what_needs_the_user() -> None:

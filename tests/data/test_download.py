@@ -49,7 +49,9 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass
 
-    def answer(self, status: int, body: bytes = b"", kind: str = "image/jpeg", length: int | None = None, **headers: str) -> None:
+    def answer(
+        self, status: int, body: bytes = b"", kind: str = "image/jpeg", length: int | None = None, **headers: str
+    ) -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body) if length is None else length))
@@ -97,7 +99,9 @@ class Handler(BaseHTTPRequestHandler):
             case ["big"]:
                 self.answer(200, length=10**9)
             case ["endless"]:
-                self.answer(200, bytes(300_000), length=300_000) if "l" in self.path.partition("?")[2] else self.chunks()
+                self.answer(200, bytes(300_000), length=300_000) if "l" in self.path.partition("?")[
+                    2
+                ] else self.chunks()
             case ["drip"]:
                 self.drip()
             case _:
@@ -150,7 +154,10 @@ LOCAL = Manners(rate=1000, allow_private=True, max_bytes=200_000, timeout=5)
 
 
 def run(server: Server, folder: Path, *paths: str, manners: Manners = LOCAL, clock: Clock | None = None) -> Fetched:
-    listed = [Listed(f"i{n}", f"p{n}.jpg", path if ":" in path else server.url + path, f"t.tsv:{n + 2}") for n, path in enumerate(paths)]
+    listed = [
+        Listed(f"i{n}", f"p{n}.jpg", path if ":" in path else server.url + path, f"t.tsv:{n + 2}")
+        for n, path in enumerate(paths)
+    ]
     return fetch(listed, folder, manners=manners, clock=clock or Fake())
 
 
@@ -203,7 +210,9 @@ def test_what_is_there_is_not_asked_again(server: Server, tmp_path: Path) -> Non
         ("/to/nowhere", "302 without a place", 1),
     ],
 )
-def test_nothing_but_whole_pictures_is_saved(server: Server, tmp_path: Path, path: str, reason: str, asked: int) -> None:
+def test_nothing_but_whole_pictures_is_saved(
+    server: Server, tmp_path: Path, path: str, reason: str, asked: int
+) -> None:
     result = run(server, tmp_path, path, "/ok/after.jpg")
     assert reason in result.faults[0].what
     assert (result.faults[0].where, result.faults[0].fate, result.saved) == ("t.tsv:2", "left out", 1)
@@ -255,8 +264,10 @@ def test_the_user_agent_says_who_asks(server: Server, tmp_path: Path) -> None:
 # --- addresses
 
 
-PRIVATE = """127.0.0.1 127.9.9.9 10.1.2.3 172.16.0.1 192.168.1.1 169.254.169.254 100.64.0.1 0.0.0.0 255.255.255.255 224.0.0.1
-::1 :: fe80::1 fe80::1%eth0 fc00::1 fec0::1 ff02::1 ::ffff:127.0.0.1 ::ffff:10.0.0.1 64:ff9b::7f00:1 2002:7f00:1:: 2001:db8::1"""
+PRIVATE = """127.0.0.1 127.9.9.9 10.1.2.3 172.16.0.1 192.168.1.1 169.254.169.254 100.64.0.1 0.0.0.0 255.255.255.255
+224.0.0.1
+::1 :: fe80::1 fe80::1%eth0 fc00::1 fec0::1 ff02::1 ::ffff:127.0.0.1 ::ffff:10.0.0.1 64:ff9b::7f00:1 2002:7f00:1::
+2001:db8::1"""
 
 
 @pytest.mark.parametrize("address", PRIVATE.split())
@@ -264,7 +275,9 @@ def test_private_addresses(address: str) -> None:
     assert not http_client.public(address)
 
 
-@pytest.mark.parametrize("address", ["8.8.8.8", "93.184.215.14", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"])
+@pytest.mark.parametrize(
+    "address", ["8.8.8.8", "93.184.215.14", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
+)
 def test_public_addresses(address: str) -> None:
     assert http_client.public(address)
 
@@ -277,7 +290,9 @@ def test_without_the_switch_no_private_address_is_asked(server: Server, tmp_path
     assert (server.asked, names(tmp_path)) == (Counter(), [])
 
 
-def test_a_name_that_means_a_private_address_is_refused(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_means_a_private_address_is_refused(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def resolve(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
         return [(0, 0, 0, "", (address, port)) for address in ("93.184.215.14", "127.0.0.1")]
 
@@ -292,7 +307,9 @@ def test_a_name_that_means_a_private_address_is_refused(server: Server, tmp_path
     assert server.asked == Counter()
 
 
-def test_the_address_that_was_checked_is_the_one_that_is_asked(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_address_that_was_checked_is_the_one_that_is_asked(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A name that means a public address when it is checked and this machine a moment later (DNS rebinding)."""
     answers = iter(["93.184.215.14", "127.0.0.1", "127.0.0.1"])
     asked: list[tuple[str, int]] = []
@@ -306,11 +323,18 @@ def test_the_address_that_was_checked_is_the_one_that_is_asked(server: Server, t
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     monkeypatch.setattr(socket, "create_connection", connect)
-    fetch([Listed("i", "a.jpg", "http://pictures.test/ok/a.jpg", "t:2")], tmp_path, manners=Manners(rate=1000, retries=0), clock=Fake())
+    fetch(
+        [Listed("i", "a.jpg", "http://pictures.test/ok/a.jpg", "t:2")],
+        tmp_path,
+        manners=Manners(rate=1000, retries=0),
+        clock=Fake(),
+    )
     assert asked == [("93.184.215.14", 80)]
 
 
-def test_the_next_address_is_tried_where_one_does_not_answer(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_next_address_is_tried_where_one_does_not_answer(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = socket.getaddrinfo
 
     def resolve(host: str, port: int, *rest: int, **_: object) -> list[tuple[object, ...]]:
@@ -397,7 +421,9 @@ def test_no_name_leaves_the_folder(server: Server, tmp_path: Path, name: str) ->
     ("photo", "file", "saved"),
     [("h1", "", "h1.png"), ("fetch.log", "", "fetch.log.png"), ("x", "h1.JPG", "h1.JPG"), ("v1.2", "", "v1.2.png")],
 )
-def test_names_without_a_suffix_get_that_of_the_content(server: Server, tmp_path: Path, photo: str, file: str, saved: str) -> None:
+def test_names_without_a_suffix_get_that_of_the_content(
+    server: Server, tmp_path: Path, photo: str, file: str, saved: str
+) -> None:
     fetch([Listed(photo, file, server.url + "/png", "t:2")], tmp_path, manners=LOCAL, clock=Fake())
     assert names(tmp_path) == [saved]
 

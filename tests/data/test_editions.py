@@ -1,4 +1,5 @@
-"""Every edition's layout, written here as its organisers gave it out: what is recognised, and what each column becomes."""
+"""Every edition's layout, written here as its organisers gave it out: what is recognised, and what each column
+becomes."""
 
 import json
 import sys
@@ -47,7 +48,11 @@ TEST = tsv(
     "1541325239||http://k/a-3||||Größe drei|Text drei",
 )
 IMAGES = tsv(
-    "img|iid|imgFile", "http://k/image/4.jpg|904|h4.jpg", "||", "http://k/image/3.jpg|903|h3.jpg", "http://k/image/9.jpg|909|h9.jpg"
+    "img|iid|imgFile",
+    "http://k/image/4.jpg|904|h4.jpg",
+    "||",
+    "http://k/image/3.jpg|903|h3.jpg",
+    "http://k/image/9.jpg|909|h9.jpg",
 )
 
 
@@ -66,8 +71,18 @@ def test_2021_joins_scrambled_articles_with_the_truth(tmp_path: Path) -> None:
     data = datasets.read(release(tmp_path))
     four, three = scramble("523949072"), scramble("523954132")
     assert len(four) == 10
-    assert articles(data) == [(four, "Vier"), (three, "Größe drei"), ("509005634", 'Er sagte "Nein"'), ("509006281", "Zwei")]
-    assert set(data.pairs) == {Pair(four, "904"), Pair(three, "903"), Pair("509005634", "901"), Pair("509006281", "902")}
+    assert articles(data) == [
+        (four, "Vier"),
+        (three, "Größe drei"),
+        ("509005634", 'Er sagte "Nein"'),
+        ("509006281", "Zwei"),
+    ]
+    assert set(data.pairs) == {
+        Pair(four, "904"),
+        Pair(three, "903"),
+        Pair("509005634", "901"),
+        Pair("509006281", "902"),
+    }
     assert {article.subset for article in data.articles} == {"content2019-01", "content2019-04"}
     assert "2 of its ids are unscrambled" in data.evidence
     assert data.edition == "NewsImages 2021 test articles + NewsImages 2021 test images + NewsImages 2021"
@@ -128,7 +143,10 @@ def test_true_ids_by_their_digits() -> None:
 @pytest.mark.parametrize("name", ["RSS_train.csv", "rt/train.csv", "news-TW.csv"])
 def test_2022_is_known_by_its_names_and_read_by_aliases(tmp_path: Path, name: str) -> None:
     data = datasets.read(
-        write(tmp_path, {name: "newsID,headline,snippet,imageID\n7,Titel,Vorspann,b7\n", "ztest.csv": "newsID,headline\n8,Zwei\n"})
+        write(
+            tmp_path,
+            {name: "newsID,headline,snippet,imageID\n7,Titel,Vorspann,b7\n", "ztest.csv": "newsID,headline\n8,Zwei\n"},
+        )
     )
     assert data.edition == "NewsImages 2022"
     assert f"its name says {'RSS' if 'RSS' in name else 'RT' if 'rt' in name else 'TW'}" in data.evidence
@@ -137,7 +155,9 @@ def test_2022_is_known_by_its_names_and_read_by_aliases(tmp_path: Path, name: st
 
 
 def test_2022_in_the_columns_of_2021(tmp_path: Path) -> None:
-    data = datasets.read(write(tmp_path, {"RSS/train.tsv": TRAIN, "RT/train.tsv": TRAIN.replace("50900", "60900").replace("|90", "|80")}))
+    data = datasets.read(
+        write(tmp_path, {"RSS/train.tsv": TRAIN, "RT/train.tsv": TRAIN.replace("50900", "60900").replace("|90", "|80")})
+    )
     assert data.edition == "NewsImages 2022"
     assert [article.subset for article in data.articles] == ["RSS/train"] * 2 + ["RT/train"] * 2
 
@@ -156,14 +176,28 @@ def gdelt(*rows: list[str]) -> str:
 
 def test_2023_gdelt(tmp_path: Path) -> None:
     train = gdelt(
-        ["1", "a1", "http://g/1", "http://i/1.jpg", "i1", "h1", "CafÃ© opens", "jane doe;john roe|city council", "i1.jpg", "20230719"],
+        [
+            "1",
+            "a1",
+            "http://g/1",
+            "http://i/1.jpg",
+            "i1",
+            "h1",
+            "CafÃ© opens",
+            "jane doe;john roe|city council",
+            "i1.jpg",
+            "20230719",
+        ],
         ["1", "a2", "http://g/2", "http://i/2.jpg", "i2", "h2", "Second", "", "i2.jpg", "20230720"],
     )
     text = gdelt(["2", "b1", "http://g/3", "", "", "", "Third", "ann lee", "", "20230721"])
     images = gdelt(
-        ["", "", "", "http://i/3.jpg", "i3", "", "", "", "i3.jpg", ""], ["", "", "", "http://i/4.jpg", "i4", "", "", "", "i4.jpg", ""]
+        ["", "", "", "http://i/3.jpg", "i3", "", "", "", "i3.jpg", ""],
+        ["", "", "", "http://i/4.jpg", "i4", "", "", "", "i4.jpg", ""],
     )
-    data = datasets.read(write(tmp_path, {"GDELT-P1.tsv": train, "GDELT-P1-Test-Text.tsv": text, "GDELT-P1-Test-Img.tsv": images}))
+    data = datasets.read(
+        write(tmp_path, {"GDELT-P1.tsv": train, "GDELT-P1-Test-Text.tsv": text, "GDELT-P1-Test-Img.tsv": images})
+    )
     assert data.edition == "NewsImages 2023 GDELT"
     assert [(a.id, a.title, a.tags, a.text, a.date, a.subset) for a in data.articles] == [
         ("b1", "Third", "ann lee", "", "20230721", "GDELT-P1-Test"),
@@ -186,17 +220,26 @@ def test_2023_gdelt(tmp_path: Path) -> None:
 
 
 def test_2023_gdelt_is_keyed_by_url_where_aid_repeats(tmp_path: Path) -> None:
-    text = gdelt(*([str(i), "a", f"http://g/{i}", "", f"i{i}", "", f"Title {i}", "", f"i{i}.jpg", ""] for i in range(3)))
+    text = gdelt(
+        *([str(i), "a", f"http://g/{i}", "", f"i{i}", "", f"Title {i}", "", f"i{i}.jpg", ""] for i in range(3))
+    )
     data = datasets.read(write(tmp_path, {"P2.tsv": text}))
     assert [article.id for article in data.articles] == ["http://g/0", "http://g/1", "http://g/2"]
 
 
 def test_2023_rt(tmp_path: Path) -> None:
-    text = tsv("url|hashvalue|title|text|titleEN|textEN", "http://r/1|h1|Größe|Der Text|Size bad|Text bad", "http://r/2|h2|Zwei|||")
+    text = tsv(
+        "url|hashvalue|title|text|titleEN|textEN",
+        "http://r/1|h1|Größe|Der Text|Size bad|Text bad",
+        "http://r/2|h2|Zwei|||",
+    )
     (tmp_path / "h1.jpg").write_bytes(b"x")
     data = datasets.read(write(tmp_path, {"RT.tsv": text}))
     assert data.edition == "NewsImages 2023 RT"
-    assert [(a.id, a.title, a.text) for a in data.articles] == [("http://r/1", "Größe", "Der Text"), ("http://r/2", "Zwei", "")]
+    assert [(a.id, a.title, a.text) for a in data.articles] == [
+        ("http://r/1", "Größe", "Der Text"),
+        ("http://r/2", "Zwei", ""),
+    ]
     assert data.pairs == (Pair("http://r/1", "h1"), Pair("http://r/2", "h2"))
     assert [photo.id for photo in data.photos] == ["h1"]
 
@@ -306,7 +349,10 @@ def test_an_override_wins_over_the_edition(tmp_path: Path) -> None:
 
 
 def test_other_tables_in_the_folder_are_named_not_read(tmp_path: Path) -> None:
-    write(tmp_path, {"a.csv": "id,title\n1,A\n", "run.tsv": "article\tphoto\n1\tx\n", "b.json": "{", "notes.txt": "title\nno\n"})
+    write(
+        tmp_path,
+        {"a.csv": "id,title\n1,A\n", "run.tsv": "article\tphoto\n1\tx\n", "b.json": "{", "notes.txt": "title\nno\n"},
+    )
     data = datasets.read(tmp_path)
     assert articles(data) == [("1", "A")]
     assert [(f.where, f.fate, f.advice) for f in data.faults if "not an article file" in f.what] == [
@@ -320,7 +366,9 @@ def test_newsarticles_is_the_only_table_that_is_read(tmp_path: Path) -> None:
     assert (articles(data), data.articles[0].subset) == ([("1", "A")], "")
 
 
-def test_a_file_whose_library_is_missing_is_named_with_the_pip_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_whose_library_is_missing_is_named_with_the_pip_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(MissingExtra, match=r'pip install "photodesk\[parquet\]"'):

@@ -1,4 +1,5 @@
-"""What belongs together: connected components against a naive twin, and what counts as the same title, URL or picture."""
+"""What belongs together: connected components against a naive twin, and what counts as the same title, URL or
+picture."""
 
 from pathlib import Path
 

@@ -1,4 +1,5 @@
-"""Table files of strangers: rows come back as they were written, whatever stands beside them, with the line they start on."""
+"""Table files of strangers: rows come back as they were written, whatever stands beside them, with the line they start
+on."""
 
 import csv
 import io
@@ -48,7 +49,9 @@ def test_quoted_tables_come_back(body: list[list[str]], delimiter: str, end: str
     csv.writer(stream, delimiter=delimiter, lineterminator=end, quoting=csv.QUOTE_ALL).writerows([HEADER, *body])
     text = stream.getvalue()
     for row in body:  # one row of several lines, each of which is a whole row too: no reader can tell what was meant
-        lines = [line for line in csv_reader.LINE_END.split(delimiter.join(f'"{cell}"' for cell in row)) if line.strip()]
+        lines = [
+            line for line in csv_reader.LINE_END.split(delimiter.join(f'"{cell}"' for cell in row)) if line.strip()
+        ]
         assume(len(lines) == 1 or sum(line.count(delimiter) == 5 for line in lines) < 0.9 * len(lines))
     found = list(csv_reader.records(text))
     assert [record.cells for record in found[1:]] == [tuple(row) for row in body]
@@ -60,7 +63,12 @@ def test_quoted_tables_come_back(body: list[list[str]], delimiter: str, end: str
     assert [record.line for record in found] == lines
 
 
-@given(st.lists(st.lists(st.text(string.ascii_letters + " '-äß", max_size=8), min_size=6, max_size=6), min_size=1, max_size=8), st.data())
+@given(
+    st.lists(
+        st.lists(st.text(string.ascii_letters + " '-äß", max_size=8), min_size=6, max_size=6), min_size=1, max_size=8
+    ),
+    st.data(),
+)
 @settings(max_examples=200, deadline=None)
 def test_rows_survive_one_bad_row_among_them(body: list[list[str]], data: st.DataObject) -> None:
     """Any single line may go in between the others: each of them is still read as it is, on its own line."""
@@ -75,11 +83,18 @@ def test_rows_survive_one_bad_row_among_them(body: list[list[str]], data: st.Dat
 
 
 @given(
-    st.lists(st.lists(st.text(string.ascii_letters + " ,;\n'\"äß", max_size=8), min_size=6, max_size=6), min_size=1, max_size=8), st.data()
+    st.lists(
+        st.lists(st.text(string.ascii_letters + " ,;\n'\"äß", max_size=8), min_size=6, max_size=6),
+        min_size=1,
+        max_size=8,
+    ),
+    st.data(),
 )
 @settings(max_examples=200, deadline=None)
 def test_quoted_rows_survive_one_bad_row_before_them(body: list[list[str]], data: st.DataObject) -> None:
-    bad = data.draw(st.text(st.sampled_from('xy"\t '), max_size=12)) + data.draw(st.sampled_from(["", ',"', ',"stray', "x"]))
+    bad = data.draw(st.text(st.sampled_from('xy"\t '), max_size=12)) + data.draw(
+        st.sampled_from(["", ',"', ',"stray', "x"])
+    )
     stream = io.StringIO()
     csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL).writerows([["id", *row] for row in body])
     found = list(csv_reader.records(f"a,b,c,d,e,f,g\n{bad}\n{stream.getvalue()}"))
@@ -150,7 +165,9 @@ def test_encodings_are_found_out(tmp_path: Path, encoding: str) -> None:
     found = table(tmp_path, (GERMAN * 3).encode(encoding), "a.tsv")
     assert found.header == ("id", "title")
     assert [row.cells for row in found.rows[:2]] == [("1", "Über „Köln“"), ("2", "Straße")]
-    named = {"utf-8": [], "utf-8-sig": ["byte order mark"], "cp1252": ["not UTF-8 but Windows-1252"]}.get(encoding, ["not UTF-8 but UTF-"])
+    named = {"utf-8": [], "utf-8-sig": ["byte order mark"], "cp1252": ["not UTF-8 but Windows-1252"]}.get(
+        encoding, ["not UTF-8 but UTF-"]
+    )
     assert [fault.what for fault in found.faults if "header" not in fault.what] == [
         what for what in (fault.what for fault in found.faults) if any(name in what for name in named)
     ]
@@ -184,7 +201,10 @@ def test_only_real_line_ends_end_a_line(tmp_path: Path) -> None:
 
 # --- JSON, Parquet, BSON
 
-RECORDS = [{"id": 1, "title": "Ä", "tags": ["x", "y"], "photo": None}, {"id": 2.0, "title": "B", "meta": {"lang": "de"}}]
+RECORDS = [
+    {"id": 1, "title": "Ä", "tags": ["x", "y"], "photo": None},
+    {"id": 2.0, "title": "B", "meta": {"lang": "de"}},
+]
 FLAT = [("1", "Ä", "x, y", "", "", ""), ("2", "B", "", "", "", "de")]
 
 
@@ -221,14 +241,20 @@ def test_json_lines_in_other_encodings(tmp_path: Path, encoding: str) -> None:
 
 
 def test_a_json_array_goes_on_after_a_damaged_element(tmp_path: Path) -> None:
-    text = '[\n{"id": 1, "title": "A"},\n{"id": 2, "title": oops},\n  {"id": 3,\n "title": "C"}, {"id": 4, "title": "D"}\n]'
+    text = (
+        '[\n{"id": 1, "title": "A"},\n{"id": 2, "title": oops},\n  {"id": 3,\n "title": "C"}, {"id": 4, "title": '
+        '"D"}\n]'
+    )
     found = table(tmp_path, text, "a.json")
     assert rows(found) == [(2, ("1", "A")), (4, ("3", "C")), (5, ("4", "D"))]
     assert [(place, fate) for place, _, fate in faults(found)] == [("3", "left out")]
 
 
 def test_numbers_dates_and_extended_json_become_text(tmp_path: Path) -> None:
-    line = '{"_id": {"$oid": "5c"}, "when": {"$date": {"$numberLong": "9"}}, "n": 1e300, "i": 12345678901234567890, "x": NaN, "s": "\\ud800\\u0000z"}'
+    line = (
+        '{"_id": {"$oid": "5c"}, "when": {"$date": {"$numberLong": "9"}}, "n": 1e300, "i": 12345678901234567890, '
+        '"x": NaN, "s": "\\ud800\\u0000z"}'
+    )
     assert rows(table(tmp_path, line, "a.jsonl"))[0][1] == ("5c", "9", "1e+300", "12345678901234567890", "", "?z")
 
 
@@ -322,11 +348,29 @@ def test_any_bytes_are_read_or_refused(data: bytes, suffix: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", ['"a"b,', '"', '""', '"a,b\n', ',"\n', '"a""b', '\n"', '"x"y\n', "\0", "[", '{"a":', '[{"a":1}x', "\n{", '"\r', 'a,"b"c,"d\n']
+    "piece",
+    [
+        '"a"b,',
+        '"',
+        '""',
+        '"a,b\n',
+        ',"\n',
+        '"a""b',
+        '\n"',
+        '"x"y\n',
+        "\0",
+        "[",
+        '{"a":',
+        '[{"a":1}x',
+        "\n{",
+        '"\r',
+        'a,"b"c,"d\n',
+    ],
 )
 @pytest.mark.parametrize("suffix", [".csv", ".json", ".jsonl"])
 def test_no_pattern_makes_reading_hang(tmp_path: Path, piece: str, suffix: str) -> None:
-    """What is worst for a backtracking reader, many thousand times over; a quadratic one would sit here for very long."""
+    """What is worst for a backtracking reader, many thousand times over; a quadratic one would sit here for very
+    long."""
     try:
         table(tmp_path, "id,title\n" + piece * (40_000 // len(piece)), f"x{suffix}")
     except DataError as error:

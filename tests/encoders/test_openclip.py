@@ -71,7 +71,10 @@ def test_half_precision_is_near_and_another_encoder(zoo, kind):
     assert exact.fingerprint != half.fingerprint
     assert not exact.reads(half.fingerprint)
     batch = np.stack([exact.photos.prepare(photo) for photo in pictures()])
-    for a, b in ((exact.texts.encode(TEXTS), half.texts.encode(TEXTS)), (exact.photos.encode(batch), half.photos.encode(batch))):
+    for a, b in (
+        (exact.texts.encode(TEXTS), half.texts.encode(TEXTS)),
+        (exact.photos.encode(batch), half.photos.encode(batch)),
+    ):
         assert (a * b).sum(axis=1).min() > 0.98
         assert not np.array_equal(a, b)
 
@@ -109,7 +112,9 @@ def test_fingerprints_follow_the_weights_not_the_file(zoo, tmp_path):
     from safetensors.torch import load_file, save_file
 
     state = load_file(weights_of(zoo.openclip))
-    torch.save({"epoch": 3, "state_dict": {f"module.{key}": tensor for key, tensor in state.items()}}, tmp_path / "training.pt")
+    torch.save(
+        {"epoch": 3, "state_dict": {f"module.{key}": tensor for key, tensor in state.items()}}, tmp_path / "training.pt"
+    )
     one = registry.load(zoo.openclip)
     assert registry.load(f"openclip:tiny@{tmp_path / 'training.pt'}").fingerprint == one.fingerprint
     state["visual.ln_post.bias"][0] += 1e-6
@@ -175,7 +180,8 @@ def test_a_pair_of_different_photo_towers_is_refused(zoo, tmp_path, change, says
             registry.load(name)
     else:
         assert (
-            registry.load(name).photos.fingerprint == registry.load(f"openclip:tiny@{tmp_path / 'changed.safetensors'}").photos.fingerprint
+            registry.load(name).photos.fingerprint
+            == registry.load(f"openclip:tiny@{tmp_path / 'changed.safetensors'}").photos.fingerprint
         )
 
 
@@ -183,7 +189,9 @@ def test_a_pair_of_other_preprocessing_or_another_make_is_refused(zoo, tmp_path)
     folder = tmp_path / "squashed"
     folder.mkdir()
     (folder / "open_clip_model.safetensors").write_bytes(weights_of(zoo.openclip).read_bytes())
-    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": {}, "preprocess_cfg": {"resize_mode": "squash"}}))
+    (folder / "open_clip_config.json").write_text(
+        json.dumps({"model_cfg": {}, "preprocess_cfg": {"resize_mode": "squash"}})
+    )
     with pytest.raises(EncoderError, match="same weights but prepare photos"):
         registry.load(f"text={zoo.openclip_xlmr}, image=openclip:tiny@{folder}")
     with pytest.raises(EncoderError, match="built differently"):
@@ -195,8 +203,16 @@ def test_a_pair_of_other_preprocessing_or_another_make_is_refused(zoo, tmp_path)
 @pytest.mark.parametrize(
     ("name", "error", "says"),
     [
-        ("openclip:ViT-H-14/dfn5b", EncoderError, "with QuickGELU and ViT-H-14 computes without it.*say openclip:ViT-H-14-quickgelu/dfn5b"),
-        ("openclip:ViT-B-32-quickgelu/laion2b_s34b_b79k", UsageError, "no weights 'laion2b_s34b_b79k' of ViT-B-32-quickgelu"),
+        (
+            "openclip:ViT-H-14/dfn5b",
+            EncoderError,
+            "with QuickGELU and ViT-H-14 computes without it.*say openclip:ViT-H-14-quickgelu/dfn5b",
+        ),
+        (
+            "openclip:ViT-B-32-quickgelu/laion2b_s34b_b79k",
+            UsageError,
+            "no weights 'laion2b_s34b_b79k' of ViT-B-32-quickgelu",
+        ),
         ("openclip:ViT-H-14/laion2b_s32b", UsageError, "it has laion2b_s32b_b79k"),
         ("openclip:ViT-H14/openai", UsageError, "did you mean .*ViT-H-14"),
         ("openclip:ViT-B-32", UsageError, "names no weights; say openclip:ViT-B-32/TAG with one of openai"),
@@ -212,7 +228,8 @@ def test_a_name_that_would_mislead_is_refused(zoo, name, error, says):
 NAMED = {
     "ViT-H-14/laion2b_s32b_b79k": "laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
     "ViT-H-14-quickgelu/dfn5b": "apple/DFN5B-CLIP-ViT-H-14",
-    "xlm-roberta-large-ViT-H-14/frozen_laion5b_s13b_b90k": "laion/CLIP-ViT-H-14-frozen-xlm-roberta-large-laion5B-s13B-b90k",
+    "xlm-roberta-large-ViT-H-14/frozen_laion5b_s13b_b90k": "laion/"
+    "CLIP-ViT-H-14-frozen-xlm-roberta-large-laion5B-s13B-b90k",
     "ViT-B-32/openai": "timm/vit_base_patch32_clip_224.openai",
     "ViT-B-32/laion2b_s34b_b79k": "laion/CLIP-ViT-B-32-laion2B-s34B-b79K",
     "MobileCLIP2-S0/dfndr2b": "timm/MobileCLIP2-S0-OpenCLIP",
@@ -233,7 +250,9 @@ def test_openai_weights_compute_with_quickgelu_by_either_name(zoo, tmp_path, mon
     from photodesk.encoders import openclip
 
     asked = []
-    monkeypatch.setattr(openclip, "_model", lambda library, spec, name, *rest: asked.append((name, rest[0]["quick_gelu"])) or 1 / 0)
+    monkeypatch.setattr(
+        openclip, "_model", lambda library, spec, name, *rest: asked.append((name, rest[0]["quick_gelu"])) or 1 / 0
+    )
     (tmp_path / "file.safetensors").write_bytes(b"x")
     for name in ("ViT-B-32", "ViT-B-32-quickgelu"):
         with pytest.raises(ZeroDivisionError):
@@ -261,12 +280,20 @@ def test_a_download_gives_the_encoder_that_the_file_gives(zoo, tmp_path, monkeyp
     named = registry.load(f"openclip:tiny-tagged/toy@{weights_of(zoo.openclip)}")
     assert downloaded.fingerprint == named.fingerprint
     pixels = downloaded.photos.pixels
-    assert (pixels.mean, pixels.std, pixels.interpolation, pixels.resize_mode) == ((0.5,) * 3, (0.5,) * 3, "bilinear", "squash")
+    assert (pixels.mean, pixels.std, pixels.interpolation, pixels.resize_mode) == (
+        (0.5,) * 3,
+        (0.5,) * 3,
+        "bilinear",
+        "squash",
+    )
     # a bare file takes what all tags of the model agree on …
     assert registry.load(f"openclip:tiny-tagged@{weights_of(zoo.openclip)}").photos.pixels == pixels
     # … and is refused where they do not
     monkeypatch.setitem(listed._PRETRAINED, "tiny-tagged", {"toy": entry, "more": entry | {"resize_mode": "shortest"}})
-    with pytest.raises(EncoderError, match=r"differ in how photos are prepared.*openclip:tiny-tagged/toy@.* or openclip:tiny-tagged/more@"):
+    with pytest.raises(
+        EncoderError,
+        match=r"differ in how photos are prepared.*openclip:tiny-tagged/toy@.* or openclip:tiny-tagged/more@",
+    ):
         registry.load(f"openclip:tiny-tagged@{weights_of(zoo.openclip)}")
 
 
@@ -278,11 +305,16 @@ def test_quickgelu_is_computed_and_known_from_what_lies_beside_a_file(zoo, tmp_p
     quick = registry.load(name)
     texts, photos = direct(name)
     assert np.abs(quick.texts.encode(TEXTS) - texts).max() < 2e-6
-    assert np.abs(quick.photos.encode(np.stack([quick.photos.prepare(photo) for photo in pictures()])) - photos).max() < 2e-6
+    assert (
+        np.abs(quick.photos.encode(np.stack([quick.photos.prepare(photo) for photo in pictures()])) - photos).max()
+        < 2e-6
+    )
     plain = registry.load(f"openclip:tiny@{file}")
     assert plain.photos.fingerprint != quick.photos.fingerprint
     assert plain.texts.fingerprint != quick.texts.fingerprint
-    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": {"quick_gelu": True}, "preprocess_cfg": {}}))
+    (tmp_path / "open_clip_config.json").write_text(
+        json.dumps({"model_cfg": {"quick_gelu": True}, "preprocess_cfg": {}})
+    )
     assert registry.load(name).fingerprint == quick.fingerprint
     with pytest.raises(EncoderError, match="with QuickGELU and tiny computes without it"):
         registry.load(f"openclip:tiny@{tmp_path}")
@@ -293,7 +325,9 @@ def test_the_place_of_a_file_tells_what_it_is(zoo, tmp_path):
     folder = tmp_path / "models--timm--vit_base_patch32_clip_224.openai" / "snapshots"
     folder.mkdir(parents=True)
     (folder / "open_clip_model.safetensors").write_bytes(b"x")
-    with pytest.raises(EncoderError, match=r"with QuickGELU and ViT-B-32 computes without it.*openclip:ViT-B-32-quickgelu@"):
+    with pytest.raises(
+        EncoderError, match=r"with QuickGELU and ViT-B-32 computes without it.*openclip:ViT-B-32-quickgelu@"
+    ):
         registry.load(f"openclip:ViT-B-32@{folder}")
 
 
@@ -319,11 +353,17 @@ def test_damaged_and_foreign_weights_are_named(zoo, tmp_path):
 
     state = load_file(weights_of(zoo.openclip))
     (tmp_path / "cut.safetensors").write_bytes(weights_of(zoo.openclip).read_bytes()[:5000])
-    save_file({key: tensor for key, tensor in state.items() if key != "text_projection"}, tmp_path / "lacking.safetensors")
+    save_file(
+        {key: tensor for key, tensor in state.items() if key != "text_projection"}, tmp_path / "lacking.safetensors"
+    )
     stretched = dict(state)
     stretched["visual.positional_embedding"] = stretched["visual.positional_embedding"][:1].repeat(10, 1)
     save_file(stretched, tmp_path / "larger.safetensors")
-    for name, says in (("cut", "cannot be read as weights of tiny"), ("lacking", "text_projection"), ("larger", "another resolution")):
+    for name, says in (
+        ("cut", "cannot be read as weights of tiny"),
+        ("lacking", "text_projection"),
+        ("larger", "another resolution"),
+    ):
         with pytest.raises(EncoderError, match=says):
             registry.load(f"openclip:tiny@{tmp_path / name}.safetensors")
     (tmp_path / "empty").mkdir()

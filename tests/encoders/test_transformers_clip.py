@@ -1,4 +1,5 @@
-"""Models of Transformers and sentence-transformers behind the seam: the same numbers as the libraries give when called directly."""
+"""Models of Transformers and sentence-transformers behind the seam: the same numbers as the libraries give when called
+directly."""
 
 from __future__ import annotations
 
@@ -81,7 +82,9 @@ def test_weights_that_are_missing_are_not_replaced_by_chance(zoo, tmp_path):
     shutil.copytree(folder_of(zoo.clip), folder)
     state = load_file(folder / "model.safetensors")
     save_file(
-        {key: tensor for key, tensor in state.items() if key != "text_projection.weight"}, folder / "model.safetensors", {"format": "pt"}
+        {key: tensor for key, tensor in state.items() if key != "text_projection.weight"},
+        folder / "model.safetensors",
+        {"format": "pt"},
     )
     with pytest.raises(EncoderError, match=r"lacks 1 weights of the model, such as text_projection\.weight"):
         registry.load(f"clip:{folder}")
@@ -165,7 +168,11 @@ def test_a_text_tower_alone_is_no_encoder_and_brings_no_code(zoo, tmp_path, monk
 def test_code_in_a_folder_is_never_run_whatever_is_answered(zoo, tmp_path, monkeypatch, family, where):
     """A model whose own code would write a file, to somebody who answers yes to everything."""
     folder, marker = tmp_path / "foreign", tmp_path / "ran"
-    source = {"clip": zoo.clip, "sentence": zoo.sentence.partition("text=")[2].partition(",")[0], "openclip": zoo.openclip_xlmr}[family]
+    source = {
+        "clip": zoo.clip,
+        "sentence": zoo.sentence.partition("text=")[2].partition(",")[0],
+        "openclip": zoo.openclip_xlmr,
+    }[family]
     path = Path(source.partition(":")[2].rpartition("@")[2])
     if family == "openclip":
         shutil.copytree(path.parent / "xlmr", folder)
@@ -177,11 +184,16 @@ def test_code_in_a_folder_is_never_run_whatever_is_answered(zoo, tmp_path, monke
     except OSError:
         config = {}
     kinds = ("AutoConfig", "AutoModel", "AutoImageProcessor")
-    config |= {"model_type": "mine", "auto_map": dict.fromkeys(kinds, "mine.Mine") | {"AutoTokenizer": ["mine.Mine", None]}}
+    config |= {
+        "model_type": "mine",
+        "auto_map": dict.fromkeys(kinds, "mine.Mine") | {"AutoTokenizer": ["mine.Mine", None]},
+    }
     for key in ("tokenizer_class", "image_processor_type"):
         config.pop(key, None)
     (folder / where).write_text(json.dumps(config))
-    (folder / "mine.py").write_text(f"open({str(marker)!r}, 'w').close()\nfrom transformers import PretrainedConfig as Mine\n")
+    (folder / "mine.py").write_text(
+        f"open({str(marker)!r}, 'w').close()\nfrom transformers import PretrainedConfig as Mine\n"
+    )
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 9))
     name = {

@@ -49,7 +49,9 @@ def naive_similarity(net, text, photo):
 
 
 @pytest.mark.parametrize("hidden", [0, 9])
-@pytest.mark.parametrize(("text_dims", "visual_dims"), [((6,), (8,)), ((6, 3), (8,)), ((4,), (3, 5, 2)), ((6, 3), (8, 4))])
+@pytest.mark.parametrize(
+    ("text_dims", "visual_dims"), [((6,), (8,)), ((6, 3), (8,)), ((4,), (3, 5, 2)), ((6, 3), (8, 4))]
+)
 def test_the_sum_of_cosines_is_one_dot_product(text_dims, visual_dims, hidden):
     net = network(text_dims, visual_dims, hidden=hidden)
     texts, photos = rows(3, sum(text_dims), 1), rows(4, sum(visual_dims), 2)
@@ -77,7 +79,12 @@ def test_what_is_saved_is_loaded(tmp_path):
     net = network((6, 3), (8, 4))
     save(net, tmp_path / "net.safetensors")
     again = load(tmp_path / "net.safetensors")
-    assert (again.text_tower, again.photo_tower, again.text_dims, again.visual_dims) == ("text-tower", "photo-tower", (6, 3), (8, 4))
+    assert (again.text_tower, again.photo_tower, again.text_dims, again.visual_dims) == (
+        "text-tower",
+        "photo-tower",
+        (6, 3),
+        (8, 4),
+    )
     assert again.card == {"seed": 0}
     cosines = (net.texts(rows(9, 9, 3)) * again.texts(rows(9, 9, 3))).sum(axis=1)
     assert cosines.min() > 0.9999  # float16 on disk
@@ -104,11 +111,17 @@ def test_a_damaged_or_foreign_file_is_refused_by_name(tmp_path):
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(EncoderError, match="damaged"):
         load(path)
-    for pickled in (b"\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00\x8c\x08builtins\x94.", b"PK\x03\x04" + bytes(60)):  # torch's is a zip
+    for pickled in (
+        b"\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00\x8c\x08builtins\x94.",
+        b"PK\x03\x04" + bytes(60),
+    ):  # torch's is a zip
         path.write_bytes(pickled)
         with pytest.raises(EncoderError, match="is a pickle, which may run code and is never opened"):
             load(path)
-    for other in (b"neither", b"\x80\x04" + bytes(6) + b'{"cut": '):  # the second is safetensors of a length that begins so
+    for other in (
+        b"neither",
+        b"\x80\x04" + bytes(6) + b'{"cut": ',
+    ):  # the second is safetensors of a length that begins so
         path.write_bytes(other)
         with pytest.raises(EncoderError, match="not a safetensors file"):
             load(path)

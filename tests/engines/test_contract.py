@@ -23,12 +23,31 @@ from photodesk.errors import StoreError, UsageError
 
 pytest.importorskip("qdrant_edge")
 # qdrant-client's local mode says that it is no server
-pytestmark = [pytest.mark.filterwarnings("ignore:Payload indexes have no effect"), pytest.mark.filterwarnings("ignore:Local mode performs")]
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Payload indexes have no effect"),
+    pytest.mark.filterwarnings("ignore:Local mode performs"),
+]
 SPACE = Space(16)
 TEMPLATE: list[Path] = []
 SERVER = os.environ.get("PHOTODESK_QDRANT_URL")
-WORDS = ("Hochwasser", "Elbe", "Dresden", "Häuser", "Köln", "Karneval", "Müller-Lüdenscheidt", "Boote", "Präsidentin", "Feuer")
-KINDS = ("flat", "edge", "local", pytest.param("server", marks=pytest.mark.skipif(not SERVER, reason="PHOTODESK_QDRANT_URL is not set")))
+WORDS = (
+    "Hochwasser",
+    "Elbe",
+    "Dresden",
+    "Häuser",
+    "Köln",
+    "Karneval",
+    "Müller-Lüdenscheidt",
+    "Boote",
+    "Präsidentin",
+    "Feuer",
+)
+KINDS = (
+    "flat",
+    "edge",
+    "local",
+    pytest.param("server", marks=pytest.mark.skipif(not SERVER, reason="PHOTODESK_QDRANT_URL is not set")),
+)
 
 
 def make(kind, folder, space=SPACE):
@@ -146,7 +165,9 @@ def test_search_is_the_definition_with_every_filter_and_revision(engine):
             hits = engine.search(query(i), 20, where, revised=revised)
             assert found(hits) == naive(stored, query(i), 20, where, revised), (where, revised)
         at = {p.photo: p for p in stored}
-        assert [h.score for h in hits] == pytest.approx([float(at[h.photo].row @ query(i)) - at[h.photo].number for h in hits], abs=1e-5)
+        assert [h.score for h in hits] == pytest.approx(
+            [float(at[h.photo].row @ query(i)) - at[h.photo].number for h in hits], abs=1e-5
+        )
         assert engine.count(where) == sum(where.admits(p.photo, p.entry) for p in stored)
 
 
@@ -178,7 +199,9 @@ def test_points_come_back_as_they_went_in(engine):
     assert [p.photo for p in everything] == sorted(p.photo for p in stored)
     assert all(np.array_equal(p.row, {q.photo: q for q in stored}[p.photo].row) for p in everything)
     wet = Filter(phrase="Elbe")
-    assert {p.photo for b in engine.scan(rows=False, where=wet) for p in b} == {p.photo for p in stored if wet.admits(p.photo, p.entry)}
+    assert {p.photo for b in engine.scan(rows=False, where=wet) for p in b} == {
+        p.photo for p in stored if wet.admits(p.photo, p.entry)
+    }
 
 
 def test_upsert_replaces_and_delete_forgets(engine):
@@ -233,7 +256,8 @@ def test_words_are_found_by_their_stem_rarer_ones_first(engine):
 
 
 def test_coded_segments_find_what_rows_find(tmp_path, monkeypatch):
-    """Edge with codes on 3,000 photos in several segments, changed and deleted ones among them, against the definition."""
+    """Edge with codes on 3,000 photos in several segments, changed and deleted ones among them, against the
+    definition."""
     from photodesk.engines import edge
 
     monkeypatch.setattr(edge, "CODED", 1)
@@ -256,7 +280,9 @@ def test_coded_segments_find_what_rows_find(tmp_path, monkeypatch):
         finish()
         for i, where in enumerate(FILTERS):
             for revised in (0.0, 1.0):
-                assert found(engine.search(query(i), 20, where, revised=revised)) == naive(stored.values(), query(i), 20, where, revised)
+                assert found(engine.search(query(i), 20, where, revised=revised)) == naive(
+                    stored.values(), query(i), 20, where, revised
+                )
         assert engine.count() == 2900
     engine.close()
 
@@ -271,7 +297,11 @@ def test_word_search_ranks_as_the_oracle_does(kind, tmp_path):
         for where in (Filter(), Filter(credit=("dpa",))):
             want, have = flat.lexical(asked, 30, where), other.lexical(asked, 30, where)
             assert [h.score for h in have] == pytest.approx([h.score for h in want], rel=1e-5)
-            sure = [i for i, h in enumerate(want) if all(abs(h.score - o.score) > 1e-4 for j, o in enumerate(want) if i != j)]
+            sure = [
+                i
+                for i, h in enumerate(want)
+                if all(abs(h.score - o.score) > 1e-4 for j, o in enumerate(want) if i != j)
+            ]
             assert [have[i].photo for i in sure] == [want[i].photo for i in sure]
     flat.close()
     unmake(other)

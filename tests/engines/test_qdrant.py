@@ -23,14 +23,23 @@ def server():
     class Handler(http.server.BaseHTTPRequestHandler):
         def answer(self, result):
             seen.append((self.command, self.path.partition("?")[0], self.headers.get("api-key")))
-            body = result if isinstance(result, bytes) else json.dumps({"result": result, "status": "ok", "time": 0}).encode()
+            body = (
+                result
+                if isinstance(result, bytes)
+                else json.dumps({"result": result, "status": "ok", "time": 0}).encode()
+            )
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
 
         def do_GET(self):
-            optimizers = {"deleted_threshold": 0.2, "vacuum_min_vector_number": 1000, "default_segment_number": 0, "flush_interval_sec": 5}
+            optimizers = {
+                "deleted_threshold": 0.2,
+                "vacuum_min_vector_number": 1000,
+                "default_segment_number": 0,
+                "flush_interval_sec": 5,
+            }
             config = {
                 "params": {"vectors": {"photo": {"size": 5, "distance": "Dot"}}},
                 "hnsw_config": {"m": 16, "ef_construct": 100, "full_scan_threshold": 10000},
@@ -41,7 +50,15 @@ def server():
             elif self.path.endswith(".snapshot"):
                 self.answer(b"all of it")
             else:
-                self.answer({"status": "green", "optimizer_status": "ok", "segments_count": 1, "config": config, "payload_schema": {}})
+                self.answer(
+                    {
+                        "status": "green",
+                        "optimizer_status": "ok",
+                        "segments_count": 1,
+                        "config": config,
+                        "payload_schema": {},
+                    }
+                )
 
         def do_POST(self):
             self.answer({"name": "one.snapshot", "size": 9})

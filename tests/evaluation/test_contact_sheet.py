@@ -1,4 +1,5 @@
-"""The pages are read back with an HTML parser, and the pictures are decoded again, so that a mark on the wrong photo is seen."""
+"""The pages are read back with an HTML parser, and the pictures are decoded again, so that a mark on the wrong photo is
+seen."""
 
 import base64
 import hashlib
@@ -88,7 +89,9 @@ def colour(i: int) -> tuple[int, int, int]:
 
 def shown_colours(page: Node) -> dict[str, tuple[int, ...]]:
     """Class of a photo → the colour of the picture that the style sheet gives it."""
-    rules = re.findall(r"\.(p\d+)\{background-image:url\(data:image/jpeg;base64,([A-Za-z0-9+/=]+)\)\}", page.all("style")[1].text)
+    rules = re.findall(
+        r"\.(p\d+)\{background-image:url\(data:image/jpeg;base64,([A-Za-z0-9+/=]+)\)\}", page.all("style")[1].text
+    )
     assert len(dict(rules)) == len(rules)
     return {css: Image.open(io.BytesIO(base64.b64decode(data))).resize((1, 1)).getpixel((0, 0)) for css, data in rules}
 
@@ -163,14 +166,18 @@ def test_every_article_shows_its_best_photos_and_marks_the_right_one(run: Run, d
         assert wanted[0].all("span", "badge")
         score = f"{place}{run[article.id][place - 1].score:.3f}" if place else ""
         assert wanted[0].all("figcaption")[0].text == score + pair.photo
-        assert verdict == (f"✗ Right photo at rank {place}" if place else f"✗ Right photo not among the {len(run[article.id])} ranked")
+        assert verdict == (
+            f"✗ Right photo at rank {place}" if place else f"✗ Right photo not among the {len(run[article.id])} ranked"
+        )
 
 
 def test_a_photo_is_embedded_once_and_only_if_it_is_shown(run: Run, data: Dataset, tmp_path: Path) -> None:
     contact_sheet(run, data, tmp_path / "page.html", title="x", limit=2, top=3)
     text = (tmp_path / "page.html").read_text()
     chosen = ["a0", "a6"]
-    shown = {hit.photo for name in chosen for hit in run[name][:3]} | {pair.photo for pair in data.pairs if pair.article in chosen}
+    shown = {hit.photo for name in chosen for hit in run[name][:3]} | {
+        pair.photo for pair in data.pairs if pair.article in chosen
+    }
     assert text.count("data:image/") == len(shown) < len(data.photos)
     for size in (Image.open(io.BytesIO(base64.b64decode(d))).size for d in re.findall(r"base64,([^)]+)\)", text)):
         assert max(size) <= 320
@@ -179,9 +186,13 @@ def test_a_photo_is_embedded_once_and_only_if_it_is_shown(run: Run, data: Datase
 def test_nothing_is_fetched_and_the_policy_says_so(run: Run, data: Dataset, tmp_path: Path) -> None:
     contact_sheet(run, data, tmp_path / "page.html", title="x", report=evaluate(run, data.pairs))
     page = read(tmp_path / "page.html")
-    policy = next(m.attrs["content"] for m in page.all("meta") if m.attrs.get("http-equiv") == "Content-Security-Policy")
+    policy = next(
+        m.attrs["content"] for m in page.all("meta") if m.attrs.get("http-equiv") == "Content-Security-Policy"
+    )
     rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
-    hashes = [f"'sha256-{base64.b64encode(hashlib.sha256(s.text.encode()).digest()).decode()}'" for s in page.all("style")]
+    hashes = [
+        f"'sha256-{base64.b64encode(hashlib.sha256(s.text.encode()).digest()).decode()}'" for s in page.all("style")
+    ]
     assert rules == {
         "default-src": "'none'",
         "style-src": " ".join(hashes),
@@ -221,7 +232,9 @@ def test_links_and_controls_lead_somewhere(run: Run, data: Dataset, tmp_path: Pa
 
 def test_same_input_same_bytes(run: Run, data: Dataset, tmp_path: Path) -> None:
     for name in ("one", "two"):
-        contact_sheet(run, data, tmp_path / name, title="x", report=evaluate(run, data.pairs), about={"Encoder": "echo"})
+        contact_sheet(
+            run, data, tmp_path / name, title="x", report=evaluate(run, data.pairs), about={"Encoder": "echo"}
+        )
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
     assert str(tmp_path).encode() not in (tmp_path / "one").read_bytes()
     assert str(data.photos[0].path.parent).encode() not in (tmp_path / "one").read_bytes()
@@ -285,7 +298,12 @@ def test_photos_that_cannot_be_shown_say_why(data: Dataset, tmp_path: Path) -> N
 
 
 def test_several_right_photos_are_all_marked_and_the_best_one_counts(data: Dataset, tmp_path: Path) -> None:
-    run = Run({"a0": [Hit(f"photo-{i:02}", 1 - i / 20) for i in range(9)], "a1": [Hit(f"photo-{i:02}", 1.0) for i in range(9)]})
+    run = Run(
+        {
+            "a0": [Hit(f"photo-{i:02}", 1 - i / 20) for i in range(9)],
+            "a1": [Hit(f"photo-{i:02}", 1.0) for i in range(9)],
+        }
+    )
     pairs = (Pair("a0", "photo-03"), Pair("a0", "photo-01"), Pair("a1", "photo-08"), Pair("a1", "photo-06"))
     contact_sheet(run, Dataset(data.articles, data.photos, pairs), tmp_path / "page.html", title="x")
     first, second = read(tmp_path / "page.html").all("article")
@@ -301,11 +319,28 @@ def test_a_run_file_without_scores_shows_none(data: Dataset, tmp_path: Path) -> 
 
 
 def test_the_largest_score_of_an_article_has_three_digits(data: Dataset, tmp_path: Path) -> None:
-    scores = {"a0": [31.27, 0.5], "a1": [0.0163934, 0.00123], "a2": [0.31, 0.0473, -0.25], "a3": [0.0, 0.0], "a4": [1234.5], "a5": [1e-300]}
+    scores = {
+        "a0": [31.27, 0.5],
+        "a1": [0.0163934, 0.00123],
+        "a2": [0.31, 0.0473, -0.25],
+        "a3": [0.0, 0.0],
+        "a4": [1234.5],
+        "a5": [1e-300],
+    }
     run = Run({name: [Hit(f"photo-{i:02}", score) for i, score in enumerate(row)] for name, row in scores.items()})
     contact_sheet(run, Dataset(data.articles, data.photos, ()), tmp_path / "page.html", title="x")
-    shown = [[c.all("span")[0].text for c in block.all("figcaption")] for block in read(tmp_path / "page.html").all("article")]
-    assert shown == [["31.3", "0.5"], ["0.0164", "0.0012"], ["0.310", "0.047", "-0.250"], ["0.000", "0.000"], ["1234"], ["0.000000000000"]]
+    shown = [
+        [c.all("span")[0].text for c in block.all("figcaption")]
+        for block in read(tmp_path / "page.html").all("article")
+    ]
+    assert shown == [
+        ["31.3", "0.5"],
+        ["0.0164", "0.0012"],
+        ["0.310", "0.047", "-0.250"],
+        ["0.000", "0.000"],
+        ["1234"],
+        ["0.000000000000"],
+    ]
 
 
 HOSTILE = [
@@ -332,7 +367,14 @@ text = st.text(st.characters(), max_size=40) | st.sampled_from(HOSTILE)
 @example(*([HOSTILE[2]] * 7))
 @example(*([HOSTILE[1]] * 7))
 def test_no_text_of_a_stranger_changes_the_page(
-    tmp_path_factory: pytest.TempPathFactory, title: str, name: str, date: str, language: str, edition: str, heading: str, photo: str
+    tmp_path_factory: pytest.TempPathFactory,
+    title: str,
+    name: str,
+    date: str,
+    language: str,
+    edition: str,
+    heading: str,
+    photo: str,
 ) -> None:
     def tags(node: Node) -> list[tuple[str, list[str]]]:
         return [(n.tag, sorted(n.attrs)) for n in node.all()]
@@ -342,12 +384,19 @@ def test_no_text_of_a_stranger_changes_the_page(
         article = Article(name, title, date=date, language=language or "en")
         one = Dataset((article,), (), (Pair(name, photo),), edition or "none")
         contact_sheet(
-            Run({name: [Hit(photo, 0.5)]}, edition or "none", heading or "none"), one, path, title=heading, about={"A": date or "x"}
+            Run({name: [Hit(photo, 0.5)]}, edition or "none", heading or "none"),
+            one,
+            path,
+            title=heading,
+            about={"A": date or "x"},
         )
         return read(path)
 
     def as_shown(value: str) -> str:
-        return "".join("�" if (ord(c) < 32 and c not in "\t\n") or 126 < ord(c) < 160 or 0xD7FF < ord(c) < 0xE000 else c for c in value)
+        return "".join(
+            "�" if (ord(c) < 32 and c not in "\t\n") or 126 < ord(c) < 160 or 0xD7FF < ord(c) < 0xE000 else c
+            for c in value
+        )
 
     page = make(title, name, date, language, edition, heading, photo)
     assert tags(page) == tags(make(*"tndlehp"))
@@ -400,13 +449,21 @@ def test_error_gallery_takes_the_last_score_for_a_photo_that_is_not_ranked(data:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda run, data, path: contact_sheet(run, data, path, title="x", top=0), "at least 1 photo per article, not 0"),
+        (
+            lambda run, data, path: contact_sheet(run, data, path, title="x", top=0),
+            "at least 1 photo per article, not 0",
+        ),
         (lambda run, data, path: contact_sheet(run, data, path, title="x", limit=0), "at least 1 article, not 0"),
         (lambda run, data, path: error_gallery(run, data, None, path, n=0), "at least 1 article of each kind, not 0"),
-        (lambda run, data, path: error_gallery(run, Dataset(data.articles, data.photos, ()), None, path), "needs the right photos"),
+        (
+            lambda run, data, path: error_gallery(run, Dataset(data.articles, data.photos, ()), None, path),
+            "needs the right photos",
+        ),
     ],
 )
-def test_wrong_calls_say_what_is_expected_and_write_nothing(call, message: str, run: Run, data: Dataset, tmp_path: Path) -> None:
+def test_wrong_calls_say_what_is_expected_and_write_nothing(
+    call, message: str, run: Run, data: Dataset, tmp_path: Path
+) -> None:
     with pytest.raises(UsageError, match=message):
         call(run, data, tmp_path / "page.html")
     assert not list(tmp_path.iterdir())

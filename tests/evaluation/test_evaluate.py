@@ -20,7 +20,8 @@ def hits(*photos):
     return tuple(Hit(photo, -float(rank)) for rank, photo in enumerate(photos, 1))
 
 
-# --- the official evaluator, transcribed from its description: two TAB files in, printed lines out -------------------------------
+# --- the official evaluator, transcribed from its description: two TAB files in, printed lines out
+# -------------------------------
 
 
 def official(truth: str, run: str) -> dict[str, str]:
@@ -51,7 +52,9 @@ def official(truth: str, run: str) -> dict[str, str]:
     printed = {"MRR@100": sum(1 / i for i in position_of.values()) / len(pictures)}
     for k in (1, 5, 10, 50, 100):
         printed[f"R@{k}"] = sum(i <= k for i in position_of.values()) / len(pictures)
-    return {name: str(Decimal(repr(value)).quantize(Decimal("0.00001"), "ROUND_HALF_UP")) for name, value in printed.items()}
+    return {
+        name: str(Decimal(repr(value)).quantize(Decimal("0.00001"), "ROUND_HALF_UP")) for name, value in printed.items()
+    }
 
 
 @st.composite
@@ -84,7 +87,10 @@ def test_equals_the_official_evaluator_to_the_last_digit(tmp_path_factory, files
     assert evaluate(path, [Pair(a, p) for a, p in truth.items()], scrambled=True, official=True).means == report.means
 
 
-@given(st.lists(st.tuples(st.sampled_from("12345"), st.sampled_from("abc")), min_size=1, max_size=8), st.permutations("abc"))
+@given(
+    st.lists(st.tuples(st.sampled_from("12345"), st.sampled_from("abc")), min_size=1, max_size=8),
+    st.permutations("abc"),
+)
 def test_official_counting_where_the_truth_is_not_one_to_one(tmp_path_factory, pairs, ranking):
     path = tmp_path_factory.mktemp("official") / "run.tsv"
     path.write_text("h\n" + "".join("\t".join([a, *ranking]) + "\n" for a in "1245"))
@@ -98,7 +104,8 @@ def test_a_truth_that_is_not_one_to_one_is_said():
     run = Run({a: hits("a") for a in "123"})
     assert (evaluate(run, pairs).means["R@1"], evaluate(run, pairs, official=True).means["R@1"]) == (2 / 3, 1.0)
     assert evaluate(run, pairs).notes == (
-        "divided by the 3 articles of the truth; the official evaluator divides by the 2 pictures of the truth (--official)",
+        "divided by the 3 articles of the truth; the official evaluator divides by the 2 pictures of the truth "
+        "(--official)",
     )
     assert evaluate(run, pairs, official=True).notes == (
         "divided by the 2 pictures of the truth, as the official evaluator does, not by the 3 articles of the truth",
@@ -112,12 +119,15 @@ def test_halves_are_rounded_up_as_java_does():
     assert digits(-0.5, 0) == "-1"
 
 
-# --- by hand --------------------------------------------------------------------------------------------------------------------
+# --- by hand
+# --------------------------------------------------------------------------------------------------------------------
 
 
 def test_by_hand():
     pairs = [Pair("1", "a"), Pair("2", "b"), Pair("3", "c"), Pair("4", "d")]
-    run = Run({"1": hits("a", "b"), "2": hits("a", "b"), "3": hits("a", "b"), "7": hits("a")}, name="mine", transductive="x")
+    run = Run(
+        {"1": hits("a", "b"), "2": hits("a", "b"), "3": hits("a", "b"), "7": hits("a")}, name="mine", transductive="x"
+    )
     report = evaluate(run, pairs, ["R@1", parse("R@2"), "MRR@2", "MRR@1", "R@1"])
     assert report.measures == parse_all(["R@1", "R@2", "MRR@2", "MRR@1"])
     assert report.interval("R@2") == report.interval(parse("R@2"))
@@ -145,7 +155,9 @@ def test_several_right_photos_succeed_by_the_best_placed():
 def test_subsets():
     pairs = [Pair(str(i), "a") for i in range(5)]
     run = Run({"0": hits("a"), "1": hits("b", "a"), "3": hits("a")})
-    report = evaluate(run, pairs, parse_all(["MRR@10"]), subsets={"0": "RSS", "1": "TW", "2": "TW", "3": "RSS", "9": "RT"})
+    report = evaluate(
+        run, pairs, parse_all(["MRR@10"]), subsets={"0": "RSS", "1": "TW", "2": "TW", "3": "RSS", "9": "RT"}
+    )
     assert {name: (part.means, part.articles, part.missing) for name, part in report.subsets.items()} == {
         "RSS": ({"MRR@10": 1.0}, ("0", "3"), set()),
         "TW": ({"MRR@10": 0.25}, ("1", "2"), {"2"}),
@@ -162,7 +174,9 @@ def test_a_later_row_counts_where_it_finds_the_picture(tmp_path):
     (tmp_path / "r.tsv").write_text("h\n1\ta\tb\n2\tx\tc\n1\tx\ty\n2\ty\ty\tc\n3\tz\n3\ta\n")
     report = evaluate(tmp_path / "r.tsv", [Pair("1", "b"), Pair("2", "c"), Pair("3", "a")])
     assert report.ranks.tolist() == [2, 3, 1]
-    assert report.notes == ("of articles that come again the later row counts if it finds the picture: 3, such as '1', '2', '3'",)
+    assert report.notes == (
+        "of articles that come again the later row counts if it finds the picture: 3, such as '1', '2', '3'",
+    )
 
 
 @pytest.mark.parametrize("of_truth", [str, run_files.scramble])
@@ -187,7 +201,10 @@ def test_nothing_to_measure_is_said():
 def test_a_run_file_is_measured_as_the_run_in_memory(tmp_path):
     rng = np.random.default_rng(3)
     names = [f"p{i}" for i in range(200)]
-    run = Run({str(a): tuple(Hit(names[p], -float(i)) for i, p in enumerate(rng.permutation(200)[:100])) for a in range(50)}, name="run")
+    run = Run(
+        {str(a): tuple(Hit(names[p], -float(i)) for i, p in enumerate(rng.permutation(200)[:100])) for a in range(50)},
+        name="run",
+    )
     pairs = [Pair(str(a), names[rng.integers(200)]) for a in range(55)]
     in_memory = evaluate(run, pairs)
     assert 0 < in_memory.means["R@100"] < 1
@@ -196,7 +213,8 @@ def test_a_run_file_is_measured_as_the_run_in_memory(tmp_path):
         assert evaluate(tmp_path / f"run.{suffix}", pairs).as_json() == in_memory.as_json()
 
 
-# --- against others, and properties ---------------------------------------------------------------------------------------------
+# --- against others, and properties
+# ---------------------------------------------------------------------------------------------
 
 
 @st.composite
@@ -211,11 +229,20 @@ def judged(draw):
 def test_success_and_reciprocal_rank_agree_with_pytrec_eval(case):
     pytrec_eval = pytest.importorskip("pytrec_eval")
     rankings, right = case
-    report = evaluate(Run({a: hits(*r) for a, r in rankings.items()}), [Pair(a, p) for a in right for p in sorted(right[a])])
-    evaluator = pytrec_eval.RelevanceEvaluator({a: dict.fromkeys(p, 1) for a, p in right.items()}, {"success.1,5,10", "recip_rank"})
+    report = evaluate(
+        Run({a: hits(*r) for a, r in rankings.items()}), [Pair(a, p) for a in right for p in sorted(right[a])]
+    )
+    evaluator = pytrec_eval.RelevanceEvaluator(
+        {a: dict.fromkeys(p, 1) for a, p in right.items()}, {"success.1,5,10", "recip_rank"}
+    )
     theirs = evaluator.evaluate({a: {p: -float(i) for i, p in enumerate(r)} for a, r in rankings.items()})
     for i, article in enumerate(report.articles):
-        for name, their_name in {"R@1": "success_1", "R@5": "success_5", "R@10": "success_10", "MRR@100": "recip_rank"}.items():
+        for name, their_name in {
+            "R@1": "success_1",
+            "R@5": "success_5",
+            "R@10": "success_10",
+            "MRR@100": "recip_rank",
+        }.items():
             assert report.values(parse(name))[i] == pytest.approx(theirs[article][their_name])
 
 
@@ -272,7 +299,9 @@ def test_the_real_truth_of_2021_as_the_official_evaluator_counts_it(tmp_path):
         pytest.skip("set PHOTODESK_DATA to the folder with newsimages2021")
     rows = [
         line.split("\t")
-        for line in (Path(os.environ["PHOTODESK_DATA"]) / "newsimages2021" / "content2019-04-gt.tsv").read_text("utf-8").splitlines()[1:]
+        for line in (Path(os.environ["PHOTODESK_DATA"]) / "newsimages2021" / "content2019-04-gt.tsv")
+        .read_text("utf-8")
+        .splitlines()[1:]
     ]
     rng = np.random.default_rng(2021)
     gallery = [row[4] for row in rows]
@@ -280,7 +309,11 @@ def test_the_real_truth_of_2021_as_the_official_evaluator_counts_it(tmp_path):
     for row in rows[:1900]:
         ranking = [gallery[i] for i in rng.permutation(len(gallery))[:100]]
         place = int(rng.pareto(0.3) * 2)
-        lines.append("\t".join([run_files.scramble(row[0]), *(photo if i != place else row[4] for i, photo in enumerate(ranking))]))
+        lines.append(
+            "\t".join(
+                [run_files.scramble(row[0]), *(photo if i != place else row[4] for i, photo in enumerate(ranking))]
+            )
+        )
     (tmp_path / "run.tsv").write_text("\n".join(lines) + "\n")
     report = evaluate(tmp_path / "run.tsv", [Pair(row[0], row[4]) for row in rows], scrambled=True)
     truth = "".join(f"{row[0]}\t{row[4]}\n" for row in rows)

@@ -11,13 +11,19 @@ from photodesk.evaluation import run_files
 from photodesk.types import Hit, Run
 
 # ids that every format holds, and lines that a TAB file holds; both with quotes, umlauts and what looks like structure
-words = st.text(st.characters(exclude_categories=["Cs", "Zs", "Zl", "Zp", "Cc"], exclude_characters="\ufeff"), min_size=1, max_size=12)
+words = st.text(
+    st.characters(exclude_categories=["Cs", "Zs", "Zl", "Zp", "Cc"], exclude_characters="\ufeff"),
+    min_size=1,
+    max_size=12,
+)
 lines = st.tuples(words, st.text(st.sampled_from(' "x'), max_size=3), words).map("".join)
 scores = st.floats(allow_nan=False, allow_infinity=False)
 
 
 def tab_runs():
-    rankings = st.lists(lines, max_size=6, unique=True).map(lambda ids: tuple(Hit(p, -float(r)) for r, p in enumerate(ids, 1)))
+    rankings = st.lists(lines, max_size=6, unique=True).map(
+        lambda ids: tuple(Hit(p, -float(r)) for r, p in enumerate(ids, 1))
+    )
     return st.builds(Run, st.dictionaries(lines, rankings, max_size=5), transductive=st.just("") | lines)
 
 
@@ -25,7 +31,9 @@ def trec_runs():
     ranking = st.dictionaries(words, scores, min_size=1, max_size=6).map(
         lambda d: tuple(Hit(p, s) for p, s in sorted(d.items(), key=lambda item: -item[1]))
     )
-    return st.builds(Run, st.dictionaries(words, ranking, min_size=1, max_size=5), name=lines, transductive=st.just("") | lines)
+    return st.builds(
+        Run, st.dictionaries(words, ranking, min_size=1, max_size=5), name=lines, transductive=st.just("") | lines
+    )
 
 
 @given(run=tab_runs())
@@ -57,7 +65,9 @@ def test_any_bytes_give_a_run_or_a_run_error(tmp_path_factory, data, suffix):
     for decimal_comma in (False, True):
         with contextlib.suppress(RunError):
             run = run_files.read(path, decimal_comma=decimal_comma)
-            assert all(isinstance(hit.photo, str) and math.isfinite(hit.score) for hits in run.hits.values() for hit in hits)
+            assert all(
+                isinstance(hit.photo, str) and math.isfinite(hit.score) for hits in run.hits.values() for hit in hits
+            )
 
 
 @given(rows=st.lists(st.text("ab 01.,\t", max_size=12), max_size=6), comma=st.booleans())
@@ -72,18 +82,24 @@ def test_the_quick_trec_reader_agrees_with_the_thorough_one(tmp_path_factory, ro
 
 
 def test_the_official_layout_byte_for_byte(tmp_path):
-    run = Run({"17": (Hit("a", 0.5), Hit("b", 0.25)), "3": (Hit("c", 1.0),)}, transductive="dual_softmax(temperature=1)")
+    run = Run(
+        {"17": (Hit("a", 0.5), Hit("b", 0.25)), "3": (Hit("c", 1.0),)}, transductive="dual_softmax(temperature=1)"
+    )
     run_files.write(run, tmp_path / "run.tsv")
     head = b"article_id (transductive: dual_softmax(temperature=1))\trank1\trank2\n"
     assert (tmp_path / "run.tsv").read_bytes() == head + b"17\ta\tb\n3\tc\n"
     run_files.write(run, tmp_path / "run.trec")
     tag = b"run;transductive=dual_softmax(temperature=1)\n"
-    assert (tmp_path / "run.trec").read_bytes() == b"17 Q0 a 1 0.5 " + tag + b"17 Q0 b 2 0.25 " + tag + b"3 Q0 c 1 1.0 " + tag
+    assert (
+        tmp_path / "run.trec"
+    ).read_bytes() == b"17 Q0 a 1 0.5 " + tag + b"17 Q0 b 2 0.25 " + tag + b"3 Q0 c 1 1.0 " + tag
 
 
 def test_float32_scores_survive_trec(tmp_path):
     rng = np.random.default_rng(0)
-    values = np.sort(np.concatenate([rng.standard_normal(500), rng.standard_normal(100) * 1e-30]).astype(np.float32))[::-1]
+    values = np.sort(np.concatenate([rng.standard_normal(500), rng.standard_normal(100) * 1e-30]).astype(np.float32))[
+        ::-1
+    ]
     run_files.write(Run({"1": tuple(Hit(str(i), float(v)) for i, v in enumerate(values))}), tmp_path / "x.run")
     again = np.array([hit.score for hit in run_files.read(tmp_path / "x.run")["1"]], np.float32)
     assert again.tobytes() == values.tobytes()
@@ -103,21 +119,32 @@ def test_trec_is_ordered_by_score_not_by_rank(tmp_path):
     path.write_text("1 Q0 late 1 0.1 t\n2 Q0 p 1 1 t\n\n1 Q0 tieA 2 0.5 t\n1 Q0 tieB 3 5e-1 t\n")
     assert [hit.photo for hit in run_files.read(path)["1"]] == ["tieA", "tieB", "late"]
     path.write_text("1 Q0 a 1 0,25 t\n1 Q0 b 2 0,5 t\n")
-    assert [(hit.photo, hit.score) for hit in run_files.read(path, decimal_comma=True)["1"]] == [("b", 0.5), ("a", 0.25)]
+    assert [(hit.photo, hit.score) for hit in run_files.read(path, decimal_comma=True)["1"]] == [
+        ("b", 0.5),
+        ("a", 0.25),
+    ]
 
 
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
         ("x.tsv", b"", "x.tsv: the file is empty; expected a header line"),
-        ("x.tsv", b"id,photo\n1,2\n", r"x.tsv:1: 'id,photo' is taken for the header, and no line begins with an integer"),
+        (
+            "x.tsv",
+            b"id,photo\n1,2\n",
+            r"x.tsv:1: 'id,photo' is taken for the header, and no line begins with an integer",
+        ),
         ("x.tsv", b"h\n1\ta\n2\t\xff\n", r"x.tsv:3: byte 0xff at position 3 is not UTF-8"),
         ("x.tsv", b"h\n1\ta\n2\tb\n1\tc\n", r"x.tsv:4: article '1' stands here and in line 2"),
         ("x.tsv", b'h\n1\t"a\n', r"x.tsv:2: '1\\t\"a' is not TAB-separated with closed quotes"),
         ("x.trec", b"1 Q0 a 1 0.5 t\n1 Q0 b 2 t\n", r"x.trec:2: '1 Q0 b 2 t' has 5 fields; TREC needs six"),
         ("x.trec", b"1 Q0 a 1 high t\n", r"x.trec:1: score 'high' is not a finite number"),
         ("x.trec", b"1 Q0 a 1 nan t\n", r"x.trec:1: score 'nan' is not a finite number"),
-        ("x.run", b"1 Q0 a 1 0,5 t\n", r"x.run:1: score '0,5' is not a finite number; for decimal commas add --decimal-comma"),
+        (
+            "x.run",
+            b"1 Q0 a 1 0,5 t\n",
+            r"x.run:1: score '0,5' is not a finite number; for decimal commas add --decimal-comma",
+        ),
         ("x.run", b"1 Q0 a 1 2 t\n1 Q0 a 2 1 t\n", r"x.run:2: photo 'a' stands a second time for article '1'"),
         ("x.run", b"\n\n", r"x.run: no line of TREC's form"),
     ],
@@ -137,13 +164,21 @@ def test_a_missing_file_is_a_run_error(tmp_path, name):
 @pytest.mark.parametrize(
     ("name", "run", "said"),
     [
-        ("x.tsv", Run({"1": (Hit("a\tb", 1),)}), r"'a\\tb' cannot stand in this run file: it has to be one line without TAB"),
+        (
+            "x.tsv",
+            Run({"1": (Hit("a\tb", 1),)}),
+            r"'a\\tb' cannot stand in this run file: it has to be one line without TAB",
+        ),
         ("x.tsv", Run({" 1": ()}), "' 1' cannot stand"),
         ("x.tsv", Run({"1": (Hit("", 1),)}), "'' cannot stand"),
         ("x.tsv", Run({"1": (Hit("\udc80", 1),)}), "cannot stand"),
         ("x.tsv", Run({}, transductive="a\nb"), "cannot stand"),
         ("x.trec", Run({"1": (Hit("a b", 1),)}), "one word without blanks; a .tsv takes more"),
-        ("x.trec", Run({"1": (Hit("a", 1), Hit("b", 2))}), "article '1', rank 2: score 2 after 1; TREC needs finite scores"),
+        (
+            "x.trec",
+            Run({"1": (Hit("a", 1), Hit("b", 2))}),
+            "article '1', rank 2: score 2 after 1; TREC needs finite scores",
+        ),
         ("x.trec", Run({"1": (Hit("a", math.nan),)}), "article '1', rank 1: score nan"),
     ],
 )

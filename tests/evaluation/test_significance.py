@@ -10,7 +10,15 @@ from photodesk.errors import UsageError
 from photodesk.evaluation import run_files
 from photodesk.evaluation.evaluate import evaluate
 from photodesk.evaluation.metrics import parse, parse_all
-from photodesk.evaluation.significance import as_json, compare, differences_table, holm, hubness, randomisation, runs_table
+from photodesk.evaluation.significance import (
+    as_json,
+    compare,
+    differences_table,
+    holm,
+    hubness,
+    randomisation,
+    runs_table,
+)
 from photodesk.types import Hit, Pair, Run
 
 MRR = parse("MRR@100")
@@ -20,7 +28,9 @@ def ranked(*places, name="run", photos=40):
     """A run over articles 0, 1, … whose right photo stands at the place given; 0 for nowhere."""
     names = [f"p{i}" for i in range(photos)]
     rankings = [[*names[: place - 1], "right", *names[place - 1 :]] if place else names for place in places]
-    return Run({str(i): tuple(Hit(p, -float(r)) for r, p in enumerate(ids)) for i, ids in enumerate(rankings)}, name=name)
+    return Run(
+        {str(i): tuple(Hit(p, -float(r)) for r, p in enumerate(ids)) for i, ids in enumerate(rankings)}, name=name
+    )
 
 
 def reported(*places, name="run"):
@@ -56,7 +66,10 @@ def test_no_difference_has_p_1_and_a_clear_one_the_smallest_p():
 
 def test_false_alarms_are_as_rare_as_the_level_says():
     rng = np.random.default_rng(0)
-    p = [randomisation(rng.choice([1.0, 0.5, 0.25], 60) * rng.choice([1, -1], 60), samples=400, rng=rng) for _ in range(600)]
+    p = [
+        randomisation(rng.choice([1.0, 0.5, 0.25], 60) * rng.choice([1, -1], 60), samples=400, rng=rng)
+        for _ in range(600)
+    ]
     assert 0.02 < np.mean(np.array(p) <= 0.05) < 0.09
 
 

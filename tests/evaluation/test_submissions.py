@@ -16,7 +16,9 @@ SIZE = (460, 260)
 
 
 def picture(seed, size=SIZE):
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)).resize(size, Image.Resampling.NEAREST)
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)).resize(
+        size, Image.Resampling.NEAREST
+    )
 
 
 def png(seed, size=SIZE, **options):
@@ -40,7 +42,9 @@ def gallery(tmp_path):
 
 
 def run_of(name="run", **rankings):
-    return Run({a: tuple(Hit(p, -float(r)) for r, p in enumerate(photos.split())) for a, photos in rankings.items()}, name=name)
+    return Run(
+        {a: tuple(Hit(p, -float(r)) for r, p in enumerate(photos.split())) for a, photos in rankings.items()}, name=name
+    )
 
 
 def zipped(path, files):
@@ -61,9 +65,14 @@ def whats(faults):
 
 def test_2025_has_the_official_names_and_pictures(tmp_path, gallery):
     out = tmp_path / "Desk.zip"
-    faults = submissions.write(run_of(**{"7": "b a", "12": "a", "9": "c"}), ["12", "7"], gallery, out, group="Desk", approach="My_CLIP")
+    faults = submissions.write(
+        run_of(**{"7": "b a", "12": "a", "9": "c"}), ["12", "7"], gallery, out, group="Desk", approach="My_CLIP"
+    )
     assert faults == ()
-    assert list(content(out)) == ["Desk/RET_My_CLIP_LARGE/12_Desk_My_CLIP.png", "Desk/RET_My_CLIP_LARGE/7_Desk_My_CLIP.png"]
+    assert list(content(out)) == [
+        "Desk/RET_My_CLIP_LARGE/12_Desk_My_CLIP.png",
+        "Desk/RET_My_CLIP_LARGE/7_Desk_My_CLIP.png",
+    ]
     pictures = [Image.open(io.BytesIO(data)) for data in content(out).values()]
     assert all((p.format, p.size, p.mode) == ("PNG", SIZE, "RGB") for p in pictures)
     assert pictures[0].tobytes() == picture(0).tobytes()  # right size already: pixels untouched
@@ -100,7 +109,9 @@ def test_the_best_photo_that_can_be_used_is_taken_and_the_rest_is_named(tmp_path
     out = tmp_path / "x.zip"
     run = run_of(**{"1": "broken unknown b a", "2": "broken", "4": "a"})
     ticks = []
-    faults = submissions.write(run, ["1", "2", "3", "4"], gallery, out, group="G", approach="A", tick=lambda: ticks.append(1))
+    faults = submissions.write(
+        run, ["1", "2", "3", "4"], gallery, out, group="G", approach="A", tick=lambda: ticks.append(1)
+    )
     assert len(ticks) == 4
     assert [name.split("/")[-1] for name in content(out)] == ["1_G_A.png", "4_G_A.png"]
     assert (
@@ -121,12 +132,16 @@ def test_2026_shows_no_picture_of_another_run(tmp_path, gallery, kind):
         submissions.write(first, ["1", "2"], gallery, old, approach="A", **options)
     out = old if kind == "add" else tmp_path / "new.zip"
     others = {"zip": [old], "run": [first], "add": []}[kind]
-    faults = submissions.write(run, ["1", "2", "3"], gallery, out, approach="B", others=others, add=kind == "add", **options)
+    faults = submissions.write(
+        run, ["1", "2", "3"], gallery, out, approach="B", others=others, add=kind == "add", **options
+    )
     written = {name: data for name, data in content(out).items() if name.startswith("G_B/")}
     assert list(written) == ["G_B/1_G_B.png", "G_B/3_G_B.png"]
     photo_c = next(photo for photo in gallery if photo.id == "c")
     assert written["G_B/1_G_B.png"] == submissions.render(photo_c)[0]
-    assert whats(faults) == ["article without a picture, since the run has no photo for it that the other runs do not show: 2"]
+    assert whats(faults) == [
+        "article without a picture, since the run has no photo for it that the other runs do not show: 2"
+    ]
     zips = [out] if kind == "add" else [old, out] if kind == "zip" else [out]
     assert not [what for what in whats(submissions.check(zips, ["1", "2", "3"], edition="2026")) if "twice" in what]
 
@@ -174,14 +189,22 @@ L = "G/RET_A_LARGE/"
         ({L + "1_G_A.png": png(1)}, ["articles without a picture: 1 of 2, 2"]),
         ({L + "1_G_A.png": png(1), L + "2_G_A.png": png(1)}, []),
         ({L + "1_G_A.png": png(1), L + "2_G_A.png": png(2, (260, 460))}, ["not 460 × 260 pixels: 260 × 460"]),
-        ({L + "1_G_A.png": png(1), L + "2_G_A.png": png(2, format="JPEG")}, ["not a PNG file, whatever its name says: JPEG"]),
+        (
+            {L + "1_G_A.png": png(1), L + "2_G_A.png": png(2, format="JPEG")},
+            ["not a PNG file, whatever its name says: JPEG"],
+        ),
         ({L + "1_G_A.png": png(1), L + "2_G_A.png": b""}, ["the file is empty"]),
         (
             {L + "1_G_A.png": png(1), L + "2_G_A.png": png(2), L + "3_G_A.png": png(3)},
             ["for an article that the data set does not have: 3"],
         ),
         (
-            {L + "1_G_A.png": png(1), L + "2_G_A.png": png(2), "G/RET_A_SMALL/1_G_A.png": png(3), "G/RET_A_SMALL/2_G_A.png": png(2)},
+            {
+                L + "1_G_A.png": png(1),
+                L + "2_G_A.png": png(2),
+                "G/RET_A_SMALL/1_G_A.png": png(3),
+                "G/RET_A_SMALL/2_G_A.png": png(2),
+            },
             ["another picture in the SMALL folder of this approach: article 1"],
         ),
     ],
@@ -214,7 +237,9 @@ def test_check_2025(tmp_path, files, expected):
 def test_a_file_outside_the_layout_is_named_and_never_unpacked(tmp_path, name):
     (tmp_path / "in").mkdir()
     path = zipped(tmp_path / "in" / "x.zip", {name: png(1), L + "1_G_A.png": png(2)})
-    assert whats(submissions.check([path], ["1"], edition="2025")) == [f"not of the form {submissions.LAYOUT['2025']}: {name!r}"]
+    assert whats(submissions.check([path], ["1"], edition="2025")) == [
+        f"not of the form {submissions.LAYOUT['2025']}: {name!r}"
+    ]
     assert [p.name for p in tmp_path.rglob("*")] == ["in", "x.zip"]
 
 

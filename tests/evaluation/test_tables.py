@@ -27,7 +27,9 @@ def test_latex_escapes_its_signs():
         r"\bottomrule",
         r"\end{tabular}",
     ]
-    assert r"\textbackslash{}\&\%\$\#\_\{\}\textasciitilde{}\textasciicircum{}" in Table("", (r"\&%$#_{}~^",), ()).latex()
+    assert (
+        r"\textbackslash{}\&\%\$\#\_\{\}\textasciitilde{}\textasciicircum{}" in Table("", (r"\&%$#_{}~^",), ()).latex()
+    )
 
 
 def test_a_title_cannot_end_the_latex_comment():

@@ -29,7 +29,9 @@ def hubby(n=160, d=24, seed=0):
 
     def unit(x, prefix):
         return Embeddings(
-            tuple(f"{prefix}{i:03}" for i in range(n)), (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32), "x"
+            tuple(f"{prefix}{i:03}" for i in range(n)),
+            (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32),
+            "x",
         )
 
     return unit(articles, "a"), unit(photos, "p"), [Pair(f"a{i:03}", f"p{i:03}") for i in range(n)]
@@ -76,7 +78,9 @@ def test_revision_helps_where_there_are_hubs_and_the_choice_says_so():
 def test_where_nothing_helps_cosine_is_chosen():
     eye = np.eye(8, dtype=np.float32)
     articles, photos = (Embeddings(tuple(f"{kind}{i}" for i in range(8)), eye, "x") for kind in "ap")
-    trials = tune.tune(articles, photos, [Pair(f"a{i}", f"p{i}") for i in range(8)], {"a0", "a1", "a2"}, (dual_softmax(),))
+    trials = tune.tune(
+        articles, photos, [Pair(f"a{i}", f"p{i}") for i in range(8)], {"a0", "a1", "a2"}, (dual_softmax(),)
+    )
     assert tune.chosen(trials, "bank").revision == tune.chosen(trials, "batch").revision == cosine()
 
 
@@ -92,7 +96,11 @@ def test_the_table_shows_all_best_first_and_marks_what_is_transductive():
 def test_the_plot_has_a_point_for_every_trial_where_its_figures_put_it():
     root = ET.fromstring(tune.plot(TRIALS))
     space = "{http://www.w3.org/2000/svg}"
-    points = {c.find(f"{space}title").text: (float(c.get("cx")), float(c.get("cy"))) for c in root.iter(f"{space}circle") if len(c)}
+    points = {
+        c.find(f"{space}title").text: (float(c.get("cx")), float(c.get("cy")))
+        for c in root.iter(f"{space}circle")
+        if len(c)
+    }
     assert len(points) == len(TRIALS)
     by_title = {title.partition(":")[0]: at for title, at in points.items()}
     assert len(by_title) >= 3
@@ -136,7 +144,13 @@ def test_what_cannot_be_tuned_on_is_named():
 
 
 def test_the_default_grid_holds_every_method_with_the_defaults_of_its_paper():
-    assert {r.method for r in tune.GRID} == {"dual_softmax", "inverted_softmax", "dynamic_inverted_softmax", "nnn", "sinkhorn"}
+    assert {r.method for r in tune.GRID} == {
+        "dual_softmax",
+        "inverted_softmax",
+        "dynamic_inverted_softmax",
+        "nnn",
+        "sinkhorn",
+    }
     for text in ("dual_softmax", "inverted_softmax", "dynamic_inverted_softmax", "nnn", "sinkhorn"):
         assert revise.parse(text) in tune.GRID
 
@@ -145,7 +159,18 @@ def test_the_command_prints_the_table_and_writes_the_plot(tmp_path, monkeypatch)
     monkeypatch.setattr("photodesk.encoders.registry.load", lambda name: echo())
     monkeypatch.chdir(tmp_path)
     data = desk(tmp_path / "data", ["Sea", "Wood", "Sun", "Moon", "Rain", "Schnee", "Sand", "Fire", "Stone", "Bread"])
-    call = ["tune", str(data), "--validation", "4", "--cache", str(tmp_path / "c"), "-r", "dual_softmax", "-r", "sinkhorn(iterations=2)"]
+    call = [
+        "tune",
+        str(data),
+        "--validation",
+        "4",
+        "--cache",
+        str(tmp_path / "c"),
+        "-r",
+        "dual_softmax",
+        "-r",
+        "sinkhorn(iterations=2)",
+    ]
     done = CliRunner().invoke(commands, call)
     assert done.exit_code in (0, 1), done.output
     assert "dual_softmax(temperature=1), bank of 6" in done.stdout

@@ -35,7 +35,14 @@ NOW = {key(i): row(i, int(i < 7)).tolist() for i in range(13)}
 
 def test_verify_counts_what_is_there_and_finds_nothing_wrong(folder):
     kept = maintenance.verify(folder)
-    assert (kept.tower, kept.rows, kept.dim, kept.dtype, kept.shards, kept.faults) == ("tower", 20, DIM, "float32", 3, ())
+    assert (kept.tower, kept.rows, kept.dim, kept.dtype, kept.shards, kept.faults) == (
+        "tower",
+        20,
+        DIM,
+        "float32",
+        3,
+        (),
+    )
     assert kept.bytes == sum(path.stat().st_size for path in folder.iterdir())
 
 
@@ -122,7 +129,9 @@ def test_killed_compaction_changes_nothing(folder, monkeypatch):
     assert held(folder) == NOW
     left = {path.name for path in folder.iterdir()}
     assert maintenance.gc(folder) > 0
-    assert {name for name in left if name[:6] > "000004" and name[0] == "0"}.isdisjoint(path.name for path in folder.iterdir())
+    assert {name for name in left if name[:6] > "000004" and name[0] == "0"}.isdisjoint(
+        path.name for path in folder.iterdir()
+    )
     assert held(folder) == NOW
 
 
@@ -165,7 +174,15 @@ def test_the_command(tmp_path):
 
     assert "holds no rows yet" in run("verify").stderr
     Store(tmp_path).texts(["a", "b"], EchoTexts())
-    assert run("verify").stdout.split()[-8:-1] == ["echo-texts", "2", "3", "float32", "0", "0.0", time.strftime("%Y-%m-%d")]
+    assert run("verify").stdout.split()[-8:-1] == [
+        "echo-texts",
+        "2",
+        "3",
+        "float32",
+        "0",
+        "0.0",
+        time.strftime("%Y-%m-%d"),
+    ]
     assert "echo-texts: 2 rows kept, 0 records dropped" in run("compact", "--float16").stderr
     spoil(tmp_path / "echo-texts" / "000002.rows")
     found = run("verify", code=1)

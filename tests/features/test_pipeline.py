@@ -50,7 +50,11 @@ def test_copies_of_a_broken_picture_are_each_named_by_their_own_name(tmp_path):
 
     tower = EchoPhotos()
     tower.batch = 8
-    given = [Picture("a", "a.jpg", lambda: b"junk"), Picture("b", "b.jpg", lambda: b"junk"), Picture("c", "c.jpg", gone)]
+    given = [
+        Picture("a", "a.jpg", lambda: b"junk"),
+        Picture("b", "b.jpg", lambda: b"junk"),
+        Picture("c", "c.jpg", gone),
+    ]
     (batch,) = pipeline.encode(given, tower, nothing)
     faults = [key for key in batch.keys if isinstance(key, Fault)]
     assert [fault.where for fault in faults] == ["a.jpg", "b.jpg", "c.jpg"]
@@ -60,7 +64,8 @@ def test_copies_of_a_broken_picture_are_each_named_by_their_own_name(tmp_path):
 
 
 def test_only_so_many_pictures_are_under_way(tmp_path):
-    """Ten thousand pictures whose reader is ahead of a slow consumer: as many are read as are being worked on, no more."""
+    """Ten thousand pictures whose reader is ahead of a slow consumer: as many are read as are being worked on, no
+    more."""
     data = pictures(tmp_path, ["one"])[0].read()
     read = itertools.count()
     most = 0
@@ -70,7 +75,9 @@ def test_only_so_many_pictures_are_under_way(tmp_path):
         return data
 
     tower = EchoPhotos()
-    for done, _ in enumerate(pipeline.encode((Picture(f"{i}", "p", reading) for i in range(10_000)), tower, nothing, threads=3)):
+    for done, _ in enumerate(
+        pipeline.encode((Picture(f"{i}", "p", reading) for i in range(10_000)), tower, nothing, threads=3)
+    ):
         time.sleep(0.002)
         most = max(most, next(read) - (done + 1) * tower.batch)
         if done == 40:

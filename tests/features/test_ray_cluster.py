@@ -36,7 +36,10 @@ def cluster():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         memory = 100 << 20
-        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": memory, "include_dashboard": False})
+        made = Cluster(
+            initialize_head=True,
+            head_node_args={"num_cpus": 0, "object_store_memory": memory, "include_dashboard": False},
+        )
         made.nodes = [made.add_node(num_cpus=1, object_store_memory=memory) for _ in range(2)]
         ray.init(address=made.address, log_to_driver=False, logging_level="ERROR")
         yield made
@@ -70,7 +73,12 @@ def test_two_nodes_of_which_one_is_killed_give_what_one_process_gives(cluster, f
             cluster.remove_node(cluster.nodes[0], allow_graceful=False)
 
     index, faults = build_index(
-        folder, tmp_path / "index", registry.load(), store=Store(tmp_path / "cache"), ray=cluster.address, progress=progress
+        folder,
+        tmp_path / "index",
+        registry.load(),
+        store=Store(tmp_path / "cache"),
+        ray=cluster.address,
+        progress=progress,
     )
     assert killed[0][0] < killed[0][1] == len(WORDS) + 1
     assert index.embeddings.ids == plain[0].embeddings.ids
@@ -83,7 +91,9 @@ def test_two_nodes_of_which_one_is_killed_give_what_one_process_gives(cluster, f
     tower = registry.load().photos
     (rows,) = (tmp_path / "cache").iterdir()
     before = Shards.open(rows, tower.fingerprint, tower.dim)
-    again, _ = build_index(folder, tmp_path / "index", registry.load(), store=Store(tmp_path / "cache"), ray=cluster.address)
+    again, _ = build_index(
+        folder, tmp_path / "index", registry.load(), store=Store(tmp_path / "cache"), ray=cluster.address
+    )
     assert (rows / "000001.log").stat().st_size == 24 * len(WORDS) == 24 * len(before)
     assert np.array_equal(again.embeddings.rows, index.embeddings.rows)
 
@@ -115,10 +125,20 @@ def test_a_worker_without_the_model_or_with_another_is_named(cluster, folder, tm
         dim = 3840
 
     with pytest.raises(EncoderError, match=r"builtin is lite of another version here and lite012/2 on a worker"):
-        build_index(folder, tmp_path / "a", replace(registry.load(), photos=Other()), store=Store(tmp_path / "c"), ray=cluster.address)
+        build_index(
+            folder,
+            tmp_path / "a",
+            replace(registry.load(), photos=Other()),
+            store=Store(tmp_path / "c"),
+            ray=cluster.address,
+        )
     with pytest.raises(EncoderError, match=r"a worker has no onnx:/nowhere: /nowhere holds no export"):
         build_index(
-            folder, tmp_path / "a", replace(registry.load(), name="onnx:/nowhere"), store=Store(tmp_path / "c"), ray=cluster.address
+            folder,
+            tmp_path / "a",
+            replace(registry.load(), name="onnx:/nowhere"),
+            store=Store(tmp_path / "c"),
+            ray=cluster.address,
         )
 
 
@@ -180,7 +200,8 @@ def test_a_model_that_fails_on_a_worker_is_named_with_the_source(folder, tmp_pat
     monkeypatch.setattr(registry, "load", lambda name: encoder)
     here, store = Here(), Store(tmp_path / "cache")
     with pytest.raises(
-        EncoderError, match=rf"a worker failed on {folder / 'word 3.png'}: RuntimeError: shapes do not fit; what came before is kept"
+        EncoderError,
+        match=rf"a worker failed on {folder / 'word 3.png'}: RuntimeError: shapes do not fit; what came before is kept",
     ):
         build_index(folder, tmp_path / "index", encoder, store=store, ray="auto")
     seen = encoder.photos.seen
@@ -197,7 +218,9 @@ def test_a_library_that_a_worker_lacks_is_named(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(cluster_module, "require", lambda module, extra: here)
     monkeypatch.setattr(registry, "load", lambda name: echo())
     monkeypatch.setattr(sources, "read", missing)
-    with pytest.raises(EncoderError, match=r"a worker failed on .*broken\.png … .*\.png: this needs s3fs; run: pip install"):
+    with pytest.raises(
+        EncoderError, match=r"a worker failed on .*broken\.png … .*\.png: this needs s3fs; run: pip install"
+    ):
         build_index(folder, tmp_path / "index", echo(), store=Store(tmp_path / "cache"), ray="auto")
 
 
@@ -206,7 +229,9 @@ def test_a_cluster_that_breaks_down_is_said_plainly(folder, tmp_path, monkeypatc
     monkeypatch.setattr(sources, "PER_UNIT", 1)
     monkeypatch.setattr(cluster_module, "require", lambda module, extra: here)
     monkeypatch.setattr(registry, "load", lambda name: echo())
-    with pytest.raises(StoreError, match=r"the Ray cluster failed \(.*killed due to the node .*\); run the same command again"):
+    with pytest.raises(
+        StoreError, match=r"the Ray cluster failed \(.*killed due to the node .*\); run the same command again"
+    ):
         build_index(folder, tmp_path / "index", echo(), store=Store(tmp_path / "cache"), ray="auto")
 
 
@@ -221,6 +246,7 @@ def test_no_cluster_is_said_plainly():
             raise ConnectionError("Could not find any running Ray instance.")
 
     with pytest.raises(
-        UsageError, match=r"no Ray cluster at auto \(Could not find .* start one with: ray start --head, or use --ray local"
+        UsageError,
+        match=r"no Ray cluster at auto \(Could not find .* start one with: ray start --head, or use --ray local",
     ):
         connect(Nobody, "auto")

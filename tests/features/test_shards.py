@@ -70,7 +70,9 @@ def test_shards_are_listed_with_their_sums_and_map_as_plain_arrays(full):
     for shard in manifest["shards"]:
         for suffix, digest in shard["sha256"].items():
             assert hashlib.sha256((full / f"{shard['name']}.{suffix}").read_bytes()).hexdigest() == digest
-    assert np.array_equal(np.memmap(full / "000002.rows", "<f4", "r", shape=(6, DIM)), np.stack([row(i) for i in range(6, 12)]))
+    assert np.array_equal(
+        np.memmap(full / "000002.rows", "<f4", "r", shape=(6, DIM)), np.stack([row(i) for i in range(6, 12)])
+    )
 
 
 def test_rows_are_read_lazily_as_an_array_would_give_them(full):
@@ -135,7 +137,8 @@ def test_a_damaged_row_is_never_handed_out(full, at):
 
 
 def test_a_damaged_index_hands_out_no_other_row(full):
-    """Every bit of an index flipped in turn: each key has its own row or none, and those that have none can be stored again."""
+    """Every bit of an index flipped in turn: each key has its own row or none, and those that have none can be stored
+    again."""
     path = full / "000001.index"
     whole = path.read_bytes()
     lost = 0

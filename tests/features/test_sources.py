@@ -65,13 +65,19 @@ def test_a_folder_gives_paths_below_it(folder):
 def test_units_are_small_and_in_order(folder, monkeypatch):
     monkeypatch.setattr(sources, "PER_UNIT", 2)
     units, _ = sources.find(folder)
-    assert [[photo for photo, _ in unit.files] for unit in units] == [["moon.png", "rain.png"], ["sea.png", "sun.png"], ["wood.png"]]
+    assert [[photo for photo, _ in unit.files] for unit in units] == [
+        ["moon.png", "rain.png"],
+        ["sea.png", "sun.png"],
+        ["wood.png"],
+    ]
 
 
 def test_a_list_of_paths_and_urls(folder, tmp_path):
     pytest.importorskip("fsspec")
     listing = tmp_path / "list.txt"
-    listing.write_text(f"# ours\nphotos/sea.png\n\n{folder / 'sun.png'}\nfile://{folder / 'moon.png'}\nphotos/none.png\n", "utf-8")
+    listing.write_text(
+        f"# ours\nphotos/sea.png\n\n{folder / 'sun.png'}\nfile://{folder / 'moon.png'}\nphotos/none.png\n", "utf-8"
+    )
     found = words_of(listing)
     assert [v if isinstance(v, str) else v.what for v in found.values()] == [
         "sea",
@@ -88,7 +94,9 @@ def test_a_list_in_another_encoding_is_named_with_its_line(tmp_path):
 
 
 def test_tars_hold_what_webdataset_writes(contents, tmp_path):
-    pack(tmp_path / "part-0.tar", {f"{w}.png": contents[w] for w in WORDS[:3]} | {"sea.json": b"{}", "sea.txt": b"words"})
+    pack(
+        tmp_path / "part-0.tar", {f"{w}.png": contents[w] for w in WORDS[:3]} | {"sea.json": b"{}", "sea.txt": b"words"}
+    )
     pack(tmp_path / "part-1.tar", {f"more/{w}.png": contents[w] for w in WORDS[3:]})
     wanted = {f"part-0/{w}.png": w for w in WORDS[:3]} | {f"part-1/more/{w}.png": w for w in WORDS[3:]}
     assert words_of(tmp_path / "part-*.tar") == wanted
@@ -126,7 +134,9 @@ class ClientPayloadError(Exception):
     """As the libraries behind fsspec raise them: of no class that they share."""
 
 
-@pytest.mark.parametrize("error", [ClientPayloadError("Response payload is not completed"), NotImplementedError("codec"), KeyError("x")])
+@pytest.mark.parametrize(
+    "error", [ClientPayloadError("Response payload is not completed"), NotImplementedError("codec"), KeyError("x")]
+)
 def test_whatever_a_file_system_raises_costs_one_unit(contents, tmp_path, monkeypatch, error):
     for name in ("a", "b", "c"):
         pack(tmp_path / f"{name}.tar", {f"{w}.png": contents[w] for w in WORDS})
@@ -173,13 +183,17 @@ def test_a_parquet_file_that_is_damaged_after_it_was_found_is_one_fault(contents
     (unit,) = sources.find(path)[0]
     path.write_bytes(b"PAR1 and then nothing")
     (batch,) = pipeline.encode(unit.pictures(), EchoPhotos(), lambda keys: [False] * len(keys))
-    assert [(fault.where, fault.what.split(":")[0]) for fault in batch.keys] == [(str(path), "is not a Parquet file or is damaged")]
+    assert [(fault.where, fault.what.split(":")[0]) for fault in batch.keys] == [
+        (str(path), "is not a Parquet file or is damaged")
+    ]
 
 
 def test_lists_of_pictures_in_a_row_are_no_pictures(contents, tmp_path):
     """A column of lists is not taken for the pictures; a structure that holds a list says so row by row."""
     both = [contents["sea"], contents["sun"]]
-    found = words_of(parquet(tmp_path / "a.parquet", groups=1, image=[both, both], thumb=[contents["moon"], contents["rain"]]))
+    found = words_of(
+        parquet(tmp_path / "a.parquet", groups=1, image=[both, both], thumb=[contents["moon"], contents["rain"]])
+    )
     assert found == {"a/0": "moon", "a/1": "rain"}
     (fault,) = words_of(parquet(tmp_path / "b.parquet", groups=1, image=[both])).values()
     assert "no column with the bytes of pictures among image" in fault.what
@@ -212,13 +226,17 @@ def test_urls_are_listed_and_read(contents, tmp_path):
             memory.pipe(f"/bucket/photos/{word}.png", contents[word])
         memory.pipe("/bucket/tars/one.tar", pack(tmp_path / "one.tar", {"sea.png": contents["sea"]}).read_bytes())
         assert words_of("memory://bucket/photos") == {f"{word}.png": word for word in WORDS}
-        assert words_of("memory://bucket/photos/s*.png") == {f"memory:///bucket/photos/{w}.png": w for w in ("sea", "sun")}
+        assert words_of("memory://bucket/photos/s*.png") == {
+            f"memory:///bucket/photos/{w}.png": w for w in ("sea", "sun")
+        }
         assert words_of("memory://bucket/tars") == {"one/sea.png": "sea"}
         with pytest.raises(PhotoError, match=r"memory://bucket/none\.png cannot be read"):
             sources.read("memory://bucket/none.png")
         with pytest.raises(DataError, match="memory://nowhere is not there"):
             sources.find("memory://nowhere")
-        index, faults = build_index("memory://bucket/photos", tmp_path / "index", echo(), store=Store(tmp_path / "cache"))
+        index, faults = build_index(
+            "memory://bucket/photos", tmp_path / "index", echo(), store=Store(tmp_path / "cache")
+        )
         assert faults == ()
         assert index.paths["sea.png"] == "memory:///bucket/photos/sea.png"
     finally:
@@ -227,8 +245,14 @@ def test_urls_are_listed_and_read(contents, tmp_path):
 
 def test_a_bucket_of_an_s3_compatible_server(contents, tmp_path, monkeypatch):
     pytest.importorskip("s3fs", reason="s3fs is not installed; pip install 'photodesk[s3]'")
-    server = pytest.importorskip("moto.server", reason="moto is not installed; pip install 'moto[server]'").ThreadedMotoServer(port=0)
-    for name, value in (("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b"), ("AWS_DEFAULT_REGION", "us-east-1")):
+    server = pytest.importorskip(
+        "moto.server", reason="moto is not installed; pip install 'moto[server]'"
+    ).ThreadedMotoServer(port=0)
+    for name, value in (
+        ("AWS_ACCESS_KEY_ID", "a"),
+        ("AWS_SECRET_ACCESS_KEY", "b"),
+        ("AWS_DEFAULT_REGION", "us-east-1"),
+    ):
         monkeypatch.setenv(name, value)
     server.start()
     try:

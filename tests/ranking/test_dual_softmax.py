@@ -15,11 +15,35 @@ from photodesk.evaluation import run_files
 from photodesk.evaluation.evaluate import evaluate
 from photodesk.ranking import bfloat16, similarity
 from photodesk.ranking import dual_softmax as revise
-from photodesk.ranking.revisions import METHODS, cosine, dual_softmax, dynamic_inverted_softmax, inverted_softmax, nnn, parse, sinkhorn
+from photodesk.ranking.revisions import (
+    METHODS,
+    cosine,
+    dual_softmax,
+    dynamic_inverted_softmax,
+    inverted_softmax,
+    nnn,
+    parse,
+    sinkhorn,
+)
 from photodesk.types import Embeddings, Pair
 
-SOFT = [dual_softmax(), dual_softmax(0.05), dual_softmax(1e-3), dual_softmax(1e3), inverted_softmax(), inverted_softmax(200)]
-BANKED = [*SOFT, dynamic_inverted_softmax(), dynamic_inverted_softmax(5, 2), nnn(k=4), nnn(), nnn(k=1, alpha=2), cosine()]
+SOFT = [
+    dual_softmax(),
+    dual_softmax(0.05),
+    dual_softmax(1e-3),
+    dual_softmax(1e3),
+    inverted_softmax(),
+    inverted_softmax(200),
+]
+BANKED = [
+    *SOFT,
+    dynamic_inverted_softmax(),
+    dynamic_inverted_softmax(5, 2),
+    nnn(k=4),
+    nnn(),
+    nnn(k=1, alpha=2),
+    cosine(),
+]
 BATCHED = [*BANKED, sinkhorn(), sinkhorn(0.2, 3), sinkhorn(0.01, 2)]
 
 
@@ -57,7 +81,11 @@ def definition(revision, s, bank):
             return s
         case "dual_softmax" if s is bank:
             t = option["temperature"]
-            return np.log(softmax(s / t, axis=0) * softmax(s / t, axis=1)) if t > 0.01 else 2 * s / t - logsumexp(s / t, axis=0)
+            return (
+                np.log(softmax(s / t, axis=0) * softmax(s / t, axis=1))
+                if t > 0.01
+                else 2 * s / t - logsumexp(s / t, axis=0)
+            )
         case "dual_softmax":
             t = option["temperature"]
             return 2 * s / t - logsumexp(bank / t, axis=0)
@@ -80,7 +108,8 @@ def definition(revision, s, bank):
 
 
 def agrees(run, wanted, *, k, tolerance=2e-6):
-    """Whether every article's photos are the best k of `wanted` (n, m), leaving what lies within rounding to either order.
+    """Whether every article's photos are the best k of `wanted` (n, m), leaving what lies within rounding to either
+    order.
 
     Tolerance is on the scale of cosines: rows of `wanted` are brought to it by the run's own scores.
     """
@@ -109,7 +138,8 @@ def test_a_bank_of_other_articles_is_the_definition_on_whole_matrices(revision):
 
 
 def test_dual_softmax_gives_the_order_of_the_2022_paper():
-    """Z = softmax over articles ⊙ softmax over photos, with nothing taken as logarithms; every rank of every article."""
+    """Z = softmax over articles ⊙ softmax over photos, with nothing taken as logarithms; every rank of every
+    article."""
     z = softmax(product(A, P), axis=0) * softmax(product(A, P), axis=1)
     run = revise.top_k(A, P, parse("dual_softmax(temperature=1)"), len(P))
     for article, row in zip(run, z, strict=True):
@@ -147,7 +177,9 @@ def test_a_large_temperature_takes_off_the_mean(revision, shift):
 
 @pytest.mark.parametrize(("revision", "shift"), [(dual_softmax(1e-3), 0.5), (inverted_softmax(1e3), 1.0)])
 def test_a_small_temperature_takes_off_the_maximum(revision, shift):
-    assert revise.numbers(A, P, revision, batch=True).values == pytest.approx(shift * product(A, P).max(axis=0), abs=4e-3)
+    assert revise.numbers(A, P, revision, batch=True).values == pytest.approx(
+        shift * product(A, P).max(axis=0), abs=4e-3
+    )
 
 
 def test_where_all_photos_are_alike_to_the_bank_ranks_are_those_of_cosine():
@@ -187,7 +219,8 @@ def test_many_rounds_of_sinkhorn_give_every_photo_the_same_share_and_every_artic
 
 @given(st.floats(1e-3, 1e3), st.integers(0, 5), st.booleans())
 def test_any_temperature_is_safe_in_float32(temperature, seed, alike):
-    """The number lies between mean and maximum, where its definition in float64 puts it; also for opposite and equal rows."""
+    """The number lies between mean and maximum, where its definition in float64 puts it; also for opposite and equal
+    rows."""
     a, p = embeddings(9, 4, seed, "a"), embeddings(7, 4, seed + 10, "p")
     rows = p.rows.copy()
     rows[0], rows[1] = a.rows[0], -a.rows[0]
@@ -201,10 +234,15 @@ def test_any_temperature_is_safe_in_float32(temperature, seed, alike):
     assert inverted == pytest.approx(wanted, abs=2e-6)
 
 
-@pytest.mark.parametrize("revision", [dual_softmax(), dual_softmax(1e-3), inverted_softmax(), nnn(), nnn(alpha=1), sinkhorn()], ids=str)
+@pytest.mark.parametrize(
+    "revision", [dual_softmax(), dual_softmax(1e-3), inverted_softmax(), nnn(), nnn(alpha=1), sinkhorn()], ids=str
+)
 def test_duplicates_of_one_query_do_not_explode(revision):
-    """A thousand copies of a0: numbers tend to what a bank of a0 alone would give, never beyond, and scores stay within cosines' reach."""
-    copies = Embeddings((*A.ids, *(f"copy{i}" for i in range(1000))), np.vstack([A.rows, np.tile(A.rows[:1], (1000, 1))]), "x")
+    """A thousand copies of a0: numbers tend to what a bank of a0 alone would give, never beyond, and scores stay within
+    cosines' reach."""
+    copies = Embeddings(
+        (*A.ids, *(f"copy{i}" for i in range(1000))), np.vstack([A.rows, np.tile(A.rows[:1], (1000, 1))]), "x"
+    )
     found = revise.numbers(copies, P, revision, batch=True).values
     s = product(A, P)
     ceiling = {"dual_softmax": 0.5, "nnn": dict(revision.options).get("alpha")}.get(revision.method, 1.0)
@@ -264,7 +302,9 @@ def test_a_run_in_bfloat16_is_the_run_in_float32_to_the_last_bit(monkeypatch, re
         return
     monkeypatch.setattr(similarity, "MANY", 1)
     monkeypatch.setattr(bfloat16, "available", lambda: True)
-    photos = Embeddings((*P.ids, *(f"copy{i:02}" for i in range(40))), np.vstack([P.rows, np.tile(P.rows[3:4], (40, 1))]), "x")
+    photos = Embeddings(
+        (*P.ids, *(f"copy{i:02}" for i in range(40))), np.vstack([P.rows, np.tile(P.rows[3:4], (40, 1))]), "x"
+    )
     articles = Embeddings((*A.ids, "again"), np.vstack([A.rows, A.rows[2:3]]), "x")
     made = []
     for worth in (0, np.inf):
@@ -378,7 +418,9 @@ def test_rank_revises_with_the_batch_or_with_a_file_of_other_articles(tmp_path, 
     other = desk(tmp_path / "other", ["Fire", "Stone", "Bread"]) / "newsarticles.csv"
 
     def call(*options):
-        done = CliRunner().invoke(commands, ["rank", str(data), "-o", str(tmp_path / "run.trec"), "--cache", str(tmp_path / "c"), *options])
+        done = CliRunner().invoke(
+            commands, ["rank", str(data), "-o", str(tmp_path / "run.trec"), "--cache", str(tmp_path / "c"), *options]
+        )
         return done, run_files.read(tmp_path / "run.trec") if done.exit_code == 0 else None
 
     plain = call()[1]

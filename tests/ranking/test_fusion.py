@@ -75,7 +75,10 @@ def test_an_article_that_finds_all_photos_alike_does_not_break_normalisation():
 
 def test_one_encoding_fused_is_itself():
     for how in ("none", "z", "minmax"):
-        run, plain = similarity.top_k(*fusion.concatenated(ENCODINGS[:1], normalise=how)), similarity.top_k(*ENCODINGS[0])
+        run, plain = (
+            similarity.top_k(*fusion.concatenated(ENCODINGS[:1], normalise=how)),
+            similarity.top_k(*ENCODINGS[0]),
+        )
         assert {a: [h.photo for h in run[a]] for a in run} == {a: [h.photo for h in plain[a]] for a in plain}
 
 
@@ -101,14 +104,18 @@ def test_the_mean_of_word_count_runs_is_one_text_vector():
 
 
 RUNS = st.lists(
-    st.dictionaries(st.sampled_from("abc"), st.permutations("uvwxyz").flatmap(lambda p: st.integers(0, 6).map(lambda k: p[:k]))),
+    st.dictionaries(
+        st.sampled_from("abc"), st.permutations("uvwxyz").flatmap(lambda p: st.integers(0, 6).map(lambda k: p[:k]))
+    ),
     min_size=1,
     max_size=4,
 )
 
 
 def run_of(lists, name="r", transductive=""):
-    return Run({a: tuple(Hit(p, 1.0 - i) for i, p in enumerate(photos)) for a, photos in lists.items()}, name, transductive)
+    return Run(
+        {a: tuple(Hit(p, 1.0 - i) for i, p in enumerate(photos)) for a, photos in lists.items()}, name, transductive
+    )
 
 
 @given(RUNS, st.sampled_from([None, (0.5, 2, 1, 1)]), st.sampled_from([60, 0, 3.5]))
@@ -131,7 +138,10 @@ def test_one_run_fused_with_itself_keeps_its_order_and_runs_that_saw_the_batch_m
     assert {a: [h.photo for h in fused[a]] for a in fused} == {"a": list("uvw"), "b": list("wv")}
     assert fused.name == "one + one"
     assert fused.transductive == ""
-    assert fusion.reciprocal_rank([one, run_of({}, "two", "dual_softmax(temperature=1)")]).transductive == "dual_softmax(temperature=1)"
+    assert (
+        fusion.reciprocal_rank([one, run_of({}, "two", "dual_softmax(temperature=1)")]).transductive
+        == "dual_softmax(temperature=1)"
+    )
     assert [h.photo for h in fusion.reciprocal_rank([one], top=2)["a"]] == ["u", "v"]
 
 
@@ -178,7 +188,8 @@ def test_learned_weights_are_better_on_articles_that_they_have_not_seen():
     learnt = fusion.learn(validation, pairs).weights
     assert abs(learnt[2]) < 0.15 * learnt[0]  # knows nothing
     means = [
-        evaluate(similarity.top_k(*fusion.concatenated(encodings, w)), pairs).means["MRR@100"] for w in (learnt, None, (0, 1, 0), (0, 0, 1))
+        evaluate(similarity.top_k(*fusion.concatenated(encodings, w)), pairs).means["MRR@100"]
+        for w in (learnt, None, (0, 1, 0), (0, 0, 1))
     ]
     assert means[0] == max(means)
     assert means[0] > means[1] + 0.05

@@ -78,7 +78,8 @@ def test_embeddings_of_two_encoders_are_not_compared():
 
 @pytest.mark.parametrize("photos", [8192, 700])
 def test_a_wrong_guess_of_the_first_limit_is_put_right(monkeypatch, photos):
-    """Every eighth photo scores high, so what is judged by them is too high for all rows; another article finds them all alike."""
+    """Every eighth photo scores high, so what is judged by them is too high for all rows; another article finds them
+    all alike."""
     monkeypatch.setattr(similarity, "PHOTOS", photos)
     rng = np.random.default_rng(0)
     high = np.where(np.arange(2000) % 8 == 0, 0.5, 0.0) + rng.random(2000) * 0.3
@@ -149,7 +150,9 @@ def test_the_best_are_those_of_single_scores_to_the_last_bit(precision, kind, ta
     rng = np.random.default_rng(7)
     order = rng.permutation(700)
     minus = (
-        np.zeros(700, np.float32) if taken == "nothing" else rng.standard_normal(700).astype(np.float32) * (9 if taken == "much" else 0.1)
+        np.zeros(700, np.float32)
+        if taken == "nothing"
+        else rng.standard_normal(700).astype(np.float32) * (9 if taken == "much" else 0.1)
     )
     if kind == "copies":
         minus[100:500] = minus[5]
@@ -185,7 +188,9 @@ def test_without_its_margin_a_product_would_miss_some(monkeypatch):
 def test_a_product_in_bfloat16_is_wrong_by_less_than_the_bound(seed, size):
     pytest.importorskip("torch")
     rng = np.random.default_rng(seed)
-    rows, columns = (rng.standard_normal((n, 40)).astype(np.float32) * rng.lognormal(size=40).astype(np.float32) for n in (5, 30))
+    rows, columns = (
+        rng.standard_normal((n, 40)).astype(np.float32) * rng.lognormal(size=40).astype(np.float32) for n in (5, 30)
+    )
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     columns /= np.linalg.norm(columns, axis=1, keepdims=True)
     minus = rng.standard_normal(30).astype(np.float32) * np.float32(size)
@@ -193,7 +198,9 @@ def test_a_product_in_bfloat16_is_wrong_by_less_than_the_bound(seed, size):
     wanted = rows.astype(np.float64) @ columns.T + (minus.max() - minus)
     for i, j, bits in bfloat16.products(rows, columns, 3, 20, minus=minus):
         found = floats(bits).astype(np.float64)
-        reach = found - precise.cut(np.repeat(rows[i], found.shape[1], axis=0), found.ravel(), 2 * np.abs(minus).max()).reshape(found.shape)
+        reach = found - precise.cut(
+            np.repeat(rows[i], found.shape[1], axis=0), found.ravel(), 2 * np.abs(minus).max()
+        ).reshape(found.shape)
         assert (np.abs(found - wanted[i, j]) <= reach / 2).all()
 
 

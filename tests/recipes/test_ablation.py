@@ -33,7 +33,12 @@ def test_every_component_of_the_papers_is_left_out():
     assert list(ablation.variants(schema.read("2021-run1"))) == ["translation", "cleaning", "field text", "word limit"]
     assert list(ablation.variants(schema.read("2022-rt-run5"))) == ["translation", "T×V network", "revision"]
     fused = replace(PLAIN, encoders=Encoders(TWO, (1, 2), "z"))
-    assert list(ablation.variants(fused)) == ["encoder builtin", "encoder openclip:ViT-B-32/openai", "z normalisation", "fusion"]
+    assert list(ablation.variants(fused)) == [
+        "encoder builtin",
+        "encoder openclip:ViT-B-32/openai",
+        "z normalisation",
+        "fusion",
+    ]
     learning = ablation.variants(replace(PLAIN, data=OWN.data, encoders=Encoders(TWO, learn=True)))
     assert list(learning) == ["encoder builtin", "encoder openclip:ViT-B-32/openai", "learned weights", "fusion"]
     assert [one.encoders.learn for one in learning.values()] == [False] * 4
@@ -68,12 +73,19 @@ def test_towers_without_a_space_of_their_own_lose_the_descent_only():
 
 def outcome(name, ranks, transductive=""):
     """A run that finds the right photo of article i at ranks[i]."""
-    hits = {f"a{i}": tuple(Hit(f"p{i}" if rank == place else f"x{place}", -place) for place in range(1, 6)) for i, rank in enumerate(ranks)}
+    hits = {
+        f"a{i}": tuple(Hit(f"p{i}" if rank == place else f"x{place}", -place) for place in range(1, 6))
+        for i, rank in enumerate(ranks)
+    }
     run = Run(hits, name, transductive)
     return Outcome(PLAIN, run, evaluate(run, [Pair(f"a{i}", f"p{i}") for i in range(len(ranks))]))
 
 
-FULL, WORSE, SAME = outcome("full", [1, 2, 1, 4, 1, 1]), outcome("w", [2, 4, 1, 5, 3, 2], "nnn"), outcome("s", [1, 2, 1, 4, 1, 1])
+FULL, WORSE, SAME = (
+    outcome("full", [1, 2, 1, 4, 1, 1]),
+    outcome("w", [2, 4, 1, 5, 3, 2], "nnn"),
+    outcome("s", [1, 2, 1, 4, 1, 1]),
+)
 
 
 def test_contributions_are_paired_differences():
@@ -129,7 +141,9 @@ def test_the_plot_places_points_and_intervals_where_the_figures_are():
 
 def test_a_whole_ablation_compares_the_same_articles(tmp_path, monkeypatch):
     monkeypatch.setattr("photodesk.encoders.registry.load", lambda name: echo())
-    data = datasets.read(desk(tmp_path / "d", [f"Flood {place} today" for place in ("Elbe", "Wien", "Rom", "Basel", "Bonn", "Graz")]))
+    data = datasets.read(
+        desk(tmp_path / "d", [f"Flood {place} today" for place in ("Elbe", "Wien", "Rom", "Basel", "Bonn", "Graz")])
+    )
     one = replace(PLAIN, texts=Texts(words=(1, 3)), revision=Revise("dual_softmax", "batch"))
     steps = []
     full, without = ablation.ablate(one, Kitchen(data, Store(tmp_path / "f")), name="mine", progress=steps.append)

@@ -24,7 +24,9 @@ from photodesk.search import rank
 from photodesk.text.preparation import Preparation
 
 WORDS = [
-    f"{thing} near {place} today" for thing in ("Flood", "Fire", "Market", "Match") for place in ("Elbe", "Wien", "Rom", "Basel", "Bonn")
+    f"{thing} near {place} today"
+    for thing in ("Flood", "Fire", "Market", "Match")
+    for place in ("Elbe", "Wien", "Rom", "Basel", "Bonn")
 ]
 OWN = schema.read("own-best")
 PLAIN = replace(OWN, data=replace(OWN.data, test="all"), network=None, revision=None, texts=Texts())
@@ -81,7 +83,9 @@ def test_run_5_is_the_mean_of_the_four_runs_score_by_score(data, kitchen):
 
 
 def test_a_bank_is_the_articles_that_are_left(data, kitchen):
-    one = replace(PLAIN, data=replace(PLAIN.data, test="random:0.3", seed=4), revision=Revise("nnn(k=2, alpha=0.5)", "rest"))
+    one = replace(
+        PLAIN, data=replace(PLAIN.data, test="random:0.3", seed=4), revision=Revise("nnn(k=2, alpha=0.5)", "rest")
+    )
     made = kitchen.cook(one)
     parts = divide(one, data)
     assert len(parts.test.pairs) == 6
@@ -114,7 +118,10 @@ def test_learned_weights_are_those_of_the_pairs_that_are_left(data, kitchen, mon
     halves = replace(PLAIN.data, test="random:0.5")
     one = replace(PLAIN, data=halves, encoders=schema.Encoders(tuple(both), learn=True))
     rest = divide(one, data).rest
-    known = [(embed_articles(rest.articles, e, kitchen.store)[0], embed_photos(rest.photos, e, kitchen.store)[0]) for e in both.values()]
+    known = [
+        (embed_articles(rest.articles, e, kitchen.store)[0], embed_photos(rest.photos, e, kitchen.store)[0])
+        for e in both.values()
+    ]
     weights = fusion.learn(known, rest.pairs).weights
     assert weights[0] > 2 * abs(weights[1])  # the echo knows, the turned one guesses
     by_hand = replace(one, encoders=schema.Encoders(tuple(both), weights))
@@ -144,7 +151,9 @@ def test_a_ready_network_is_used_and_has_to_fit_the_towers(data, kitchen):
     assert made.run.hits == top_k(articles, photos, 100).hits
     other = Turn()
     other.text_tower = "another"
-    with pytest.raises(EncoderError, match="was trained on another and echo-photos, and builtin is echo-texts and echo-photos"):
+    with pytest.raises(
+        EncoderError, match="was trained on another and echo-photos, and builtin is echo-texts and echo-photos"
+    ):
         replace(kitchen, network=other).cook(one)
 
 

@@ -106,11 +106,16 @@ def test_there_is_a_recipe_for_every_row_with_its_numbers():
     ],
 )
 def test_every_claimed_recall_is_a_whole_number_of_articles(prefix, suffix, pairs, rounding):
-    """The digits check themselves: R@k over n articles is k/n. The sizes 80 and 385 follow from the papers' figures alone.
+    """The digits check themselves: R@k over n articles is k/n. The sizes 80 and 385 follow from the papers' figures
+    alone.
 
     2021 prints 0,368677 for 706 of 1,915 articles, which are 0.368668; the RT figures of 1.B are cut, not rounded.
     """
-    chosen = [one for name, one in ALL.items() if name.startswith(prefix) and (name.endswith("internal") == (suffix == "internal"))]
+    chosen = [
+        one
+        for name, one in ALL.items()
+        if name.startswith(prefix) and (name.endswith("internal") == (suffix == "internal"))
+    ]
     assert chosen
     for one in chosen:
         assert suffix == "internal" or one.claim.pairs == pairs
@@ -127,7 +132,9 @@ def test_the_recipes_of_2021_differ_in_their_words_only():
         one = ALL[f"2021-run{run}"]
         for limit, preparation in zip(one.texts.words, one.texts.preparations, strict=True):
             marian = "marian:Helsinki-NLP/opus-mt-de-en"
-            assert preparation == Preparation(("title", "text"), ("de", "en"), translate=marian, clean="2021", max_words=limit)
+            assert preparation == Preparation(
+                ("title", "text"), ("de", "en"), translate=marian, clean="2021", max_words=limit
+            )
         assert one.network is None
         assert not one.transductive
 
@@ -145,7 +152,11 @@ def test_the_runs_of_2022_are_the_five_of_the_paper(part, suffix):
         assert one.data.test == ("random:0.2" if suffix else "all")
         assert one.data.subset == f"{part.upper()} {'train' if suffix else 'test'}"
         if one.network:
-            assert (one.network.preset, one.network.pretrain, one.network.split) == ("paper2022", "NYTimes800k", "random:0.2")
+            assert (one.network.preset, one.network.pretrain, one.network.split) == (
+                "paper2022",
+                "NYTimes800k",
+                "random:0.2",
+            )
             assert one.network.train == ("RSS train", "RT train", "TW train")
 
 
@@ -227,12 +238,20 @@ GROUPED = 'how = "ask"\ntest = "grouped:100"'
         ('names = ["builtin"]', "names = []", "one or more encoders"),
         ('names = ["builtin"]', 'names = ["opneclip:ViT-B-32/openai"]', r"did you mean 'openclip'\?"),
         ('names = ["builtin"]', 'names = ["builtin"]\nweights = [1]', "weights are of no use"),
-        ('names = ["builtin"]', 'names = ["builtin"]\nnormalise = "z"', "normalise and learn are of no use with one encoder"),
-        ('names = ["builtin"]', 'names = ["builtin"]\nlearn = true', "normalise and learn are of no use with one encoder"),
-        ('names = ["builtin"]', 'names = ["builtin", "openclip:ViT-B-32/openai"]\nlearn = true\nweights = [1, 2]', "finds the weights"),
-        ('names = ["builtin"]', 'names = ["builtin", "openclip:ViT-B-32/openai"]\nlearn = true', "needs pairs that are not measured"),
+        ('names = '
+         '["builtin"]', 'names = ["builtin"]\nnormalise = "z"', "normalise and learn are of no use with one encoder"),
+        ('names = '
+         '["builtin"]', 'names = ["builtin"]\nlearn = true', "normalise and learn are of no use with one encoder"),
+        ('names = '
+         '["builtin"]', 'names = ["builtin", "openclip:ViT-B-32/openai"]\nlearn = true\nweights = [1, '
+                        '2]', "finds the weights"),
+        ('names = '
+         '["builtin"]', 'names = ["builtin", "openclip:ViT-B-32/openai"]\nlearn = '
+                        'true', "needs pairs that are not measured"),
         ('names = ["builtin"]', 'names = ["builtin"]\nnormalise = "zz"', r"did you mean 'z'\?"),
-        ('names = ["builtin"]', 'names = ["builtin", "openclip:ViT-B-32/openai"]\nweights = [1]', "2 names need as many weights"),
+        ('names = '
+         '["builtin"]', 'names = ["builtin", "openclip:ViT-B-32/openai"]\nweights = '
+                        '[1]', "2 names need as many weights"),
         ('"R@5" = 0.2', '"R5" = 0.2', "no measure 'R5'; known: R@k"),
         ('"R@5" = 0.2', '"R@5" = 1.2', "outside 0 … 1"),
         ('"R@5" = 0.2', '"R@5" = 0.4', "R@k falls with growing k"),
@@ -268,7 +287,10 @@ def test_nothing_wrong_passes(old, new, said):
 
 
 def test_a_network_needs_one_encoder():
-    text = PLAIN.replace('how = "ask"', GROUPED).replace('["builtin"]', '["builtin", "openclip:ViT-B-32/openai"]') + NETWORK
+    text = (
+        PLAIN.replace('how = "ask"', GROUPED).replace('["builtin"]', '["builtin", "openclip:ViT-B-32/openai"]')
+        + NETWORK
+    )
     with pytest.raises(UsageError, match="names several"):
         schema.parse(text, "x")
 
@@ -277,14 +299,18 @@ def test_recipes_are_found_by_name_or_file(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(PLAIN, "utf-8")
     assert schema.read(path).name == schema.read(str(path)).name == "mine"
-    with pytest.raises(UsageError, match=r"no recipe '2021-run6' \(did you mean '2021-run\d'\?\); see: photodesk recipes"):
+    with pytest.raises(
+        UsageError, match=r"no recipe '2021-run6' \(did you mean '2021-run\d'\?\); see: photodesk recipes"
+    ):
         schema.read("2021-run6")
     with pytest.raises(UsageError, match="cannot read the recipe"):
         schema.read(tmp_path / "none.toml")
 
 
 def test_the_example_of_the_docs_can_be_read():
-    (text,) = re.findall(r"^```toml\n(.*?)^```", (ROOT / "docs/recipes.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    (text,) = re.findall(
+        r"^```toml\n(.*?)^```", (ROOT / "docs/recipes.md").read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
     one = schema.parse(text, "mine")
     assert one.texts.words == (10, 40)
     assert one.revision

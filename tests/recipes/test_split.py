@@ -24,13 +24,16 @@ PLAIN = replace(OWN, data=replace(OWN.data, test="all"), network=None, revision=
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    return datasets.read(desk(tmp_path_factory.mktemp("data") / "desk", [f"Flood number {i} near Elbe" for i in range(20)]))
+    return datasets.read(
+        desk(tmp_path_factory.mktemp("data") / "desk", [f"Flood number {i} near Elbe" for i in range(20)])
+    )
 
 
 def parted(data, **subsets):
     """The data set with articles put into subsets by their number."""
     articles = tuple(
-        replace(a, subset=next(name for name, numbers in subsets.items() if i in numbers)) for i, a in enumerate(data.articles)
+        replace(a, subset=next(name for name, numbers in subsets.items() if i in numbers))
+        for i, a in enumerate(data.articles)
     )
     of = {pair.photo: next(a.subset for a in articles if a.id == pair.article) for pair in data.pairs}
     return replace(data, articles=articles, listed=tuple(replace(item, subset=of[item.photo]) for item in data.listed))
@@ -71,7 +74,11 @@ def test_words_of_a_subset_are_whole(subset, words, there):
     assert in_part(subset, words) is there
 
 
-@given(st.sampled_from(["random", "grouped"]), st.one_of(st.integers(1, 12), st.sampled_from([0.1, 0.25, 0.5])), st.integers(0, 5))
+@given(
+    st.sampled_from(["random", "grouped"]),
+    st.one_of(st.integers(1, 12), st.sampled_from([0.1, 0.25, 0.5])),
+    st.integers(0, 5),
+)
 @settings(max_examples=40, deadline=None)
 def test_a_drawn_part_has_the_size_asked_for_and_tears_nothing_apart(kind, size, seed):
     ids = [f"a{i}" for i in range(24)]

@@ -74,7 +74,16 @@ def test_a_trained_network_is_fitted_on_the_part_that_it_kept_apart(data):
 def test_the_command_writes_a_curve_and_prints_what_was_measured(data, monkeypatch, tmp_path):
     _, _, folder = data
     monkeypatch.setattr("photodesk.encoders.registry.load", lambda name="echo": echo())
-    words = ["calibrate", folder / "newsimages", "--cache", folder / "cache", "-o", tmp_path / "c.json", "--plot", tmp_path / "c.svg"]
+    words = [
+        "calibrate",
+        folder / "newsimages",
+        "--cache",
+        folder / "cache",
+        "-o",
+        tmp_path / "c.json",
+        "--plot",
+        tmp_path / "c.svg",
+    ]
     done = CliRunner().invoke(commands, [str(word) for word in words])
     assert done.exit_code == 0, done.output
     assert "expected calibration error" in done.stdout

@@ -88,7 +88,9 @@ def test_the_logistic_curve_is_that_of_greatest_likelihood():
     right = rng.random(3000) < 1 / (1 + np.exp(-(0.5 + 1.5 * z)))
     bias, slope = calibrate._logistic(z, right, np.ones(3000))
     p = 1 / (1 + np.exp(-(bias + slope * z)))
-    assert [float((right - p).sum()), float(((right - p) * z).sum())] == pytest.approx([0, 0], abs=0.01)  # the gradient is nought
+    assert [float((right - p).sum()), float(((right - p) * z).sum())] == pytest.approx(
+        [0, 0], abs=0.01
+    )  # the gradient is nought
     assert (bias, slope) == (pytest.approx(0.5, abs=0.15), pytest.approx(1.5, abs=0.15))
 
 

@@ -27,7 +27,9 @@ from photodesk.types import Article
 
 pytest.importorskip("qdrant_edge")
 WORDS = [
-    f"{thing} {place}" for thing in ("Flut", "Brand", "Markt") for place in ("Elbe", "Wien", "Ulm", "Rom", "Bern", "Graz", "Linz", "Kiel")
+    f"{thing} {place}"
+    for thing in ("Flut", "Brand", "Markt")
+    for place in ("Elbe", "Wien", "Ulm", "Rom", "Bern", "Graz", "Linz", "Kiel")
 ]
 
 
@@ -98,23 +100,33 @@ def test_filters_and_facets_are_the_engines(desk):
     assert desk.facets(where, ["credit"]) == {"credit": {"a": len(answer.hits)}}
     assert desk.counted(where) is None, "the other fields are not counted yet"
     assert desk.counted(where, ["credit"]) == {"credit": {"a": len(answer.hits)}}
-    assert desk.facets(where) == desk.counted(where) == {name: desk.archive.engine.facets(name, where=where) for name in FACETS}
+    assert (
+        desk.facets(where)
+        == desk.counted(where)
+        == {name: desk.archive.engine.facets(name, where=where) for name in FACETS}
+    )
     none = ask(desk, WORDS[0], where=Filter(credit=("c",)))
     assert (list(none.hits), none.nothing_fits, none.message) == ([], True, "no photo passes the filters")
 
 
 def test_a_name_in_a_caption_lifts_by_all_words_more_than_by_some(desk, archive):
     put(archive, "x1", row=row_of(WORDS[3]), caption="Manuela Schwesig am Ufer", group=name("x1"))
-    put(archive, "x2", row=row_of(WORDS[3]), caption="Manuela lacht, und hinter ihr ist viel zu sehen, das niemand kennt", group=name("x2"))
+    put(
+        archive,
+        "x2",
+        row=row_of(WORDS[3]),
+        caption="Manuela lacht, und hinter ihr ist viel zu sehen, das niemand kennt",
+        group=name("x2"),
+    )
     plain = {hit.photo: hit for hit in ask(desk, WORDS[3], top=50).hits}
     named = {hit.photo: hit for hit in ask(desk, WORDS[3], words="Manuela Schwesig", top=50).hits}
     assert named[name("x1")].components["names"] == pytest.approx(NAMES)
     assert 0 < named[name("x2")].components["names"] < NAMES / 2
     assert {photo for photo, hit in named.items() if hit.components["names"]} == {name("x1"), name("x2")}
     assert named[name("x1")].probability == plain[name("x1")].probability
-    assert ids(ask(desk, "Manuela Schwesig", top=50)).index(name("x1")) < ids(ask(desk, "Manuela Schwesig", words="none", top=50)).index(
-        name("x1")
-    )
+    assert ids(ask(desk, "Manuela Schwesig", top=50)).index(name("x1")) < ids(
+        ask(desk, "Manuela Schwesig", words="none", top=50)
+    ).index(name("x1"))
 
 
 def test_a_photo_far_below_the_candidates_is_found_by_its_caption(desk, archive):
@@ -144,7 +156,9 @@ def test_near_duplicates_are_one_hit_with_their_number_even_if_they_fill_all_can
 EMBARGO = "Sperrfrist: 12. Mai, 18 Uhr"
 
 
-@pytest.mark.parametrize("far", [False, True], ids=["the embargoed copy is the better hit", "it is below the candidates"])
+@pytest.mark.parametrize(
+    "far", [False, True], ids=["the embargoed copy is the better hit", "it is below the candidates"]
+)
 @pytest.mark.parametrize("more", [{}, {"where": Filter(credit=("a",))}, {"fold": False}, {"diverse": True}], ids=str)
 def test_no_search_hides_the_embargo_of_a_near_duplicate(desk, archive, far, more):
     word = WORDS[0]
@@ -157,7 +171,9 @@ def test_no_search_hides_the_embargo_of_a_near_duplicate(desk, archive, far, mor
     if far:
         assert name("held") not in found
         assert found[name("bare")].origins["terms"] == (name("held"),)
-        assert [(one.photo, one.entry.credit) for one in found[name("bare")].similar] == [(name("held"), "b")] * more.get("fold", True)
+        assert [(one.photo, one.entry.credit) for one in found[name("bare")].similar] == [
+            (name("held"), "b")
+        ] * more.get("fold", True)
     for photo in (name("bare"), name("held")):
         assert desk.found(Question(Article("", word)), photo)[0].entry.terms == EMBARGO
 
@@ -168,7 +184,9 @@ def test_a_photo_that_came_a_moment_ago_speaks_for_its_group(desk, archive):
     assert ask(desk, WORDS[3], top=1).hits[0].entry.terms == EMBARGO
     archive.drop([name(WORDS[3])])
     put(archive, "other", row=row_of(WORDS[3]), group=name(WORDS[3]))
-    assert ask(desk, WORDS[3], top=1).hits[0].entry.terms == EMBARGO, "a group outlives the photo that it is named after"
+    assert ask(desk, WORDS[3], top=1).hits[0].entry.terms == EMBARGO, (
+        "a group outlives the photo that it is named after"
+    )
     archive.drop([name("held")])
     assert not ask(desk, WORDS[3], top=1).hits[0].entry.terms
 
@@ -176,8 +194,26 @@ def test_a_photo_that_came_a_moment_ago_speaks_for_its_group(desk, archive):
 def test_distinct_terms_stand_together_the_strictest_first_and_gaps_are_filled_by_the_largest(desk, archive):
     word, group = WORDS[5], name(WORDS[5])
     put(archive, "own", row=row_of(word), group=group, credit="own", terms="Nur redaktionell")
-    put(archive, "small", row=-row_of(word), group=group, width=30, terms="nur  REDAKTIONELL", caption="small", byline="small")
-    put(archive, "large", row=-row_of(word), group=group, width=900, terms="EMBARGO 6 pm", caption="large", credit="large")
+    put(
+        archive,
+        "small",
+        row=-row_of(word),
+        group=group,
+        width=30,
+        terms="nur  REDAKTIONELL",
+        caption="small",
+        byline="small",
+    )
+    put(
+        archive,
+        "large",
+        row=-row_of(word),
+        group=group,
+        width=900,
+        terms="EMBARGO 6 pm",
+        caption="large",
+        credit="large",
+    )
     put(archive, "last", row=-row_of(word), group=group, width=20, terms="Honorarpflichtig", place="last")
     (hit,) = (hit for hit in ask(desk, word, where=Filter(credit=("own",))).hits if hit.photo == name("own"))
     assert hit.entry.terms == "EMBARGO 6 pm | Nur redaktionell | Honorarpflichtig"
@@ -189,7 +225,9 @@ def test_distinct_terms_stand_together_the_strictest_first_and_gaps_are_filled_b
         "taken": (group,),
         "terms": (name("large"), name("last")),
     }
-    assert [one.photo for one in hit.similar] == [name("large"), group, name("small"), name("last")], "the largest picture first"
+    assert [one.photo for one in hit.similar] == [name("large"), group, name("small"), name("last")], (
+        "the largest picture first"
+    )
     assert (hit.entry.width, hit.entry.group) == (300, group), "what is of the file stays its own"
 
 
@@ -205,7 +243,9 @@ def test_used_photos_go_down_by_how_recently_or_away(desk, archive):
     archive.daybook.use([name(WORDS[0])], ago(0))
     archive.daybook.use([name(WORDS[1])], ago(30))
     archive.daybook.use([name(WORDS[2])], ago(90))
-    free, down, gone = (ask(desk, WORDS[0], top=24, **more) for more in ({}, {"used_days": 60}, {"used_days": 60, "hide_used": True}))
+    free, down, gone = (
+        ask(desk, WORDS[0], top=24, **more) for more in ({}, {"used_days": 60}, {"used_days": 60, "hide_used": True})
+    )
     change = {hit.photo: hit.components["date"] for hit in down.hits if hit.components["date"]}
     assert change == {name(WORDS[0]): pytest.approx(-USED), name(WORDS[1]): pytest.approx(-USED / 2)}
     assert {hit.photo: hit.used for hit in down.hits if hit.used} == {name(WORDS[0]): ago(0), name(WORDS[1]): ago(30)}
@@ -264,7 +304,8 @@ def test_the_bank_takes_its_number_off(archive):
 
 
 def test_nothing_fits_where_the_best_is_unlikely_but_not_where_a_caption_has_the_name(archive):
-    """A query whose direction no photo has: the archive holds photos around one colour only, measured against photos in general."""
+    """A query whose direction no photo has: the archive holds photos around one colour only, measured against photos in
+    general."""
     general = np.stack([row_of(f"general {i}") for i in range(300)])
     curve = Confidence(echo().fingerprint, Background.of(general), -3.0, 3.0)
     curve.save(archive.folder / "confidence.json")
@@ -272,7 +313,12 @@ def test_nothing_fits_where_the_best_is_unlikely_but_not_where_a_caption_has_the
     assert desk.confidence is not None
     archive.drop(archive.ledger.photos())
     query = row_of("Eisberg")
-    put(archive, *(f"other {i}" for i in range(30)), row=-query, describe=lambda i: {"caption": "Eisberg vor Grönland" if i == 7 else ""})
+    put(
+        archive,
+        *(f"other {i}" for i in range(30)),
+        row=-query,
+        describe=lambda i: {"caption": "Eisberg vor Grönland" if i == 7 else ""},
+    )
     answer = ask(desk, "Eisberg", words="nichts")
     assert answer.nothing_fits
     assert "nothing in this archive fits" in answer.message
@@ -317,7 +363,9 @@ def test_what_was_read_is_not_read_again():
 
 def test_texts_are_prepared_as_the_desk_is_told(archive):
     desk = Desk(archive, echo(), preparation=Preparation(max_words=2))
-    assert ids(ask(desk, f"{WORDS[5]} und mehr", top=5)) == ids(ask(Desk(archive, echo()), WORDS[5], words="nichts", top=5))
+    assert ids(ask(desk, f"{WORDS[5]} und mehr", top=5)) == ids(
+        ask(Desk(archive, echo()), WORDS[5], words="nichts", top=5)
+    )
 
 
 def call(*words):
@@ -358,7 +406,14 @@ def held(shelf, tmp_path):
 
     photos = tmp_path / "photos"
     (photos / "agency").mkdir()
-    twin(photos / "agency" / "held.png", photos / f"{WORDS[2]}.png", (20, 15), terms=EMBARGO, credit="dpa", caption="Am Ufer")
+    twin(
+        photos / "agency" / "held.png",
+        photos / f"{WORDS[2]}.png",
+        (20, 15),
+        terms=EMBARGO,
+        credit="dpa",
+        caption="Am Ufer",
+    )
     with Archive.open(shelf) as archive:
         ingest.add(archive, echo(), [photos])
     return {one: digest((photos / one).read_bytes()).hex() for one in (f"{WORDS[2]}.png", "agency/held.png")}
@@ -367,10 +422,16 @@ def held(shelf, tmp_path):
 def test_the_command_shows_terms_and_lists_what_was_folded(shelf, held, tmp_path):
     bare, small = held.values()
     with Archive.open(shelf) as archive:
-        assert {archive.engine.get([one])[0].entry.group for one in (bare, small)} == {bare}, "the two are near-duplicates"
-    lines = {line.split("\t")[2]: line for line in call(shelf, WORDS[2], "--similar", "--min-width", 40).stdout.splitlines()}
+        assert {archive.engine.get([one])[0].entry.group for one in (bare, small)} == {bare}, (
+            "the two are near-duplicates"
+        )
+    lines = {
+        line.split("\t")[2]: line for line in call(shelf, WORDS[2], "--similar", "--min-width", 40).stdout.splitlines()
+    }
     file = str(tmp_path / "photos" / f"{WORDS[2]}.png")
-    assert lines[file].endswith(f"\tAm Ufer (of held.png) · dpa (of held.png) · terms: {EMBARGO} (of held.png) · and 1 near-duplicate")
+    assert lines[file].endswith(
+        f"\tAm Ufer (of held.png) · dpa (of held.png) · terms: {EMBARGO} (of held.png) · and 1 near-duplicate"
+    )
     listed = str(tmp_path / "photos/agency/held.png")
     assert lines[listed] == f"\tnear-duplicate\t{listed}\t{small} · dpa · 20 × 15 · terms: {EMBARGO}"
     assert listed not in call(shelf, WORDS[2], "--min-width", 40).stdout
@@ -380,7 +441,15 @@ def test_the_command_shows_terms_and_lists_what_was_folded(shelf, held, tmp_path
     assert (hits[bare]["about"]["terms"], hits[bare]["about"]["credit"], hits[bare]["file"]) == (EMBARGO, "dpa", file)
     assert hits[bare]["origins"] == {"caption": [small], "credit": [small], "terms": [small]}
     assert hits[bare]["similar"] == [
-        {"photo": small, "file": listed, "source": "agency/held.png", "credit": "dpa", "terms": EMBARGO, "width": 20, "height": 15}
+        {
+            "photo": small,
+            "file": listed,
+            "source": "agency/held.png",
+            "credit": "dpa",
+            "terms": EMBARGO,
+            "width": 20,
+            "height": 15,
+        }
     ]
     assert {(hit["duplicates"], len(hit["similar"])) for photo, hit in hits.items() if photo != bare} == {(0, 0)}
 

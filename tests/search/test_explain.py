@@ -24,7 +24,8 @@ REASONS = ("red", "green", "blue")
 
 
 class Colours:
-    """A text is what colours it names, a photo how much of each it has: every part of a score can be counted by hand."""
+    """A text is what colours it names, a photo how much of each it has: every part of a score can be counted by
+    hand."""
 
     fingerprint, dim, batch, context, size = "colours", 4, 8, 0, 60
 
@@ -56,7 +57,9 @@ def flag(path, left, right):
 
 @pytest.fixture
 def desk(tmp_path):
-    for i, (left, right) in enumerate([((240, 0, 0), (0, 0, 0)), ((0, 240, 0), (0, 0, 120)), ((0, 0, 240), (90, 90, 90))]):
+    for i, (left, right) in enumerate(
+        [((240, 0, 0), (0, 0, 0)), ((0, 240, 0), (0, 0, 120)), ((0, 0, 240), (90, 90, 90))]
+    ):
         flag(tmp_path / "photos" / f"{'abc'[: i + 1]}.png", left, right)
     with Archive.create(tmp_path / "desk", colours(), engine="flat:index") as archive:
         ingest.add(archive, colours(), [tmp_path / "photos"])
@@ -174,7 +177,10 @@ def photographs(tmp_path_factory):
     encoder = registry.load()
     with Archive.create(folder / "desk", encoder, engine="flat:index") as archive:
         ingest.add(archive, encoder, [folder / "photos"])
-        yield Desk(archive, encoder), {p.entry.source.removesuffix(".jpg"): p.photo for batch in archive.engine.scan() for p in batch}
+        yield (
+            Desk(archive, encoder),
+            {p.entry.source.removesuffix(".jpg"): p.photo for batch in archive.engine.scan() for p in batch},
+        )
 
 
 def test_the_top_words_matter_more_than_random_ones(photographs):
@@ -209,7 +215,9 @@ def test_the_top_regions_matter_more_than_random_ones(photographs):
             row = desk.reader.photo(explain.cover(image, gone))[None]
             return float(desk.scores(asked, row, np.zeros(1, np.float32))["visual"][0])
 
-        heat = explain.covered(desk, image, lambda rows, asked=asked: desk.scores(asked, rows, np.zeros(len(rows), np.float32))["visual"])
+        heat = explain.covered(
+            desk, image, lambda rows, asked=asked: desk.scores(asked, rows, np.zeros(len(rows), np.float32))["visual"]
+        )
         whole = score([])
         top.append(whole - score([cells[i] for i in np.argsort(heat.ravel())[-4:]]))
         drawn += [whole - score([cells[i] for i in rng.permutation(len(cells))[:4]]) for _ in range(2)]

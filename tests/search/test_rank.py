@@ -151,7 +151,8 @@ def call(*arguments):
 
 
 def test_the_built_in_model_works_from_the_command_line(tmp_path, monkeypatch):
-    """rank, evaluate, index and search on real code paths; the painted pictures mean nothing to it, so no quality is asked."""
+    """rank, evaluate, index and search on real code paths; the painted pictures mean nothing to it, so no quality is
+    asked."""
     monkeypatch.setenv("PHOTODESK_CACHE", str(tmp_path / "cache"))
     folder = desk(tmp_path / "data", WORDS)
     for name in ("run.tsv", "again.tsv"):
@@ -204,7 +205,9 @@ def test_rows_of_an_index_are_read_only(tmp_path):
     assert np.isfinite(index.embeddings.rows).all()
 
 
-@pytest.mark.parametrize("revision", ["dual_softmax(temperature=0.05)", "nnn(k=2)", "dynamic_inverted_softmax", "cosine"])
+@pytest.mark.parametrize(
+    "revision", ["dual_softmax(temperature=0.05)", "nnn(k=2)", "dynamic_inverted_softmax", "cosine"]
+)
 def test_one_article_gets_what_rank_gives_it_with_the_same_bank(tmp_path, monkeypatch, revision):
     """`search` on an index with numbers, beside `rank --revise … --bank …`: same photos, same order, same scores."""
     monkeypatch.setenv("PHOTODESK_CACHE", str(tmp_path / "cache"))
@@ -221,7 +224,9 @@ def test_one_article_gets_what_rank_gives_it_with_the_same_bank(tmp_path, monkey
         hits = json.loads(call("search", tmp_path / "index", article.title, "--top", "12", "--json").stdout)
         assert [hit["photo"].removesuffix(".png") for hit in hits] == [hit.photo for hit in run[article.id]]
         assert [hit["score"] for hit in hits] == pytest.approx([hit.score for hit in run[article.id]], abs=1e-5)
-        plain = json.loads(call("search", tmp_path / "index", article.title, "--top", "12", "--json", "--cosine").stdout)
+        plain = json.loads(
+            call("search", tmp_path / "index", article.title, "--top", "12", "--json", "--cosine").stdout
+        )
         differs |= plain != hits
     assert differs == (revision != "cosine")
 
@@ -259,10 +264,15 @@ def test_an_article_prepared_otherwise_than_the_bank_is_refused_with_both_names(
     revise_index(index, bank, nnn(), echo(), preparation=Preparation(max_words=1), store=Store(tmp_path / "cache"))
     searcher = Searcher.open(tmp_path / "index", echo())
     with pytest.raises(
-        StoreError, match=r"bank prepared by Preparation\(fields=title, max_words=1\), and this article by .*fields=title\)"
+        StoreError,
+        match=r"bank prepared by Preparation\(fields=title, max_words=1\), and this article by .*fields=title\)",
     ):
         searcher.search("Sea", preparation=Preparation())
-    assert searcher.search("Sea", preparation=Preparation(max_words=1)) == searcher.search("Sea") == searcher.search("Sea and more")
+    assert (
+        searcher.search("Sea", preparation=Preparation(max_words=1))
+        == searcher.search("Sea")
+        == searcher.search("Sea and more")
+    )
     assert searcher.search("Sea", preparation=Preparation(), revised=False)[0].photo == "Sea.png"
 
 
@@ -281,10 +291,14 @@ def test_towers_without_a_network_between_them_are_for_train_only(tmp_path):
     towers.photos.seen, towers.texts.seen = 0, []
     for verb in (
         lambda: rank(data, towers, store=Store(tmp_path / "other")),
-        lambda: build_index(tmp_path / "data" / "newsimages", tmp_path / "index", towers, store=Store(tmp_path / "other")),
+        lambda: build_index(
+            tmp_path / "data" / "newsimages", tmp_path / "index", towers, store=Store(tmp_path / "other")
+        ),
         lambda: Searcher.open(tmp_path / "index", towers),
     ):
-        with pytest.raises(UsageError, match=r"echo is for train only: it gives 6 numbers for a text and 3 for a photo; .* txv@FILE"):
+        with pytest.raises(
+            UsageError, match=r"echo is for train only: it gives 6 numbers for a text and 3 for a photo; .* txv@FILE"
+        ):
             verb()
     assert (towers.photos.seen, towers.texts.seen) == (0, [])
 
@@ -292,8 +306,13 @@ def test_towers_without_a_network_between_them_are_for_train_only(tmp_path):
 @pytest.mark.parametrize("command", ["rank", "index"])
 def test_commands_refuse_an_encoder_for_train(tmp_path, command):
     data = desk(tmp_path / "data", WORDS)
-    out = {"rank": [str(data), "--out", str(tmp_path / "run.tsv")], "index": [str(data / "newsimages"), "--out", str(tmp_path / "index")]}
-    result = CliRunner().invoke(commands, [command, *out[command], "--encoder", "builtin:layers=8+12", "--cache", str(tmp_path / "c")])
+    out = {
+        "rank": [str(data), "--out", str(tmp_path / "run.tsv")],
+        "index": [str(data / "newsimages"), "--out", str(tmp_path / "index")],
+    }
+    result = CliRunner().invoke(
+        commands, [command, *out[command], "--encoder", "builtin:layers=8+12", "--cache", str(tmp_path / "c")]
+    )
     assert isinstance(result.exception, UsageError)
     assert "for train only" in str(result.exception)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]

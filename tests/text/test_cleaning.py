@@ -57,9 +57,12 @@ def test_segmentation(text, language, expected):
 
 
 SLIPS = {
-    "en": "recieve:receive goverment:government definately:definitely occured:occurred untill:until becuase:because hopsital:hospital "
-    "begining:beginning thier:their beleive:believe minsiter:minister foward:forward enviroment:environment temperture:temperature teh:the",
-    "de": "vieleicht:vielleicht gestorden:gestorben demosntriert:demonstriert zusamen:zusammen natürlch:natürlich geöfnet:geöffnet "
+    "en": "recieve:receive goverment:government definately:definitely occured:occurred untill:until becuase:because "
+    "hopsital:hospital "
+    "begining:beginning thier:their beleive:believe minsiter:minister foward:forward enviroment:environment "
+    "temperture:temperature teh:the",
+    "de": "vieleicht:vielleicht gestorden:gestorben demosntriert:demonstriert zusamen:zusammen natürlch:natürlich "
+    "geöfnet:geöffnet "
     "wesentlcih:wesentlich interesant:interessant geschosen:geschossen mitlerweile:mittlerweile nähmlich:nämlich",
 }
 
@@ -105,7 +108,9 @@ def test_remembered_words_change_nothing():
 
 @settings(max_examples=100, deadline=None)
 @given(
-    st.lists(st.sampled_from(["He's", "#TheNews", "thepolice", "recieve", "a", "A", "an.", "it's", "#a", "can't", "Ünder"])).map(" ".join),
+    st.lists(
+        st.sampled_from(["He's", "#TheNews", "thepolice", "recieve", "a", "A", "an.", "it's", "#a", "can't", "Ünder"])
+    ).map(" ".join),
     LANGUAGES,
 )
 def test_word_by_word_is_the_same_as_step_by_step(text, language):
@@ -118,7 +123,13 @@ def test_word_by_word_is_the_same_as_step_by_step(text, language):
 @settings(max_examples=150, deadline=None)
 @given(st.text(max_size=60), LANGUAGES)
 def test_no_text_breaks_a_step(text, language):
-    for step in (cleaning.expand_contractions, cleaning.drop_articles, cleaning.segment, cleaning.correct_spelling, cleaning.lower):
+    for step in (
+        cleaning.expand_contractions,
+        cleaning.drop_articles,
+        cleaning.segment,
+        cleaning.correct_spelling,
+        cleaning.lower,
+    ):
         once = step(text, language)
         if step is not cleaning.segment or "#" not in text:
             assert step(once, language) == once, step
@@ -133,7 +144,13 @@ def test_no_german_or_english_looking_text_breaks_a_step(text, language):
 
 def test_segments_are_the_letters_that_were_there():
     @settings(max_examples=100, deadline=None)
-    @given(st.lists(st.sampled_from(["police", "river", "flood", "minister", "school", "the", "of", "in", "goal"]), min_size=1, max_size=4))
+    @given(
+        st.lists(
+            st.sampled_from(["police", "river", "flood", "minister", "school", "the", "of", "in", "goal"]),
+            min_size=1,
+            max_size=4,
+        )
+    )
     def check(parts):
         assert spelling.run_together("".join(parts), "en").replace(" ", "") == "".join(parts)
         assert spelling.hashtag("".join(parts), "en").replace(" ", "") == "".join(parts)
@@ -145,7 +162,10 @@ def test_articles_without_text_are_named_and_kept_or_left_out():
     some = [Article("1", "Flood"), Article("2", " ", text="rain", where="a.tsv:3"), Article("3", "")]
     kept, faults = cleaning.with_text(some, ["title"])
     assert [a.id for a in kept] == ["1", "2", "3"]
-    assert [str(f) for f in faults] == ["a.tsv:3: no title: article '2' (kept)", "articles: no title: article '3' (kept)"]
+    assert [str(f) for f in faults] == [
+        "a.tsv:3: no title: article '2' (kept)",
+        "articles: no title: article '3' (kept)",
+    ]
     kept, faults = cleaning.with_text(some, ["title", "text"], drop=True)
     assert [a.id for a in kept] == ["1", "2"]
     assert [f.fate for f in faults] == ["left out"]

@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 from photodesk.errors import UsageError
 from photodesk.text.language_id import UNKNOWN, _detector, detect
 
-SAMPLE = [line.split("\t") for line in (Path(__file__).parent / "titles_in_four_languages.tsv").read_text(encoding="utf-8").splitlines()]
+SAMPLE = [
+    line.split("\t")
+    for line in (Path(__file__).parent / "titles_in_four_languages.tsv").read_text(encoding="utf-8").splitlines()
+]
 ALL = ("de", "en", "nl", "fr")
 
 
@@ -51,7 +54,13 @@ def test_only_the_languages_asked_for_are_in_the_detector():
 
 @pytest.mark.parametrize(
     ("codes", "says"),
-    [(["de"], "two or more"), ([], "two or more"), (["de", "DE"], "no ISO"), (["de", "deu"], "no ISO"), (["de", "qq"], "does not know")],
+    [
+        (["de"], "two or more"),
+        ([], "two or more"),
+        (["de", "DE"], "no ISO"),
+        (["de", "deu"], "no ISO"),
+        (["de", "qq"], "does not know"),
+    ],
 )
 def test_wrong_languages_are_named(codes, says):
     with pytest.raises(UsageError, match=says):

@@ -11,7 +11,13 @@ from photodesk.errors import MissingExtra, TranslationError, UsageError
 from photodesk.text import cleaning, language_id, preparation, translation, translators
 from photodesk.types import Article
 
-RIVER = Article("1", "Hoch\xadwasser  an\xa0der Elbe", lead="Der Pegel steigt", text="In Dresden\nsteigt das Wasser.", tags="Elbe, Dresden")
+RIVER = Article(
+    "1",
+    "Hoch\xadwasser  an\xa0der Elbe",
+    lead="Der Pegel steigt",
+    text="In Dresden\nsteigt das Wasser.",
+    tags="Elbe, Dresden",
+)
 
 
 def test_default_is_the_title_alone_with_clean_blanks():
@@ -32,13 +38,20 @@ def test_double_encoding_is_repaired():
 
 VALUES = st.fixed_dictionaries(
     {
-        "fields": st.permutations(preparation.FIELDS).flatmap(lambda names: st.integers(1, 4).map(lambda n: tuple(names[:n]))),
+        "fields": st.permutations(preparation.FIELDS).flatmap(
+            lambda names: st.integers(1, 4).map(lambda n: tuple(names[:n]))
+        ),
         "detect": st.sampled_from([(), ("de", "en"), ("nl", "fr", "de")]),
         "threshold": st.floats(0, 1),
         "clean": st.sampled_from(["", "2021", "ekphrasis"]),
         "max_words": st.integers(0, 500),
         "translate": st.sampled_from(
-            ["marian:Helsinki-NLP/opus-mt-de-en", "ctranslate2:C:/some folder, with (signs)", "http://127.0.0.1:5000/a,b?c", "https://host"]
+            [
+                "marian:Helsinki-NLP/opus-mt-de-en",
+                "ctranslate2:C:/some folder, with (signs)",
+                "http://127.0.0.1:5000/a,b?c",
+                "https://host",
+            ]
         ),
         "keep_names": st.booleans(),
     }
@@ -53,7 +66,10 @@ def test_print_form_parses_back(values):
 
 
 def test_print_form_is_the_one_of_the_docs():
-    printed = "Preparation(fields=title+text, detect=de+en, translate=marian:Helsinki-NLP/opus-mt-de-en, clean=2021, max_words=40)"
+    printed = (
+        "Preparation(fields=title+text, detect=de+en, translate=marian:Helsinki-NLP/opus-mt-de-en, clean=2021, "
+        "max_words=40)"
+    )
     assert str(preparation.parse(printed)) == printed
     assert str(preparation.Preparation()) == "Preparation(fields=title)"
     assert (
@@ -149,14 +165,17 @@ def test_detection_is_per_article_and_unknown_stays_unknown():
     prepared = preparation.Preparation(detect=("de", "en", "nl")).prepare(TITLES)
     assert prepared.languages == ("de", "en", "nl", "unknown", "de", "en")
     assert prepared.texts[3] == "2021"
-    assert [str(note) for note in prepared.notes] == ["a.csv:5: language unknown: article '4', at best de with 0.00 (kept)"]
+    assert [str(note) for note in prepared.notes] == [
+        "a.csv:5: language unknown: article '4', at best de with 0.00 (kept)"
+    ]
     assert all(0 <= confidence <= 1 for confidence in prepared.confidences)
 
 
 def test_only_articles_that_the_model_reads_are_translated(shout):
     prepared = preparation.parse("detect=de+en+nl, translate=marian:x-de-en").prepare(TITLES)
     assert prepared.texts == (
-        "HOCHWASSER AN DER ELBE STEIGT WEITER", "Police appeal for witnesses", "Burgemeester opent nieuw zwembad", "2021", "12:0", "007",
+        "HOCHWASSER AN DER ELBE STEIGT "
+        "WEITER", "Police appeal for witnesses", "Burgemeester opent nieuw zwembad", "2021", "12:0", "007",
     )  # fmt: skip
     assert prepared.languages == ("en", "en", "nl", "unknown", "en", "en")
     assert "in nl and marian:x-de-en reads de: article '3'" in str(prepared.notes[1])
@@ -185,8 +204,12 @@ def test_a_failing_translator_stops_or_leaves_the_originals(shout):
 
 
 def test_names_that_are_put_back_are_reported(shout):
-    shout.translate = lambda sentences, source: [s.replace("Müller", "Mueller").replace("trifft", "meets") for s in sentences]
-    prepared = preparation.parse("translate=marian:x-de-en, keep_names=yes").prepare([Article("7", "Müller trifft Reker", where="x:1")])
+    shout.translate = lambda sentences, source: [
+        s.replace("Müller", "Mueller").replace("trifft", "meets") for s in sentences
+    ]
+    prepared = preparation.parse("translate=marian:x-de-en, keep_names=yes").prepare(
+        [Article("7", "Müller trifft Reker", where="x:1")]
+    )
     assert prepared.texts == ("Müller meets Reker",)
     assert [str(note) for note in prepared.notes] == ["x:1: names put back: article '7', Müller for Mueller (kept)"]
 
@@ -217,7 +240,11 @@ def test_any_articles_go_through_detection_and_cleaning(lines):
 
 @pytest.mark.parametrize(
     ("step", "module", "extra"),
-    [("clean=2021", "wordfreq", "clean"), ("detect=de+en", "lingua", "lang"), ("translate=marian:x", "torch", "translate")],
+    [
+        ("clean=2021", "wordfreq", "clean"),
+        ("detect=de+en", "lingua", "lang"),
+        ("translate=marian:x", "torch", "translate"),
+    ],
 )
 def test_an_extra_that_is_not_installed_is_named(step, module, extra, monkeypatch):
     from photodesk.text import spelling
@@ -230,7 +257,14 @@ def test_an_extra_that_is_not_installed_is_named(step, module, extra, monkeypatc
 
 
 def test_the_fingerprint_knows_every_version_that_changes_the_text(monkeypatch, shout):
-    steps = ["", "max_words=3", "detect=de+en", "clean=2021", "translate=marian:x-de-en", "translate=marian:x-de-en, keep_names=yes"]
+    steps = [
+        "",
+        "max_words=3",
+        "detect=de+en",
+        "clean=2021",
+        "translate=marian:x-de-en",
+        "translate=marian:x-de-en, keep_names=yes",
+    ]
     values = {step: preparation.parse(step) for step in steps}
     first = {step: value.fingerprint for step, value in values.items()}
     assert len(set(first.values())) == len(steps)

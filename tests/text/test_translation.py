@@ -1,4 +1,5 @@
-"""Translation: sentences, batches, cache and names with translators whose answers are known, independent of any engine."""
+"""Translation: sentences, batches, cache and names with translators whose answers are known, independent of any
+engine."""
 
 import sqlite3
 import subprocess
@@ -41,14 +42,20 @@ def cache(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("Es regnet. Die Elbe steigt! Warum? „So“, sagt er.", ["Es regnet.", "Die Elbe steigt!", "Warum?", "„So“, sagt er."]),
+        (
+            "Es regnet. Die Elbe steigt! Warum? „So“, sagt er.",
+            ["Es regnet.", "Die Elbe steigt!", "Warum?", "„So“, sagt er."],
+        ),
         ("Am 3. Mai kam Dr. Weber z.B. nach St. Pölten.", ["Am 3. Mai kam Dr. Weber z.B. nach St. Pölten."]),
         ("Im Jahr 2019. Danach nicht.", ["Im Jahr 2019.", "Danach nicht."]),
         (
             "J. K. Rowling met Mr. Brown in the U.S. on Jan. 5. It rained.",
             ["J. K. Rowling met Mr. Brown in the U.S. on Jan. 5. It rained."],
         ),
-        ("Er sagte: „Nein!“ Dann ging er … Und kam 12 mal.", ["Er sagte: „Nein!“", "Dann ging er …", "Und kam 12 mal."]),
+        (
+            "Er sagte: „Nein!“ Dann ging er … Und kam 12 mal.",
+            ["Er sagte: „Nein!“", "Dann ging er …", "Und kam 12 mal."],
+        ),
         ("ein kleiner satz. noch einer", ["ein kleiner satz. noch einer"]),
         ("  ", []),
     ],
@@ -72,7 +79,10 @@ def test_a_hundred_thousand_signs_are_read_once():
 
 
 def test_long_sentences_are_parted_at_clauses_first():
-    assert list(translation.fit("der Fluss steigt, sagt man, seit heute", Shout(limit=20))) == ["der Fluss steigt,", "sagt man, seit heute"]
+    assert list(translation.fit("der Fluss steigt, sagt man, seit heute", Shout(limit=20))) == [
+        "der Fluss steigt,",
+        "sagt man, seit heute",
+    ]
 
 
 @given(st.lists(st.integers(1, 50), max_size=200), st.integers(1, 300))
@@ -160,7 +170,12 @@ translation.translate(["Eins.", "Zwei.", "Drei.", "Vier."], Dies(budget=1))
     done = subprocess.run([sys.executable, "-c", program, str(Path(__file__).parents[1])], check=False)
     assert done.returncode == -9
     rest = Shout(budget=1)
-    assert translation.translate(["Eins.", "Zwei.", "Drei.", "Vier."], rest).texts == ("EINS.", "ZWEI.", "DREI.", "VIER.")
+    assert translation.translate(["Eins.", "Zwei.", "Drei.", "Vier."], rest).texts == (
+        "EINS.",
+        "ZWEI.",
+        "DREI.",
+        "VIER.",
+    )
     assert len(rest.asked) == 2
 
 
@@ -180,7 +195,9 @@ def test_the_cache_is_one_table_of_digests(cache):
 
 def test_progress_ends_at_the_end():
     seen = []
-    translation.translate(["Eins.", "Zwei.", "Drei."], Shout(budget=1), progress=lambda done, total: seen.append((done, total)))
+    translation.translate(
+        ["Eins.", "Zwei.", "Drei."], Shout(budget=1), progress=lambda done, total: seen.append((done, total))
+    )
     assert seen == [(1, 3), (2, 3), (3, 3)]
 
 
@@ -206,7 +223,12 @@ def test_only_what_is_read_is_translated():
             "Mrs. Müller meets Gündoğan",
             (("Mueller", "Müller"), ("Gundogan", "Gündoğan")),
         ),
-        ("Laschet kam mit Reker", "Lasket came with Recker", "Laschet came with Reker", (("Lasket", "Laschet"), ("Recker", "Reker"))),
+        (
+            "Laschet kam mit Reker",
+            "Lasket came with Recker",
+            "Laschet came with Reker",
+            (("Lasket", "Laschet"), ("Recker", "Reker")),
+        ),
         ("Präsident und Direktor in Finnland, Amerika", "President and Director in Finland, America", None, ()),
         ("Merkels Besuch in Köln", "Merkel's visit to Cologne", None, ()),
         ("Söder lobt Söder", "Soder praises Soder", "Söder praises Söder", (("Soder", "Söder"),)),
@@ -219,7 +241,21 @@ def test_names_are_put_back(original, translated, kept, changes):
 
 _NAMES = st.lists(
     st.sampled_from(
-        ["Müller", "Mueller", "Muller", "Miller", "Laschet", "Lasket", "Latschet", "der", "Reker,", "Recker-Haus", "Öz", "ÖZ", "ß"]
+        [
+            "Müller",
+            "Mueller",
+            "Muller",
+            "Miller",
+            "Laschet",
+            "Lasket",
+            "Latschet",
+            "der",
+            "Reker,",
+            "Recker-Haus",
+            "Öz",
+            "ÖZ",
+            "ß",
+        ]
     ),
     max_size=6,
 ).map(" ".join)

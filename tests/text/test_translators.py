@@ -1,4 +1,5 @@
-"""The engines: a MarianMT of random weights made here, its CTranslate2 twin, and a service on this machine that misbehaves."""
+"""The engines: a MarianMT of random weights made here, its CTranslate2 twin, and a service on this machine that
+misbehaves."""
 
 import io
 import json
@@ -15,8 +16,18 @@ from photodesk.errors import MissingExtra, TranslationError, UsageError
 from photodesk.text import translators
 from photodesk.text.translators import Translator, ctranslate2, libretranslate, marian
 
-GERMAN = ["der Fluss steigt in Köln", "die Polizei sucht Zeugen in Dresden", "das Wasser sinkt, sagt der Minister", "am Montag regnet es"]
-ENGLISH = ["the river rises in Cologne", "police look for witnesses", "the water falls, says the minister", "on Monday it rains"]
+GERMAN = [
+    "der Fluss steigt in Köln",
+    "die Polizei sucht Zeugen in Dresden",
+    "das Wasser sinkt, sagt der Minister",
+    "am Montag regnet es",
+]
+ENGLISH = [
+    "the river rises in Cologne",
+    "police look for witnesses",
+    "the water falls, says the minister",
+    "on Monday it rains",
+]
 
 
 def make_marian(folder):
@@ -39,10 +50,24 @@ def make_marian(folder):
     (folder / "tokenizer_config.json").write_text(json.dumps({"source_lang": "deu", "target_lang": "eng"}))
     torch.manual_seed(5)
     config = transformers.MarianConfig(
-        vocab_size=size + 1, decoder_vocab_size=size + 1, d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
-        decoder_attention_heads=2, encoder_ffn_dim=64, decoder_ffn_dim=64, max_position_embeddings=512, pad_token_id=size, eos_token_id=0,
-        decoder_start_token_id=size, forced_eos_token_id=0, scale_embedding=True, bad_words_ids=[[size]], init_std=0.5,
-    )  # fmt: skip
+        vocab_size=size + 1,
+        decoder_vocab_size=size + 1,
+        d_model=32,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=64,
+        decoder_ffn_dim=64,
+        max_position_embeddings=512,
+        pad_token_id=size,
+        eos_token_id=0,
+        decoder_start_token_id=size,
+        forced_eos_token_id=0,
+        scale_embedding=True,
+        bad_words_ids=[[size]],
+        init_std=0.5,
+    )
     model = transformers.MarianMTModel(config)
     model.final_logits_bias[0, 0] = 6.0
     with marian._quiet(transformers):
@@ -98,9 +123,9 @@ def test_marian_reads_the_tokens_that_its_own_tokenizer_makes(marian_folder):
         ids = [model._vocabulary.get(piece, model._unknown) for piece in pieces]
         assert [*ids, 0] == tokenizer(sentence).input_ids
         assert model.measure(sentence) == len(ids)
-        assert model._pieces.join([*pieces[:0], *(p for p in tokenizer.convert_ids_to_tokens(ids) if p != "<unk>")]) == tokenizer.decode(
-            [i for i in ids if i != 1], use_source_tokenizer=False
-        )
+        assert model._pieces.join(
+            [*pieces[:0], *(p for p in tokenizer.convert_ids_to_tokens(ids) if p != "<unk>")]
+        ) == tokenizer.decode([i for i in ids if i != 1], use_source_tokenizer=False)
 
 
 def test_ctranslate2_agrees_with_transformers(marian_folder, converted_folder, monkeypatch):
@@ -146,7 +171,9 @@ def test_a_model_that_is_not_here_says_how_to_get_it_and_asks_no_network(monkeyp
 
     monkeypatch.setattr(socket.socket, "connect", no_network)
     monkeypatch.setattr(socket, "getaddrinfo", no_network)
-    with pytest.raises(TranslationError, match=r"hf download Helsinki-NLP/opus-mt-xx-en; or put config.json, source.spm"):
+    with pytest.raises(
+        TranslationError, match=r"hf download Helsinki-NLP/opus-mt-xx-en; or put config.json, source.spm"
+    ):
         translators.load("marian:Helsinki-NLP/opus-mt-xx-en")
     with pytest.raises(TranslationError, match="not on this machine"):
         translators.load(f"marian:{tmp_path / 'nowhere'}")
@@ -207,7 +234,15 @@ class Service(BaseHTTPRequestHandler):
         self.server.asked.append((self.path, asked))
         mode = self.server.mode
         status = (
-            500 if mode in ("error", "mute") else 307 if mode == "redirect" else 302 if mode == "moved" else 429 if mode == "busy" else 200
+            500
+            if mode in ("error", "mute")
+            else 307
+            if mode == "redirect"
+            else 302
+            if mode == "moved"
+            else 429
+            if mode == "busy"
+            else 200
         )
         texts = [text.upper() for text in asked["q"]]
         body = {
@@ -229,7 +264,9 @@ class Service(BaseHTTPRequestHandler):
         self.send_response(status)
         if mode in ("redirect", "moved"):
             self.send_header("Location", f"http://127.0.0.1:{self.server.elsewhere}/steal")
-        self.send_header("Content-Length", str(1 << 40 if mode in ("huge", "drips", "mute") else len(body) + 10 * (mode == "cut")))
+        self.send_header(
+            "Content-Length", str(1 << 40 if mode in ("huge", "drips", "mute") else len(body) + 10 * (mode == "cut"))
+        )
         self.end_headers()
         if mode == "huge":
             block = b" " * (1 << 20)
@@ -280,7 +317,9 @@ def test_a_service_is_asked_in_its_own_words(service, monkeypatch):
     one = translators.load(f"http://127.0.0.1:{service.server_port}/")
     assert isinstance(one, Translator)
     assert one.translate(["Grüße", "b"], "de") == ["GRÜSSE", "B"]
-    assert service.asked == [("/translate", {"q": ["Grüße", "b"], "source": "de", "target": "en", "format": "text", "api_key": "secret"})]
+    assert service.asked == [
+        ("/translate", {"q": ["Grüße", "b"], "source": "de", "target": "en", "format": "text", "api_key": "secret"})
+    ]
     assert "secret" not in one.fingerprint
     one.translate(["a"], "")
     assert service.asked[-1][1]["source"] == "auto"
@@ -310,7 +349,9 @@ def test_a_service_is_asked_in_its_own_words(service, monkeypatch):
 def test_a_bad_answer_is_named(service, mode, says):
     service.mode = mode
     start = time.monotonic()
-    with pytest.raises(TranslationError, match=rf"translation service http://127.0.0.1:\d+/translate: (?s:.*)(?:{says})"):
+    with pytest.raises(
+        TranslationError, match=rf"translation service http://127.0.0.1:\d+/translate: (?s:.*)(?:{says})"
+    ):
         client(service, timeout=0.5).translate(["a", "b"], "de")
     assert time.monotonic() - start < 60  # not a timing: a client without a deadline waits for ever
     assert not service.other.asked
@@ -325,7 +366,9 @@ def test_nobody_at_that_address():
         libretranslate.LibreTranslate(f"http://127.0.0.1:{port}").translate(["a"], "de")
 
 
-@pytest.mark.parametrize("url", ["http://", "http:///x", "http://user:pw@host", "http://host:port", "http://host/?key=1", "http://[::1"])
+@pytest.mark.parametrize(
+    "url", ["http://", "http:///x", "http://user:pw@host", "http://host:port", "http://host/?key=1", "http://[::1"]
+)
 def test_a_bad_address_is_a_wrong_call(url):
     with pytest.raises(UsageError):
         translators.load(url)

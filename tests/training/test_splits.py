@@ -29,7 +29,8 @@ def test_other_splits_are_refused(text):
 
 
 @pytest.mark.parametrize(
-    ("date", "day"), [("20230719T101500Z", "2023-07-19"), (" 2023-07-19 10:15", "2023-07-19"), ("July", ""), ("20231399", ""), ("", "")]
+    ("date", "day"),
+    [("20230719T101500Z", "2023-07-19"), (" 2023-07-19 10:15", "2023-07-19"), ("July", ""), ("20231399", ""), ("", "")],
 )
 def test_days_are_read_from_the_dates_of_the_editions(date, day):
     assert splits.iso(date) == day
@@ -71,7 +72,9 @@ def test_by_time_the_test_comes_after_everything_and_the_validation_before_it():
     assert validated.sum() == 15
     assert min(days[validated]) >= max(days[trained])
     with pytest.raises(DataError, match="no dates"):
-        splits.divide(known(date=dict.fromkeys(range(100), "")), splits.parse("time:2023-07-20"), validation=15, test=0, seed=0)
+        splits.divide(
+            known(date=dict.fromkeys(range(100), "")), splits.parse("time:2023-07-20"), validation=15, test=0, seed=0
+        )
 
 
 def test_by_time_nothing_of_later_days_is_trained_on_from_any_data_set():
@@ -83,11 +86,21 @@ def test_by_time_nothing_of_later_days_is_trained_on_from_any_data_set():
     assert trained.sum() + validated.sum() == (days < "2023-07-20").sum()
     assert set(source[trained]) == {0, 1, 2}
     assert set(source[tested]) == {0}
-    with pytest.raises(DataError, match=r"no article is of 2024-01-01 or later, the last is of 2023-07-28; name an earlier day"):
+    with pytest.raises(
+        DataError, match=r"no article is of 2024-01-01 or later, the last is of 2023-07-28; name an earlier day"
+    ):
         splits.divide(pairs, splits.parse("time:2024-01-01"), validation=5, test=0, seed=0)
 
 
-@pytest.mark.parametrize(("kind", "words"), [("title", "the same title as"), ("url", "the same URL as"), ("photo", "the same picture as"), ("alike", "a near-duplicate picture of")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("title", "the same title as"),
+        ("url", "the same URL as"),
+        ("photo", "the same picture as"),
+        ("alike", "a near-duplicate picture of"),
+    ],
+)
 def test_each_kind_of_leak_is_named_with_both_places(kind, words):
     pairs = known(**{kind: {3: "shared", 50: "shared"}})
     one, other = np.arange(100) < 50, np.arange(100) >= 50
@@ -108,9 +121,13 @@ def test_all_pairs_of_pictures_are_compared_once(tmp_path, monkeypatch):
 
     calls = []
     for module in (groups, __import__("photodesk.training.pairs").training.pairs):
-        monkeypatch.setattr(module, "near_duplicates", lambda prints, near=10: calls.append(list(prints)) or [(0, 1)], raising=False)
+        monkeypatch.setattr(
+            module, "near_duplicates", lambda prints, near=10: calls.append(list(prints)) or [(0, 1)], raising=False
+        )
     encoder = echo()
-    pairs = gather([datasets.read(desk(tmp_path / "a", ["One", "Two"]))], encoder.texts, encoder.photos, Store(tmp_path / "store"))
+    pairs = gather(
+        [datasets.read(desk(tmp_path / "a", ["One", "Two"]))], encoder.texts, encoder.photos, Store(tmp_path / "store")
+    )
     assert [len(prints) for prints in calls] == [2]
     assert [fact.alike for fact in pairs.facts] == [pairs.facts[0].photo] * 2
     assert pairs.group[0] == pairs.group[1]
@@ -121,7 +138,10 @@ def test_gathered_features_stay_on_disk_and_groups_reach_across_data_sets(tmp_pa
     from photodesk.data import datasets
 
     words = ["Rome flood", "Elbe fire", "Bonn vote"]
-    one, two = (datasets.read(desk(tmp_path / name, list(titles))) for name, titles in (("a", words), ("b", [*words[:1], "Kiel storm"])))
+    one, two = (
+        datasets.read(desk(tmp_path / name, list(titles)))
+        for name, titles in (("a", words), ("b", [*words[:1], "Kiel storm"]))
+    )
     encoder = echo()
     pairs = gather([one, two], encoder.texts, encoder.photos, Store(tmp_path / "store"))
     assert isinstance(pairs.photos, StoredRows)
@@ -134,4 +154,7 @@ def test_gathered_features_stay_on_disk_and_groups_reach_across_data_sets(tmp_pa
     assert len(set(pairs.group.tolist())) == 3
     assert pairs.facts[0].title == pairs.facts[3].title
     for at in range(5):
-        assert np.allclose(pairs.text_rows(np.array([at])), encoder.texts.encode([("Rome flood", "Elbe fire", "Bonn vote", "Rome flood", "Kiel storm")[at]]))  # fmt: skip
+        assert np.allclose(
+            pairs.text_rows(np.array([at])),
+            encoder.texts.encode([("Rome flood", "Elbe fire", "Bonn vote", "Rome flood", "Kiel storm")[at]]),
+        )

@@ -25,8 +25,26 @@ from photodesk.training.module import clip, module
 from photodesk.training.pairs import Fact, Pairs, measure
 from photodesk.training.splits import held_out, parse
 
-SMALL = {"dim": 6, "batch": 80, "epochs": 2, "noise": 0.1, "ridge": 0.01, "text_ridge": 0.01, "landmarks": 0, "precision": "fp32"}
-RANDOM = SMALL | {"start": "random", "dim": 16, "batch": 40, "noise": 0.0, "dropout": 0.0, "optimiser": "adam", "rate": 1e-2, "decay": 0.0}
+SMALL = {
+    "dim": 6,
+    "batch": 80,
+    "epochs": 2,
+    "noise": 0.1,
+    "ridge": 0.01,
+    "text_ridge": 0.01,
+    "landmarks": 0,
+    "precision": "fp32",
+}
+RANDOM = SMALL | {
+    "start": "random",
+    "dim": 16,
+    "batch": 40,
+    "noise": 0.0,
+    "dropout": 0.0,
+    "optimiser": "adam",
+    "rate": 1e-2,
+    "decay": 0.0,
+}
 TOWERS = ("t", "p")
 
 
@@ -82,9 +100,12 @@ def test_without_a_link_it_finds_nothing():
 
 
 def test_the_closed_form_is_canonical_correlation():
-    """With next to no ridge the columns of both sides correlate as the angles between the two spans say, by QR instead of whitening."""
+    """With next to no ridge the columns of both sides correlate as the angles between the two spans say, by QR instead
+    of whitening."""
     pairs = planted(200)
-    net, _ = closed_form(pairs, (20,), (30,), TOWERS, Settings(dim=6, ridge=1e-9, text_ridge=1e-9, power=0.0, landmarks=0))
+    net, _ = closed_form(
+        pairs, (20,), (30,), TOWERS, Settings(dim=6, ridge=1e-9, text_ridge=1e-9, power=0.0, landmarks=0)
+    )
     texts, photos = pairs.texts[0].astype(float), unit(pairs.photos).astype(float)
     left = texts @ net.weights["text.0.0.w"]
     right = photos @ net.weights["photo.0.w"] @ net.weights["pair.0.0.w"]
@@ -118,7 +139,8 @@ def test_covariances_are_those_of_the_whole_table_however_it_is_cut(monkeypatch)
 
 
 def naive_kernel(pairs, apart, settings):
-    """The closed form with landmarks, solved in the dual with the kernel itself: kernel canonical correlation of texts and photos."""
+    """The closed form with landmarks, solved in the dual with the kernel itself: kernel canonical correlation of texts
+    and photos."""
     texts, photos = pairs.texts[0][pairs.text[0]].astype(float), unit(pairs.photos)[pairs.photo].astype(float)
     n = len(pairs)
 
@@ -145,7 +167,9 @@ def naive_kernel(pairs, apart, settings):
 def test_landmarks_are_a_kernel_machine():
     """With every training photo a landmark the closed form is kernel correlation analysis, solved here in the dual."""
     rest, apart = parts(pairs=planted(150))
-    settings = Settings(epochs=0, dim=5, landmarks=1000, directions=1000, sharpness=2.0, ridge=0.5, text_ridge=0.1, power=2.0)
+    settings = Settings(
+        epochs=0, dim=5, landmarks=1000, directions=1000, sharpness=2.0, ridge=0.5, text_ridge=0.1, power=2.0
+    )
     net, _ = closed_form(rest, (20,), (30,), TOWERS, settings)
     found = net.texts(apart.text_rows(np.arange(len(apart)))) @ net.photos(apart.photo_rows(apart.photo)).T
     naive = naive_kernel(rest, apart, settings)
@@ -162,13 +186,19 @@ def test_landmarks_see_what_no_straight_network_can():
     rest, apart = parts(pairs=table(texts, photos), count=100)
     found = {}
     for landmarks in (0, 300):
-        made = train.train(rest, apart, TOWERS, Settings(epochs=0, dim=4, landmarks=landmarks, directions=9, ridge=1e-3, text_ridge=1e-3))
+        made = train.train(
+            rest,
+            apart,
+            TOWERS,
+            Settings(epochs=0, dim=4, landmarks=landmarks, directions=9, ridge=1e-3, text_ridge=1e-3),
+        )
         found[landmarks] = measure(made, apart)["R@5"]
     assert found[300] > 0.5 > 2 * found[0]
 
 
 def test_each_text_is_read_by_the_expert_for_its_kind(tmp_path):
-    """Two data sets whose texts say the same in ways that contradict each other: no single straight network serves both."""
+    """Two data sets whose texts say the same in ways that contradict each other: no single straight network serves
+    both."""
     one, two = planted(150, seed=1), planted(850, seed=2)
     shift = np.zeros(20, np.float32)
     shift[0] = 1
@@ -183,7 +213,9 @@ def test_each_text_is_read_by_the_expert_for_its_kind(tmp_path):
     apart = np.arange(1000) % 5 == 0
     made = {}
     for experts in (False, True):
-        settings = Settings(epochs=0, dim=6, ridge=1e-3, text_ridge=1e-3, landmarks=100, directions=30, experts=experts, sharpness=1.0)
+        settings = Settings(
+            epochs=0, dim=6, ridge=1e-3, text_ridge=1e-3, landmarks=100, directions=30, experts=experts, sharpness=1.0
+        )
         net = train.train(pairs.take(~apart), None, TOWERS, settings)
         made[experts] = [measure(net, pairs.take(apart & (pairs.source == source)))["R@5"] for source in (0, 1)]
     assert net.members == 2
@@ -207,7 +239,12 @@ def test_each_text_is_read_by_the_expert_for_its_kind(tmp_path):
 @pytest.mark.parametrize("judged", [True, False])
 @pytest.mark.parametrize(("epochs", "experts"), [(0, False), (0, True), (2, False)])
 def test_what_is_measured_is_what_the_file_holds(tmp_path, epochs, experts, judged):
-    pairs = table(*planted(700).texts[:1], planted(700).photos, source=(np.arange(700) >= 500).astype(np.int64), weights=(1.0, 0.03))
+    pairs = table(
+        *planted(700).texts[:1],
+        planted(700).photos,
+        source=(np.arange(700) >= 500).astype(np.int64),
+        weights=(1.0, 0.03),
+    )
     rest, apart = parts(pairs=pairs.take(pairs.main) if not experts else pairs)
     settings = Settings(epochs=epochs, experts=experts, dim=6, landmarks=300, precision="fp32", rate=1e-3, patience=9)
     made = train.train(rest, apart if judged else None, TOWERS, settings)
@@ -232,7 +269,8 @@ def test_descent_from_landmarks_is_not_rounded_away():
 
 @pytest.mark.parametrize("start", ["closed", "random"])
 def test_several_text_and_photo_features_together_find_more_than_one_of_each(start):
-    """Each of two text and two photo features sees what a pair shares through noise of its own; the four spaces average it out."""
+    """Each of two text and two photo features sees what a pair shares through noise of its own; the four spaces average
+    it out."""
     random = np.random.default_rng(5)
     hidden = random.standard_normal((400, 6))
 
@@ -242,7 +280,10 @@ def test_several_text_and_photo_features_together_find_more_than_one_of_each(sta
     texts, photos = (np.concatenate([seen(d), seen(d)], axis=1) for d in (10, 12))
     settings = Settings(**(SMALL | {"epochs": 0} if start == "closed" else RANDOM | {"epochs": 8}))
     found = {}
-    for name, x, y, dims in (("both", texts, photos, ((10, 10), (12, 12))), ("one", texts[:, :10], photos[:, :12], ((10,), (12,)))):
+    for name, x, y, dims in (
+        ("both", texts, photos, ((10, 10), (12, 12))),
+        ("one", texts[:, :10], photos[:, :12], ((10,), (12,))),
+    ):
         rest, apart = parts(pairs=table(x, y), count=100)
         made = train.train(rest, apart, TOWERS, settings, dims=dims)
         found[name] = measure(made, apart)["R@1"]
@@ -266,7 +307,9 @@ def test_the_same_seed_gives_the_same_weights(loss):
 @pytest.mark.parametrize("loss", ["infonce", "margin", "margin_all"])
 def test_descent_from_random_weights_learns(loss, optimiser):
     rest, apart = parts()
-    made = train.train(rest, apart, TOWERS, Settings(**RANDOM | {"loss": loss, "optimiser": optimiser, "epochs": 6, "rate": 1e-2}))
+    made = train.train(
+        rest, apart, TOWERS, Settings(**RANDOM | {"loss": loss, "optimiser": optimiser, "epochs": 6, "rate": 1e-2})
+    )
     history = made.card["history"]
     assert history[-1]["loss"] < 0.8 * history[0]["loss"]
     assert measure(made, apart)["R@10"] > 0.5  # chance is 1/6
@@ -294,7 +337,13 @@ def test_losses_are_the_plain_formulas_and_a_group_holds_no_negatives(kind):
     torch = pytest.importorskip("torch")
     spaces = list(np.random.default_rng(0).uniform(-1, 1, (3, 6, 6)).astype(np.float32))
     group = np.array([0, 1, 1, 2, 3, 0])
-    found = losses(torch, [torch.from_numpy(s) for s in spaces], torch.from_numpy(group), torch.tensor(-np.log(0.1)), Settings(loss=kind))
+    found = losses(
+        torch,
+        [torch.from_numpy(s) for s in spaces],
+        torch.from_numpy(group),
+        torch.tensor(-np.log(0.1)),
+        Settings(loss=kind),
+    )
     assert float(found) == pytest.approx(naive_loss(spaces, group, kind), rel=1e-4)
 
 
@@ -305,7 +354,9 @@ def test_the_folded_network_is_the_trained_module(whitened, landmarks):
     net, white = closed_form(pairs, *dims, TOWERS, replace(settings, landmarks=landmarks))
     descent = Descent(pairs, dims, TOWERS, settings, net, white if whitened else None)
     untouched = descent.network()
-    assert np.allclose(untouched.texts(pairs.texts[0]), net.texts(pairs.texts[0]), atol=1e-3)  # it starts where it was told to
+    assert np.allclose(
+        untouched.texts(pairs.texts[0]), net.texts(pairs.texts[0]), atol=1e-3
+    )  # it starts where it was told to
     assert np.allclose(untouched.photos(pairs.photos), net.photos(pairs.photos), atol=1e-3)
     folded = descent.epoch(1, 1.0).network
     with torch.no_grad():
@@ -317,7 +368,8 @@ def test_the_folded_network_is_the_trained_module(whitened, landmarks):
 
 
 def test_bfloat16_products_give_the_gradients_of_float32_but_for_their_rounding():
-    """Gradients of every weight and of the input, with autocast and by torch's own float32 products; dropout draws the same bits for both."""
+    """Gradients of every weight and of the input, with autocast and by torch's own float32 products; dropout draws the
+    same bits for both."""
     torch = pytest.importorskip("torch")
     torch.manual_seed(0)
     net = module(torch, ((24,), (40,)), (32, 48), 0.3)
@@ -393,19 +445,28 @@ train.train(rest, apart, TOWERS, Settings(**{how!r}), resume=__import__("pathlib
     done = subprocess.run([sys.executable, "-c", script], cwd="tests", check=False)
     assert done.returncode == -signal.SIGKILL
     seen = []
-    again = train.train(rest, apart, TOWERS, Settings(**how), resume=state, report=lambda row: seen.append(row["epoch"]))
+    again = train.train(
+        rest, apart, TOWERS, Settings(**how), resume=state, report=lambda row: seen.append(row["epoch"])
+    )
     assert seen == [4, 5]  # the first three were kept
     assert again.fingerprint == whole.fingerprint
     assert [row["loss"] for row in again.card["history"]] == [row["loss"] for row in whole.card["history"]]
     seen.clear()
-    train.train(rest, apart, TOWERS, Settings(**how | {"seed": 7}), resume=state, report=lambda row: seen.append(row["epoch"]))
+    train.train(
+        rest, apart, TOWERS, Settings(**how | {"seed": 7}), resume=state, report=lambda row: seen.append(row["epoch"])
+    )
     assert [epoch for epoch in seen if epoch] == [1, 2, 3, 4, 5]  # another training does not go on from it
     kept = state.read_bytes()
     wide = replace(rest, texts=tuple(np.tile(view, 2) for view in rest.texts))
     judge = replace(apart, texts=tuple(np.tile(view, 2) for view in apart.texts))
     tagged = tuple(Fact("a.csv:1", "", f"title {i}", "", "", "") for i in range(len(rest)))
     for mine, judged, towers, dims in (
-        (rest, apart, ("other", "p"), None),  # the features of other models, of other sizes, divided otherwise, of other articles
+        (
+            rest,
+            apart,
+            ("other", "p"),
+            None,
+        ),  # the features of other models, of other sizes, divided otherwise, of other articles
         (wide, judge, TOWERS, None),
         (rest, apart, TOWERS, ((12, 8), (30,))),
         (replace(rest, facts=tagged), apart, TOWERS, None),
@@ -413,7 +474,13 @@ train.train(rest, apart, TOWERS, Settings(**{how!r}), resume=__import__("pathlib
         state.write_bytes(kept)
         seen.clear()
         train.train(
-            mine, judged, towers, Settings(**how | {"seed": 7}), dims=dims, resume=state, report=lambda row: seen.append(row["epoch"])
+            mine,
+            judged,
+            towers,
+            Settings(**how | {"seed": 7}),
+            dims=dims,
+            resume=state,
+            report=lambda row: seen.append(row["epoch"]),
         )
         assert [epoch for epoch in seen if epoch] == [1, 2, 3, 4, 5]
     state.write_bytes(state.read_bytes()[:500])
@@ -422,7 +489,9 @@ train.train(rest, apart, TOWERS, Settings(**{how!r}), resume=__import__("pathlib
 
 def facts(n, **columns):
     """n facts; a column gives a value for some rows, the others are their own."""
-    empty = [Fact(f"a.csv:{i}", f"2023-07-{i % 28 + 1:02d}", f"title {i}", f"site/{i}", f"p{i}", f"p{i}") for i in range(n)]
+    empty = [
+        Fact(f"a.csv:{i}", f"2023-07-{i % 28 + 1:02d}", f"title {i}", f"site/{i}", f"p{i}", f"p{i}") for i in range(n)
+    ]
     for name, values in columns.items():
         for i, value in values.items():
             empty[i] = replace(empty[i], **{name: value})
@@ -439,9 +508,16 @@ DIMS = ((20,), (30,))
 def test_fit_divides_trains_measures_and_trains_again(tmp_path):
     rows = []
     made = train.fit(
-        replace(planted(noise=1.5), facts=facts(300)), TOWERS, DIMS, Settings(**SMALL | {"rate": 1e-3}), validation=40, test=0.2, refit=True,
-        state=tmp_path / "net", report=rows.append,
-    )  # fmt: skip
+        replace(planted(noise=1.5), facts=facts(300)),
+        TOWERS,
+        DIMS,
+        Settings(**SMALL | {"rate": 1e-3}),
+        validation=40,
+        test=0.2,
+        refit=True,
+        state=tmp_path / "net",
+        report=rows.append,
+    )
     assert made.card["test_pairs"] == 60
     assert made.card["validation_pairs"] == 40
     assert made.card["pairs"] == 300
@@ -449,7 +525,10 @@ def test_fit_divides_trains_measures_and_trains_again(tmp_path):
     assert low <= made.card["test"]["R@10"] <= high
     assert low < high
     assert rows[-1]["stage"] == "again train" or rows[-2]["stage"] == "again train"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["net.again-train.part", "net.train.part"]  # until it is saved
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "net.again-train.part",
+        "net.train.part",
+    ]  # until it is saved
     (tmp_path / "network.train.part").touch()
     train.forget(tmp_path / "net")
     assert [path.name for path in tmp_path.iterdir()] == ["network.train.part"]
@@ -474,18 +553,33 @@ def test_intervals_are_those_of_all_groups_drawn_at_once_in_memory_for_some():
 
 
 def test_a_split_that_leaks_is_an_error_with_a_list():
-    leaky = known(title={0: "same", 1: "same"}, url={2: "one", 3: "one"}, photo={4: "x", 5: "x"}, alike={6: "y", 7: "y"})
+    leaky = known(
+        title={0: "same", 1: "same"}, url={2: "one", 3: "one"}, photo={4: "x", 5: "x"}, alike={6: "y", 7: "y"}
+    )
     found = ""
     for seed in range(20):
         with pytest.raises(DataError, match=r"--split grouped, or --leaks keep(.|\n)*a\.csv:\d") as raised:
-            train.fit(leaky, TOWERS, DIMS, Settings(**SMALL | {"epochs": 0, "seed": seed}), split=parse("random"), validation=0.3, test=0.2)
+            train.fit(
+                leaky,
+                TOWERS,
+                DIMS,
+                Settings(**SMALL | {"epochs": 0, "seed": seed}),
+                split=parse("random"),
+                validation=0.3,
+                test=0.2,
+            )
         found += str(raised.value)
     for kind in ("same title", "same URL", "same picture", "near-duplicate picture"):
         assert kind in found
     kept = train.fit(
-        replace(leaky, facts=facts(300, title=dict.fromkeys(range(200), "same"))), TOWERS, DIMS, Settings(**SMALL | {"epochs": 0}),
-        split=parse("random"), validation=0.3, leaks="keep",
-    )  # fmt: skip
+        replace(leaky, facts=facts(300, title=dict.fromkeys(range(200), "same"))),
+        TOWERS,
+        DIMS,
+        Settings(**SMALL | {"epochs": 0}),
+        split=parse("random"),
+        validation=0.3,
+        leaks="keep",
+    )
     assert kept.card["leaks"]["same title"] > 10
     with pytest.raises(UsageError, match="error and keep"):
         train.fit(leaky, TOWERS, DIMS, Settings(**SMALL), leaks="ignore")
@@ -552,7 +646,9 @@ def test_by_default_a_tenth_chooses_the_epoch_and_nothing_is_kept_apart_where_no
     assert train.fit(others, TOWERS, DIMS, Settings(**SMALL)).card["validation_pairs"] == 5
 
 
-@pytest.mark.parametrize("settings", [Settings(**RANDOM), Settings(**SMALL), Settings(), Settings(landmarks=0, experts=False)])
+@pytest.mark.parametrize(
+    "settings", [Settings(**RANDOM), Settings(**SMALL), Settings(), Settings(landmarks=0, experts=False)]
+)
 def test_a_single_pair_is_too_little_and_two_are_enough(settings):
     with pytest.raises(DataError, match=r"at least 2 pairs .* 1; keep fewer apart with --validation and --test"):
         train.fit(known(3), TOWERS, DIMS, settings, validation=2)
@@ -572,7 +668,11 @@ def test_wrong_settings_are_refused():
         train.fit(known(20), TOWERS, DIMS, Settings(**SMALL), validation=10, test=30)
 
 
-WORDS = [f"{a} {b}" for a in ("Flood", "Fire", "Storm", "Match", "Vote") for b in ("Rome", "Elbe", "Köln", "Wien", "Bonn", "Kiel")]
+WORDS = [
+    f"{a} {b}"
+    for a in ("Flood", "Fire", "Storm", "Match", "Vote")
+    for b in ("Rome", "Elbe", "Köln", "Wien", "Bonn", "Kiel")
+]
 
 
 @pytest.fixture
@@ -608,7 +708,11 @@ def test_the_command_trains_measures_refits_and_writes_card_and_curves(tmp_path,
     assert f"| MRR@100 | {loaded.card['test']['MRR@100']:.4f} |" in page
     assert "again on every pair" in page
     assert "<svg" in (tmp_path / "net.svg").read_text("utf-8")
-    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["net.md", "net.safetensors", "net.svg"]
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == [
+        "net.md",
+        "net.safetensors",
+        "net.svg",
+    ]
     ranked = call("rank", folder, "--encoder", f"txv@{out}", "--out", tmp_path / "run.tsv")
     assert ranked.exit_code == 0, ranked.output
 
@@ -624,7 +728,10 @@ def test_where_nothing_can_be_written_it_says_so_before_it_trains(tmp_path, fold
 
 def test_a_ranking_that_cannot_be_written_is_refused_before_anything_is_encoded(tmp_path, folder):
     (tmp_path / "file").touch()
-    for words in (["--out", tmp_path / "file" / "run.tsv"], ["--out", tmp_path / "run.tsv", "--report", tmp_path / "file" / "r.html"]):
+    for words in (
+        ["--out", tmp_path / "file" / "run.tsv"],
+        ["--out", tmp_path / "run.tsv", "--report", tmp_path / "file" / "r.html"],
+    ):
         made = call("rank", folder, "--encoder", "echo", *words)
         assert isinstance(made.exception, UsageError)
         assert f"{words[-1]} cannot be written: " in str(made.exception)
@@ -671,7 +778,9 @@ def test_what_is_broken_is_named_and_the_rest_is_trained_on(tmp_path, folder):
 
 def test_fields_become_text_features_and_the_file_knows_what_it_reads(tmp_path, folder):
     out = tmp_path / "net.safetensors"
-    made = call("train", folder, "-e", "echo", "-o", out, "-f", "title", "-f", "tags+title", "--validation", 5, "--epochs", 0)
+    made = call(
+        "train", folder, "-e", "echo", "-o", out, "-f", "title", "-f", "tags+title", "--validation", 5, "--epochs", 0
+    )
     assert made.exit_code == 0, made.output
     loaded = networks.load(out)
     assert loaded.text_dims == (3, 3)
@@ -744,7 +853,18 @@ def test_half_a_pair_cannot_be_kept_apart(tmp_path, folder):
 def test_epochs_go_to_tensorboard(tmp_path, folder):
     pytest.importorskip("tensorboard")
     made = call(
-        "train", folder, "-e", "echo", "-o", tmp_path / "n.safetensors", "--validation", 5, "--epochs", 1, "--tensorboard", tmp_path / "tb"
+        "train",
+        folder,
+        "-e",
+        "echo",
+        "-o",
+        tmp_path / "n.safetensors",
+        "--validation",
+        5,
+        "--epochs",
+        1,
+        "--tensorboard",
+        tmp_path / "tb",
     )
     assert made.exit_code == 0, made.output
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

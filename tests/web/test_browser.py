@@ -1,4 +1,5 @@
-"""The desk in a real browser: typing, filters, why, pick, a photo dragged in, the keyboard alone, a phone, and what axe finds."""
+"""The desk in a real browser: typing, filters, why, pick, a photo dragged in, the keyboard alone, a phone, and what axe
+finds."""
 
 from __future__ import annotations
 
@@ -17,7 +18,9 @@ from photodesk.archive.archive import Archive
 from photodesk.web import create_app
 from photodesk.web.translations import ENGLISH, GERMAN
 
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs chromium: apt-get install chromium, or name one in PHOTODESK_CHROMIUM")
+pytestmark = pytest.mark.skipif(
+    not CHROMIUM, reason="needs chromium: apt-get install chromium, or name one in PHOTODESK_CHROMIUM"
+)
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +47,14 @@ def visit(site):
         page = context.new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
         if strict:
-            page.on("console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None)
-        page.on("request", lambda request: complaints.append(request.url) if not request.url.startswith((url, "blob:")) else None)
+            page.on(
+                "console",
+                lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None,
+            )
+        page.on(
+            "request",
+            lambda request: complaints.append(request.url) if not request.url.startswith((url, "blob:")) else None,
+        )
         page.goto(url + path)
         return page
 
@@ -60,7 +69,8 @@ def first(page, photo):
 
 
 def until(page, truth):
-    """Wait for an expression to become true; Playwright's own wait would want `eval`, which the desk's policy forbids."""
+    """Wait for an expression to become true; Playwright's own wait would want `eval`, which the desk's policy
+    forbids."""
     for _ in range(200):
         if page.evaluate(truth):
             return
@@ -147,7 +157,9 @@ def test_why_shows_words_and_places_and_closes(visit, site):
     heat = page.locator(".picture svg")
     assert heat.is_visible()
     box, cell = page.locator(".picture").bounding_box(), page.locator(".picture rect").bounding_box()
-    assert cell["x"] + cell["width"] == pytest.approx(box["x"] + box["width"], abs=2), "the heat lies over the photo: top right"
+    assert cell["x"] + cell["width"] == pytest.approx(box["x"] + box["width"], abs=2), (
+        "the heat lies over the photo: top right"
+    )
     assert cell["y"] == pytest.approx(box["y"], abs=2)
     page.locator("#heat").uncheck()
     assert not heat.is_visible()
@@ -205,8 +217,9 @@ DROP = """([name, data]) => {
   const bytes = Uint8Array.from(atob(data), (sign) => sign.charCodeAt(0));
   const dropped = new DataTransfer();
   dropped.items.add(new File([bytes], name, { type: "image/png" }));
+  const how = { dataTransfer: dropped, bubbles: true, cancelable: true };
   for (const kind of ["dragover", "drop"])
-    document.querySelector("main").dispatchEvent(new DragEvent(kind, { dataTransfer: dropped, bubbles: true, cancelable: true }));
+    document.querySelector("main").dispatchEvent(new DragEvent(kind, how));
 }"""
 
 
@@ -282,7 +295,8 @@ def test_a_phone_shows_one_column_and_nothing_beside_the_screen(visit, site):
     box = page.locator("#panel").bounding_box()
     assert (box["x"], box["width"]) == (0, 360)
     small = page.evaluate(
-        "[...document.querySelectorAll('button:not(.unseen), summary')].filter(b => b.offsetParent && b.getBoundingClientRect().height < 24)"
+        "[...document.querySelectorAll('button:not(.unseen), summary')].filter(b => b.offsetParent && "
+        "b.getBoundingClientRect().height < 24)"
         ".map(b => b.outerHTML)"
     )
     assert small == [], "targets of less than 24 pixels"

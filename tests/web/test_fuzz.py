@@ -1,4 +1,5 @@
-"""The API fuzzed from its own description: whatever is sent, the answer is one that the description names, never our own mistake."""
+"""The API fuzzed from its own description: whatever is sent, the answer is one that the description names, never our
+own mistake."""
 
 from __future__ import annotations
 
@@ -24,7 +25,9 @@ def described(tmp_path_factory):
     with Archive.open(folder / "desk", doing="serve") as archive:
         yield schemathesis.openapi.from_asgi(
             "/openapi.json",
-            create_app(webdesk.Desk(archive), key="a key that nobody guesses", hosts=frozenset({"localhost", "testserver"})),
+            create_app(
+                webdesk.Desk(archive), key="a key that nobody guesses", hosts=frozenset({"localhost", "testserver"})
+            ),
         )
 
 
@@ -35,10 +38,14 @@ def test_whatever_is_sent_the_answer_is_as_described(described):
 
         for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
 
-            @settings(max_examples=15, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+            @settings(
+                max_examples=15, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
+            )
             @given(case=operation.as_strategy(generation_mode=mode))
             def one(case):
-                case.call_and_validate(excluded_checks=[positive_data_acceptance])  # a schema cannot say "one of these at least"
+                case.call_and_validate(
+                    excluded_checks=[positive_data_acceptance]
+                )  # a schema cannot say "one of these at least"
 
             try:
                 one()

@@ -111,7 +111,10 @@ def test_filters_reach_the_desk(web, desk, ids):
     assert web.post("/api/facets", json=sent).json()["facets"]["credit"] == {"dpa": 2}
     assert (desk.asked[-1].words, desk.asked[-1].fold) == ("Basel", False)
     assert (desk.asked[-1].used_days, desk.asked[-1].hide_used, desk.asked[-1].diverse) == (9, True, False)
-    assert web.post("/api/search", json={"draft": "Rom", "phrase": "Bild von Köln"}).json()["hits"][0]["about"]["photo"] == ids["Köln"]
+    assert (
+        web.post("/api/search", json={"draft": "Rom", "phrase": "Bild von Köln"}).json()["hits"][0]["about"]["photo"]
+        == ids["Köln"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -140,7 +143,10 @@ def test_nothing_asked_is_said(web):
 
 def test_why_names_words_places_and_shares(web, ids):
     answer = web.post("/api/why", json={"query": {"draft": "Rom Elbe"}, "photo": ids["Rom"]}).json()
-    assert answer["words"] == [{"text": "Rom", "weight": 1.0, "fall": 1.0}, {"text": "Elbe", "weight": 0.5, "fall": 0.5}]
+    assert answer["words"] == [
+        {"text": "Rom", "weight": 1.0, "fall": 1.0},
+        {"text": "Elbe", "weight": 0.5, "fall": 0.5},
+    ]
     assert answer["heat"][0] == [0, 0, 0, 1]
     assert set(answer["shares"]) == {"visual", "names", "revision"}
     assert web.post("/api/why", json={"query": {"draft": "Rom"}, "photo": "0" * 32}).status_code == 404
@@ -165,7 +171,9 @@ def test_searches_do_not_wait_for_counts_however_many_are_wanted(here):
             counts = [asyncio.create_task(web.post("/api/facets", json={"min_width": i})) for i in range(60)]
             await asyncio.sleep(0.1)
             found = await asyncio.wait_for(web.post("/api/search", json={"draft": "Rom", "min_width": 1}), 20)
-            page = await asyncio.wait_for(web.post("/", data={"draft": "Rom", "min_width": "1"}, headers={"x-part": "1"}), 20)
+            page = await asyncio.wait_for(
+                web.post("/", data={"draft": "Rom", "min_width": "1"}, headers={"x-part": "1"}), 20
+            )
             waiting = not any(task.done() for task in counts)
             desk.done.set()
             return found.json(), page, waiting, [answer.status_code for answer in await asyncio.gather(*counts)]
@@ -198,7 +206,9 @@ def test_the_script_gets_filters_with_the_photos_where_they_are_known(web, desk)
     assert counted in again.text
     sent["data"]["clear"] = "1"
     desk.counts.clear()
-    assert "epd</span> <small>4</small>" in web.post("/", **sent).text, "a form that was emptied does not stay on the page"
+    assert "epd</span> <small>4</small>" in web.post("/", **sent).text, (
+        "a form that was emptied does not stay on the page"
+    )
     desk.counts.clear()
     whole = web.post("/", data={"draft": "Rom", "min_width": "8"}).text
     assert "dpa</span> <small>4</small>" in whole, "without a script there is no second request"
@@ -212,9 +222,18 @@ def test_a_pick_is_noted_with_when_text_and_rank(web, desk, ids):
     assert pick.article.id == picked["article"]
     lines = [json.loads(line) for line in web.get("/api/picks").text.splitlines()]
     assert lines[-1] | {"picked": ""} == {
-        "id": pick.article.id, "title": "Rom", "lead": "", "text": "Text.", "tags": "", "url": "", "date": "", "language": "",
-        "photo": ids["Rom"], "rank": 3, "picked": "",
-    }  # fmt: skip
+        "id": pick.article.id,
+        "title": "Rom",
+        "lead": "",
+        "text": "Text.",
+        "tags": "",
+        "url": "",
+        "date": "",
+        "language": "",
+        "photo": ids["Rom"],
+        "rank": 3,
+        "picked": "",
+    }
     place = f"/api/picks/{pick.article.id}/{ids['Rom']}"
     assert web.delete(place).json()["at"] >= pick.at
     assert web.delete(place).status_code == 404
@@ -242,7 +261,9 @@ def bomb(width, height):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    )
 
 
 @pytest.mark.parametrize(
@@ -268,7 +289,10 @@ def test_a_decoder_that_takes_too_much_memory_or_time_ends_alone(monkeypatch):
     Image.new("RGB", (8000, 8000)).save(whole, "PNG", compress_level=1)
     code = "import sys; from photodesk.web import uploads; uploads.MEMORY = 300 * 2**20; sys.exit(uploads._decode(640))"
     done = subprocess.run(
-        [sys.executable, "-c", code], input=whole.getvalue(), capture_output=True, env=os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+        [sys.executable, "-c", code],
+        input=whole.getvalue(),
+        capture_output=True,
+        env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
     )
     assert done.returncode != 0
     assert done.stdout == b""
@@ -284,7 +308,10 @@ def test_a_decoded_upload_is_what_decoding_here_gives():
 
 def test_only_photos_of_the_archive_are_served(here):
     folder, ids = here
-    with Archive.open(folder / "desk", doing="serve") as archive, TestClient(create_app(webdesk.Desk(archive)), base_url=HERE) as web:
+    with (
+        Archive.open(folder / "desk", doing="serve") as archive,
+        TestClient(create_app(webdesk.Desk(archive)), base_url=HERE) as web,
+    ):
         photo, path = ids["Rom"], folder / "photos/Rom.png"
         (file,) = archive.ledger.files(photo)
         moved = folder / "photos" / 'Röm "1".png'
@@ -292,7 +319,10 @@ def test_only_photos_of_the_archive_are_served(here):
         archive.place([type(file)(str(moved), photo, file.root, file.size, file.mtime)])
         answer = web.get(f"/api/photos/{photo}/original")
         assert answer.content == moved.read_bytes()
-        assert answer.headers["content-disposition"] == "attachment; filename=\"R_m__1_.png\"; filename*=UTF-8''R%C3%B6m%20%221%22.png"
+        assert (
+            answer.headers["content-disposition"]
+            == "attachment; filename=\"R_m__1_.png\"; filename*=UTF-8''R%C3%B6m%20%221%22.png"
+        )
         assert Image.open(io.BytesIO(web.get(f"/api/photos/{photo}/preview").content)).size == (400, 300)
         (folder / "secret").write_text("secret")
         moved.unlink()
@@ -317,20 +347,36 @@ def test_names_that_are_not_the_desks_own_are_refused(web):
 
 
 @pytest.mark.parametrize(
-    "headers", [{"origin": "https://evil.example"}, {"origin": "null"}, {"sec-fetch-site": "cross-site"}, {"sec-fetch-site": "same-site"}]
+    "headers",
+    [
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+    ],
 )
 def test_pages_of_other_sites_can_change_nothing(web, desk, ids, headers):
     before = len(desk.archive.daybook.picks())
     assert web.post("/pick", data={"draft": "Rom", "choice": f"{ids['Rom']} 1"}, headers=headers).status_code == 403
     assert len(desk.archive.daybook.picks()) == before
-    assert web.post("/pick", data={"draft": "Rom", "choice": f"{ids['Rom']} 1"}, headers={"origin": HERE}).status_code == 200
+    assert (
+        web.post("/pick", data={"draft": "Rom", "choice": f"{ids['Rom']} 1"}, headers={"origin": HERE}).status_code
+        == 200
+    )
     assert len(desk.archive.daybook.picks()) == before + 1
 
 
 def test_a_desk_with_a_token_shows_nothing_without_it(desk, ids):
     app = create_app(desk, key="the key", token="a long enough token")
     web = TestClient(app, base_url="http://desk.example", follow_redirects=False)
-    for path in ("/api/archive", "/openapi.json", "/archive", f"/api/photos/{ids['Rom']}/thumbnail", "/api/picks", "/nothing"):
+    for path in (
+        "/api/archive",
+        "/openapi.json",
+        "/archive",
+        f"/api/photos/{ids['Rom']}/thumbnail",
+        "/api/picks",
+        "/nothing",
+    ):
         assert web.get(path).status_code == 401
     assert web.post("/api/search", json={"draft": "Rom"}).status_code == 401
     assert web.get("/", headers={"accept": "text/html"}).headers["location"] == "/enter"
@@ -353,7 +399,10 @@ def test_a_desk_with_a_token_shows_nothing_without_it(desk, ids):
 def test_only_the_owners_key_starts_chores(desk):
     web = TestClient(create_app(desk, key="the key", token="a long enough token"), base_url=HERE)
     chore = {"command": "stats", "options": {}}
-    assert web.post("/api/archive/chores", json=chore, headers={"authorization": "Bearer a long enough token"}).status_code == 403
+    assert (
+        web.post("/api/archive/chores", json=chore, headers={"authorization": "Bearer a long enough token"}).status_code
+        == 403
+    )
     owner = {"authorization": "Bearer the key"}
     number = web.post("/api/archive/chores", json=chore, headers=owner).json()["chore"]
     while (state := web.get(f"/api/archive/chores/{number}", headers=owner).json())["state"] in ("waiting", "running"):
@@ -363,7 +412,9 @@ def test_only_the_owners_key_starts_chores(desk):
     assert web.get("/api/archive/chores/77", headers=owner).status_code == 404
     assert web.post("/api/archive/chores", json={"command": "rm", "options": {}}, headers=owner).status_code == 400
     open_desk = TestClient(create_app(desk), base_url=HERE)
-    assert open_desk.post("/api/archive/chores", json=chore, headers={"authorization": "Bearer "}).status_code == 403, "no key, no chores"
+    assert open_desk.post("/api/archive/chores", json=chore, headers={"authorization": "Bearer "}).status_code == 403, (
+        "no key, no chores"
+    )
 
 
 def test_bodies_are_cut_off_however_they_come(web):
@@ -440,7 +491,9 @@ def test_a_plain_query_works_without_a_script(web, ids):
     assert "&lt;b&gt;Umgebung" in text
     checked = [found["value"] for tag, found in page.tags if tag == "input" and "checked" in found]
     assert checked == ["epd"]
-    assert (Page(text).said).count("Wien <script>alert(1)</script>\n\n  Text") == 1, "the draft stands in the form as it was sent"
+    assert (Page(text).said).count("Wien <script>alert(1)</script>\n\n  Text") == 1, (
+        "the draft stands in the form as it was sent"
+    )
     why = web.post("/why", data={"draft": "Wien", "choice": f"{ids['Wien']} 1"}).text
     assert ENGLISH["why_words"] in why
     assert '<mark class="s4">Wien</mark>' in why
@@ -514,9 +567,9 @@ def test_the_archive_page_shows_counts_faults_and_what_is_under_way(here):
     with Archive.open(folder / "desk", doing="serve") as archive:
         app = create_app(webdesk.Desk(archive), key="key")
         with TestClient(app, base_url=HERE, headers={"authorization": "Bearer key"}) as web:
-            number = web.post("/api/archive/chores", json={"command": "add", "options": {"folders": [str(folder / "photos")]}}).json()[
-                "chore"
-            ]
+            number = web.post(
+                "/api/archive/chores", json={"command": "add", "options": {"folders": [str(folder / "photos")]}}
+            ).json()["chore"]
             while web.get(f"/api/archive/chores/{number}").json()["state"] != "done":
                 pass
             page = web.get("/archive").text
@@ -536,18 +589,26 @@ def test_the_archive_page_shows_counts_faults_and_what_is_under_way(here):
 
 
 def test_serve_holds_the_archive_and_does_what_others_ask(here, tmp_path):
-    """A real process: it prints where it listens, hands out the key by the lock file, and ends on Ctrl-C without loss."""
+    """A real process: it prints where it listens, hands out the key by the lock file, and ends on Ctrl-C without
+    loss."""
     folder, ids = here
     code = (
         "import photodesk.encoders.registry as e; from doubles import echo; e.load = lambda name='builtin': echo()\n"
         "from photodesk.cli import main; main()"
     )
     ours = Path(__file__).parents[1]
-    environment = os.environ | {"PYTHONPATH": f"{ours}{os.pathsep}{ours.parent / 'src'}", "PHOTODESK_CACHE": str(tmp_path / "cache")}
+    environment = os.environ | {
+        "PYTHONPATH": f"{ours}{os.pathsep}{ours.parent / 'src'}",
+        "PHOTODESK_CACHE": str(tmp_path / "cache"),
+    }
 
     def start(*words):
         return subprocess.Popen(
-            [sys.executable, "-c", code, *words], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-c", code, *words],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
 
     server = start("serve", str(folder / "desk"), "--port", "0")
@@ -571,14 +632,20 @@ def test_serve_holds_the_archive_and_does_what_others_ask(here, tmp_path):
         assert len(json.loads(found)["hits"]) == 9
         assert f"is asked at {url}" in said
         pick = {"query": {"draft": "Geheim"}, "photo": ids["Rom"], "rank": 1}
-        request = urllib.request.Request(f"{url}/api/picks", json.dumps(pick).encode(), {"content-type": "application/json"})
+        request = urllib.request.Request(
+            f"{url}/api/picks", json.dumps(pick).encode(), {"content-type": "application/json"}
+        )
         urllib.request.urlopen(request, timeout=30).close()
         done = start("archive", "picks", str(folder / "desk"), "-o", str(folder / "picks"))
         assert "1 pairs" in done.communicate(timeout=60)[1]
         assert [pair.photo for pair in datasets.read(folder / "picks").pairs] == [ids["Rom"]]
-        _, said = start("train", "--picks", str(folder / "desk"), "-o", str(folder / "net.safetensors")).communicate(timeout=60)
+        _, said = start("train", "--picks", str(folder / "desk"), "-o", str(folder / "net.safetensors")).communicate(
+            timeout=60
+        )
         assert f"does this at {url}" in said
-        assert "1 articles, 1 photos, 1 pairs" in said, "one pair is read, and none left to train on when some are kept apart"
+        assert "1 articles, 1 photos, 1 pairs" in said, (
+            "one pair is read, and none left to train on when some are kept apart"
+        )
         _, said = start("serve", str(folder / "desk")).communicate(timeout=60)
         assert f"held by process {server.pid} (photodesk serve); it answers at {url}" in said
         server.send_signal(signal.SIGINT)
@@ -592,14 +659,18 @@ def test_serve_holds_the_archive_and_does_what_others_ask(here, tmp_path):
         assert archive.ledger.jobs()[0].state == "done"
 
 
-@pytest.mark.parametrize(("host", "expected"), [("127.0.0.1", True), ("127.8.0.1", True), ("::1", True), ("localhost", True)])
+@pytest.mark.parametrize(
+    ("host", "expected"), [("127.0.0.1", True), ("127.8.0.1", True), ("::1", True), ("localhost", True)]
+)
 def test_local_addresses(host, expected):
     assert local(host) is expected
     for other in ("0.0.0.0", "::", "10.0.0.5", "desk.example", "127.0.0.1.evil.example"):
         assert local(other) is False
 
 
-@pytest.mark.parametrize(("host", "token", "shown"), [("0.0.0.0", "", True), ("127.0.0.1", "", False), ("127.0.0.1", "x" * 16, True)])
+@pytest.mark.parametrize(
+    ("host", "token", "shown"), [("0.0.0.0", "", True), ("127.0.0.1", "", False), ("127.0.0.1", "x" * 16, True)]
+)
 def test_anything_but_this_machine_wants_a_token(here, monkeypatch, host, token, shown):
     uvicorn = pytest.importorskip("uvicorn")
     monkeypatch.setattr("photodesk.encoders.registry.load", lambda name: echo())
@@ -663,10 +734,17 @@ EMBARGO = "Sperrfrist <12. Mai>"
 
 @pytest.fixture
 def held(here):
-    """A real desk; one motif twice: a large copy with a credit, and a small one with an embargo, which a filter leaves out."""
+    """A real desk; one motif twice: a large copy with a credit, and a small one with an embargo, which a filter leaves
+    out."""
     folder, ids = here
     (folder / "photos/agency").mkdir()
-    twin(folder / "photos/agency/held.png", folder / "photos/Rom.png", (40, 30), terms="Sperrfrist &lt;12. Mai&gt;", credit="KNA")
+    twin(
+        folder / "photos/agency/held.png",
+        folder / "photos/Rom.png",
+        (40, 30),
+        terms="Sperrfrist &lt;12. Mai&gt;",
+        credit="KNA",
+    )
     with Archive.open(folder / "desk", doing="serve") as archive:
         ingest.add(archive, echo(), [folder / "photos"])
         small = digest((folder / "photos/agency/held.png").read_bytes()).hex()
@@ -677,7 +755,15 @@ def held(here):
 def test_an_answer_carries_the_embargo_and_the_list_of_near_duplicates(held):
     web, large, small, folder = held
     sent = {"draft": "Rom", "words": "x", "credit": ["epd"], "min_width": 300}
-    listed = {"photo": small, "file": "", "source": "agency/held.png", "credit": "KNA", "terms": EMBARGO, "width": 40, "height": 30}
+    listed = {
+        "photo": small,
+        "file": "",
+        "source": "agency/held.png",
+        "credit": "KNA",
+        "terms": EMBARGO,
+        "width": 40,
+        "height": 30,
+    }
     hit = web.post("/api/search", json=sent).json()["hits"][0]
     assert (hit["about"]["photo"], hit["about"]["terms"], hit["about"]["credit"]) == (large, EMBARGO, "epd")
     assert (hit["duplicates"], hit["similar"], hit["origins"]) == (1, [listed], {"terms": [small]})
@@ -698,14 +784,19 @@ def test_tile_and_panel_show_the_embargo_and_open_the_near_duplicates(held, lang
     sent = {"draft": "Rom", "credit": "epd", "min_width": "300"}
     page = web.post(f"/?lang={lang}", data=sent).text
     tile = re.search(rf'<li class="tile" data-photo="{large}">.*?</details>', page, re.DOTALL)[0]
-    panel = re.search("<aside.*</aside>", web.post(f"/why?lang={lang}", data=sent | {"choice": f"{large} 1"}).text, re.DOTALL)[0]
+    panel = re.search(
+        "<aside.*</aside>", web.post(f"/why?lang={lang}", data=sent | {"choice": f"{large} 1"}).text, re.DOTALL
+    )[0]
     above, _, below = tile.partition("<details")
     assert '<p class="terms bad">' in above
     for part in (above, below, panel, panel.partition("<details")[2]):
         assert "Sperrfrist &lt;12. Mai&gt;" in part
         assert said["terms"] in part
     assert "epd" in above
-    assert f'<dd class="bad" dir="auto">{html.escape(EMBARGO)} <small>{said["origin"].format(files="agency/held.png")}' in panel
+    assert (
+        f'<dd class="bad" dir="auto">{html.escape(EMBARGO)} <small>{said["origin"].format(files="agency/held.png")}'
+        in panel
+    )
     for part in (below, panel.partition("<details")[2]):
         assert f"<summary>{said['duplicates'].format(count=1)}</summary>" in part
         assert f"/api/photos/{small}/thumbnail" in part
@@ -726,7 +817,9 @@ def test_folders_of_this_machine_are_nobodys_business(here):
         with archive.ledger.change() as db:
             db.execute("UPDATE faults SET advice = ?", (f"ask for {folder}/photos/sub/broken.jpg again",))
         object.__setattr__(
-            archive, "settings", replace(archive.settings, engine=f"flat:{folder}/index", encoder=f"txv@{folder}/net.safetensors")
+            archive,
+            "settings",
+            replace(archive.settings, engine=f"flat:{folder}/index", encoder=f"txv@{folder}/net.safetensors"),
         )
         with TestClient(create_app(webdesk.Desk(archive), key="key"), base_url=HERE) as web:
             told = web.get("/api/archive").json()
@@ -768,7 +861,18 @@ def test_every_word_is_used(web):
         *(f"spot_{i}" for i in range(9)),
         *(f"state_{name}" for name in ("running", "done", "stopped", "failed")),
     }
-    made |= {*schemas.About.model_fields, *COMPONENTS, *FACETS, "landscape", "portrait", "square", "size", "id", "engine", "encoder"}
+    made |= {
+        *schemas.About.model_fields,
+        *COMPONENTS,
+        *FACETS,
+        "landscape",
+        "portrait",
+        "square",
+        "size",
+        "id",
+        "engine",
+        "encoder",
+    }
     made |= {"photos", "files", "faults", "picks", "uses", "bank"}
     unused = {key for key in ENGLISH if key not in made and not re.search(rf"\bw\.{key}\b|[\"']{key}[\"']", said)}
     assert unused == set()
@@ -777,7 +881,9 @@ def test_every_word_is_used(web):
 def test_values_beyond_the_first_eight_can_be_chosen(web):
     text = web.post("/", data={"draft": "Rom"}).text
     page = Page(text)
-    assert [found["id"] for tag, found in page.tags if tag == "datalist"] == ["keywords-values"], "the others show all they have"
+    assert [found["id"] for tag, found in page.tags if tag == "datalist"] == ["keywords-values"], (
+        "the others show all they have"
+    )
     listed = text.partition('<datalist id="keywords-values">')[2].partition("</datalist>")[0]
     offered = set(re.findall(r'<option value="(\w+)">', listed))
     assert offered == {*webdesk.WORDS, "Stadt"}
@@ -786,7 +892,10 @@ def test_values_beyond_the_first_eight_can_be_chosen(web):
     chosen = web.post("/", data={"draft": "Rom", "keywords": [last, ""]}).text
     assert f'name="keywords" value="{last}" checked' in chosen
     assert chosen.count('<li class="tile"') == 1
-    assert web.post("/api/search", json={"draft": "Rom", "headline": "", "text": "Rom", "credit": ["dba"]}).status_code == 200
+    assert (
+        web.post("/api/search", json={"draft": "Rom", "headline": "", "text": "Rom", "credit": ["dba"]}).status_code
+        == 200
+    )
 
 
 def test_one_worker_however_many_ask_at_once(desk):
@@ -820,7 +929,9 @@ def test_other_names_want_a_token_and_come_in_any_case(here, monkeypatch):
     monkeypatch.setattr("photodesk.encoders.registry.load", lambda name: echo())
     made, said = [], []
     monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: made.append(self.config.app))
-    monkeypatch.setattr(server, "create_app", lambda desk, **more: made.append((desk, more)) or create_app(desk, **more))
+    monkeypatch.setattr(
+        server, "create_app", lambda desk, **more: made.append((desk, more)) or create_app(desk, **more)
+    )
     server.run(here[0] / "desk", port=0, names=["Desk.Example"], translate="marian:x", say=said.append)
     desk, more = made[0]
     assert "desk.example" in more["hosts"]

@@ -5,7 +5,8 @@ shard/           the engine's own files, unless it is a server
 thumbnails/      ab/<photo id>.jpg
 lock             who holds the archive
 
-A change is announced in the ledger, made in the engine, and confirmed in the ledger; `open` puts right what a kill left in between.
+A change is announced in the ledger, made in the engine, and confirmed in the ledger; `open` puts right what a kill left
+in between.
 """
 
 from __future__ import annotations
@@ -76,7 +77,9 @@ class Settings:
             named = {name: text[name] for name in ("engine", "encoder", "fingerprint", "language")}
             return cls(**named, dim=int(text["dim"]), revision=parse(text["revision"]))
         except (KeyError, ValueError, UsageError) as error:
-            raise StoreError(f"the archive's settings are damaged ({error}); restore it from a backup: see docs/archive.md") from None
+            raise StoreError(
+                f"the archive's settings are damaged ({error}); restore it from a backup: see docs/archive.md"
+            ) from None
 
 
 class Archive:
@@ -98,20 +101,30 @@ class Archive:
 
     @classmethod
     def create(
-        cls, folder: Path, encoder: Encoder, *, engine: str = "edge:shard", language: str = "german", revision: Revision | None = None
+        cls,
+        folder: Path,
+        encoder: Encoder,
+        *,
+        engine: str = "edge:shard",
+        language: str = "german",
+        revision: Revision | None = None,
     ) -> Archive:
         """Make an empty archive in a new or empty folder.
 
         Raises:
             StoreError: the folder is not empty or cannot be written, or the engine cannot be made.
-            UsageError: no such engine or language, a revision that takes no bank, or towers without a network between them.
+            UsageError: no such engine or language, a revision that takes no bank, or towers without a network between
+            them.
         """
         from photodesk.engines import bm25
 
         encoder = encoder.joint()
         revision = revision or parse("dual_softmax(temperature=1)")
         if revision.method in ("sinkhorn", "dynamic_inverted_softmax"):
-            raise UsageError(f"{revision} is not one number per photo; an archive takes dual_softmax, inverted_softmax, nnn or cosine")
+            raise UsageError(
+                f"{revision} is not one number per photo; an archive takes dual_softmax, inverted_softmax, nnn or "
+                "cosine"
+            )
         if language not in bm25.LANGUAGES:
             raise UsageError(f"no language {language!r}; known: {', '.join(bm25.LANGUAGES)}")
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -194,8 +207,11 @@ class Archive:
         with _disk(self.folder), replacing(self.thumbnail(photo), "wb") as stream:
             stream.write(picture)
 
-    def put(self, points: Sequence[Point], files: Sequence[File], *, prints: Sequence[int], thumbnails: Sequence[bytes]) -> list[str]:
-        """Add photos with their files; all of it is on disk when this returns. Returns photos that had to go, as `place`.
+    def put(
+        self, points: Sequence[Point], files: Sequence[File], *, prints: Sequence[int], thumbnails: Sequence[bytes]
+    ) -> list[str]:
+        """Add photos with their files; all of it is on disk when this returns. Returns photos that had to go, as
+        `place`.
 
         Args:
             points: with numbers for the present bank already in them, see `numbers`.
@@ -213,7 +229,8 @@ class Archive:
         return leaving
 
     def place(self, files: Sequence[File]) -> list[str]:
-        """Note files of photos that are there already; photos whose last file has now another content go, and are returned."""
+        """Note files of photos that are there already; photos whose last file has now another content go, and are
+        returned."""
         leaving = self.ledger.located(files)
         self.drop(leaving)
         return leaving
@@ -240,7 +257,8 @@ class Archive:
         return self._bank
 
     def refresh(self, progress: Callable[[int, int], None] = lambda done, of: None) -> int:
-        """Bring the numbers of all photos up to the present bank, if it changed since the last time; returns how many were set.
+        """Bring the numbers of all photos up to the present bank, if it changed since the last time; returns how many
+        were set.
 
         A kill in between leaves old numbers beside new ones; the next call starts again.
         """
@@ -252,7 +270,9 @@ class Archive:
         self.ledger.set({"numbers": "in progress"})
         done, of = 0, self.engine.count()
         for points in self.engine.scan(rows=True, batch=4096):
-            self.engine.revise([point.photo for point in points], self.numbers(np.stack([point.row for point in points])))
+            self.engine.revise(
+                [point.photo for point in points], self.numbers(np.stack([point.row for point in points]))
+            )
             done += len(points)
             progress(done, of)
         self.ledger.set({"numbers": tag})
@@ -263,11 +283,13 @@ class Archive:
         return self.ledger.settings().get("numbers", "") == revise_tag(self.bank(), self.settings.revision) != ""
 
     def _check_room(self) -> None:
-        """An engine maps its files into memory, where a full disk is not an error but the end of the process; so stop well before."""
+        """An engine maps its files into memory, where a full disk is not an error but the end of the process; so stop
+        well before."""
         free = shutil.disk_usage(self.folder).free
         if free < RESERVE:
             raise StoreError(
-                f"only {free / 2**20:,.0f} MB are left on the disk of {self.folder}, and {RESERVE >> 20} are wanted in reserve; "
+                f"only {free / 2**20:,.0f} MB are left on the disk of {self.folder}, and {RESERVE >> 20} are wanted in "
+                "reserve; "
                 "what was reported as done is kept: make room and repeat the command"
             )
 
@@ -288,7 +310,8 @@ class Archive:
         self.engine, self.settings = engine, replace(self.settings, engine=uri)
 
     def adopt(self, engine: Engine, settings: Settings) -> None:
-        """Work with an engine of another model's rows from now on; the bank is emptied, for its rows are of the old one."""
+        """Work with an engine of another model's rows from now on; the bank is emptied, for its rows are of the old
+        one."""
         with self.ledger.change() as db:  # all at once: settings of one model and rows of another are damage
             values = settings.as_text() | {"numbers": "", "renewing": ""}
             db.executemany("INSERT OR REPLACE INTO settings VALUES (?, ?)", list(values.items()))

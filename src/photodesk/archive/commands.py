@@ -1,6 +1,8 @@
-"""The commands that change or inspect an archive, by name, each noted as a job: for the command line and for a server that holds the archive.
+"""The commands that change or inspect an archive, by name, each noted as a job: for the command line and for a server
+that holds the archive.
 
-A process that finds the archive held by a server sends its chore there (`remote`); the server answers with what `Outcome` holds.
+A process that finds the archive held by a server sends its chore there (`remote`); the server answers with what
+`Outcome` holds.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ class StopError(Exception):
     """Raised by what a chore reports its progress to, to end it; what was done is kept."""
 
 
-def run(archive: Archive, encoder: Callable[[], Encoder], command: str, options: Mapping[str, Any], progress: Progress) -> Outcome:
+def run(
+    archive: Archive, encoder: Callable[[], Encoder], command: str, options: Mapping[str, Any], progress: Progress
+) -> Outcome:
     """Do one chore and note it in the ledger.
 
     Args:
@@ -98,7 +102,8 @@ def remove(
     missing: bool = False,
     force: bool = False,
 ) -> Outcome:
-    """Forget files and whatever is below folders, photos by id, or files that are gone; nothing on the disk outside the archive is touched.
+    """Forget files and whatever is below folders, photos by id, or files that are gone; nothing on the disk outside the
+    archive is touched.
 
     Args:
         archive: open; encoder, progress as in `run`.
@@ -114,33 +119,57 @@ def remove(
         if not any(ingest.below(known, [path]) for known in chain((file.path for file in files), broken))
     ]
     faults += [
-        Fault(photo, "the archive has no such photo", "left out", "check the id") for photo in sorted({*photos} - {f.photo for f in files})
+        Fault(photo, "the archive has no such photo", "left out", "check the id")
+        for photo in sorted({*photos} - {f.photo for f in files})
     ]
     lost, away = _lost(archive, files, force) if missing else (set[str](), list[str]())
     for root in away:
         what = "all files of this folder are gone; they stay in the archive"
-        advice = f"bring the disk back, or, if they are gone for good: photodesk archive remove {archive.folder} --missing --force"
+        advice = (
+            f"bring the disk back, or, if they are gone for good: photodesk archive remove {archive.folder} "
+            "--missing --force"
+        )
         faults.append(Fault(root, what, "kept", advice))
-    chosen = [file.path for file in files if file.photo in photos or file.path in lost or (paths and ingest.below(file.path, paths))]
+    chosen = [
+        file.path
+        for file in files
+        if file.photo in photos or file.path in lost or (paths and ingest.below(file.path, paths))
+    ]
     archive.ledger.forget_faults(
-        [path for path in broken if (paths and ingest.below(path, paths)) or (missing and gone(path) and not ingest.below(path, away))]
+        [
+            path
+            for path in broken
+            if (paths and ingest.below(path, paths)) or (missing and gone(path) and not ingest.below(path, away))
+        ]
     )
     dropped = 0
     for start in range(0, len(chosen), 256):
         dropped += len(archive.forget_files(chosen[start : start + 256]))
         progress("removing", min(start + 256, len(chosen)), len(chosen))
-    return Outcome(f"{dropped:,} photos and {len(chosen):,} files removed", faults, {"photos": dropped, "files": len(chosen)})
+    return Outcome(
+        f"{dropped:,} photos and {len(chosen):,} files removed", faults, {"photos": dropped, "files": len(chosen)}
+    )
 
 
 def _lost(archive: Archive, files: Sequence[File], force: bool) -> tuple[set[str], list[str]]:
     """Paths that are gone, and folders that were added of which nothing is left, whose paths are not among them."""
     lost = {file.path for file in files if gone(file.path)}
     away = sorted({file.root for file in files} - {file.root for file in files if file.path not in lost})
-    return ({file.path for file in files if file.path in lost and file.root not in away}, away) if not force else (lost, [])
+    return (
+        ({file.path for file in files if file.path in lost and file.root not in away}, away)
+        if not force
+        else (lost, [])
+    )
 
 
 def use(
-    archive: Archive, encoder: Callable[[], Encoder], progress: Progress, *, photos: Sequence[str], day: str = "", article: str = ""
+    archive: Archive,
+    encoder: Callable[[], Encoder],
+    progress: Progress,
+    *,
+    photos: Sequence[str],
+    day: str = "",
+    article: str = "",
 ) -> Outcome:
     """Note that photos were printed or put online.
 
@@ -157,9 +186,15 @@ def use(
     found: list[str] = []
     for one in photos:
         path = str(Path(one).absolute())
-        known = archive.ledger.ask("SELECT photo FROM photos WHERE photo = ? UNION SELECT photo FROM files WHERE path = ?", (one, path))
+        known = archive.ledger.ask(
+            "SELECT photo FROM photos WHERE photo = ? UNION SELECT photo FROM files WHERE path = ?", (one, path)
+        )
         found += [str(photo) for (photo,) in known]
-        faults += [] if known else [Fault(one, "the archive has no such photo", "left out", "check id or path, or add the file first")]
+        faults += (
+            []
+            if known
+            else [Fault(one, "the archive has no such photo", "left out", "check id or path, or add the file first")]
+        )
     day = archive.daybook.use(found, day, article)
     return Outcome(f"{len(found):,} photos used on {day}", faults)
 
@@ -170,8 +205,11 @@ def faults(archive: Archive, encoder: Callable[[], Encoder], progress: Progress)
     return Outcome(f"{len(found):,} files left out", found)
 
 
-def update(archive: Archive, encoder: Callable[[], Encoder], progress: Progress, *, metadata: bool = False, bank: str = "") -> Outcome:
-    """Look at all folders of the archive again; take in a file of articles as the bank; bring numbers and index up to date.
+def update(
+    archive: Archive, encoder: Callable[[], Encoder], progress: Progress, *, metadata: bool = False, bank: str = ""
+) -> Outcome:
+    """Look at all folders of the archive again; take in a file of articles as the bank; bring numbers and index up to
+    date.
 
     Args:
         archive: open; encoder, progress as in `run`.
@@ -186,7 +224,10 @@ def update(archive: Archive, encoder: Callable[[], Encoder], progress: Progress,
     words = []
     roots = [Path(root) for root in archive.ledger.roots()]
     away = [root for root in roots if not root.is_dir()]
-    faults += [Fault(str(root), "the folder is gone; its photos stay in the archive", "kept", "bring the disk back") for root in away]
+    faults += [
+        Fault(str(root), "the folder is gone; its photos stay in the archive", "kept", "bring the disk back")
+        for root in away
+    ]
     if there := [root for root in roots if root.is_dir()]:
         done = ingest.add(archive, encoder(), there, progress=progress, reread=metadata)
         faults += done.faults
@@ -207,13 +248,19 @@ def update(archive: Archive, encoder: Callable[[], Encoder], progress: Progress,
     return Outcome("; ".join(words) or "nothing to do", faults)
 
 
-def verify(archive: Archive, encoder: Callable[[], Encoder], progress: Progress, *, content: bool = False, repair: bool = False) -> Outcome:
+def verify(
+    archive: Archive, encoder: Callable[[], Encoder], progress: Progress, *, content: bool = False, repair: bool = False
+) -> Outcome:
     """Everything that is wrong with the archive; see `inspection.verify`."""
     faults = maintenance.verify(archive, content=content, repair=repair, progress=progress)
-    return Outcome(f"{archive.engine.count():,} photos, " + (f"{len(faults):,} faults" if faults else "all well"), faults)
+    return Outcome(
+        f"{archive.engine.count():,} photos, " + (f"{len(faults):,} faults" if faults else "all well"), faults
+    )
 
 
-def backup(archive: Archive, encoder: Callable[[], Encoder], progress: Progress, *, target: str, thumbnails: bool = True) -> Outcome:
+def backup(
+    archive: Archive, encoder: Callable[[], Encoder], progress: Progress, *, target: str, thumbnails: bool = True
+) -> Outcome:
     """Write a copy of the archive; see `inspection.backup`."""
     maintenance.backup(archive, Path(target).absolute(), thumbnails=thumbnails)
     return Outcome(f"{archive.engine.count():,} photos in {target}")
@@ -232,14 +279,17 @@ def picks(archive: Archive, encoder: Callable[[], Encoder], progress: Progress, 
     from photodesk.archive.picks import export
 
     count, faults = export(archive, Path(target).absolute())
-    return Outcome(f"{count:,} pairs in {target}; train on them with: photodesk train {target} -o bridge.safetensors", faults)
+    return Outcome(
+        f"{count:,} pairs in {target}; train on them with: photodesk train {target} -o bridge.safetensors", faults
+    )
 
 
 def move(archive: Archive, encoder: Callable[[], Encoder], progress: Progress, *, uri: str) -> Outcome:
     """Move the points to another engine; see `inspection.move`."""
     old = archive.settings.engine
     return Outcome(
-        f"{migration.move(archive, uri, progress):,} points moved from {old} to {uri}, counted and compared; {old} may be deleted"
+        f"{migration.move(archive, uri, progress):,} points moved from {old} to {uri}, counted and compared; {old} may "
+        "be deleted"
     )
 
 

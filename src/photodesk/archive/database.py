@@ -1,7 +1,8 @@
-"""What an archive writes down beside its engine, in one SQLite file: photos, files, faults, jobs; `daybook` has the rest.
+"""What an archive writes down beside its engine, in one SQLite file: photos, files, faults, jobs; `daybook` has the
+rest.
 
-Every method is one transaction, on disk when it returns. Changes of photos are announced before the engine is told and confirmed
-afterwards, so that a kill in between leaves a state that can be put right: see `Archive.open`.
+Every method is one transaction, on disk when it returns. Changes of photos are announced before the engine is told and
+confirmed afterwards, so that a kill in between leaves a state that can be put right: see `Archive.open`.
 """
 
 from __future__ import annotations
@@ -29,27 +30,34 @@ COMING, THERE, LEAVING = 0, 1, 2
 MIGRATIONS = (
     """
     CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-    CREATE TABLE photos (photo TEXT PRIMARY KEY, state INTEGER NOT NULL, print INTEGER NOT NULL, family TEXT NOT NULL, added TEXT NOT NULL)
+    CREATE TABLE photos (photo TEXT PRIMARY KEY, state INTEGER NOT NULL, print INTEGER NOT NULL, family TEXT NOT NULL,
+        added TEXT NOT NULL)
         WITHOUT ROWID;
     CREATE INDEX photos_state ON photos (state) WHERE state <> 1;
-    CREATE TABLE files (path TEXT PRIMARY KEY, photo TEXT NOT NULL, root TEXT NOT NULL, size INTEGER NOT NULL, mtime INTEGER NOT NULL)
+    CREATE TABLE files (path TEXT PRIMARY KEY, photo TEXT NOT NULL, root TEXT NOT NULL, size INTEGER NOT NULL,
+        mtime INTEGER NOT NULL)
         WITHOUT ROWID;
     CREATE INDEX files_photo ON files (photo);
-    CREATE TABLE faults (path TEXT PRIMARY KEY, what TEXT NOT NULL, advice TEXT NOT NULL, size INTEGER NOT NULL, mtime INTEGER NOT NULL,
+    CREATE TABLE faults (path TEXT PRIMARY KEY, what TEXT NOT NULL, advice TEXT NOT NULL, size INTEGER NOT NULL,
+        mtime INTEGER NOT NULL,
         seen TEXT NOT NULL) WITHOUT ROWID;
-    CREATE TABLE uses (photo TEXT NOT NULL, day TEXT NOT NULL, article TEXT NOT NULL, PRIMARY KEY (photo, day, article)) WITHOUT ROWID;
+    CREATE TABLE uses (photo TEXT NOT NULL, day TEXT NOT NULL, article TEXT NOT NULL, PRIMARY KEY (photo, day,
+        article)) WITHOUT ROWID;
     CREATE INDEX uses_day ON uses (day);
-    CREATE TABLE picks (pick INTEGER PRIMARY KEY, at TEXT NOT NULL, article TEXT NOT NULL, photo TEXT NOT NULL, rank INTEGER NOT NULL,
+    CREATE TABLE picks (pick INTEGER PRIMARY KEY, at TEXT NOT NULL, article TEXT NOT NULL, photo TEXT NOT NULL,
+        rank INTEGER NOT NULL,
         score REAL NOT NULL);
     CREATE TABLE bank (article TEXT PRIMARY KEY, row BLOB NOT NULL, added TEXT NOT NULL) WITHOUT ROWID;
-    CREATE TABLE jobs (job INTEGER PRIMARY KEY, command TEXT NOT NULL, state TEXT NOT NULL, stage TEXT NOT NULL, done INTEGER NOT NULL,
+    CREATE TABLE jobs (job INTEGER PRIMARY KEY, command TEXT NOT NULL, state TEXT NOT NULL, stage TEXT NOT NULL,
+        done INTEGER NOT NULL,
         total INTEGER NOT NULL, started TEXT NOT NULL, updated TEXT NOT NULL, message TEXT NOT NULL);
     """,
     """
     ALTER TABLE picks ADD COLUMN withdrawn TEXT NOT NULL DEFAULT '';  -- when; a pick that is taken back is not deleted
     CREATE INDEX picks_standing ON picks (json_extract(article, '$.id')) WHERE withdrawn = '';
     """,
-    "CREATE INDEX photos_family ON photos (family) WHERE family <> photo",  # most photos are the only one of their group
+    # most photos are the only one of their group
+    "CREATE INDEX photos_family ON photos (family) WHERE family <> photo",
 )
 
 
@@ -168,7 +176,8 @@ class Ledger:
     def announce(self, photos: Sequence[tuple[str, int, str]], files: Sequence[File]) -> list[str]:
         """Say that photos (id, perceptual hash, group) are about to be put into the engine, and where their files are.
 
-        A photo whose last file now has another content is marked as leaving, and its uses and picks go over to the new photo.
+        A photo whose last file now has another content is marked as leaving, and its uses and picks go over to the new
+        photo.
 
         Returns:
             the photos that are leaving, for the engine to delete and then `forget`.
@@ -189,7 +198,10 @@ class Ledger:
         leaving = []
         for file in files:
             old = db.execute("SELECT photo FROM files WHERE path = ?", (file.path,)).fetchone()
-            db.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", (file.path, file.photo, file.root, file.size, file.mtime))
+            db.execute(
+                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)",
+                (file.path, file.photo, file.root, file.size, file.mtime),
+            )
             db.execute("DELETE FROM faults WHERE path = ?", (file.path,))
             if old and old[0] != file.photo and not db.execute("SELECT 1 FROM files WHERE photo = ?", old).fetchone():
                 db.execute("UPDATE photos SET state = 2 WHERE photo = ?", old)
@@ -208,9 +220,15 @@ class Ledger:
         with self.change() as db:
             found = set()
             for path in paths:
-                found |= {str(photo) for (photo,) in db.execute("DELETE FROM files WHERE path = ? RETURNING photo", (path,))}
+                found |= {
+                    str(photo) for (photo,) in db.execute("DELETE FROM files WHERE path = ? RETURNING photo", (path,))
+                }
                 db.execute("DELETE FROM faults WHERE path = ?", (path,))
-            gone = [photo for photo in sorted(found) if not db.execute("SELECT 1 FROM files WHERE photo = ?", (photo,)).fetchone()]
+            gone = [
+                photo
+                for photo in sorted(found)
+                if not db.execute("SELECT 1 FROM files WHERE photo = ?", (photo,)).fetchone()
+            ]
             db.executemany("UPDATE photos SET state = 2 WHERE photo = ?", [(photo,) for photo in gone])
             return gone
 
@@ -220,7 +238,8 @@ class Ledger:
             db.executemany("UPDATE photos SET state = 2 WHERE photo = ?", [(photo,) for photo in photos])
 
     def forget(self, photos: Iterable[str]) -> None:
-        """Say that photos are out of the engine; with their files, so that what was only announced is taken up again."""
+        """Say that photos are out of the engine; with their files, so that what was only announced is taken up
+        again."""
         with self.change() as db:
             for photo in photos:
                 db.execute("DELETE FROM photos WHERE photo = ?", (photo,))
@@ -228,7 +247,9 @@ class Ledger:
 
     def unsettled(self) -> dict[str, int]:
         """Photos that a kill left between announcement and confirmation, with their states."""
-        return {str(photo): int(str(state)) for photo, state in self.ask("SELECT photo, state FROM photos WHERE state <> 1")}
+        return {
+            str(photo): int(str(state)) for photo, state in self.ask("SELECT photo, state FROM photos WHERE state <> 1")
+        }
 
     def photos(self) -> list[str]:
         """Ids of the photos that are in the engine, ascending."""
@@ -244,8 +265,10 @@ class Ledger:
         found: dict[str, list[str]] = {}
         wanted = json.dumps(sorted(names))
         question = (
-            "SELECT family, photo FROM photos WHERE state = 1 AND family <> photo AND family IN (SELECT value FROM json_each(?1))"
-            " UNION ALL SELECT family, photo FROM photos WHERE state = 1 AND family = photo AND photo IN (SELECT value FROM json_each(?1))"
+            "SELECT family, photo FROM photos WHERE state = 1 AND family <> photo AND family IN (SELECT value FROM "
+            "json_each(?1))"
+            " UNION ALL SELECT family, photo FROM photos WHERE state = 1 AND family = photo AND photo IN (SELECT value "
+            "FROM json_each(?1))"
         )
         for family, photo in self.ask(question, [wanted]):
             found.setdefault(str(family), []).append(str(photo))
@@ -263,7 +286,8 @@ class Ledger:
         return [root for root in found if not any(root.startswith(other.rstrip("/") + "/") for other in found)]
 
     def fault(self, faults: Sequence[tuple[Fault, int, int]]) -> None:
-        """Note files that could not be taken, with their size and mtime, so that they are looked at again only when they change."""
+        """Note files that could not be taken, with their size and mtime, so that they are looked at again only when
+        they change."""
         with self.change() as db:
             db.executemany(
                 "INSERT OR REPLACE INTO faults VALUES (?, ?, ?, ?, ?, ?)",
@@ -288,7 +312,9 @@ class Ledger:
             at = now()
             values = (command, "running", "", 0, 0, at, at, "")
             made = db.execute(
-                "INSERT INTO jobs (command, state, stage, done, total, started, updated, message) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values
+                "INSERT INTO jobs (command, state, stage, done, total, started, updated, message) VALUES (?, ?, ?, ?, "
+                "?, ?, ?, ?)",
+                values,
             )
             assert made.lastrowid is not None
             return made.lastrowid
@@ -301,12 +327,17 @@ class Ledger:
     def report(self, job: int, stage: str, done: int, total: int) -> None:
         """Note how far a job is."""
         with self.change() as db:
-            db.execute("UPDATE jobs SET stage = ?, done = ?, total = ?, updated = ? WHERE job = ?", (stage, done, total, now(), job))
+            db.execute(
+                "UPDATE jobs SET stage = ?, done = ?, total = ?, updated = ? WHERE job = ?",
+                (stage, done, total, now(), job),
+            )
 
     def end(self, job: int, state: str, message: str = "") -> None:
         """Note how a job ended: "done", "stopped" or "failed"."""
         with self.change() as db:
-            db.execute("UPDATE jobs SET state = ?, message = ?, updated = ? WHERE job = ?", (state, message, now(), job))
+            db.execute(
+                "UPDATE jobs SET state = ?, message = ?, updated = ? WHERE job = ?", (state, message, now(), job)
+            )
 
     def jobs(self, last: int = 20) -> list[Job]:
         """The latest jobs, newest first."""
@@ -345,7 +376,9 @@ def _trouble(path: Path, error: sqlite3.Error) -> StoreError:
     reason = str(error)
     if "full" in reason or "disk I/O" in reason:
         what = "no room left on" if "full" in reason else "cannot write to"
-        return StoreError(f"{what} the disk of {path.parent}; what was reported as done is kept: make room and repeat the command")
+        return StoreError(
+            f"{what} the disk of {path.parent}; what was reported as done is kept: make room and repeat the command"
+        )
     if "readonly" in reason or "read-only" in reason:
         return StoreError(f"cannot write {path.parent}: it is read-only; nothing was changed")
     if "locked" in reason:

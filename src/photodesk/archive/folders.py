@@ -36,7 +36,8 @@ class Seen:
 
 
 def walk(folder: Path, faults: list[Fault], *, root: Path | None = None) -> Iterator[Seen]:
-    """Picture files below a folder, sorted; whatever else is there is named by kind. Archives, with their thumbnails, are no pictures.
+    """Picture files below a folder, sorted; whatever else is there is named by kind. Archives, with their thumbnails,
+    are no pictures.
 
     Args:
         folder: or a single file.
@@ -55,17 +56,27 @@ def walk(folder: Path, faults: list[Fault], *, root: Path | None = None) -> Iter
         others: Counter[str] = Counter()
 
         def unreadable(error: OSError) -> None:
-            faults.append(Fault(str(error.filename), f"folder cannot be read: {error.strerror}", "left out", "check its permissions"))
+            faults.append(
+                Fault(
+                    str(error.filename), f"folder cannot be read: {error.strerror}", "left out", "check its permissions"
+                )
+            )
 
         for base, below, names in os.walk(folder, onerror=unreadable):
             if LEDGER in names:
                 below.clear()
-                faults.append(Fault(base, "holds an archive of photodesk, whose thumbnails are no pictures of yours", "left out"))
+                faults.append(
+                    Fault(base, "holds an archive of photodesk, whose thumbnails are no pictures of yours", "left out")
+                )
                 continue
             below[:] = sorted(name for name in below if not name.startswith("."))
             links = [Path(base, name) for name in below if Path(base, name).is_symlink()]
-            faults += [Fault(str(link), "is a link to a folder", "left out", "add that folder itself") for link in links]
-            beside = {name for name in names if name.endswith(".xmp")}  # to ask the disk for each would take three times as long
+            faults += [
+                Fault(str(link), "is a link to a folder", "left out", "add that folder itself") for link in links
+            ]
+            beside = {
+                name for name in names if name.endswith(".xmp")
+            }  # to ask the disk for each would take three times as long
             for name in sorted(names):
                 suffix = Path(name).suffix.lower()
                 if suffix in SUFFIXES and not name.startswith("."):
@@ -74,7 +85,9 @@ def walk(folder: Path, faults: list[Fault], *, root: Path | None = None) -> Iter
                 elif suffix != ".xmp" and not name.startswith("."):
                     others[suffix or "(none)"] += 1
         for suffix, count in sorted(others.items()):
-            faults.append(Fault(str(folder), f"{count} files of kind {suffix} are no pictures that photodesk reads", "left out"))
+            faults.append(
+                Fault(str(folder), f"{count} files of kind {suffix} are no pictures that photodesk reads", "left out")
+            )
     else:
         raise UsageError(f"{folder} is no folder and no file")
     for path, xmps in found:
@@ -86,7 +99,9 @@ def walk(folder: Path, faults: list[Fault], *, root: Path | None = None) -> Iter
             name = os.fsencode(path).decode("utf-8", "backslashreplace")
             faults.append(Fault(name, "its name is not UTF-8", "left out", "rename it"))
         except OSError as error:
-            faults.append(Fault(str(path), f"cannot be read: {error.strerror}", "left out", "check the file and its permissions"))
+            faults.append(
+                Fault(str(path), f"cannot be read: {error.strerror}", "left out", "check the file and its permissions")
+            )
 
 
 def sidecars(path: Path) -> list[Path]:
@@ -121,8 +136,11 @@ QUIET = 1500
 """Milliseconds without a change after which changes are reported: a picture that is being copied is left alone."""
 
 
-def changes(folders: Sequence[Path], *, poll: bool = False, stop: threading.Event | None = None) -> Iterator[list[Path]]:
-    """First all folders, as soon as the watch stands; then those below in which pictures or sidecars came, went or changed. Ends with Ctrl-C.
+def changes(
+    folders: Sequence[Path], *, poll: bool = False, stop: threading.Event | None = None
+) -> Iterator[list[Path]]:
+    """First all folders, as soon as the watch stands; then those below in which pictures or sidecars came, went or
+    changed. Ends with Ctrl-C.
 
     What happens while the caller deals with an answer comes with the next one.
 
@@ -153,14 +171,17 @@ def changes(folders: Sequence[Path], *, poll: bool = False, stop: threading.Even
         touched = {Path(name) for change, name in found if _matters(Path(name), change == watchfiles.Change.added)}
         below = {_standing(path, folders) for path in touched}
         outermost = sorted(
-            path for path in below if path and not any(path != other and path.is_relative_to(other) for other in below if other)
+            path
+            for path in below
+            if path and not any(path != other and path.is_relative_to(other) for other in below if other)
         )
         if outermost:
             yield outermost
 
 
 def _standing(path: Path, folders: Sequence[Path]) -> Path | None:
-    """The nearest folder of `path` that is still there, within the watched ones; None in an archive, which writes thumbnails itself."""
+    """The nearest folder of `path` that is still there, within the watched ones; None in an archive, which writes
+    thumbnails itself."""
     above = [folder for folder in (path, *path.parents) if any(folder.is_relative_to(root) for root in folders)]
     if any((folder / LEDGER).exists() for folder in above):
         return None
@@ -168,7 +189,8 @@ def _standing(path: Path, folders: Sequence[Path]) -> Path | None:
 
 
 def _matters(path: Path, new: bool) -> bool:
-    """Pictures, sidecars, folders that came, and what may have been a folder; not a folder in which something else changed."""
+    """Pictures, sidecars, folders that came, and what may have been a folder; not a folder in which something else
+    changed."""
     if path.suffix.lower() in {*SUFFIXES, ".xmp"}:
         return True
     return new if path.is_dir() else not path.suffix

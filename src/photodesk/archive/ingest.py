@@ -1,7 +1,8 @@
-"""Folders of pictures → points of an archive: what is new is read, described, encoded and stored; what is known by content is not.
+"""Folders of pictures → points of an archive: what is new is read, described, encoded and stored; what is known by
+content is not.
 
-A picture is read and decoded once; its row, its thumbnail, its perceptual hash and its size come from the same pixels. Every few seconds
-what is done is stored for good, so a command that was stopped goes on from there.
+A picture is read and decoded once; its row, its thumbnail, its perceptual hash and its size come from the same pixels.
+Every few seconds what is done is stored for good, so a command that was stopped goes on from there.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(slots=True)
 class Intake:
-    """What became of the files: how many photos came, how many files were known, held a known content, moved, or got another content."""
+    """What became of the files: how many photos came, how many files were known, held a known content, moved, or got
+    another content."""
 
     added: int = 0
     known: int = 0
@@ -79,7 +81,12 @@ class _Taken:
 
 
 def add(
-    archive: Archive, encoder: Encoder, folders: Sequence[Path], *, progress: Progress = lambda stage, done, of: None, reread: bool = False
+    archive: Archive,
+    encoder: Encoder,
+    folders: Sequence[Path],
+    *,
+    progress: Progress = lambda stage, done, of: None,
+    reread: bool = False,
 ) -> Intake:
     """Bring all pictures below some folders into the archive.
 
@@ -132,8 +139,10 @@ def _suits(archive: Archive, encoder: Encoder) -> None:
     made = archive.settings.fingerprint
     if not encoder.reads(made):
         raise StoreError(
-            f"{archive.folder} was made by {archive.settings.encoder} ({made}), and this is {encoder.name} ({encoder.fingerprint}); "
-            f"make a new archive for it, or encode this one again: photodesk archive update {archive.folder} --encoder {encoder.name}"
+            f"{archive.folder} was made by {archive.settings.encoder} ({made}), and this is {encoder.name} "
+            f"({encoder.fingerprint}); "
+            f"make a new archive for it, or encode this one again: photodesk archive update {archive.folder} --encoder "
+            f"{encoder.name}"
         )
 
 
@@ -142,7 +151,9 @@ def _root(folder: Path, roots: Sequence[str]) -> Path | None:
     return next((Path(root) for root in roots if path.startswith(root.rstrip("/") + "/")), None)
 
 
-def _take(archive: Archive, encoder: Encoder, todo: Sequence[Seen], known: dict[str, File], result: Intake, progress: Progress) -> None:
+def _take(
+    archive: Archive, encoder: Encoder, todo: Sequence[Seen], known: dict[str, File], result: Intake, progress: Progress
+) -> None:
     there = set(archive.ledger.photos())
     prints, families = archive.ledger.prints()
     kin = _Kin(prints, families)
@@ -165,8 +176,11 @@ def _take(archive: Archive, encoder: Encoder, todo: Sequence[Seen], known: dict[
         _take(archive, encoder, again, known, result, lambda stage, done, of: None)
 
 
-def _read(batch: Sequence[Seen], encoder: Encoder, there: set[str], sizes: BatchSize) -> list[tuple[Seen, _Taken | Fault]]:
-    """Read and decode some files, and take their features; runs in several threads. `there` only grows, and a photo too many is no harm."""
+def _read(
+    batch: Sequence[Seen], encoder: Encoder, there: set[str], sizes: BatchSize
+) -> list[tuple[Seen, _Taken | Fault]]:
+    """Read and decode some files, and take their features; runs in several threads. `there` only grows, and a photo too
+    many is no harm."""
     out: list[tuple[Seen, _Taken | Fault]] = []
     pixels = {}
     for file in batch:
@@ -189,13 +203,23 @@ def _read(batch: Sequence[Seen], encoder: Encoder, there: set[str], sizes: Batch
     if not pixels:
         return out
     features = dict(zip(pixels, sizes.timed(encoder.photos.encode, np.stack(list(pixels.values()))), strict=True))
-    return [(file, replace(t, features=features.get(t.photo)) if isinstance(t, _Taken) and t.entry else t) for file, t in out]
+    return [
+        (file, replace(t, features=features.get(t.photo)) if isinstance(t, _Taken) and t.entry else t)
+        for file, t in out
+    ]
 
 
 def _store(
-    archive: Archive, encoder: Encoder, waiting: Sequence[_Taken], known: dict[str, File], kin: _Kin, there: set[str], result: Intake
+    archive: Archive,
+    encoder: Encoder,
+    waiting: Sequence[_Taken],
+    known: dict[str, File],
+    kin: _Kin,
+    there: set[str],
+    result: Intake,
 ) -> list[Seen]:
-    """Make what was read part of the archive; returns files whose photo was known and is gone by now: they are to be read again."""
+    """Make what was read part of the archive; returns files whose photo was known and is gone by now: they are to be
+    read again."""
     fresh: dict[str, _Taken] = {}
     described: dict[str, Entry] = {}
     for taken in waiting:
@@ -213,7 +237,8 @@ def _store(
         known[file.path] = file
     if fresh:
         news = list(fresh.values())
-        # all at once: on the few photos of a batch the network costs as much as the tower, for its small products keep every core spinning
+        # all at once: on the few photos of a batch the network costs as much as the tower, for its small products keep
+        # every core spinning
         rows = photo_rows(np.stack([t.features for t in news if t.features is not None]), encoder)
         numbers = archive.numbers(rows)
         points = []
@@ -223,7 +248,9 @@ def _store(
             entry = replace(t.entry, source=source, added=now(), group=kin.of(t.photo, t.print))
             points.append(Point(t.photo, row, entry, float(number)))
         with_new = [file for file in files if file.photo in fresh]
-        there -= set(archive.put(points, with_new, prints=[t.print for t in news], thumbnails=[t.thumbnail for t in news]))
+        there -= set(
+            archive.put(points, with_new, prints=[t.print for t in news], thumbnails=[t.thumbnail for t in news])
+        )
         there |= fresh.keys()
         result.added += len(points)
     staying = [file for file in files if file.photo not in fresh and file.photo in there]
@@ -261,7 +288,9 @@ def _compare(archive: Archive, folders: Sequence[Path], seen: set[str], result: 
     advice = f"if it is not coming back: photodesk archive remove {archive.folder} --missing"
     lost = [file for file in absent if file.photo not in paths]
     result.missing = len(lost)
-    result.faults += [Fault(file.path, "the file is gone; its photo stays in the archive", "kept", advice) for file in lost]
+    result.faults += [
+        Fault(file.path, "the file is gone; its photo stays in the archive", "kept", advice) for file in lost
+    ]
 
 
 class _Kin:

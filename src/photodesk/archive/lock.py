@@ -1,7 +1,7 @@
 """One process at a time holds an archive; the others are told which one, and where it answers for them.
 
-The file `lock` is locked by the holder and says in JSON: its process id, what it does, and, once it serves, its address and the key that it
-wants to be shown. Only the owner of the archive may read it.
+The file `lock` is locked by the holder and says in JSON: its process id, what it does, and, once it serves, its address
+and the key that it wants to be shown. Only the owner of the archive may read it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def hold(folder: Path, doing: str) -> int:
 
 
 def say(folder: Path, doing: str, url: str = "", key: str = "") -> None:
-    """Let those who find the archive held know what the holder does, and where and with which key it answers for them."""
+    """Let those who find the archive held know what the holder does, and where and with which key it answers for
+    them."""
     (folder / "lock").chmod(0o600)  # the key is for its owner only
     (folder / "lock").write_text(json.dumps({"pid": os.getpid(), "doing": doing, "url": url, "key": key}))
 

@@ -26,19 +26,23 @@ def silent(stage: str, done: int, of: int) -> None:
     """Reports progress to nobody."""
 
 
-def verify(archive: Archive, *, content: bool = False, repair: bool = False, progress: Progress = silent) -> list[Fault]:
+def verify(
+    archive: Archive, *, content: bool = False, repair: bool = False, progress: Progress = silent
+) -> list[Fault]:
     """Everything that is wrong with an archive; an empty list if it is whole.
 
     Args:
         archive: open.
         content: also read every file and compare its digest.
-        repair: make missing thumbnails again, delete points that no file stands behind, and forget photos that the engine has lost, so that
-            `add` encodes them again. What was put right is listed as repaired.
+        repair: make missing thumbnails again, delete points that no file stands behind, and forget photos that the
+            engine has lost, so that `add` encodes them again. What was put right is listed as repaired.
         progress: called with ("points" or "files", done, of).
     """
     faults = []
     if wrong := archive.ledger.sound():
-        faults.append(Fault(LEDGER, f"SQLite finds: {wrong}", "kept", "restore the archive from a backup: see docs/archive.md"))
+        faults.append(
+            Fault(LEDGER, f"SQLite finds: {wrong}", "kept", "restore the archive from a backup: see docs/archive.md")
+        )
     files: dict[str, list[str]] = {}
     for file in archive.ledger.files():
         files.setdefault(file.photo, []).append(file.path)
@@ -66,11 +70,22 @@ def verify(archive: Archive, *, content: bool = False, repair: bool = False, pro
     again = f"run: photodesk archive add {archive.folder} FOLDER" if repair else advice
     faults += [Fault(name, "the engine has lost this photo", fate, again) for name in lost]  # type: ignore[arg-type]
     if archive.engine.count() != (of - len(strays) - len(empty) if repair else of):
-        faults.append(Fault(archive.settings.engine, "it counts other points than it lists", "kept", "restore the archive from a backup"))
-    return faults + list(_files(archive, {p: files[p] for p in sorted(known & there & files.keys())}, content, repair, progress))
+        faults.append(
+            Fault(
+                archive.settings.engine,
+                "it counts other points than it lists",
+                "kept",
+                "restore the archive from a backup",
+            )
+        )
+    return faults + list(
+        _files(archive, {p: files[p] for p in sorted(known & there & files.keys())}, content, repair, progress)
+    )
 
 
-def _files(archive: Archive, files: dict[str, list[str]], content: bool, repair: bool, progress: Progress) -> Iterator[Fault]:
+def _files(
+    archive: Archive, files: dict[str, list[str]], content: bool, repair: bool, progress: Progress
+) -> Iterator[Fault]:
     for done, (photo, paths) in enumerate(files.items(), 1):
         there = [path for path in paths if not gone(path)]
         if not there:
@@ -84,7 +99,12 @@ def _files(archive: Archive, files: dict[str, list[str]], content: bool, repair:
                 yield Fault(path, str(error).removeprefix(f"{path} "), "kept", "check the file and its permissions")
         small = archive.thumbnail(photo)
         if not small.is_file() or not small.stat().st_size or (content and not _decodes(small)):
-            fault = Fault(str(small), "the thumbnail is missing", "kept", f"run: photodesk archive verify {archive.folder} --repair")
+            fault = Fault(
+                str(small),
+                "the thumbnail is missing",
+                "kept",
+                f"run: photodesk archive verify {archive.folder} --repair",
+            )
             if repair and there:
                 try:
                     with images.guarded(there[0]):
@@ -157,7 +177,9 @@ def stats(archive: Archive) -> Stats:
         bank=count("bank"),
         revised=archive.revised(),
         taken=(years[0], years[-1]) if years else ("", ""),
-        facets={field: archive.engine.facets(field, 5) for field in ("credit", "terms", "keywords", "orientation", "place")},
+        facets={
+            field: archive.engine.facets(field, 5) for field in ("credit", "terms", "keywords", "orientation", "place")
+        },
         bytes={name: _size(path) for name, path in parts.items()},
         jobs=archive.ledger.jobs(5),
     )
@@ -185,7 +207,9 @@ def backup(archive: Archive, target: Path, *, thumbnails: bool = True) -> None:
     try:
         archive.ledger.copy(partial / LEDGER)
         kind, _, place = archive.settings.engine.partition(":")
-        archive.engine.snapshot(partial / ("snapshot" if kind == "qdrant" else "shard" if Path(place).is_absolute() else place))
+        archive.engine.snapshot(
+            partial / ("snapshot" if kind == "qdrant" else "shard" if Path(place).is_absolute() else place)
+        )
         with _writing(target):
             if kind != "qdrant" and Path(place).is_absolute():
                 from photodesk.archive.database import Ledger

@@ -1,8 +1,8 @@
 """What a picture file says of itself: XMP first, then IPTC, then EXIF, field by field.
 
-The decoder (`images.read`) hands over the blocks. Pillow's reader of TIFF directories reads EXIF, defusedxml reads XMP: both are well kept
-and small, where bindings to exiv2 are under the GPL and exiftool is a program to install. Nothing here opens a picture or believes a block:
-one that is damaged costs its fields, never the photo.
+The decoder (`images.read`) hands over the blocks. Pillow's reader of TIFF directories reads EXIF, defusedxml reads XMP:
+both are well kept and small, where bindings to exiv2 are under the GPL and exiftool is a program to install. Nothing
+here opens a picture or believes a block: one that is damaged costs its fields, never the photo.
 """
 
 from __future__ import annotations
@@ -44,7 +44,14 @@ _XMP_TAGS = {
     "taken": (f"{_PHOTOSHOP}DateCreated", f"{_EXIF}DateTimeOriginal", f"{_XMP}CreateDate"),
 }
 _XMP_PLACE = (f"{_CORE}Location", f"{_PHOTOSHOP}City", f"{_PHOTOSHOP}State", f"{_PHOTOSHOP}Country")
-_IPTC_TAGS = {"headline": (105, 5), "caption": (120,), "byline": (80,), "credit": (110, 115), "copyright": (116,), "terms": (40,)}
+_IPTC_TAGS = {
+    "headline": (105, 5),
+    "caption": (120,),
+    "byline": (80,),
+    "credit": (110, 115),
+    "copyright": (116,),
+    "terms": (40,),
+}
 _IPTC_PLACE = (92, 90, 95, 101)
 _EXIF_MORE = 0x8769  # the directory that only EXIF has
 _EXIF_TAGS = {"headline": (0x9C9B,), "caption": (0x010E, 0x9C9C), "byline": (0x013B, 0x9C9D), "copyright": (0x8298,)}
@@ -82,7 +89,9 @@ def read(picture: images.Decoded, *, sidecar: Path | None = None) -> tuple[Entry
             except MissingExtra:
                 raise
             except Exception as error:  # a stranger's bytes in a decoration: any exception is a damaged block
-                trouble.append(f"its {name} cannot be read: {' '.join(str(error).split())[:100] or type(error).__name__}")
+                trouble.append(
+                    f"its {name} cannot be read: {' '.join(str(error).split())[:100] or type(error).__name__}"
+                )
     width, height = picture.size
     return Entry(width=width, height=height, **found), tuple(trouble)  # type: ignore[arg-type]
 
@@ -134,7 +143,9 @@ def _iptc(block: bytes) -> Found:
     found["keywords"] = _keywords(every(25))
     found["place"] = _joined([_first(every(tag)) for tag in _IPTC_PLACE])
     day, clock = _first(every(55)), _first(every(60))[:6]
-    found["taken"] = _time(f"{day[:4]}-{day[4:6]}-{day[6:8]}T{clock[:2]}:{clock[2:4]}:{clock[4:6]}" if len(clock) == 6 else day)
+    found["taken"] = _time(
+        f"{day[:4]}-{day[4:6]}-{day[6:8]}T{clock[:2]}:{clock[2:4]}:{clock[4:6]}" if len(clock) == 6 else day
+    )
     return found
 
 
@@ -176,7 +187,9 @@ def _xmp(block: bytes) -> Found:
             values.setdefault(name, [text])
         for child in about:
             values.setdefault(child.tag, _items(child))
-    found: Found = {field: _first(_clean(", ".join(values.get(tag, []))) for tag in tags) for field, tags in _XMP_TAGS.items()}
+    found: Found = {
+        field: _first(_clean(", ".join(values.get(tag, []))) for tag in tags) for field, tags in _XMP_TAGS.items()
+    }
     found["taken"] = _first(_time(", ".join(values.get(tag, []))) for tag in _XMP_TAGS["taken"])
     found["keywords"] = _keywords(values.get(f"{_DC}subject", []))
     found["place"] = _joined([_clean(", ".join(values.get(tag, []))) for tag in _XMP_PLACE])
@@ -208,7 +221,11 @@ def _time(text: str) -> str:
 def _clean(text: str) -> str:
     """Without control characters, empty lines and spaces at the ends."""
     lines = re.sub(r"[^\S\n]+", " ", re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufeff]", "", text.replace("\r", "\n")))
-    return "\n".join(line for line in map(str.strip, lines.split("\n")) if line)[:LONGEST].encode("utf-8", "replace").decode()
+    return (
+        "\n".join(line for line in map(str.strip, lines.split("\n")) if line)[:LONGEST]
+        .encode("utf-8", "replace")
+        .decode()
+    )
 
 
 def _keywords(values: Sequence[str]) -> tuple[str, ...]:

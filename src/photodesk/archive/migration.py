@@ -1,4 +1,5 @@
-"""An archive for another model: every photo is encoded again into an engine beside the old one, which is then used in its place."""
+"""An archive for another model: every photo is encoded again into an engine beside the old one, which is then used in
+its place."""
 
 from __future__ import annotations
 
@@ -30,8 +31,9 @@ TOGETHER = 64
 def renew(archive: Archive, encoder: Encoder, progress: Progress) -> tuple[int, list[Fault]]:
     """Encode all photos with another model; ids, files, captions, uses and picks stay as they are.
 
-    Photos whose files are gone or changed are read from their thumbnails, and named; one that has neither is left out, and named. The bank of articles is emptied: its texts are not kept. Until the
-    last photo is there the archive stays with the old model; stopped on the way, the same call begins again. The old engine keeps its points.
+    Photos whose files are gone or changed are read from their thumbnails, and named; one that has neither is left out,
+    and named. The bank of articles is emptied: its texts are not kept. Until the last photo is there the archive stays
+    with the old model; stopped on the way, the same call begins again. The old engine keeps its points.
 
     Returns:
         how many photos were encoded, and what is not as it was.
@@ -42,7 +44,10 @@ def renew(archive: Archive, encoder: Encoder, progress: Progress) -> tuple[int, 
     old, settings = archive.engine, archive.settings
     kind, _, place = settings.engine.partition(":")
     if kind == "qdrant":
-        raise StoreError(f"the points are on a server; bring them here first, as in: photodesk archive move {archive.folder} edge:shard2")
+        raise StoreError(
+            f"the points are on a server; bring them here first, as in: photodesk archive move {archive.folder} "
+            "edge:shard2"
+        )
     dim = encoder.network.dim if encoder.network else encoder.photos.dim
     place, mark, options = place.partition("?")
     place = f"{place.partition('@')[0]}@{digest(encoder.fingerprint.encode()).hex()[:8]}"
@@ -66,7 +71,10 @@ def renew(archive: Archive, encoder: Encoder, progress: Progress) -> tuple[int, 
             done += len(points)
             progress("encoding", done, of)
         if done != of or new.count() != encoded:
-            raise StoreError(f"{uri} holds {new.count():,} points and {settings.engine} {of:,}; the archive stays with {settings.encoder}")
+            raise StoreError(
+                f"{uri} holds {new.count():,} points and {settings.engine} {of:,}; the archive stays with "
+                f"{settings.encoder}"
+            )
         new.optimise()
     except BaseException:
         new.close()
@@ -102,7 +110,8 @@ def move(archive: Archive, uri: str, progress: Progress = silent) -> int:
         how many points were moved.
 
     Raises:
-        StoreError: the new engine holds something else, or another number of points, or a point that is not what was sent.
+        StoreError: the new engine holds something else, or another number of points, or a point that is not what was
+        sent.
     """
     old = archive.engine
     begun = archive.ledger.settings().get("moving", "") == uri
@@ -133,14 +142,22 @@ def move(archive: Archive, uri: str, progress: Progress = silent) -> int:
 def _same(old: Engine, new: Engine, of: int, progress: Progress) -> None:
     if new.count() != of:
         raise StoreError(
-            f"{new.uri} holds {new.count():,} points and {old.uri} {of:,}; the archive stays with {old.uri}: name an empty place"
+            f"{new.uri} holds {new.count():,} points and {old.uri} {of:,}; the archive stays with {old.uri}: name an "
+            "empty place"
         )
     done = 0
     for points in old.scan(rows=True, batch=1000):
         there = {point.photo: point for point in new.get([point.photo for point in points], rows=True)}
         for point in points:
             twin = there.get(point.photo)
-            if twin is None or twin.entry != point.entry or not np.array_equal(twin.row, point.row) or twin.number != point.number:
-                raise StoreError(f"{new.uri} does not hold {point.photo} as it was sent; the archive stays with {old.uri}")
+            if (
+                twin is None
+                or twin.entry != point.entry
+                or not np.array_equal(twin.row, point.row)
+                or twin.number != point.number
+            ):
+                raise StoreError(
+                    f"{new.uri} does not hold {point.photo} as it was sent; the archive stays with {old.uri}"
+                )
         done += len(points)
         progress("comparing", done, of)

@@ -1,4 +1,5 @@
-"""Photos that a desk picked for its articles → training pairs: a data set, a folder that `photodesk train` reads, lines of JSON."""
+"""Photos that a desk picked for its articles → training pairs: a data set, a folder that `photodesk train` reads, lines
+of JSON."""
 
 from __future__ import annotations
 
@@ -37,17 +38,21 @@ def lines(archive: Archive) -> Iterator[str]:
 
 
 def rows(archive: Archive) -> tuple[list[dict[str, Any]], list[Fault]]:
-    """Every pick whose picture is there as a row of `COLUMNS`, `file` the path of a file that holds it; plain values, fit for JSON.
+    """Every pick whose picture is there as a row of `COLUMNS`, `file` the path of a file that holds it; plain values,
+    fit for JSON.
 
     Returns:
-        rows as `pairs` orders them; pictures whose file is gone or changed, for which the thumbnail stands in or which are left out.
+        rows as `pairs` orders them; pictures whose file is gone or changed, for which the thumbnail stands in or which
+        are left out.
 
     Raises:
         StoreError: there are no picks.
     """
     found = pairs(archive)
     if not found:
-        raise StoreError(f"nobody has picked a photo of {archive.folder} yet; pick some with: photodesk serve {archive.folder}")
+        raise StoreError(
+            f"nobody has picked a photo of {archive.folder} yet; pick some with: photodesk serve {archive.folder}"
+        )
     faults: list[Fault] = []
     files = {photo: _picture(archive, photo, faults) for photo in dict.fromkeys(pick.photo for pick in found)}
     made = [_told(pick) | {"file": str(file)} for pick in found if (file := files[pick.photo])]
@@ -66,7 +71,9 @@ def dataset(archive: Path, rows: Sequence[Mapping[str, Any]], faults: Sequence[F
         StoreError: no picture of them is left.
     """
     if not rows:
-        raise StoreError(f"no photo that was picked in {archive} is there any more; bring the pictures back, and pick again")
+        raise StoreError(
+            f"no photo that was picked in {archive} is there any more; bring the pictures back, and pick again"
+        )
     where = f"{archive}, picked "
     articles = {row["id"]: Article(**{name: row[name] for name in FIELDS}, where=where + row["picked"]) for row in rows}
     shown = {row["photo"]: Photo(row["photo"], Path(row["file"])) for row in rows}
@@ -82,7 +89,8 @@ def dataset(archive: Path, rows: Sequence[Mapping[str, Any]], faults: Sequence[F
 
 
 def export(archive: Archive, folder: Path) -> tuple[int, list[Fault]]:
-    """Write the picks to a new folder as a data set: `picks.csv` and the pictures in `photos/`, linked where possible, else copied.
+    """Write the picks to a new folder as a data set: `picks.csv` and the pictures in `photos/`, linked where possible,
+    else copied.
 
     Args:
         archive: open.
@@ -135,7 +143,11 @@ def _picture(archive: Archive, photo: str, faults: list[Fault]) -> Path | None:
     if small.is_file():
         faults.append(Fault(photo, "its file is gone or changed; the thumbnail stands in", "kept"))
         return small
-    faults.append(Fault(photo, "neither its file nor a thumbnail is there", "left out", "bring the picture back, and pick it again"))
+    faults.append(
+        Fault(
+            photo, "neither its file nor a thumbnail is there", "left out", "bring the picture back, and pick it again"
+        )
+    )
     return None
 
 

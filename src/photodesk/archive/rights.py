@@ -1,7 +1,9 @@
-"""What holds for a photo that has near-duplicates: the usage terms of all of them, and what only another of them says of the motif.
+"""What holds for a photo that has near-duplicates: the usage terms of all of them, and what only another of them says
+of the motif.
 
-Usage terms are sentences that people wrote, so they are told apart in one way only: those with a word of `EMBARGO` are the strictest, any other text
-comes next, no text last. None is read for what it allows, and none is left out: distinct texts stand one after the other, the strictest first.
+Usage terms are sentences that people wrote, so they are told apart in one way only: those with a word of `EMBARGO` are
+the strictest, any other text comes next, no text last. None is read for what it allows, and none is left out: distinct
+texts stand one after the other, the strictest first.
 """
 
 from __future__ import annotations
@@ -56,9 +58,12 @@ class Group:
                     self._filled.setdefault(field, one)
 
     def known(self, photo: str, entry: Entry) -> tuple[Entry, dict[str, tuple[str, ...]]]:
-        """A photo's entry with the usage terms of the whole group, and its empty fields filled; field → other photos that a value came from."""
+        """A photo's entry with the usage terms of the whole group, and its empty fields filled; field → other photos
+        that a value came from."""
         own = {_bare(entry.terms): Similar(photo, entry)} if entry.terms else {}
-        terms = sorted((own | self._terms | own).values(), key=lambda one: not embargoed(one.entry.terms))  # its own before others
+        terms = sorted(
+            (own | self._terms | own).values(), key=lambda one: not embargoed(one.entry.terms)
+        )  # its own before others
         filled = {field: one for field, one in self._filled.items() if not getattr(entry, field)}
         origins: dict[str, tuple[str, ...]] = {field: (one.photo,) for field, one in filled.items()}
         if others := tuple(one.photo for one in terms if one.photo != photo):
@@ -68,11 +73,15 @@ class Group:
 
 
 def groups(archive: Archive, entries: Mapping[str, Entry]) -> dict[str, Group]:
-    """The group of each of some photos (id → entry), with all its members that the archive has, whatever a search asked for."""
+    """The group of each of some photos (id → entry), with all its members that the archive has, whatever a search asked
+    for."""
     families = archive.ledger.families({entry.group for entry in entries.values() if entry.group})
     others = [photo for members in families.values() for photo in members if photo not in entries]
     known = {**entries, **{point.photo: point.entry for point in archive.engine.get(others)}} if others else entries
-    made = {family: Group(Similar(photo, known[photo]) for photo in members if photo in known) for family, members in families.items()}
+    made = {
+        family: Group(Similar(photo, known[photo]) for photo in members if photo in known)
+        for family, members in families.items()
+    }
     return {photo: made.get(entry.group) or Group([Similar(photo, entry)]) for photo, entry in entries.items()}
 
 

@@ -1,4 +1,5 @@
-"""What a desk did with its photos, in the ledger of its archive: uses in print or online, picks, the bank of articles."""
+"""What a desk did with its photos, in the ledger of its archive: uses in print or online, picks, the bank of
+articles."""
 
 from __future__ import annotations
 
@@ -70,7 +71,8 @@ class Daybook:
             )
 
     def withdraw(self, article: str, photo: str) -> str:
-        """Take back every choice of a photo for an article (id) that stands; the ledger keeps them, and when they were taken back.
+        """Take back every choice of a photo for an article (id) that stands; the ledger keeps them, and when they were
+        taken back.
 
         Returns:
             that time; empty if no such choice stands.
@@ -78,7 +80,8 @@ class Daybook:
         at = now()
         with self.ledger.change() as db:
             found = db.execute(
-                "UPDATE picks SET withdrawn = ? WHERE withdrawn = '' AND json_extract(article, '$.id') = ? AND photo = ?",
+                "UPDATE picks SET withdrawn = ? WHERE withdrawn = '' AND json_extract(article, '$.id') = ? AND photo = "
+                "?",
                 (at, article, photo),
             )
             return at if found.rowcount else ""
@@ -91,7 +94,9 @@ class Daybook:
     def picks(self) -> list[Pick]:
         """All choices that stand, oldest first."""
         rows = self.ledger.ask("SELECT article, photo, rank, score, at FROM picks WHERE withdrawn = '' ORDER BY pick")
-        return [Pick(Article(**json.loads(str(a))), str(p), int(str(r)), float(str(s)), str(at)) for a, p, r, s, at in rows]
+        return [
+            Pick(Article(**json.loads(str(a))), str(p), int(str(r)), float(str(s)), str(at)) for a, p, r, s, at in rows
+        ]
 
     def add_to_bank(self, articles: Sequence[str], rows: FloatArray) -> None:
         """Articles (ids) and their (n, d) float32 rows, standing for the queries to come."""
@@ -105,7 +110,9 @@ class Daybook:
         """Ids, ascending, and (n, d) float32 rows of the bank; (0, 0) where it is empty."""
         found = self.ledger.ask("SELECT article, row FROM bank ORDER BY article")
         rows = np.frombuffer(b"".join(row for _, row in found if isinstance(row, bytes)), "<f4").astype(np.float32)
-        return tuple(str(name) for name, _ in found), rows.reshape(len(found), -1) if found else np.empty((0, 0), np.float32)
+        return tuple(str(name) for name, _ in found), rows.reshape(len(found), -1) if found else np.empty(
+            (0, 0), np.float32
+        )
 
     def empty_bank(self) -> None:
         """Forget all articles of the bank."""

@@ -73,7 +73,8 @@ def commands() -> None:
 
 
 def main() -> None:
-    """Entry point: errors for users, and files that cannot be read or written, become one line on stderr and exit code 2."""
+    """Entry point: errors for users, and files that cannot be read or written, become one line on stderr and exit code
+    2."""
     try:
         code = commands.main(standalone_mode=False)
     except click.ClickException as error:
@@ -85,7 +86,9 @@ def main() -> None:
     except PhotodeskError as error:
         click.echo(f"photodesk: {error}", err=True)
         code = 2
-    except OSError as error:  # what a command could not read or write; a pipe that its reader closed is click's own business
+    except (
+        OSError
+    ) as error:  # what a command could not read or write; a pipe that its reader closed is click's own business
         place, reason = error.filename2 or error.filename, error.strerror or str(error) or type(error).__name__
         click.echo(f"photodesk: {f'{place}: ' if place else ''}{reason}", err=True)
         code = 2

@@ -22,8 +22,8 @@ ARCHIVE = click.argument("archive", type=click.Path(path_type=Path))
 def archive() -> None:
     """Keep the photos of a desk: what is new is read, described and encoded, what is known is not.
 
-    An archive is a folder with an engine, thumbnails and a ledger. One process at a time holds it; where that is a `serve`, the commands
-    here hand their work to it.
+    An archive is a folder with an engine, thumbnails and a ledger. One process at a time holds it; where that is a
+    `serve`, the commands here hand their work to it.
 
     \b
     photodesk archive init desk/
@@ -35,12 +35,24 @@ def archive() -> None:
 @archive.command()
 @ARCHIVE
 @click.option(
-    "--engine", default="edge:shard", show_default=True, metavar="URI", help="edge:PATH, flat:PATH or qdrant:http://host:6333/collection."
+    "--engine",
+    default="edge:shard",
+    show_default=True,
+    metavar="URI",
+    help="edge:PATH, flat:PATH or qdrant:http://host:6333/collection.",
 )
-@click.option("--encoder", default="builtin", show_default=True, help="The model that reads texts and photos; see `encoders`.")
-@click.option("--language", default="german", show_default=True, help="Of the captions, for word search: endings and stop words.")
 @click.option(
-    "--revise", default="dual_softmax(temperature=1)", show_default=True, metavar="R", help="How the bank of articles revises scores."
+    "--encoder", default="builtin", show_default=True, help="The model that reads texts and photos; see `encoders`."
+)
+@click.option(
+    "--language", default="german", show_default=True, help="Of the captions, for word search: endings and stop words."
+)
+@click.option(
+    "--revise",
+    default="dual_softmax(temperature=1)",
+    show_default=True,
+    metavar="R",
+    help="How the bank of articles revises scores.",
 )
 def init(archive: Path, engine: str, encoder: str, language: str, revise: str) -> None:
     """Make an empty archive in a new folder.
@@ -53,7 +65,9 @@ def init(archive: Path, engine: str, encoder: str, language: str, revise: str) -
     from photodesk.cli.options import load_encoder
     from photodesk.ranking import revisions
 
-    made = Archive.create(archive, load_encoder(encoder), engine=engine, language=language, revision=revisions.parse(revise))
+    made = Archive.create(
+        archive, load_encoder(encoder), engine=engine, language=language, revision=revisions.parse(revise)
+    )
     made.close()
     click.echo(f"empty archive in {archive}; add photos with: photodesk archive add {archive} FOLDER", err=True)
 
@@ -62,12 +76,15 @@ def init(archive: Path, engine: str, encoder: str, language: str, revise: str) -
 @ARCHIVE
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--watch", is_flag=True, help="Go on: take what comes into the folders until you press Ctrl-C.")
-@click.option("--poll", is_flag=True, help="With --watch: look again and again, for network disks that announce nothing.")
+@click.option(
+    "--poll", is_flag=True, help="With --watch: look again and again, for network disks that announce nothing."
+)
 @click.pass_context
 def add(context: click.Context, /, archive: Path, folders: tuple[Path, ...], watch: bool, poll: bool) -> None:
     """Bring all pictures below FOLDERS into the archive, with what EXIF, IPTC and XMP say of them.
 
-    Known contents are skipped, moved files noted, everything that is left out is named. Stopped, the same command goes on from there.
+    Known contents are skipped, moved files noted, everything that is left out is named. Stopped, the same command goes
+    on from there.
 
     \b
     photodesk archive add desk/ pictures/ --watch
@@ -79,7 +96,8 @@ def add(context: click.Context, /, archive: Path, folders: tuple[Path, ...], wat
 
 
 def _watch(do: Callable[..., Outcome], folders: list[str], poll: bool) -> bool:
-    """Add whatever comes, until Ctrl-C. What could not be added, such as for want of room, is tried again with the next change."""
+    """Add whatever comes, until Ctrl-C. What could not be added, such as for want of room, is tried again with the next
+    change."""
     from photodesk.archive.folders import changes
     from photodesk.errors import PhotodeskError
 
@@ -104,10 +122,22 @@ def _watch(do: Callable[..., Outcome], folders: list[str], poll: bool) -> bool:
 @ARCHIVE
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--photo", "photos", multiple=True, metavar="ID", help="A photo by its id; may be given several times.")
-@click.option("--missing", is_flag=True, help="Files that are gone from the disk; not where a whole folder is, for its disk may be away.")
+@click.option(
+    "--missing",
+    is_flag=True,
+    help="Files that are gone from the disk; not where a whole folder is, for its disk may be away.",
+)
 @click.option("--force", is_flag=True, help="With --missing: there too.")
 @click.pass_context
-def remove(context: click.Context, /, archive: Path, paths: tuple[Path, ...], photos: tuple[str, ...], missing: bool, force: bool) -> None:
+def remove(
+    context: click.Context,
+    /,
+    archive: Path,
+    paths: tuple[Path, ...],
+    photos: tuple[str, ...],
+    missing: bool,
+    force: bool,
+) -> None:
     """Forget files, everything below folders, or photos. The pictures themselves are not touched.
 
     What the archive does not know is named, and so are folders that were added of which nothing is left (exit code 1).
@@ -160,9 +190,20 @@ def faults(archive: Path) -> None:
 
 @archive.command()
 @ARCHIVE
-@click.option("--metadata", is_flag=True, help="Read captions and the like of all files again; XMP sidecars may have changed.")
-@click.option("--bank", type=click.Path(path_type=Path, exists=True), metavar="FILE", help="Articles that stand for the queries to come.")
-@click.option("--encoder", metavar="NAME", help="Encode every photo again with this model, and use it from then on; not beside `serve`.")
+@click.option(
+    "--metadata", is_flag=True, help="Read captions and the like of all files again; XMP sidecars may have changed."
+)
+@click.option(
+    "--bank",
+    type=click.Path(path_type=Path, exists=True),
+    metavar="FILE",
+    help="Articles that stand for the queries to come.",
+)
+@click.option(
+    "--encoder",
+    metavar="NAME",
+    help="Encode every photo again with this model, and use it from then on; not beside `serve`.",
+)
 @click.pass_context
 def update(context: click.Context, /, archive: Path, metadata: bool, bank: Path | None, encoder: str | None) -> None:
     """Look at all folders again, revise scores by the bank, tidy up the index.
@@ -211,7 +252,11 @@ def stats(archive: Path, as_json: bool) -> None:
 @archive.command()
 @ARCHIVE
 @click.option("--content", is_flag=True, help="Also read every picture and compare its content.")
-@click.option("--repair", is_flag=True, help="Put right what can be: thumbnails, points without a file, photos that the engine lost.")
+@click.option(
+    "--repair",
+    is_flag=True,
+    help="Put right what can be: thumbnails, points without a file, photos that the engine lost.",
+)
 @click.pass_context
 def verify(context: click.Context, /, archive: Path, content: bool, repair: bool) -> None:
     """Name everything that is wrong with the archive; exit code 1 if anything needs you.
@@ -240,7 +285,14 @@ def backup(archive: Path, target: Path, no_thumbnails: bool) -> None:
 
 @archive.command()
 @ARCHIVE
-@click.option("--out", "-o", required=True, type=click.Path(path_type=Path), metavar="DIR", help="New folder: a data set for `train`.")
+@click.option(
+    "--out",
+    "-o",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="New folder: a data set for `train`.",
+)
 @click.pass_context
 def picks(context: click.Context, /, archive: Path, out: Path) -> None:
     """Write the photos that were picked in `serve`, with their articles, as pairs to train on.
@@ -284,9 +336,15 @@ def _renew(folder: Path, name: str) -> None:
         with bars() as progress:
             count, faults = migration.renew(archive, encoder, progress)
         show_faults(faults)
-        click.echo(f"{count:,} photos encoded by {encoder.name} in {archive.settings.engine}; {old} may be deleted", err=True)
+        click.echo(
+            f"{count:,} photos encoded by {encoder.name} in {archive.settings.engine}; {old} may be deleted", err=True
+        )
         if bank:
-            click.echo(f"the bank of {bank:,} articles is empty now, for their texts are not kept; give them again with --bank", err=True)
+            click.echo(
+                f"the bank of {bank:,} articles is empty now, for their texts are not kept; give them again with "
+                "--bank",
+                err=True,
+            )
 
 
 def is_photo(text: str) -> bool:

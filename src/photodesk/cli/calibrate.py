@@ -11,17 +11,39 @@ from photodesk.cli.options import cache_option, load_encoder, show_data
 
 @click.command()
 @click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--encoder", default="builtin", show_default=True, help="Whose scores; of a network that was trained with --test, the part kept apart is used.")  # fmt: skip
-@click.option("--for", "use", metavar="E", help="The encoder that will use the curve, such as the same network trained again on every pair [default: --encoder].")  # fmt: skip
-@click.option("--out", "-o", required=True, type=click.Path(path_type=Path, dir_okay=False), metavar="JSON", help="Such as desk/confidence.json, which is used by that archive.")  # fmt: skip
-@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="SVG", help="Also draw said against seen.")
+@click.option(
+    "--encoder",
+    default="builtin",
+    show_default=True,
+    help="Whose scores; of a network that was trained with --test, the part kept apart is used.",
+)
+@click.option(
+    "--for",
+    "use",
+    metavar="E",
+    help="The encoder that will use the curve, such as the same network trained again on every pair [default: "
+    "--encoder].",
+)
+@click.option(
+    "--out",
+    "-o",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="JSON",
+    help="Such as desk/confidence.json, which is used by that archive.",
+)
+@click.option(
+    "--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="SVG", help="Also draw said against seen."
+)
 @click.option("--seed", default=0, show_default=True, help="Of the halves and galleries.")
 @cache_option
-def calibrate(data: tuple[Path, ...], encoder: str, use: str | None, out: Path, plot: Path | None, seed: int, cache: Path | None) -> None:
+def calibrate(
+    data: tuple[Path, ...], encoder: str, use: str | None, out: Path, plot: Path | None, seed: int, cache: Path | None
+) -> None:
     """Fit how likely a photo fits to the score that it has, on pairs that the encoder was not trained on.
 
-    Name the same DATA as in `train`. Half of the pairs are fitted on, the other half say how reliable the result is. What was
-    encoded is kept, so a second call takes seconds and one that was stopped goes on.
+    Name the same DATA as in `train`. Half of the pairs are fitted on, the other half say how reliable the result is.
+    What was encoded is kept, so a second call takes seconds and one that was stopped goes on.
 
     \b
     photodesk train newsimages2025/ -o net.safetensors --test 2000

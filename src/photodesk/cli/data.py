@@ -45,7 +45,9 @@ def _progress(total: int, what: str) -> Iterator[Callable[[], object]]:
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True, disable=total < 500 or not Console(stderr=True).is_terminal) as progress:
+    with Progress(
+        console=Console(stderr=True), transient=True, disable=total < 500 or not Console(stderr=True).is_terminal
+    ) as progress:
         task = progress.add_task(what, total=total)
         yield lambda: progress.advance(task)
 
@@ -53,14 +55,18 @@ def _progress(total: int, what: str) -> Iterator[Callable[[], object]]:
 @click.command()
 @data_options
 @click.option("--all", "every", is_flag=True, help="Before the table, a line for each single fault.")
-@click.option("--out", type=click.Path(path_type=Path), metavar="FILE.csv", help="Write every single fault to a CSV file.")
-@click.option("--no-decode", is_flag=True, help="Do not open the pictures: quick, but finds no broken and no duplicate ones.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="FILE.csv", help="Write every single fault to a CSV file."
+)
+@click.option(
+    "--no-decode", is_flag=True, help="Do not open the pictures: quick, but finds no broken and no duplicate ones."
+)
 @click.pass_context
 def check(context: click.Context, /, every: bool, out: Path | None, no_decode: bool, **options: Any) -> None:
     """Name every fault of a data set, by file and line, and what happens to it.
 
-    Ends with a table: a row for each kind of fault, what it means, what photodesk did about it and what is left for you.
-    Exit code 1 if anything is left for you, else 0.
+    Ends with a table: a row for each kind of fault, what it means, what photodesk did about it and what is left for
+    you. Exit code 1 if anything is left for you, else 0.
 
     \b
     photodesk check newsimages2025/
@@ -87,21 +93,37 @@ def check(context: click.Context, /, every: bool, out: Path | None, no_decode: b
 @click.command()
 @data_options
 @click.option(
-    "--to", type=click.Path(path_type=Path), metavar="DIR", help="Folder for the pictures; by default --photos, else newsimages in DATA."
+    "--to",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder for the pictures; by default --photos, else newsimages in DATA.",
 )
-@click.option("--rate", type=click.FloatRange(0.01, 20), default=2.0, show_default=True, help="Requests a second to one host.")
-@click.option("--retries", type=click.IntRange(0, 10), default=3, show_default=True, help="Repeats after no answer, 429 or 5xx.")
+@click.option(
+    "--rate", type=click.FloatRange(0.01, 20), default=2.0, show_default=True, help="Requests a second to one host."
+)
+@click.option(
+    "--retries", type=click.IntRange(0, 10), default=3, show_default=True, help="Repeats after no answer, 429 or 5xx."
+)
 @click.option("--contact", default="", metavar="ADDRESS", help="Your address, for the User-Agent.")
-@click.option("--allow-private-for-tests", is_flag=True, hidden=True, help="Ask servers in private networks; only for tests.")
+@click.option(
+    "--allow-private-for-tests", is_flag=True, hidden=True, help="Ask servers in private networks; only for tests."
+)
 @click.pass_context
 def fetch(
-    context: click.Context, /, to: Path | None, rate: float, retries: int, contact: str, allow_private_for_tests: bool, **options: Any
+    context: click.Context,
+    /,
+    to: Path | None,
+    rate: float,
+    retries: int,
+    contact: str,
+    allow_private_for_tests: bool,
+    **options: Any,
 ) -> None:
     """Fetch the pictures that a data set names by URL and that are not there yet.
 
-    For releases without pictures, such as 2021's. Asks politely, only hosts that the files name, saves only whole pictures, and
-    writes every request to fetch.log in the photo folder. Stopped, the same command goes on from there. The pictures belong to
-    their publishers: whether you may use them is for you to know.
+    For releases without pictures, such as 2021's. Asks politely, only hosts that the files name, saves only whole
+    pictures, and writes every request to fetch.log in the photo folder. Stopped, the same command goes on from there.
+    The pictures belong to their publishers: whether you may use them is for you to know.
 
     \b
     photodesk fetch newsimages2021/ --contact desk@example.org
@@ -122,7 +144,8 @@ def fetch(
         result = get(wanted, folder, manners=manners, tick=tick)
     show_faults(result.faults)
     click.echo(
-        f"{result.saved} pictures saved in {folder}, {len(have) + result.there} were there, {len(result.faults)} cannot be had; see {LOG}",
+        f"{result.saved} pictures saved in {folder}, {len(have) + result.there} were there, {len(result.faults)} "
+        f"cannot be had; see {LOG}",
         err=True,
     )
     context.exit(1 if result.faults else 0)

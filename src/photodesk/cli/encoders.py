@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 def encoders(names: tuple[str, ...], measure: bool, as_json: bool) -> None:
     """Show the models that can read texts and photos: size, languages, context, licence, and whether they are here.
 
-    Nothing is downloaded, except a model that is not here and is given as NAME. Besides these, every model of open_clip is known as
-    openclip:MODEL/TAG, every CLIP and SigLIP of the hub as clip:OWNER/NAME. Options follow a name: precision=bf16 (fp16 on
-    a GPU), device=cpu|cuda|mps, compile=yes.
+    Nothing is downloaded, except a model that is not here and is given as NAME. Besides these, every model of open_clip
+    is known as openclip:MODEL/TAG, every CLIP and SigLIP of the hub as clip:OWNER/NAME. Options follow a name:
+    precision=bf16 (fp16 on a GPU), device=cpu|cuda|mps, compile=yes.
 
     \b
     photodesk encoders
@@ -37,9 +37,14 @@ def encoders(names: tuple[str, ...], measure: bool, as_json: bool) -> None:
         here = installed and model.is_here()
         state = "yes" if here else "not downloaded" if installed else f'pip install "photodesk[{model.extra}]"'
         row: dict[str, Any] = {
-            "name": model.name, "megabytes": model.megabytes, "languages": model.languages, "context": model.context, "licence": model.licence,
-            "here": state, "note": model.note,
-        }  # fmt: skip
+            "name": model.name,
+            "megabytes": model.megabytes,
+            "languages": model.languages,
+            "context": model.context,
+            "licence": model.licence,
+            "here": state,
+            "note": model.note,
+        }
         if measure and here:
             row |= _speed(model.name)
         rows.append(row)
@@ -57,9 +62,14 @@ def _named(name: str, measure: bool) -> dict[str, Any]:
     encoder = models.load(name)
     known = next((model for model in MODELS if model.name == name), None)
     row = {
-        "name": name, "megabytes": known.megabytes if known else None, "languages": known.languages if known else "",
-        "context": encoder.texts.context, "licence": known.licence if known else "", "here": "yes", "runs_on": encoder.runs_on,
-    }  # fmt: skip
+        "name": name,
+        "megabytes": known.megabytes if known else None,
+        "languages": known.languages if known else "",
+        "context": encoder.texts.context,
+        "licence": known.licence if known else "",
+        "here": "yes",
+        "runs_on": encoder.runs_on,
+    }
     return row | (_measured(encoder) if measure else {})
 
 
@@ -76,7 +86,8 @@ def _speed(name: str) -> dict[str, Any]:
 
 
 def _measured(encoder: Encoder, photos: int = 64, texts: int = 128) -> dict[str, Any]:
-    """Photos and texts a second, as `rank` would encode them: from files, through the store, after one batch of each to warm up."""
+    """Photos and texts a second, as `rank` would encode them: from files, through the store, after one batch of each to
+    warm up."""
     import tempfile
     import time
 
@@ -112,14 +123,24 @@ def _table(rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
     heads = {
-        "name": "encoder", "megabytes": "MB", "languages": "languages", "context": "context", "licence": "licence", "here": "here", "note": "note",
-        "photos_per_s": "photos/s", "texts_per_s": "texts/s", "runs_on": "runs on",
-    }  # fmt: skip
+        "name": "encoder",
+        "megabytes": "MB",
+        "languages": "languages",
+        "context": "context",
+        "licence": "licence",
+        "here": "here",
+        "note": "note",
+        "photos_per_s": "photos/s",
+        "texts_per_s": "texts/s",
+        "runs_on": "runs on",
+    }
     shown = [key for key in heads if any(row.get(key) not in (None, "") for row in rows)]
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for key in shown:
         table.add_column(
-            heads[key], justify="right" if key in ("megabytes", "context", "photos_per_s", "texts_per_s") else "left", overflow="fold"
+            heads[key],
+            justify="right" if key in ("megabytes", "context", "photos_per_s", "texts_per_s") else "left",
+            overflow="fold",
         )
     for row in rows:
         cells = {key: "" if row.get(key) is None else str(row[key]) for key in shown}
@@ -134,15 +155,28 @@ def _table(rows: list[dict[str, Any]]) -> None:
 
 @click.command()
 @click.argument("name", metavar="openclip:MODEL/TAG")
-@click.option("--out", "-o", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Folder of the export.")
-@click.option("--precision", default="both", show_default=True, type=click.Choice(["both", "fp32", "int8"]), help="What to write.")
 @click.option(
-    "--photos", type=click.Path(path_type=Path), metavar="DIR", help="A hundred photos to compare with [default: drawn pictures]."
+    "--out",
+    "-o",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Folder of the export.",
+)
+@click.option(
+    "--precision", default="both", show_default=True, type=click.Choice(["both", "fp32", "int8"]), help="What to write."
+)
+@click.option(
+    "--photos",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="A hundred photos to compare with [default: drawn pictures].",
 )
 def export(name: str, out: Path, precision: str, photos: Path | None) -> None:
     """Write an open_clip model as ONNX that runs without torch, in fp32 and int8.
 
-    The export is compared with its original on a hundred photos and some texts. If any cosine is below 0.99, nothing is written. Use it
+    The export is compared with its original on a hundred photos and some texts. If any cosine is below 0.99, nothing is
+    written. Use it
     with: --encoder onnx:DIR, or --encoder "onnx:DIR, precision=int8".
 
     \b
@@ -156,8 +190,12 @@ def export(name: str, out: Path, precision: str, photos: Path | None) -> None:
     card = exporting.export(name, out, precisions=precisions, photos=found)
     for made, cosines in card["least_cosine"].items():
         size = sum(
-            (out / file).stat().st_size for file in card["files"] if ("int8" in file) == (made == "int8") and file != "tokenizer.json"
+            (out / file).stat().st_size
+            for file in card["files"]
+            if ("int8" in file) == (made == "int8") and file != "tokenizer.json"
         )
         least = ", ".join(f"{tower} {cosine:.4f}" for tower, cosine in cosines.items())
-        click.echo(f"{made}: {size / 1e6:,.0f} MB; least cosine to the original: {least} ({card['compared_on']})", err=True)
+        click.echo(
+            f"{made}: {size / 1e6:,.0f} MB; least cosine to the original: {least} ({card['compared_on']})", err=True
+        )
     click.echo(f"export in {out}; use it with --encoder onnx:{out}", err=True)

@@ -29,9 +29,21 @@ def _result_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--markdown", "form", flag_value="markdown", help="Print Markdown tables."),
         click.option("--json", "form", flag_value="json", help="Print JSON with full digits."),
         click.option("--decimal-comma", is_flag=True, help="Print 0,25 for 0.25, and read such scores in TREC files."),
-        click.option("--official", is_flag=True, help="Divide by the pictures of the truth, not its articles, where the two differ."),
-        click.option("-m", "--measure", multiple=True, metavar="M", help="R@k or MRR@k, such as R@10; may be given more than once."),
-        click.option("--truth", type=_FILE, metavar="FILE", help="File with the right pairs, if DATA does not hold them."),
+        click.option(
+            "--official",
+            is_flag=True,
+            help="Divide by the pictures of the truth, not its articles, where the two differ.",
+        ),
+        click.option(
+            "-m",
+            "--measure",
+            multiple=True,
+            metavar="M",
+            help="R@k or MRR@k, such as R@10; may be given more than once.",
+        ),
+        click.option(
+            "--truth", type=_FILE, metavar="FILE", help="File with the right pairs, if DATA does not hold them."
+        ),
         click.argument("run", nargs=-1, type=_FILE),
         data_options,
     ):
@@ -42,12 +54,16 @@ def _result_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.command()
 @_result_options
 @click.option("--per-subset", is_flag=True, help="Also for every subset of the data.")
-@click.option("--report", type=_FILE, metavar="FILE.html", help="Write the worst and best articles with their pictures.")
-def evaluate(per_subset: bool, report: Path | None, form: str | None, seed: int, decimal_comma: bool, **options: Any) -> None:
+@click.option(
+    "--report", type=_FILE, metavar="FILE.html", help="Write the worst and best articles with their pictures."
+)
+def evaluate(
+    per_subset: bool, report: Path | None, form: str | None, seed: int, decimal_comma: bool, **options: Any
+) -> None:
     """Measure run files against the right pairs: R@1 … R@100 and MRR@100, with 95 % bootstrap intervals.
 
-    Counts as the official evaluator of NewsImages does: an article that the run lacks counts 0, and only the photos up to
-    the measure's k count. An article with several right photos succeeds by the best-placed of them.
+    Counts as the official evaluator of NewsImages does: an article that the run lacks counts 0, and only the photos up
+    to the measure's k count. An article with several right photos succeeds by the best-placed of them.
     --json prints an object for one run and an array for several.
 
     \b
@@ -75,13 +91,15 @@ def evaluate(per_subset: bool, report: Path | None, form: str | None, seed: int,
 
 @click.command()
 @_result_options
-@click.option("--samples", default=10_000, show_default=True, type=click.IntRange(min=1), help="Random swaps of a test.")
+@click.option(
+    "--samples", default=10_000, show_default=True, type=click.IntRange(min=1), help="Random swaps of a test."
+)
 def compare(samples: int, form: str | None, seed: int, decimal_comma: bool, **options: Any) -> None:
     """Say whether one run is really better than another: every pair of runs, by MRR@100 unless -m names other measures.
 
-    For each pair: the difference of the means, the articles won, lost and tied, the p of a paired randomisation test, and
-    that p after Holm's correction over all tests of the call. For each run: means with 95 % intervals, and hubness, the skewness of
-    how often a photo stands among the first ten; large means that few photos crowd out the rest.
+    For each pair: the difference of the means, the articles won, lost and tied, the p of a paired randomisation test,
+    and that p after Holm's correction over all tests of the call. For each run: means with 95 % intervals, and hubness,
+    the skewness of how often a photo stands among the first ten; large means that few photos crowd out the rest.
 
     \b
     photodesk compare newsimages2025/ clip.tsv clip-revised.tsv
@@ -99,7 +117,10 @@ def compare(samples: int, form: str | None, seed: int, decimal_comma: bool, **op
     hubs = [compared.hubness(path, gallery, decimal_comma=decimal_comma) for path in runs]
     differences = compared.compare(reports, measures, samples=samples, seed=seed)
     if form == "json":
-        summary = [found.as_json(seed=seed) | {f"hubness@{compared.HUB_DEPTH}": hub} for found, hub in zip(reports, hubs, strict=True)]
+        summary = [
+            found.as_json(seed=seed) | {f"hubness@{compared.HUB_DEPTH}": hub}
+            for found, hub in zip(reports, hubs, strict=True)
+        ]
         _print_json({"runs": summary, "differences": compared.as_json(differences)})
         return
     tables = [
@@ -116,9 +137,15 @@ def compare(samples: int, form: str | None, seed: int, decimal_comma: bool, **op
 @click.option("--group", required=True, help="Your group's registered name.")
 @click.option("--approach", required=True, help="Name of this run, unique among yours.")
 @click.option("--edition", type=click.Choice(["2025", "2026"]), help="Whose rules; by default those of DATA.")
-@click.option("--size", type=click.Choice(["LARGE", "SMALL"]), default="LARGE", show_default=True, help="Subtask of 2025.")
 @click.option(
-    "--other-run", type=_FILE, multiple=True, metavar="FILE", help="Zip or run of your group whose pictures must not come again (2026)."
+    "--size", type=click.Choice(["LARGE", "SMALL"]), default="LARGE", show_default=True, help="Subtask of 2025."
+)
+@click.option(
+    "--other-run",
+    type=_FILE,
+    multiple=True,
+    metavar="FILE",
+    help="Zip or run of your group whose pictures must not come again (2026).",
 )
 @click.option("--add", is_flag=True, help="Keep the approaches that FILE.zip holds already.")
 @click.pass_context
@@ -170,15 +197,17 @@ def submit(
 @click.command()
 @data_options
 @click.argument("file", nargs=-1, type=_FILE)
-@click.option("--edition", type=click.Choice(["2025", "2026"]), help="Whose rules a zip follows; by default those of DATA.")
+@click.option(
+    "--edition", type=click.Choice(["2025", "2026"]), help="Whose rules a zip follows; by default those of DATA."
+)
 @click.option("--depth", default=100, show_default=True, help="Photos that every article of a run file needs.")
 @click.option("--all", "every", is_flag=True, help="A line for each fault, not for each kind of fault.")
 @click.pass_context
 def validate(context: click.Context, /, edition: str | None, depth: int, every: bool, **options: Any) -> None:
     """Name everything in run files and submission zips that the organisers would not accept.
 
-    Several zips are taken for one group's, so that 2026's rule holds across them: no picture twice across a group's runs.
-    Ends with 1 if there is a fault, else with 0.
+    Several zips are taken for one group's, so that 2026's rule holds across them: no picture twice across a group's
+    runs. Ends with 1 if there is a fault, else with 0.
 
     \b
     photodesk validate newsimages2025/ run.tsv
@@ -229,13 +258,24 @@ def _evaluated(options: dict[str, Any], decimal_comma: bool) -> tuple[Dataset, l
     scrambled = "2021" in dataset.edition + right.edition
     reports = []
     for path in runs:
-        report = measured(path, right.pairs, chosen, subsets=parts, scrambled=scrambled, official=official, decimal_comma=decimal_comma)
+        report = measured(
+            path,
+            right.pairs,
+            chosen,
+            subsets=parts,
+            scrambled=scrambled,
+            official=official,
+            decimal_comma=decimal_comma,
+        )
         reports.append(report)
         for note in report.notes:
             click.echo(f"{path}: {note}", err=True)
         covered = [name for name, part in report.subsets.items() if len(part.missing) < len(part.articles)]
         if report.missing and len(covered) == 1 < len(report.subsets):
-            click.echo(f"{path}: all its articles are of subset {covered[0]}; to measure only that, add --subset {covered[0]}", err=True)
+            click.echo(
+                f"{path}: all its articles are of subset {covered[0]}; to measure only that, add --subset {covered[0]}",
+                err=True,
+            )
     return replace(dataset, pairs=right.pairs), runs, reports
 
 
@@ -244,7 +284,10 @@ def _edition(named: str | None, dataset: Dataset) -> Any:
 
     edition = named or next((year for year in ("2025", "2026") if year in dataset.edition), None)
     if edition is None:
-        raise UsageError(f"submission zips exist for NewsImages 2025 and 2026, and this data is {dataset.edition}; choose with --edition")
+        raise UsageError(
+            f"submission zips exist for NewsImages 2025 and 2026, and this data is {dataset.edition}; choose with "
+            "--edition"
+        )
     return edition
 
 
@@ -259,7 +302,9 @@ def _show(tables: Sequence[Table], form: str | None) -> None:
         for table in tables:
             Console().print(table.rich())
         return
-    texts = {"markdown": [t.markdown for t in tables], "latex": [t.latex for t in tables]}.get(form or "", [t.text for t in tables])
+    texts = {"markdown": [t.markdown for t in tables], "latex": [t.latex for t in tables]}.get(
+        form or "", [t.text for t in tables]
+    )
     click.echo("\n\n".join(text() for text in texts))
 
 

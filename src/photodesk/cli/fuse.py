@@ -9,16 +9,29 @@ import click
 
 @click.command()
 @click.argument("run", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", "-o", required=True, type=click.Path(path_type=Path, dir_okay=False), metavar="RUN", help="Run file: .tsv or .trec.")
+@click.option(
+    "--out",
+    "-o",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="RUN",
+    help="Run file: .tsv or .trec.",
+)
 @click.option("--weights", metavar="W,W", help="One a run, such as 2,1 [default: equal].")
-@click.option("-k", default=60.0, show_default=True, type=click.FloatRange(0), help="The larger, the less the first ranks stand out.")
+@click.option(
+    "-k",
+    default=60.0,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="The larger, the less the first ranks stand out.",
+)
 @click.option("--top", default=100, show_default=True, type=click.IntRange(1), help="Photos an article.")
 @click.option("--decimal-comma", is_flag=True, help="TREC files write 0,25 for 0.25.")
 def fuse(run: tuple[Path, ...], out: Path, weights: str | None, k: float, top: int, decimal_comma: bool) -> None:
     """Fuse run files by reciprocal rank: a photo scores the sum of weight / (k + rank) over the runs that rank it.
 
-    Scores of the runs do not matter, so runs of any models and tools fit. The fused run is transductive if one of them is.
-    To average the scores of several encoders or word limits, write a recipe instead: see `recipes`.
+    Scores of the runs do not matter, so runs of any models and tools fit. The fused run is transductive if one of them
+    is. To average the scores of several encoders or word limits, write a recipe instead: see `recipes`.
 
     \b
     photodesk fuse run.tsv tags.tsv -o both.tsv
@@ -34,7 +47,9 @@ def fuse(run: tuple[Path, ...], out: Path, weights: str | None, k: float, top: i
         raise UsageError(f"--weights {weights}: expected numbers with commas between them, such as 2,1") from None
     if len(run) < 2:
         raise UsageError("fusing needs two run files or more")
-    fused = fusion.reciprocal_rank([run_files.read(path, decimal_comma=decimal_comma) for path in run], chosen, k=k, top=top)
+    fused = fusion.reciprocal_rank(
+        [run_files.read(path, decimal_comma=decimal_comma) for path in run], chosen, k=k, top=top
+    )
     run_files.write(fused, out)
     seen = f"; transductive: {fused.transductive}" if fused.transductive else ""
     click.echo(f"{len(run)} runs over {len(fused)} articles fused into {out}{seen}", err=True)

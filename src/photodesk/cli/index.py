@@ -11,13 +11,25 @@ from photodesk.cli.options import cache_option, encoder_option, load_encoder, sh
 
 @click.command()
 @click.argument("photos")
-@click.option("--out", "-o", required=True, type=click.Path(path_type=Path), metavar="INDEX", help="Folder of the index.")
 @click.option(
-    "--ray", default="", metavar="ADDRESS", help="Encode on a Ray cluster: its address, auto for the one here, local to start one."
+    "--out", "-o", required=True, type=click.Path(path_type=Path), metavar="INDEX", help="Folder of the index."
+)
+@click.option(
+    "--ray",
+    default="",
+    metavar="ADDRESS",
+    help="Encode on a Ray cluster: its address, auto for the one here, local to start one.",
 )
 @click.option("--float16", is_flag=True, help="Keep new rows in half the bytes.")
-@click.option("--revise", metavar="R", help="Revise the scores of every search, such as nnn(k=128, alpha=0.75); see `tune`.")
-@click.option("--bank", type=click.Path(path_type=Path), metavar="FILE", help="The articles that --revise takes one number a photo from.")
+@click.option(
+    "--revise", metavar="R", help="Revise the scores of every search, such as nnn(k=128, alpha=0.75); see `tune`."
+)
+@click.option(
+    "--bank",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The articles that --revise takes one number a photo from.",
+)
 @encoder_option
 @cache_option
 @click.pass_context
@@ -35,9 +47,10 @@ def index(
 ) -> None:
     """Encode every picture of PHOTOS into an index for `search`.
 
-    PHOTOS is a folder; or a text file with one path or URL a line, tars, Parquet files with the pictures' bytes, or a URL of any of these.
-    Run it again when pictures came or went: only new contents are encoded. With --revise and --bank the index also keeps one number
-    a photo, and `search` ranks one headline as `rank` with the same --revise and --bank does.
+    PHOTOS is a folder; or a text file with one path or URL a line, tars, Parquet files with the pictures' bytes, or a
+    URL of any of these. Run it again when pictures came or went: only new contents are encoded. With --revise and
+    --bank the index also keeps one number a photo, and `search` ranks one headline as `rank` with the same --revise and
+    --bank does.
 
     \b
     photodesk index pictures/ -o archive.index
@@ -52,7 +65,10 @@ def index(
     from photodesk.search import flat_index
 
     if bool(bank) != bool(revise):
-        raise UsageError("an index is revised with both: --revise, such as dual_softmax, and --bank, a file of articles like those to come")
+        raise UsageError(
+            "an index is revised with both: --revise, such as dual_softmax, and --bank, a file of articles like those "
+            "to come"
+        )
     revision = revisions.parse(revise) if revise else None
     others = datasets.read(bank).articles if bank else ()
     loaded = load_encoder(encoder)

@@ -1,4 +1,5 @@
-"""What several commands share: the options that name a data set, an encoder and a cache, and what is printed of them."""
+"""What several commands share: the options that name a data set, an encoder and a cache, and what is printed of
+them."""
 
 from __future__ import annotations
 
@@ -21,7 +22,9 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command DATA, --articles, --photos, --subset and --…-column; it passes them all to `read_data`."""
     decorators = [
         click.argument("data", required=False, type=click.Path(path_type=Path)),
-        click.option("--articles", type=click.Path(path_type=Path), metavar="FILE", help="Article file, instead of DATA."),
+        click.option(
+            "--articles", type=click.Path(path_type=Path), metavar="FILE", help="Article file, instead of DATA."
+        ),
         click.option("--photos", type=click.Path(path_type=Path), metavar="DIR", help="Folder of pictures."),
         click.option("--subset", metavar="NAME", help="Only this part of the data, such as content2019-01."),
     ]
@@ -72,7 +75,11 @@ def show_faults(faults: Sequence[Fault], *, every: bool = False, err: bool = Tru
         for kind in kinds(faults):
             first = kind.first
             advice = f"; {first.advice}" if first.advice else ""
-            line = str(first) if kind.count == 1 else f"{kind.count} × {kind.name} ({first.fate}), first {first.where}{advice}"
+            line = (
+                str(first)
+                if kind.count == 1
+                else f"{kind.count} × {kind.name} ({first.fate}), first {first.where}{advice}"
+            )
             click.echo(line, err=err)
     return any(fault.advice for fault in faults)
 
@@ -83,7 +90,10 @@ encoder_option = click.option(
 
 
 cache_option = click.option(
-    "--cache", type=click.Path(path_type=Path), metavar="DIR", help="Where features are kept [default: the user's cache]."
+    "--cache",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where features are kept [default: the user's cache].",
 )
 
 

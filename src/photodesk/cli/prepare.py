@@ -21,15 +21,42 @@ _LABELLED = ("subset", "language", "tags", "date")
 
 @click.command()
 @data_options
-@click.option("--out", "-o", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.jsonl", help="Write the prepared articles.")
-@click.option("--preparation", "-p", metavar="P", default="fields=title", show_default=True, help="The steps, as they print; see below.")
-@click.option("--show", type=click.IntRange(0), metavar="N", help="Show the first N articles step by step [default: 5 without --out].")
-@click.option("--drop-empty", is_flag=True, help="Leave out articles without any text, as the 2021 paper did; else they are kept.")
 @click.option(
-    "--label", multiple=True, type=click.Choice(_LABELLED), help="Add this field as whole numbers; FILE.labels.json says which is which."
+    "--out",
+    "-o",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.jsonl",
+    help="Write the prepared articles.",
 )
 @click.option(
-    "--encoder", "encoders", multiple=True, metavar="NAME", help="Report what this encoder's context length cuts; may be repeated."
+    "--preparation",
+    "-p",
+    metavar="P",
+    default="fields=title",
+    show_default=True,
+    help="The steps, as they print; see below.",
+)
+@click.option(
+    "--show",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Show the first N articles step by step [default: 5 without --out].",
+)
+@click.option(
+    "--drop-empty", is_flag=True, help="Leave out articles without any text, as the 2021 paper did; else they are kept."
+)
+@click.option(
+    "--label",
+    multiple=True,
+    type=click.Choice(_LABELLED),
+    help="Add this field as whole numbers; FILE.labels.json says which is which.",
+)
+@click.option(
+    "--encoder",
+    "encoders",
+    multiple=True,
+    metavar="NAME",
+    help="Report what this encoder's context length cuts; may be repeated.",
 )
 @click.option("--keep-going", is_flag=True, help="Leave originals where translation fails, instead of stopping.")
 @click.pass_context
@@ -96,13 +123,20 @@ def _prepare(wanted: Preparation, articles: Sequence[Article], keep_going: bool)
 
     console = Console(stderr=True)
     columns = (TextColumn("translated sentences"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not (wanted.translate and console.is_terminal)) as bar:
+    with Progress(
+        *columns, console=console, transient=True, disable=not (wanted.translate and console.is_terminal)
+    ) as bar:
         task = bar.add_task("", total=None)
-        return wanted.prepare(articles, keep_going=keep_going, progress=lambda finished, of: bar.update(task, completed=finished, total=of))
+        return wanted.prepare(
+            articles,
+            keep_going=keep_going,
+            progress=lambda finished, of: bar.update(task, completed=finished, total=of),
+        )
 
 
 def _show(wanted: Preparation, articles: Sequence[Article], keep_going: bool) -> None:
-    """A table on stdout: a row for each step that changed the article. Steps run again for these few; translations are kept by then."""
+    """A table on stdout: a row for each step that changed the article. Steps run again for these few; translations are
+    kept by then."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -152,7 +186,9 @@ def _cleaned(text: str, language: str) -> list[tuple[str, str]]:
 
 def _show_budget(name: str, context: int, articles: Sequence[Article], budgets: Sequence[Budget]) -> None:
     """Lines on stdout: how many articles an encoder cuts, the worst of them by name; the file has all."""
-    cut = sorted((b.kept - b.words, article.id, b) for article, b in zip(articles, budgets, strict=True) if b.kept < b.words)
+    cut = sorted(
+        (b.kept - b.words, article.id, b) for article, b in zip(articles, budgets, strict=True) if b.kept < b.words
+    )
     limit = f"reads {context} tokens" if context else "reads long texts in windows"
     click.echo(f"{name}: {limit}; {len(cut)} of {len(articles)} articles are cut")
     for _, article, b in cut[:10]:
@@ -180,7 +216,12 @@ def _write(
     with replacing(out) as stream:
         for i, article in enumerate(articles):
             record: dict[str, object] = {"id": article.id, "title": done.texts[i], "language": done.languages[i]}
-            record |= {"original_title": article.title, "url": article.url, "date": article.date, "subset": article.subset}
+            record |= {
+                "original_title": article.title,
+                "url": article.url,
+                "date": article.date,
+                "subset": article.subset,
+            }
             if done.confidences:
                 record["confidence"] = done.confidences[i]
             if len(pairs.get(article.id, ())) == 1:

@@ -16,9 +16,19 @@ EVERY = 30.0
 
 @contextmanager
 def bars() -> Iterator[Progress]:
-    """Draws a bar for each stage that reports; where stderr is no terminal, a line every `EVERY` seconds and one when it is done."""
+    """Draws a bar for each stage that reports; where stderr is no terminal, a line every `EVERY` seconds and one when
+    it is done."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TaskID,
+        TextColumn,
+        TimeRemainingColumn,
+    )
     from rich.text import Text
 
     class Rate(ProgressColumn):

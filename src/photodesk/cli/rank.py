@@ -7,7 +7,15 @@ from typing import Any
 
 import click
 
-from photodesk.cli.options import cache_option, data_options, encoder_option, load_encoder, read_data, show_data, show_faults
+from photodesk.cli.options import (
+    cache_option,
+    data_options,
+    encoder_option,
+    load_encoder,
+    read_data,
+    show_data,
+    show_faults,
+)
 
 
 @click.command()
@@ -20,11 +28,25 @@ from photodesk.cli.options import cache_option, data_options, encoder_option, lo
     metavar="RUN",
     help="Run file: .tsv as NewsImages wants it, .trec with scores.",
 )
-@click.option("--report", type=click.Path(path_type=Path, dir_okay=False), metavar="HTML", help="Also write a contact sheet.")
+@click.option(
+    "--report", type=click.Path(path_type=Path, dir_okay=False), metavar="HTML", help="Also write a contact sheet."
+)
 @click.option("--top", default=100, show_default=True, type=click.IntRange(1), help="Photos an article.")
-@click.option("--preparation", "-p", metavar="P", default="fields=title", show_default=True, help="How texts are prepared; see `prepare`.")
+@click.option(
+    "--preparation",
+    "-p",
+    metavar="P",
+    default="fields=title",
+    show_default=True,
+    help="How texts are prepared; see `prepare`.",
+)
 @click.option("--revise", metavar="R", help="How cosines are revised, such as dual_softmax(temperature=1); see `tune`.")
-@click.option("--bank", type=click.Path(path_type=Path), metavar="FILE", help="Other articles for --revise, instead of those of DATA.")
+@click.option(
+    "--bank",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Other articles for --revise, instead of those of DATA.",
+)
 @encoder_option
 @cache_option
 @click.pass_context
@@ -43,9 +65,10 @@ def rank(
 ) -> None:
     """Rank the photos for every article and write a run file.
 
-    DATA is a folder of any NewsImages edition: an article file and a folder of pictures; or give --articles and --photos.
-    What was encoded is kept: the same command a second time encodes nothing, and one that was stopped goes on.
-    --revise without --bank reads the other articles of DATA: run file, report and tables then call the run transductive.
+    DATA is a folder of any NewsImages edition: an article file and a folder of pictures; or give --articles and
+    --photos. What was encoded is kept: the same command a second time encodes nothing, and one that was stopped goes
+    on. --revise without --bank reads the other articles of DATA: run file, report and tables then call the run
+    transductive.
 
     \b
     photodesk rank newsimages2025/ --out run.tsv --report report.html
@@ -68,7 +91,9 @@ def rank(
     for path in filter(None, (out, report)):
         probe(path)
     if bank and not revise:
-        raise UsageError("--bank says what --revise is to read; give it a revision as well, such as --revise dual_softmax")
+        raise UsageError(
+            "--bank says what --revise is to read; give it a revision as well, such as --revise dual_softmax"
+        )
     revision = revisions.parse(revise) if revise else None
     others = datasets.read(bank).articles if bank else None
     dataset = read_data(options)
@@ -76,7 +101,9 @@ def rank(
     loaded = load_encoder(encoder)
     about = {"Encoder": encoder, "Texts": preparation}
     if dataset.edition != datasets.OWN_TABLE and loaded.network and loaded.network.saw(dataset.edition):
-        about["Caution"] = f"{encoder} was trained on {dataset.edition}; figures on pairs that it saw say nothing about others"
+        about["Caution"] = (
+            f"{encoder} was trained on {dataset.edition}; figures on pairs that it saw say nothing about others"
+        )
         click.echo(f"caution: {about['Caution']}", err=True)
     with bars() as progress:
         run, faults = ranking.rank(

@@ -28,9 +28,15 @@ def _kitchen_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--seed", default=0, show_default=True, help="Of the intervals."),
         click.option("--subset", metavar="WORDS", help="Words that name the part to measure, instead of the recipe's."),
         click.option("--network", type=_PATH, metavar="FILE", help="A trained T×V network, instead of training one."),
-        click.option("--pretrain", type=_PATH, metavar="DIR", help="The data set to train on before, such as NYTimes800k."),
-        click.option("--encoder", metavar="E", help="Run it on another model, such as builtin; marked as such everywhere."),
-        click.option("--model-dir", type=_PATH, metavar="DIR", help="Folder with models, each in OWNER--NAME as on the hub."),
+        click.option(
+            "--pretrain", type=_PATH, metavar="DIR", help="The data set to train on before, such as NYTimes800k."
+        ),
+        click.option(
+            "--encoder", metavar="E", help="Run it on another model, such as builtin; marked as such everywhere."
+        ),
+        click.option(
+            "--model-dir", type=_PATH, metavar="DIR", help="Folder with models, each in OWNER--NAME as on the hub."
+        ),
         click.option("--photos", type=_PATH, metavar="DIR", help="Folder of pictures, if it is not in DATA."),
         click.option("--data", type=_PATH, metavar="DIR", help="The data set."),
         click.argument("recipe"),
@@ -130,15 +136,22 @@ def _print(table: Table, remarks: Iterable[str], form: str | None) -> None:
 @click.command()
 @_kitchen_options
 @click.option(
-    "--out", "-o", default="reproduced", show_default=True, type=_PATH, metavar="DIR", help="Folder for run file, report and record."
+    "--out",
+    "-o",
+    default="reproduced",
+    show_default=True,
+    type=_PATH,
+    metavar="DIR",
+    help="Folder for run file, report and record.",
 )
 @click.pass_context
 def reproduce(context: click.Context, /, recipe: str, out: Path, form: str | None, seed: int, **options: Any) -> None:
     """Run a recipe, a row of a paper's table, and print ours beside the paper's numbers.
 
-    First everything that is missing is named at once, with how to get it; nothing is computed before. Then: language detection, translation, cleaning,
-    word limits, encoder, T×V network, fusion, revision. Writes NAME.tsv, NAME.html and NAME.json into --out. RECIPE is a name of `recipes` or a
-    .toml file. --encoder builtin runs any recipe on the built-in model and on any data: all that then differs is said in every file and table.
+    First everything that is missing is named at once, with how to get it; nothing is computed before. Then: language
+    detection, translation, cleaning, word limits, encoder, T×V network, fusion, revision. Writes NAME.tsv, NAME.html
+    and NAME.json into --out. RECIPE is a name of `recipes` or a .toml file. --encoder builtin runs any recipe on the
+    built-in model and on any data: all that then differs is said in every file and table.
 
     \b
     photodesk reproduce 2022-rss-run2 --data newsimages2022/ --model-dir models/
@@ -162,13 +175,23 @@ def reproduce(context: click.Context, /, recipe: str, out: Path, form: str | Non
 @click.command()
 @_kitchen_options
 @click.option("--measure", "-m", default="MRR@100", show_default=True, help="R@1, R@5, R@10, R@50, R@100 or MRR@100.")
-@click.option("--plot", default="ablation.svg", show_default=True, type=_PATH, metavar="FILE", help="Picture of the contributions.")
+@click.option(
+    "--plot",
+    default="ablation.svg",
+    show_default=True,
+    type=_PATH,
+    metavar="FILE",
+    help="Picture of the contributions.",
+)
 @click.pass_context
-def ablate(context: click.Context, /, recipe: str, measure: str, plot: Path, form: str | None, seed: int, **options: Any) -> None:
+def ablate(
+    context: click.Context, /, recipe: str, measure: str, plot: Path, form: str | None, seed: int, **options: Any
+) -> None:
     """Leave out one component of a recipe at a time, and say what each contributes.
 
-    Components: translation, cleaning, word limits, each further field, each encoder, the T×V network, revision, fusion. Every run is over the same articles,
-    so intervals and tests are paired. RECIPE is a name of `recipes` or a .toml file with components of your own.
+    Components: translation, cleaning, word limits, each further field, each encoder, the T×V network, revision, fusion.
+    Every run is over the same articles, so intervals and tests are paired. RECIPE is a name of `recipes` or a .toml
+    file with components of your own.
 
     \b
     photodesk ablate own-best --data newsimages2025/ --plot ablation.svg

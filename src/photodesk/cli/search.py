@@ -25,36 +25,61 @@ OF_ARCHIVE = "of an archive"
 @click.option("--top", default=10, show_default=True, type=click.IntRange(1), help="How many photos.")
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of lines.")
 @click.option("--cosine", is_flag=True, help="Rank an index by cosine, even if it holds the numbers of a revision.")
-@click.option("--encoder", help="Another text tower in the space of an index's photos [default: the encoder that made it].")
+@click.option(
+    "--encoder", help="Another text tower in the space of an index's photos [default: the encoder that made it]."
+)
 @click.option("--lead", default="", help="The article's lead.")
 @click.option("--body", type=click.File("r", encoding="utf-8"), help="File with the article's text; - is stdin.")
 @click.option("--language", default="", help="Of the article, such as de; for --translate.")
-@click.option("--translate", default="", metavar="T", help="Translator for models that read English only; see `prepare`.")
+@click.option(
+    "--translate", default="", metavar="T", help="Translator for models that read English only; see `prepare`."
+)
 @click.option("--like", metavar="PHOTO", help="More like this: a picture file, or the id of a photo of the archive.")
-@click.option("--words", default="", help="Names or keywords that lift photos whose captions have them [default: those of the headline].")
+@click.option(
+    "--words",
+    default="",
+    help="Names or keywords that lift photos whose captions have them [default: those of the headline].",
+)
 @click.option("--phrase", default="", help="Words that must stand in caption, keywords or place, one after the other.")
 @click.option("--since", default="", metavar="DAY", help="First day taken, YYYY-MM-DD.")
 @click.option("--until", default="", metavar="DAY", help="Last day taken.")
 @click.option("--credit", multiple=True, help="Any of these, exactly as in the picture.")
 @click.option("--terms", multiple=True, help="Usage terms, any of these, exactly as in the picture.")
 @click.option("--keyword", "keywords", multiple=True, help="All of these, exactly as in the picture.")
-@click.option("--orientation", multiple=True, type=click.Choice(["landscape", "portrait", "square"]), help="Any of these.")
+@click.option(
+    "--orientation", multiple=True, type=click.Choice(["landscape", "portrait", "square"]), help="Any of these."
+)
 @click.option("--min-width", default=0, type=click.IntRange(0), help="In pixels.")
 @click.option("--min-height", default=0, type=click.IntRange(0), help="In pixels.")
 @click.option("--used-days", default=0, type=click.IntRange(0), help="Push down what was used in so many days.")
 @click.option("--hide-used", is_flag=True, help="Leave it out instead.")
 @click.option("--diverse", is_flag=True, help="Prefer photos that differ from those above them.")
-@click.option("--no-fold", "fold", is_flag=True, default=True, flag_value=False, help="Show near-duplicates one by one.")
-@click.option("--similar", is_flag=True, help="Also list the near-duplicates that each photo stands for; JSON always has them.")
-@click.option("--why", type=click.IntRange(1), metavar="RANK", help="Also say which words, regions and parts made that hit.")
+@click.option(
+    "--no-fold", "fold", is_flag=True, default=True, flag_value=False, help="Show near-duplicates one by one."
+)
+@click.option(
+    "--similar", is_flag=True, help="Also list the near-duplicates that each photo stands for; JSON always has them."
+)
+@click.option(
+    "--why", type=click.IntRange(1), metavar="RANK", help="Also say which words, regions and parts made that hit."
+)
 @click.pass_context
 def search(
-    context: click.Context, /, index: Path, headline: str, top: int, as_json: bool, cosine: bool, encoder: str | None, **options: Any
+    context: click.Context,
+    /,
+    index: Path,
+    headline: str,
+    top: int,
+    as_json: bool,
+    cosine: bool,
+    encoder: str | None,
+    **options: Any,
 ) -> None:
     """Find photos of an archive or INDEX for one HEADLINE, best first.
 
-    An index gives score and file; one that was made with --revise gives revised scores. An archive (`photodesk archive`) gives
-    the probability that each photo fits, in words too, and takes all the other options. It says so when nothing fits.
+    An index gives score and file; one that was made with --revise gives revised scores. An archive (`photodesk
+    archive`) gives the probability that each photo fits, in words too, and takes all the other options. It says so when
+    nothing fits.
 
     \b
     photodesk search archive.index "Hochwasser an der Elbe"
@@ -72,7 +97,8 @@ def search(
     given = [name for name in options if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT]
     if given:
         raise UsageError(
-            f"--{given[0].replace('_', '-')} is for an archive, and {index} is none; make one with: photodesk archive init DIR"
+            f"--{given[0].replace('_', '-')} is for an archive, and {index} is none; make one with: photodesk archive "
+            "init DIR"
         )
     if not headline:
         raise UsageError("say what to search for, as in: photodesk search archive.index 'Hochwasser an der Elbe'")
@@ -102,7 +128,9 @@ def _archive(folder: Path, headline: str, top: int, as_json: bool, options: dict
         if not holder.url:
             raise
         if options["translate"]:
-            raise UsageError(f"the desk at {holder.url} translates by itself or not at all; leave --translate out") from None
+            raise UsageError(
+                f"the desk at {holder.url} translates by itself or not at all; leave --translate out"
+            ) from None
         from photodesk.web.client import ask
 
         answer, reason, places = ask(holder, question, rank)
@@ -167,14 +195,27 @@ def as_data(answer: Answer, reason: Reason | None, places: Mapping[str, str]) ->
         }
         for rank, hit in enumerate(answer.hits, 1)
     ]
-    found: dict[str, Any] = {"nothing_fits": answer.nothing_fits, "message": answer.message, "calibrated": answer.calibrated, "hits": hits}
+    found: dict[str, Any] = {
+        "nothing_fits": answer.nothing_fits,
+        "message": answer.message,
+        "calibrated": answer.calibrated,
+        "hits": hits,
+    }
     if reason:
-        found["why"] = {"photo": reason.found.photo, "words": [list(pair) for pair in reason.words], "heat": reason.heat.tolist(), "shares": dict(reason.shares)}  # fmt: skip
+        found["why"] = {
+            "photo": reason.found.photo,
+            "words": [list(pair) for pair in reason.words],
+            "heat": reason.heat.tolist(),
+            "shares": dict(reason.shares),
+        }
     return found
 
 
-def show(answer: Answer, reason: Reason | None, places: Mapping[str, str], as_json: bool, *, similar: bool = False) -> None:
-    """Probability, file (by photo in `places`), caption, credit and usage terms on stdout, everything else on stderr; or all of it as JSON."""
+def show(
+    answer: Answer, reason: Reason | None, places: Mapping[str, str], as_json: bool, *, similar: bool = False
+) -> None:
+    """Probability, file (by photo in `places`), caption, credit and usage terms on stdout, everything else on stderr;
+    or all of it as JSON."""
     if as_json:
         click.echo(json.dumps(as_data(answer, reason, places), ensure_ascii=False, indent=1))
         return
@@ -188,7 +229,9 @@ def show(answer: Answer, reason: Reason | None, places: Mapping[str, str], as_js
             click.echo(f"\tnear-duplicate\t{places[one.photo]}\t{_joined(said)}")
     if answer.hits and not answer.calibrated:
         click.echo(
-            "probabilities are a guess: they were not fitted for this model or kind of query; see: photodesk calibrate --help", err=True
+            "probabilities are a guess: they were not fitted for this model or kind of query; see: photodesk calibrate "
+            "--help",
+            err=True,
         )
     if reason:
         why(reason)
@@ -197,7 +240,9 @@ def show(answer: Answer, reason: Reason | None, places: Mapping[str, str], as_js
 def why(reason: Reason) -> None:
     """Which words, regions and parts made a hit, on stderr."""
     click.echo(f"\nwhy {reason.found.photo}", err=True)
-    parts = [f"{name} {reason.found.components[name]:+.2f} ({share:+.0%})" for name, share in reason.shares.items() if share]
+    parts = [
+        f"{name} {reason.found.components[name]:+.2f} ({share:+.0%})" for name, share in reason.shares.items() if share
+    ]
     click.echo("  score, in standard deviations of what photos score in general: " + ", ".join(parts), err=True)
     for word, fall in sorted(reason.words, key=lambda pair: -pair[1])[:8]:
         click.echo(f"  {fall:+.2f}  without {word!r}" if fall else f"   0.00  without {word!r}", err=True)
@@ -205,18 +250,23 @@ def why(reason: Reason) -> None:
         shades, most = " ░▒▓█", max(float(reason.heat.max()), 1e-9)
         click.echo("  the photo, darker where covering it costs more:", err=True)
         for row in reason.heat:
-            click.echo("    " + "".join(shades[max(0, min(4, round(4 * float(value) / most)))] * 4 for value in row), err=True)
+            click.echo(
+                "    " + "".join(shades[max(0, min(4, round(4 * float(value) / most)))] * 4 for value in row), err=True
+            )
 
 
 def _about(hit: Found) -> str:
     entry, names = hit.entry, {one.photo: one.entry.source.rpartition("/")[2] for one in hit.similar}
 
     def told(field: str, text: str) -> str:
-        """The text, and which near-duplicates it comes from: their file names, or ids where they are hits of their own."""
+        """The text, and which near-duplicates it comes from: their file names, or ids where they are hits of their
+        own."""
         of = ", ".join(names.get(photo) or photo for photo in hit.origins.get(field, ()))
         return f"{text} (of {of})" if text and of else text
 
-    title = min(("headline", "caption"), key=lambda name: (not getattr(entry, name), name in hit.origins))  # its own before another's
+    title = min(
+        ("headline", "caption"), key=lambda name: (not getattr(entry, name), name in hit.origins)
+    )  # its own before another's
     count = len(hit.similar)
     return _joined(
         (

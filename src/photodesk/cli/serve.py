@@ -9,18 +9,39 @@ import click
 
 @click.command()
 @click.argument("archive", type=click.Path(path_type=Path))
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; anything but this machine wants a token.")
-@click.option("--port", default=8642, show_default=True, type=click.IntRange(0, 65535), help="0 takes any that is free.")
-@click.option("--token", envvar="PHOTODESK_TOKEN", default="", help="What visitors must show [default: made up where one is wanted].")
 @click.option(
-    "--name", "names", multiple=True, metavar="HOST", help="Another name of this desk, behind a proxy; may be given several times."
+    "--host", default="127.0.0.1", show_default=True, help="Where to listen; anything but this machine wants a token."
 )
-@click.option("--translate", default="", metavar="T", help="Translator of drafts, for models that read English only; see `prepare`.")
+@click.option(
+    "--port", default=8642, show_default=True, type=click.IntRange(0, 65535), help="0 takes any that is free."
+)
+@click.option(
+    "--token",
+    envvar="PHOTODESK_TOKEN",
+    default="",
+    help="What visitors must show [default: made up where one is wanted].",
+)
+@click.option(
+    "--name",
+    "names",
+    multiple=True,
+    metavar="HOST",
+    help="Another name of this desk, behind a proxy; may be given several times.",
+)
+@click.option(
+    "--translate",
+    default="",
+    metavar="T",
+    help="Translator of drafts, for models that read English only; see `prepare`.",
+)
 @click.option("--log-texts", is_flag=True, help="Also log what is searched for. Logs hold no article text otherwise.")
-def serve(archive: Path, host: str, port: int, token: str, names: tuple[str, ...], translate: str, log_texts: bool) -> None:
+def serve(
+    archive: Path, host: str, port: int, token: str, names: tuple[str, ...], translate: str, log_texts: bool
+) -> None:
     """Serve ARCHIVE: paste a draft in the browser, see the photos that fit as you type.
 
-    The desk holds the archive as long as it runs; `photodesk archive add` and the others hand their work to it. Ctrl-C ends it.
+    The desk holds the archive as long as it runs; `photodesk archive add` and the others hand their work to it. Ctrl-C
+    ends it.
 
     \b
     photodesk serve desk/

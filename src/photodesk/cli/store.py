@@ -15,14 +15,19 @@ if TYPE_CHECKING:
 @click.argument("action", type=click.Choice(["verify", "compact", "gc"]))
 @click.option("--cache", type=click.Path(path_type=Path), metavar="DIR", help="The store, if not the user's cache.")
 @click.option("--float16", is_flag=True, help="compact: keep numbers in half the bytes from now on.")
-@click.option("--days", type=click.IntRange(0), metavar="N", help="gc: also delete the rows of models that were not used for N days.")
+@click.option(
+    "--days",
+    type=click.IntRange(0),
+    metavar="N",
+    help="gc: also delete the rows of models that were not used for N days.",
+)
 @click.pass_context
 def store(context: click.Context, /, action: str, cache: Path | None, float16: bool, days: int | None) -> None:
     """Look after the rows that `rank`, `index` and `train` have encoded and keep.
 
-    verify compares every byte with the checksums of the manifest, and shows what is kept. compact writes the rows anew without
-    superseded and damaged ones. gc deletes what killed processes left, and with --days what nobody uses. What is lost is encoded again when
-    it is needed.
+    verify compares every byte with the checksums of the manifest, and shows what is kept. compact writes the rows anew
+    without superseded and damaged ones. gc deletes what killed processes left, and with --days what nobody uses. What
+    is lost is encoded again when it is needed.
 
     \b
     photodesk store verify
@@ -65,11 +70,21 @@ def _table(kept: list[Kept], folder: Path) -> None:
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for head in ("tower", "rows", "numbers", "type", "full shards", "MB", "last used", "state"):
-        table.add_column(head, justify="left" if head in ("tower", "type", "last used", "state") else "right", overflow="fold")
+        table.add_column(
+            head, justify="left" if head in ("tower", "type", "last used", "state") else "right", overflow="fold"
+        )
     for one in kept:
-        state = f"{len(one.faults)} faults" if one.faults else "sound" if one.dtype else "of an earlier version; taken over when used"
+        state = (
+            f"{len(one.faults)} faults"
+            if one.faults
+            else "sound"
+            if one.dtype
+            else "of an earlier version; taken over when used"
+        )
         used = time.strftime("%Y-%m-%d", time.localtime(one.used))
-        table.add_row(one.tower, f"{one.rows}", f"{one.dim}", one.dtype, f"{one.shards}", f"{one.bytes / 1e6:,.1f}", used, state)
+        table.add_row(
+            one.tower, f"{one.rows}", f"{one.dim}", one.dtype, f"{one.shards}", f"{one.bytes / 1e6:,.1f}", used, state
+        )
     if not kept:
         click.echo(f"{folder} holds no rows yet", err=True)
         return

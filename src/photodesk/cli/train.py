@@ -23,24 +23,115 @@ def _part(_context: click.Context, parameter: click.Parameter, value: float | No
 
 @click.command()
 @click.argument("data", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--out", "-o", required=True, type=click.Path(path_type=Path, dir_okay=False), metavar="MODEL", help="File of the network, .safetensors; its card (.md) and plot (.svg) go beside it.")  # fmt: skip
-@click.option("--encoder", "-e", "encoders", multiple=True, default=("builtin",), show_default=True, metavar="E", help="Whose frozen features are learned from; several are several features (T, V).")  # fmt: skip
-@click.option("--fields", "-f", multiple=True, metavar="F+F", help="What a text feature reads, such as title or lead+text; several are several features (T). Without it: titles, and titles with tags.")  # fmt: skip
-@click.option("--preset", default="default", show_default=True, type=click.Choice(["default", "straight", "paper2022"]), help="Closed form with landmarks, or without, or the recipe of the 2022 paper.")  # fmt: skip
-@click.option("--picks", multiple=True, metavar="ARCHIVE", type=click.Path(path_type=Path), help="What was picked in `serve` is further DATA, after those named; may be given several times.")  # fmt: skip
-@click.option("--pretrain", metavar="BIG", type=click.Path(path_type=Path), help="Train on this data set first, then fine-tune on DATA.")
-@click.option("--average", is_flag=True, help="Train the paper's six configurations and average them (two optimisers, three rates).")
-@click.option("--weights", metavar="W,W", help="Weight of a pair of each DATA and --picks. The greatest are what the network is for. [default: 1, further ones .03]")  # fmt: skip
-@click.option("--split", default="grouped", show_default=True, metavar="S", help="How parts are kept apart: grouped, random, or time:YEAR-MONTH-DAY.")  # fmt: skip
-@click.option("--leaks", default="error", show_default=True, type=click.Choice(["error", "keep"]), help="What to do if the parts share a title, URL or picture.")  # fmt: skip
-@click.option("--validation", type=float, callback=_part, help="Pairs that choose the epoch; below 1 a share; 0 runs all epochs. [default: 700, at most a tenth; 0 without epochs]")  # fmt: skip
-@click.option("--test", default=0, show_default=True, type=float, callback=_part, help="Pairs that are kept apart and only measured at the end; below 1 a share.")  # fmt: skip
-@click.option("--refit", is_flag=True, help="When the epoch is chosen and measured, train again on every pair and keep that.")
-@click.option("--loss", type=click.Choice(["infonce", "margin", "margin_all"]), help="Instead of the preset's: margin takes the hardest negative of the batch.")  # fmt: skip
-@click.option("--epochs", type=click.IntRange(0), help="At most so many, instead of the preset's; 0 keeps the closed form.")
+@click.option(
+    "--out",
+    "-o",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="MODEL",
+    help="File of the network, .safetensors; its card (.md) and plot (.svg) go beside it.",
+)
+@click.option(
+    "--encoder",
+    "-e",
+    "encoders",
+    multiple=True,
+    default=("builtin",),
+    show_default=True,
+    metavar="E",
+    help="Whose frozen features are learned from; several are several features (T, V).",
+)
+@click.option(
+    "--fields",
+    "-f",
+    multiple=True,
+    metavar="F+F",
+    help="What a text feature reads, such as title or lead+text; several are several features (T). Without it: titles, "
+    "and titles with tags.",
+)
+@click.option(
+    "--preset",
+    default="default",
+    show_default=True,
+    type=click.Choice(["default", "straight", "paper2022"]),
+    help="Closed form with landmarks, or without, or the recipe of the 2022 paper.",
+)
+@click.option(
+    "--picks",
+    multiple=True,
+    metavar="ARCHIVE",
+    type=click.Path(path_type=Path),
+    help="What was picked in `serve` is further DATA, after those named; may be given several times.",
+)
+@click.option(
+    "--pretrain",
+    metavar="BIG",
+    type=click.Path(path_type=Path),
+    help="Train on this data set first, then fine-tune on DATA.",
+)
+@click.option(
+    "--average",
+    is_flag=True,
+    help="Train the paper's six configurations and average them (two optimisers, three rates).",
+)
+@click.option(
+    "--weights",
+    metavar="W,W",
+    help="Weight of a pair of each DATA and --picks. The greatest are what the network is for. [default: 1, further "
+    "ones .03]",
+)
+@click.option(
+    "--split",
+    default="grouped",
+    show_default=True,
+    metavar="S",
+    help="How parts are kept apart: grouped, random, or time:YEAR-MONTH-DAY.",
+)
+@click.option(
+    "--leaks",
+    default="error",
+    show_default=True,
+    type=click.Choice(["error", "keep"]),
+    help="What to do if the parts share a title, URL or picture.",
+)
+@click.option(
+    "--validation",
+    type=float,
+    callback=_part,
+    help="Pairs that choose the epoch; below 1 a share; 0 runs all epochs. [default: 700, at most a tenth; 0 without "
+    "epochs]",
+)
+@click.option(
+    "--test",
+    default=0,
+    show_default=True,
+    type=float,
+    callback=_part,
+    help="Pairs that are kept apart and only measured at the end; below 1 a share.",
+)
+@click.option(
+    "--refit", is_flag=True, help="When the epoch is chosen and measured, train again on every pair and keep that."
+)
+@click.option(
+    "--loss",
+    type=click.Choice(["infonce", "margin", "margin_all"]),
+    help="Instead of the preset's: margin takes the hardest negative of the batch.",
+)
+@click.option(
+    "--epochs", type=click.IntRange(0), help="At most so many, instead of the preset's; 0 keeps the closed form."
+)
 @click.option("--dim", type=click.IntRange(1), help="Numbers per joint space, instead of the preset's.")
-@click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), help="Of products while training. [default: bf16 where the CPU has it]")  # fmt: skip
-@click.option("--tensorboard", metavar="DIR", type=click.Path(path_type=Path, file_okay=False), help="Also log the epochs for TensorBoard.")
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "bf16", "fp32"]),
+    help="Of products while training. [default: bf16 where the CPU has it]",
+)
+@click.option(
+    "--tensorboard",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Also log the epochs for TensorBoard.",
+)
 @click.option("--seed", default=0, show_default=True, help="Of the split and of everything random.")
 @cache_option
 @click.pass_context
@@ -68,9 +159,9 @@ def train(
 ) -> None:
     """Train a T×V network on an encoder's frozen features.
 
-    The first DATA is what the network is for: validation and test pairs are taken from it. By default no title, URL or near-duplicate
-    picture is on two sides. One JSON line an epoch on stdout. A training that was killed goes on from its last epoch when the same
-    command is given again, and ends with the same weights.
+    The first DATA is what the network is for: validation and test pairs are taken from it. By default no title, URL or
+    near-duplicate picture is on two sides. One JSON line an epoch on stdout. A training that was killed goes on from
+    its last epoch when the same command is given again, and ends with the same weights.
 
     \b
     photodesk train newsimages2025/ flickr8k/ -o bridge.safetensors --test 2000
@@ -97,7 +188,9 @@ def train(
 
     if out.suffix != ".safetensors":
         raise UsageError(f"{out}: a network file ends in .safetensors")
-    settings = replace(PRESETS[preset], seed=seed, **{key: value for key, value in options.items() if value is not None})
+    settings = replace(
+        PRESETS[preset], seed=seed, **{key: value for key, value in options.items() if value is not None}
+    )
     if not data and not picks:
         raise UsageError("say what to train on: DATA, or --picks ARCHIVE")
     count = len(data) + len(picks)
@@ -113,7 +206,9 @@ def train(
     loaded = [families.load(name) for name in dict.fromkeys(encoders)]
     texts, photos = towers(loaded, sets)
     with bars() as progress:
-        pairs = pairing.gather(read, texts, photos, Store(cache), weights=(*given, 0.0) if pretrain else given, progress=progress)
+        pairs = pairing.gather(
+            read, texts, photos, Store(cache), weights=(*given, 0.0) if pretrain else given, progress=progress
+        )
 
     def told(row: dict[str, Any]) -> None:
         click.echo(training.epoch_line(row))
@@ -135,7 +230,10 @@ def train(
         report=told,
     )
     made = replace(
-        made, card={**made.card, **cards.origin(read, pairs.weights)}, encoders=tuple(encoder.name for encoder in loaded), fields=sets
+        made,
+        card={**made.card, **cards.origin(read, pairs.weights)},
+        encoders=tuple(encoder.name for encoder in loaded),
+        fields=sets,
     )
     txv.save(made, out)
     training.forget(out)
@@ -145,7 +243,9 @@ def train(
     what = f"epoch {made.card['epoch']}" if settings.epochs else "the closed form"
     click.echo(f"{what} is in {out}; its card is {out.with_suffix('.md')}{drawn}", err=True)
     if not made.card.get("test"):
-        click.echo("what it is worth on new data was not measured; --test 2000 keeps so many pairs apart for that", err=True)
+        click.echo(
+            "what it is worth on new data was not measured; --test 2000 keeps so many pairs apart for that", err=True
+        )
     context.exit(1 if show_faults([*(fault for dataset in read for fault in dataset.faults), *pairs.faults]) else 0)
 
 
@@ -171,7 +271,8 @@ def _weights(text: str | None, count: int) -> tuple[float, ...]:
         found = ()
     if len(found) != count or min(found) < 0 or max(found) <= 0:
         raise UsageError(
-            f"--weights {text}: expected {count} numbers with commas between, one for each DATA and then for each --picks, not below 0"
+            f"--weights {text}: expected {count} numbers with commas between, one for each DATA and then for each "
+            "--picks, not below 0"
         )
     return found
 

@@ -13,7 +13,12 @@ from photodesk.cli.options import cache_option, data_options, encoder_option, re
 @click.command()
 @data_options
 @click.option(
-    "--revise", "-r", "texts", multiple=True, metavar="R", help="Try this one, such as nnn(alpha=0.5); may be given more than once."
+    "--revise",
+    "-r",
+    "texts",
+    multiple=True,
+    metavar="R",
+    help="Try this one, such as nnn(alpha=0.5); may be given more than once.",
 )
 @click.option(
     "--validation",
@@ -22,7 +27,9 @@ from photodesk.cli.options import cache_option, data_options, encoder_option, re
     type=click.IntRange(1),
     help="Pairs to measure on, at most half; the others are the bank.",
 )
-@click.option("--measure", "-m", default="MRR@100", show_default=True, help="What decides: R@1, R@10, R@100 or MRR@100.")
+@click.option(
+    "--measure", "-m", default="MRR@100", show_default=True, help="What decides: R@1, R@10, R@100 or MRR@100."
+)
 @click.option(
     "--plot",
     default="tune.svg",
@@ -30,7 +37,14 @@ from photodesk.cli.options import cache_option, data_options, encoder_option, re
     type=click.Path(path_type=Path, dir_okay=False),
     help="Picture of the effect on hubness.",
 )
-@click.option("--preparation", "-p", metavar="P", default="fields=title", show_default=True, help="How texts are prepared; see `prepare`.")
+@click.option(
+    "--preparation",
+    "-p",
+    metavar="P",
+    default="fields=title",
+    show_default=True,
+    help="How texts are prepared; see `prepare`.",
+)
 @click.option("--seed", default=0, show_default=True, help="Of the validation part and of the intervals.")
 @click.option("--latex", "form", flag_value="latex", help="Print a LaTeX table (booktabs).")
 @click.option("--markdown", "form", flag_value="markdown", help="Print a Markdown table.")
@@ -53,12 +67,14 @@ def tune(
 ) -> None:
     """Choose how cosines are revised, on a validation part of DATA, and print every method with 95 % intervals.
 
-    Each is tried twice: with the other articles of the validation part (the batch: transductive) and with a bank of all other articles.
-    The part keeps articles of one title, URL or near-duplicate picture together. The plot shows what each does to hubness.
+    Each is tried twice: with the other articles of the validation part (the batch: transductive) and with a bank of all
+    other articles. The part keeps articles of one title, URL or near-duplicate picture together. The plot shows what
+    each does to hubness.
 
     \b
     photodesk tune newsimages2025/ --plot tune.svg
-    photodesk tune newsimages2025/ -r "dual_softmax(temperature=1)" -r "nnn(k=128, alpha=0.75)" --validation 1500 --markdown
+    photodesk tune newsimages2025/ -r "dual_softmax(temperature=1)" -r "nnn(k=128, alpha=0.75)" --validation 1500
+    --markdown
     """
     from photodesk.cli.progress import bars
     from photodesk.data.groups import groups
@@ -82,15 +98,25 @@ def tune(
     part = tuning.validation_part(dataset.pairs, groups(dataset).articles, validation, seed=seed)
     store = Store(cache)
     with bars() as progress:
-        articles, article_faults = embed_articles(dataset.articles, model, store, preparation=prepared, progress=progress)
+        articles, article_faults = embed_articles(
+            dataset.articles, model, store, preparation=prepared, progress=progress
+        )
         photos, photo_faults = embed_photos(dataset.photos, model, store, progress=progress)
         trials = tuning.tune(
-            articles, photos, dataset.pairs, part, grid, name=model.name, progress=lambda done, of: progress("revisions", done, of)
+            articles,
+            photos,
+            dataset.pairs,
+            part,
+            grid,
+            name=model.name,
+            progress=lambda done, of: progress("revisions", done, of),
         )
     table = tuning.table(trials, deciding, seed=seed)
     click.echo({"markdown": table.markdown, "latex": table.latex}.get(form or "", table.text)())
     with replacing(plot) as stream:
         stream.write(tuning.plot(trials, deciding))
     bank, batch = (tuning.chosen(trials, kind, deciding) for kind in ("bank", "batch"))
-    click.echo(f"best with a bank: {bank.revision}; best as a transductive batch: {batch.revision}; plot in {plot}", err=True)
+    click.echo(
+        f"best with a bank: {bank.revision}; best as a transductive batch: {batch.revision}; plot in {plot}", err=True
+    )
     context.exit(1 if show_faults([*dataset.faults, *article_faults, *photo_faults]) else 0)

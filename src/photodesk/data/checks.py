@@ -43,8 +43,10 @@ MEANINGS = {
     "two pictures have one id": "an id must name one picture; the first in order of names keeps it",
     "no pictures": "articles and pairs can be used, nothing can be ranked",
     "picture is missing": "the table names it, but there is no such file; no run can find it",
-    "one title, several articles": "syndicated news: more than one picture can be right, and splits must not separate them",
-    "near-duplicate pictures": "same picture in other size, crop or compression; a run that finds the other one counts as wrong",
+    "one title, several "
+    "articles": "syndicated news: more than one picture can be right, and splits must not separate them",
+    "near-duplicate "
+    "pictures": "same picture in other size, crop or compression; a run that finds the other one counts as wrong",
     "is empty": "a file of no bytes",
     "is not a picture": "its name says picture, its content does not",
     "is cut short": "the end of the file is missing; half a picture is not shown",

@@ -39,7 +39,8 @@ def wide(data: bytes) -> str:
 def decode(data: bytes, name: str) -> tuple[str, list[Fault]]:
     """Text of a file in UTF-8, UTF-16, UTF-32 or Windows-1252, also where single lines of it are in another encoding.
 
-    A line that is not UTF-8 is read as Windows-1252, so that one bad byte costs nothing else. NUL characters are dropped.
+    A line that is not UTF-8 is read as Windows-1252, so that one bad byte costs nothing else. NUL characters are
+    dropped.
     """
     faults: list[Fault] = []
     if encoding := wide(data):
@@ -89,10 +90,10 @@ class Record:
 def records(text: str, *, tabs: bool = False) -> Iterator[Record]:
     """Cut delimited text into records; the first that is not blank counts as the header.
 
-    The delimiter is the one that the header holds most of: tab, comma, semicolon or bar; `tabs` decides a tie. A quoted cell
-    may span lines and hold doubled quotes (RFC 4180). A stray quote never swallows the rows after it: a cell whose quote is
-    not closed before a delimiter or line end is read literally to the end of its line, and so is one that would swallow lines
-    which plainly are rows.
+    The delimiter is the one that the header holds most of: tab, comma, semicolon or bar; `tabs` decides a tie. A quoted
+    cell may span lines and hold doubled quotes (RFC 4180). A stray quote never swallows the rows after it: a cell whose
+    quote is not closed before a delimiter or line end is read literally to the end of its line, and so is one that
+    would swallow lines which plainly are rows.
     """
     head = next((line for line in LINE_END.split(text[:100_000]) if line.strip()), "")
     bare = re.sub(r'"[^"]*"', "", head)
@@ -152,7 +153,8 @@ class _Splitter:
             return cells, at, flaw
 
     def _swallowed(self, first: int, stop: int) -> bool:
-        """Whether the lines first … stop - 1 look like rows of their own: nearly all have just as many cells as the header.
+        """Whether the lines first … stop - 1 look like rows of their own: nearly all have just as many cells as the
+        header.
 
         The fewer columns a table has, the more lines it takes to tell: prose has commas too.
         """

@@ -21,7 +21,11 @@ _PLAIN = ("url", "date", "language")
 
 
 def read(
-    source: Path | str, *, photos: Path | str | None = None, columns: Mapping[str, str] | None = None, subset: str | None = None
+    source: Path | str,
+    *,
+    photos: Path | str | None = None,
+    columns: Mapping[str, str] | None = None,
+    subset: str | None = None,
 ) -> Dataset:
     """Read a data folder of any NewsImages edition or of NYTimes800k, or one article file.
 
@@ -84,7 +88,10 @@ class _Reader:
         if not found[0].is_file():
             found = files(folder, frozenset(tables.SUFFIXES) - {".txt"})
         if not found:
-            raise DataError(f"{folder} holds no article file (newsarticles.csv, or any {', '.join(tables.SUFFIXES)}); see --articles")
+            raise DataError(
+                f"{folder} holds no article file (newsarticles.csv, or any {', '.join(tables.SUFFIXES)}); see "
+                "--articles"
+            )
         refused: list[PhotodeskError] = []
         for path in found:
             name = path.relative_to(folder).as_posix()
@@ -107,7 +114,8 @@ class _Reader:
         if "title" not in layout.at and not (layout.edition and "photo" in layout.at):
             names = ", ".join(filter(None, table.header)) or "none"
             raise DataError(
-                f"{table.name} has no column with a title; its columns are: {names}; rename it, or name it with --title-column where a command has that"
+                f"{table.name} has no column with a title; its columns are: {names}; rename it, or name it with "
+                "--title-column where a command has that"
             )
         rows = _Rows(table, layout, editions.subset_name(table.name) if many else "")
         self.faults += table.faults + tuple(rows.faults)
@@ -161,7 +169,8 @@ class _Reader:
     def unscramble(self) -> None:
         """Join 2021's test articles, whose ids are scrambled, with their rows in the truth file.
 
-        The ids stay as participants got them, since run files use them; title, text and pictures do not tell the truth's place.
+        The ids stay as participants got them, since run files use them; title, text and pictures do not tell the
+        truth's place.
         """
         true = {key: editions.true_id(key) for key, edition in self.edition_of.items() if edition == editions.TEST_2021}
         true = {key: other for key, other in true.items() if self.edition_of.get(other) == editions.TRUTH_2021}
@@ -172,7 +181,9 @@ class _Reader:
         self.pairs = {(scrambled.get(article, article), photo): None for article, photo in self.pairs}
         articles = (article for key, article in self.articles.items() if key not in scrambled)
         self.articles = {a.id: replace(a, subset=months.get(a.subset, a.subset)) for a in articles}
-        self.listed = {key: replace(item, subset=months.get(item.subset, item.subset)) for key, item in self.listed.items()}
+        self.listed = {
+            key: replace(item, subset=months.get(item.subset, item.subset)) for key, item in self.listed.items()
+        }
         self.editions[editions.TEST_2021] += f"; {len(true)} of its ids are unscrambled by the truth file"
 
     def dataset(self, folder: Path, subset: str | None) -> Dataset:
@@ -228,7 +239,9 @@ class _Rows:
         for position in {*suspects, *keys} - {self.at["id"]}:
             filled = [cell for row in table.rows if (cell := row.cells[position])]
             if len(set(filled)) < len(filled):
-                what = f"the column is not unique: {table.header[position]!r}, so articles are called by their {header!r}"
+                what = (
+                    f"the column is not unique: {table.header[position]!r}, so articles are called by their {header!r}"
+                )
                 self.faults.append(Fault(table.name, what, "kept"))
 
     def cells(self, row: tables.Row) -> tuple[dict[str, str], list[str]]:

@@ -43,9 +43,9 @@ def fetch(
 ) -> Fetched:
     """Fetch every listed picture that has a URL and is not in `folder` yet.
 
-    Several hosts are asked at a time, each by one request at a time. A file is written whole or not at all, and only if it is
-    a picture that can be decoded. What cannot be had becomes a fault; a host that does not answer five times in a row is left
-    alone.
+    Several hosts are asked at a time, each by one request at a time. A file is written whole or not at all, and only if
+    it is a picture that can be decoded. What cannot be had becomes a fault; a host that does not answer five times in a
+    row is left alone.
 
     Args:
         listed: pictures, as `datasets.read(…).listed` has them.
@@ -77,7 +77,10 @@ def fetch(
 
         def log(record: dict[str, object]) -> None:
             with lock:
-                stream.write(json.dumps({"time": datetime.now(UTC).isoformat(timespec="seconds"), **record}, ensure_ascii=False) + "\n")
+                stream.write(
+                    json.dumps({"time": datetime.now(UTC).isoformat(timespec="seconds"), **record}, ensure_ascii=False)
+                    + "\n"
+                )
                 stream.flush()
 
         client = Client(hosts, manners=manners or Manners(), log=log, clock=clock)
@@ -111,7 +114,11 @@ def fetch(
 
 
 def _fault(item: Listed, error: RefusedError) -> Fault:
-    advice = "run the command again later" if isinstance(error, NoAnswerError) else "get the picture elsewhere, or do without it"
+    advice = (
+        "run the command again later"
+        if isinstance(error, NoAnswerError)
+        else "get the picture elsewhere, or do without it"
+    )
     return Fault(item.where, f"cannot be fetched: {item.file or item.photo}: {error}", "left out", advice)
 
 
@@ -122,7 +129,12 @@ def _safe(item: Listed) -> str:
         RefusedError: it would leave the folder, be hidden, or be no name at all.
     """
     name = item.file or item.photo
-    if any(mark in name for mark in "/\\:") or name.startswith(".") or not name.isprintable() or not 0 < len(name.encode()) <= 200:
+    if (
+        any(mark in name for mark in "/\\:")
+        or name.startswith(".")
+        or not name.isprintable()
+        or not 0 < len(name.encode()) <= 200
+    ):
         raise RefusedError(f"{name[:80]!r} is not the name of a file")
     return name
 

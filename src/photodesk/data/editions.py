@@ -1,8 +1,8 @@
 """Which column of a file means what: one table per edition of NewsImages, aliases for everything else.
 
-A column name is compared without case, spaces and punctuation: `# article`, `Article` and `ARTICLE` are one. Layouts are those
-of the files that the organisers gave out; of 2022 no column names are public, so its files are known by their names (RSS, RT,
-TW) and read by the aliases.
+A column name is compared without case, spaces and punctuation: `# article`, `Article` and `ARTICLE` are one. Layouts
+are those of the files that the organisers gave out; of 2022 no column names are public, so its files are known by their
+names (RSS, RT, TW) and read by the aliases.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import Any
 from photodesk.errors import UsageError
 
 FIELDS = ("id", "title", "lead", "text", "tags", "url", "date", "language", "subset", "photo", "file", "photo_url")
-"""What photodesk looks for in a table. `photo` is a picture's id, `file` the name of its file, `photo_url` where it came from."""
+"""What photodesk looks for in a table. `photo` is a picture's id, `file` the name of its file, `photo_url` where it
+came from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +28,8 @@ class Edition:
         name: as messages call it.
         marks: plain column names that must all be there.
         without: plain column names that must not be there.
-        columns: field → plain column name; other fields are not read. Of several names for the id (`aid/url`) the one that tells
-            most rows apart is taken.
+        columns: field → plain column name; other fields are not read. Of several names for the id (`aid/url`) the one
+            that tells most rows apart is taken.
     """
 
     name: str
@@ -38,7 +39,9 @@ class Edition:
 
 
 def _edition(name: str, marks: str, columns: str, without: str = "") -> Edition:
-    return Edition(name, frozenset(marks.split()), frozenset(without.split()), dict(pair.split("=") for pair in columns.split()))
+    return Edition(
+        name, frozenset(marks.split()), frozenset(without.split()), dict(pair.split("=") for pair in columns.split())
+    )
 
 
 TEST_2021 = "NewsImages 2021 test articles"
@@ -76,8 +79,18 @@ EDITIONS = (
         "article aid url imageurl iid hashvalueimage title text nreads",
         "id=article/aid/url title=title text=text url=url photo=iid file=hashvalueimage photo_url=imageurl",
     ),
-    _edition(TEST_2021, "articleid aid url hashvalue title text", "id=articleid title=title text=text url=url", without="img iid"),
-    _edition("NewsImages 2021 test images", "img iid imgfile", "photo=iid file=imgfile photo_url=img", without="title articleid"),
+    _edition(
+        TEST_2021,
+        "articleid aid url hashvalue title text",
+        "id=articleid title=title text=text url=url",
+        without="img iid",
+    ),
+    _edition(
+        "NewsImages 2021 test images",
+        "img iid imgfile",
+        "photo=iid file=imgfile photo_url=img",
+        without="title articleid",
+    ),
     _edition(
         "NYTimes800k",
         "picture caption headline paragraphs weburl",
@@ -87,7 +100,8 @@ EDITIONS = (
 
 ALIASES = {
     "id": "articleid id aid article newsid docid documentid storyid itemid key guid uid uuid",
-    "title": "title articletitle headline headlinemain articleheadline head newstitle titel ueberschrift schlagzeile caption sentence text",
+    "title": "title articletitle headline headlinemain articleheadline head newstitle titel ueberschrift schlagzeile "
+    "caption sentence text",
     "lead": "lead teaser subtitle subhead summary abstract snippet standfirst description vorspann",
     "text": "text articletext fulltext body articlebody content paragraph paragraphs newstext",
     "tags": "tags articletags keywords topics entities schlagworte",
@@ -179,7 +193,9 @@ def _guess(at: Mapping[str, int], chosen: Mapping[str, int]) -> dict[str, int]:
     for field in FIELDS:
         if field not in found:
             taken = set(found.values())
-            position = next((at[alias] for alias in ALIASES[field].split() if at.get(alias, -1) not in {-1, *taken}), None)
+            position = next(
+                (at[alias] for alias in ALIASES[field].split() if at.get(alias, -1) not in {-1, *taken}), None
+            )
             if position is not None:
                 found[field] = position
     return found
@@ -205,7 +221,8 @@ def true_id(scrambled: str) -> str:
 def unfold(record: dict[str, Any]) -> list[dict[str, Any]]:
     """One record per picture of an NYTimes800k article (a document of its collection `articles`); others stay one.
 
-    `image_positions` says which parts of `parsed_section` are captions of pictures; the text is that of all its paragraphs.
+    `image_positions` says which parts of `parsed_section` are captions of pictures; the text is that of all its
+    paragraphs.
     Source: the collection's layout as published with Tran et al., Transform and Tell, CVPR 2020.
     """
     parts, positions = record.get("parsed_section"), record.get("image_positions")
@@ -227,7 +244,9 @@ def unfold(record: dict[str, Any]) -> list[dict[str, Any]]:
     for position in map(_number, positions):
         if 0 <= position < len(sections):
             part = sections[position]
-            found.append({"picture": f"{identity}:{position}", "caption": part.get("text"), "hash": part.get("hash")} | shared)
+            found.append(
+                {"picture": f"{identity}:{position}", "caption": part.get("text"), "hash": part.get("hash")} | shared
+            )
     return found
 
 
@@ -235,4 +254,8 @@ def _number(value: object) -> int:
     """A position, also as MongoDB's canonical export writes it: `{"$numberInt": "3"}`; -1 for anything else."""
     if isinstance(value, dict):
         value = next(iter(value.values()), "")
-    return int(value) if isinstance(value, int) or (isinstance(value, str) and value.isdecimal() and len(value) < 10) else -1
+    return (
+        int(value)
+        if isinstance(value, int) or (isinstance(value, str) and value.isdecimal() and len(value) < 10)
+        else -1
+    )

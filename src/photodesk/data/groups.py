@@ -1,4 +1,5 @@
-"""Articles and photos that belong together, so that no split may tear them apart: one title, URL, picture or near-duplicate."""
+"""Articles and photos that belong together, so that no split may tear them apart: one title, URL, picture or
+near-duplicate."""
 
 from __future__ import annotations
 
@@ -38,7 +39,8 @@ class Groups:
 
 
 def title_key(title: str) -> str:
-    """What titles of one story share: case, punctuation and the site's name at the end (`… | The Site`) do not count."""
+    """What titles of one story share: case, punctuation and the site's name at the end (`… | The Site`) do not
+    count."""
     bare = _SITE.sub("", title)
     return re.sub(r"[\W_]+", " ", (bare if len(bare.split()) >= 4 else title).casefold()).strip()
 
@@ -62,7 +64,8 @@ def groups(dataset: Dataset, *, prints: Mapping[str, int] | None = None, near: i
 
     Args:
         dataset: what `datasets.read` found.
-        prints: photo id → `photos.phash`; computed by decoding every picture if None; `{}` to do without near-duplicates.
+        prints: photo id → `photos.phash`; computed by decoding every picture if None; `{}` to do without
+            near-duplicates.
         near: bits in which hashes of near-duplicates may differ.
     """
     if prints is None:

@@ -1,8 +1,9 @@
 """One picture by URL, politely and safely; the URL is a stranger's.
 
-Only http and https, only hosts that were named beforehand, no address of the machine's own networks: a name is looked up once
-and the connection goes to the address that was looked up, for redirects too. No answer may be endless. Proxies are not used,
-since behind one none of this could be promised. Source of the rules: OWASP, Server-Side Request Forgery Prevention.
+Only http and https, only hosts that were named beforehand, no address of the machine's own networks: a name is looked
+up once and the connection goes to the address that was looked up, for redirects too. No answer may be endless. Proxies
+are not used, since behind one none of this could be promised. Source of the rules: OWASP, Server-Side Request Forgery
+Prevention.
 """
 
 from __future__ import annotations
@@ -68,7 +69,10 @@ class Manners:
     @property
     def agent(self) -> str:
         """The User-Agent that requests carry."""
-        return f"photodesk/{__version__} (fetches the pictures of a NewsImages release{f'; {self.contact}' if self.contact else ''})"
+        return (
+            f"photodesk/{__version__} (fetches the pictures of a NewsImages "
+            f"release{f'; {self.contact}' if self.contact else ''})"
+        )
 
 
 class Clock:
@@ -139,7 +143,12 @@ class Client:
     """
 
     def __init__(
-        self, hosts: Iterable[str], *, manners: Manners, log: Callable[[dict[str, object]], None], clock: Clock | None = None
+        self,
+        hosts: Iterable[str],
+        *,
+        manners: Manners,
+        log: Callable[[dict[str, object]], None],
+        clock: Clock | None = None,
     ) -> None:
         self.hosts = frozenset(hosts)
         self.manners = manners
@@ -179,7 +188,9 @@ class Client:
     def _once(self, url: str) -> bytes | str:
         """The body, or where the answer redirects to."""
         there = target(url)
-        if f"{there.host}:{there.port}" not in self.hosts and not (there.host in self.hosts and there.port in (80, 443)):
+        if f"{there.host}:{there.port}" not in self.hosts and not (
+            there.host in self.hosts and there.port in (80, 443)
+        ):
             raise RefusedError(f"leads to {there.host}:{there.port}, which the file does not name")
         addresses = self._addresses(there)
         self._pace(there.host)
@@ -227,7 +238,12 @@ class Client:
         watch.daemon = True
         watch.start()
         try:
-            headers = {"User-Agent": self.manners.agent, "Accept": "image/*", "Accept-Encoding": "identity", "Connection": "close"}
+            headers = {
+                "User-Agent": self.manners.agent,
+                "Accept": "image/*",
+                "Accept-Encoding": "identity",
+                "Connection": "close",
+            }
             connection.request("GET", there.path, headers=headers)
             yield connection.getresponse()
         finally:
@@ -240,7 +256,9 @@ class Client:
                 return location
             raise RefusedError(f"{response.status} without a place")
         if response.status in _AGAIN:
-            raise _PassingError(f"the host answers {response.status}", _retry_after(response.headers.get("Retry-After", "")))
+            raise _PassingError(
+                f"the host answers {response.status}", _retry_after(response.headers.get("Retry-After", ""))
+            )
         if response.status != 200:
             raise RefusedError(f"the host answers {response.status} {response.reason}"[:80])
         kind = response.headers.get_content_type()

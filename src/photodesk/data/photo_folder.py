@@ -1,6 +1,7 @@
 """The pictures of a folder, under the ids that articles give them.
 
-Ids and names out of tables only ever select among the files that were found below the folder; they are never made into a path.
+Ids and names out of tables only ever select among the files that were found below the folder; they are never made into
+a path.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ PHOTO_FOLDERS = ("newsimages", "photos", "images", "pictures", "images_processed
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """Photos sorted by id; the listed pictures under their final ids; what was wrong; listed id → final id where they differ."""
+    """Photos sorted by id; the listed pictures under their final ids; what was wrong; listed id → final id where they
+    differ."""
 
     photos: tuple[Photo, ...]
     listed: tuple[Listed, ...]
@@ -47,9 +49,9 @@ def files(folder: Path, suffixes: Sequence[str] | frozenset[str]) -> list[Path]:
 def gather(folder: Path, listed: Sequence[Listed] = ()) -> Gallery:
     """Every picture below `folder`, and which of the listed ones it is.
 
-    A listed picture is the file of that very path, else of that name, else of that name without its suffix; case does not
-    count. If the tables give a picture both an id and a file name, that is its id; if they name pictures without suffix, ids
-    are file names without suffix; else paths below the folder.
+    A listed picture is the file of that very path, else of that name, else of that name without its suffix; case does
+    not count. If the tables give a picture both an id and a file name, that is its id; if they name pictures without
+    suffix, ids are file names without suffix; else paths below the folder.
     """
     from photodesk.images import SUFFIXES
 
@@ -87,7 +89,9 @@ def gather(folder: Path, listed: Sequence[Listed] = ()) -> Gallery:
     missing = [item for item in listed if item.photo not in found]
     if missing and not paths:
         can = any(item.url for item in missing)
-        advice = "run photodesk fetch on this data" if can else "put the pictures there, or name their folder with --photos"
+        advice = (
+            "run photodesk fetch on this data" if can else "put the pictures there, or name their folder with --photos"
+        )
         faults.append(Fault(str(folder), f"no pictures: the tables name {len(missing)}", "kept", advice))
     else:
         for item in missing:

@@ -1,7 +1,7 @@
 """A stranger's table file as rows of text, each with the line it starts on: CSV, TSV, JSON, JSONL, Parquet, BSON.
 
-Nothing here knows about articles. A reader never raises for the content of a row: it repairs the row or leaves it out, says
-so in a `Fault`, and goes on with the next one.
+Nothing here knows about articles. A reader never raises for the content of a row: it repairs the row or leaves it out,
+says so in a `Fault`, and goes on with the next one.
 """
 
 from __future__ import annotations
@@ -73,11 +73,14 @@ def read(path: Path, *, name: str = "", unfold: Unfold | None = None) -> Table:
         found = _bson(path, name, faults) if suffix == ".bson" else _json(path, name, faults)
         return _objects(name, found, faults, path, unfold)
     except OSError as error:
-        raise DataError(f"{name} cannot be read: {error.strerror or error}; check the path and its permissions") from error
+        raise DataError(
+            f"{name} cannot be read: {error.strerror or error}; check the path and its permissions"
+        ) from error
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a CSV file that a spreadsheet shows as it is: a text that it would run as a formula gets an apostrophe before it."""
+    """Write a CSV file that a spreadsheet shows as it is: a text that it would run as a formula gets an apostrophe
+    before it."""
     with replacing(path) as stream:
         writer = csv.writer(stream)
         writer.writerow(header)
@@ -123,7 +126,9 @@ def _delimited(path: Path, name: str) -> Table:
     return Table(name, path, header, tuple(rows), tuple(faults))
 
 
-def _objects(name: str, found: Iterable[tuple[int, Any]], faults: list[Fault], path: Path, unfold: Unfold | None) -> Table:
+def _objects(
+    name: str, found: Iterable[tuple[int, Any]], faults: list[Fault], path: Path, unfold: Unfold | None
+) -> Table:
     """A table from (line, object) pairs; nested objects become columns such as `headline.main`."""
     columns: dict[str, None] = {}
     flat: list[tuple[int, dict[str, str]]] = []
@@ -149,7 +154,8 @@ def _objects(name: str, found: Iterable[tuple[int, Any]], faults: list[Fault], p
 
 
 def _cell(value: Any) -> str:
-    """A JSON, BSON or Parquet value as text: whole floats lose their ".0" (pandas makes them of ids), lists are joined."""
+    """A JSON, BSON or Parquet value as text: whole floats lose their ".0" (pandas makes them of ids), lists are
+    joined."""
     if value is None or value != value:
         return ""
     if isinstance(value, str):
@@ -251,7 +257,9 @@ def _bson(path: Path, name: str, faults: list[Fault]) -> Iterator[tuple[int, Any
                 value = bson.decode(data[at : at + size], codec_options=options)
             except Exception as error:  # bson raises what it meets: InvalidBSON, KeyError, OverflowError, …
                 reason = " ".join(str(error).split())[:100]
-                faults.append(Fault(f"{name}:{number}", f"not BSON: {reason}", "left out", "export the collection again"))
+                faults.append(
+                    Fault(f"{name}:{number}", f"not BSON: {reason}", "left out", "export the collection again")
+                )
                 at = data.find(first, at + 5) - 4
                 if at < 0:
                     return
@@ -270,4 +278,6 @@ def _parquet(path: Path, name: str) -> Table:
     try:
         return _objects(name, rows(), [], path, None)
     except (arrow.ArrowException, ValueError, OverflowError) as error:
-        raise DataError(f"{name} is not a readable Parquet file: {' '.join(str(error).split())[:150]}; write it again") from error
+        raise DataError(
+            f"{name} is not a readable Parquet file: {' '.join(str(error).split())[:150]}; write it again"
+        ) from error

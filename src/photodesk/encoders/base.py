@@ -73,7 +73,8 @@ class PhotoTower(Protocol):
 
 
 def most(tower: PhotoTower) -> int:
-    """How many photos one call may bring: memory grows with them. A tower that knows better than 64 says so by an attribute `most`."""
+    """How many photos one call may bring: memory grows with them. A tower that knows better than 64 says so by an
+    attribute `most`."""
     return int(getattr(tower, "most", 64))
 
 
@@ -102,12 +103,16 @@ class Encoder:
         return "+".join(parts + ([self.network.fingerprint] if self.network else []))
 
     def reads(self, fingerprint: str) -> bool:
-        """Whether photo embeddings made by an encoder of that fingerprint are also this one's: the same photo tower and network.
+        """Whether photo embeddings made by an encoder of that fingerprint are also this one's: the same photo tower and
+        network.
 
-        Who read the texts does not matter to them, so several text towers that share one space with a photo tower share its index.
+        Who read the texts does not matter to them, so several text towers that share one space with a photo tower share
+        its index.
         """
         ours = [self.photos.fingerprint] + ([self.network.fingerprint] if self.network else [])
-        return fingerprint.endswith("+" + "+".join(ours))  # from the end: only a text tower's fingerprint may hold a + of its own
+        return fingerprint.endswith(
+            "+" + "+".join(ours)
+        )  # from the end: only a text tower's fingerprint may hold a + of its own
 
     def joint(self) -> Encoder:
         """This encoder, if texts and photos can be compared by it.
@@ -117,7 +122,8 @@ class Encoder:
         """
         if self.network is None and self.texts.dim != self.photos.dim:
             raise UsageError(
-                f"{self.name} is for train only: it gives {self.texts.dim} numbers for a text and {self.photos.dim} for a photo; train "
+                f"{self.name} is for train only: it gives {self.texts.dim} numbers for a text and {self.photos.dim} "
+                "for a photo; train "
                 f"a network on it (photodesk train DATA --encoder {self.name} -o FILE) and name that: txv@FILE"
             )
         return self

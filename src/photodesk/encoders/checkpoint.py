@@ -27,7 +27,8 @@ def tensor_digest(tensors: Mapping[str, Any]) -> str:
 
 
 def drop(model: Any, unused: Callable[[str], bool]) -> None:
-    """Take those of a torch model's own modules and parameters out of it that `unused` says, so that their memory is free."""
+    """Take those of a torch model's own modules and parameters out of it that `unused` says, so that their memory is
+    free."""
     for name in (name for name, _ in [*model.named_children(), *model.named_parameters(recurse=False)] if unused(name)):
         setattr(model, name, None)
 
@@ -35,7 +36,8 @@ def drop(model: Any, unused: Callable[[str], bool]) -> None:
 def remembered(files: Sequence[Path], about: str, compute: Callable[[], dict[str, str]]) -> dict[str, str]:
     """`compute()` of the weights that `files` hold, computed once for each state of the files.
 
-    A file's state is its path, size, inode and times of change, of which no program can set the last: hashing gigabytes takes seconds.
+    A file's state is its path, size, inode and times of change, of which no program can set the last: hashing gigabytes
+    takes seconds.
 
     Args:
         about: what else the result depends on.
@@ -72,7 +74,11 @@ def shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
     state = torch.load(path, map_location="meta", weights_only=True)
     state = state.get("state_dict", state)
-    return {str(name).removeprefix("module."): tuple(tensor.shape) for name, tensor in state.items() if hasattr(tensor, "shape")}
+    return {
+        str(name).removeprefix("module."): tuple(tensor.shape)
+        for name, tensor in state.items()
+        if hasattr(tensor, "shape")
+    }
 
 
 def check_suffix(path: Path) -> None:
@@ -82,9 +88,13 @@ def check_suffix(path: Path) -> None:
         EncoderError: it is missing or of another kind.
     """
     if not path.is_file():
-        raise EncoderError(f"there is no checkpoint {path}; name a .safetensors or .pt file, or a folder that holds one")
+        raise EncoderError(
+            f"there is no checkpoint {path}; name a .safetensors or .pt file, or a folder that holds one"
+        )
     if path.suffix not in SUFFIXES:
-        raise EncoderError(f"{path} is no checkpoint that photodesk reads ({', '.join(SUFFIXES)}); save it as .safetensors")
+        raise EncoderError(
+            f"{path} is no checkpoint that photodesk reads ({', '.join(SUFFIXES)}); save it as .safetensors"
+        )
 
 
 def short(*parts: object) -> str:

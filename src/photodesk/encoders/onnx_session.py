@@ -1,4 +1,5 @@
-"""How photodesk opens onnxruntime: on the processor, quiet, leaving no thread spinning, and with int8 products that do not overflow."""
+"""How photodesk opens onnxruntime: on the processor, quiet, leaving no thread spinning, and with int8 products that do
+not overflow."""
 
 from __future__ import annotations
 
@@ -14,8 +15,8 @@ CPU = ["CPUExecutionProvider"]
 def options(threads: int) -> Any:
     """Session options; `threads` of 0 lets onnxruntime take all cores.
 
-    Processors without VNNI add int8 products in pairs of 16 bits, which overflow silently; there onnxruntime is told to take its slower,
-    exact product, so that a photo has the same row on every machine.
+    Processors without VNNI add int8 products in pairs of 16 bits, which overflow silently; there onnxruntime is told to
+    take its slower, exact product, so that a photo has the same row on every machine.
     """
     made = _plain(threads)
     if not exact():

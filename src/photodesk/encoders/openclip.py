@@ -1,7 +1,8 @@
-"""Models of open_clip by name and tag, or from a local checkpoint: `openclip:MODEL/TAG`, `openclip:MODEL@FILE`, `openclip:MODEL/TAG@FILE`.
+"""Models of open_clip by name and tag, or from a local checkpoint: `openclip:MODEL/TAG`, `openclip:MODEL@FILE`,
+`openclip:MODEL/TAG@FILE`.
 
-What open_clip lets pass in silence is an error here: weights trained with QuickGELU in a model without it, a preprocessing that
-cannot be known, weights of another resolution. Nothing is unpickled but tensors.
+What open_clip lets pass in silence is an error here: weights trained with QuickGELU in a model without it, a
+preprocessing that cannot be known, weights of another resolution. Nothing is unpickled but tensors.
 """
 
 from __future__ import annotations
@@ -30,7 +31,12 @@ from photodesk.types import FloatArray
 if TYPE_CHECKING:
     from PIL import Image
 
-FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin", "model.safetensors")
+FILES = (
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin",
+    "model.safetensors",
+)
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "sentencepiece.bpe.model", "spiece.model", "vocab.txt")
 EXTRA = "openclip"
 
@@ -63,7 +69,9 @@ class Texts:
             return pieces
         own = self.tokenizer
         signs = [own.decoder[i].removesuffix("</w>") for i in own.encode(plain(text))]
-        return [bytes(own.byte_decoder.get(sign, ord("?")) for sign in piece).decode("utf-8", "replace") for piece in signs]
+        return [
+            bytes(own.byte_decoder.get(sign, ord("?")) for sign in piece).decode("utf-8", "replace") for piece in signs
+        ]
 
     def alone(self) -> None:
         """Let go of the photo half of the model: a pair took this one only."""
@@ -75,7 +83,9 @@ class Photos:
 
     batch = 16
 
-    def __init__(self, model: Any, pixels: Pixels, runner: Runner, fingerprint: str, dim: int, built: object = None) -> None:
+    def __init__(
+        self, model: Any, pixels: Pixels, runner: Runner, fingerprint: str, dim: int, built: object = None
+    ) -> None:
         self.model, self.pixels, self.runner, self.built = model, pixels, runner, built
         self.fingerprint, self.dim, self.size, self.most = fingerprint, dim, pixels.size, runner.most
         self._encode = runner.function(model.encode_image)
@@ -114,7 +124,9 @@ def load(spec: Spec) -> Encoder:
     trained = known_tag(open_clip, name, tag) if tag else {}
     if not tag and spec.path is None:
         tags = open_clip.list_pretrained_tags_by_model(name)
-        raise UsageError(f"{spec} names no weights; say openclip:{name}/TAG with one of {', '.join(tags)}, or openclip:{name}@FILE")
+        raise UsageError(
+            f"{spec} names no weights; say openclip:{name}/TAG with one of {', '.join(tags)}, or openclip:{name}@FILE"
+        )
     about: dict[str, Any] = {}
     if spec.path is not None:
         checkpoint, about = _local(spec.path)
@@ -147,7 +159,9 @@ def load(spec: Spec) -> Encoder:
     digest = weights.remembered([checkpoint], about_digest, digests)
     dim, gelu = int(config["embed_dim"]), bool(config.get("quick_gelu"))
     vision = weights.short(digest["photos"], config["vision_cfg"], gelu, pixels.asdict(), runner.precision)
-    words = {key: value for key, value in config["text_cfg"].items() if not key.startswith(("hf_model", "hf_tokenizer"))}
+    words = {
+        key: value for key, value in config["text_cfg"].items() if not key.startswith(("hf_model", "hf_tokenizer"))
+    }
     text = weights.short(digest["texts"], words, gelu, _tokenizer_identity(tokenizer), runner.precision)
     return Encoder(
         str(spec),
@@ -168,7 +182,9 @@ def library() -> Any:
         return require("open_clip", EXTRA)
     except (RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise EncoderError(f"open_clip cannot be imported ({reason}); install torch and torchvision from the same index") from None
+        raise EncoderError(
+            f"open_clip cannot be imported ({reason}); install torch and torchvision from the same index"
+        ) from None
 
 
 def known_model(open_clip: Any, name: str) -> dict[str, Any]:
@@ -176,7 +192,9 @@ def known_model(open_clip: Any, name: str) -> dict[str, Any]:
     config: dict[str, Any] | None = open_clip.get_model_config(name) if name in open_clip.list_models() else None
     if config is None:
         alike = difflib.get_close_matches(name, open_clip.list_models(), 4, 0.5)
-        raise UsageError(f"open_clip knows no model {name!r}" + (f"; did you mean {' or '.join(alike)}?" if alike else ""))
+        raise UsageError(
+            f"open_clip knows no model {name!r}" + (f"; did you mean {' or '.join(alike)}?" if alike else "")
+        )
     return config
 
 
@@ -185,7 +203,10 @@ def known_tag(open_clip: Any, name: str, tag: str) -> dict[str, Any]:
     found: dict[str, Any] = open_clip.get_pretrained_cfg(name, tag)
     if not found:
         tags = open_clip.list_pretrained_tags_by_model(name)
-        raise UsageError(f"open_clip has no weights {tag!r} of {name}; it has {', '.join(tags) or 'none: say openclip:' + name + '@FILE'}")
+        raise UsageError(
+            f"open_clip has no weights {tag!r} of {name}; it has "
+            f"{', '.join(tags) or 'none: say openclip:' + name + '@FILE'}"
+        )
     return found
 
 
@@ -207,7 +228,8 @@ def _local(path: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def _told_by(open_clip: Any, name: str, checkpoint: Path, about: Mapping[str, Any]) -> dict[str, Any]:
-    """What open_clip knows of a local file by where it lies: in the hub's cache, or in the folder `hub.place` of a repository."""
+    """What open_clip knows of a local file by where it lies: in the hub's cache, or in the folder `hub.place` of a
+    repository."""
     if about:
         return {}
     for tag in open_clip.list_pretrained_tags_by_model(name):
@@ -219,12 +241,25 @@ def _told_by(open_clip: Any, name: str, checkpoint: Path, about: Mapping[str, An
 
 
 def _check_activation(
-    open_clip: Any, spec: Spec, name: str, tag: str, config: dict[str, Any], trained: Mapping[str, Any], about: Mapping[str, Any]
+    open_clip: Any,
+    spec: Spec,
+    name: str,
+    tag: str,
+    config: dict[str, Any],
+    trained: Mapping[str, Any],
+    about: Mapping[str, Any],
 ) -> None:
-    """Refuse weights trained with one activation in a model that computes with the other: results would be wrong, quietly."""
+    """Refuse weights trained with one activation in a model that computes with the other: results would be wrong,
+    quietly."""
     if "timm_model_name" in config["vision_cfg"] and "hf_model_name" in config["text_cfg"]:
         return  # neither tower asks
-    wanted = trained.get("quick_gelu", False) if trained else about.get("model_cfg", {}).get("quick_gelu", False) if about else None
+    wanted = (
+        trained.get("quick_gelu", False)
+        if trained
+        else about.get("model_cfg", {}).get("quick_gelu", False)
+        if about
+        else None
+    )
     has = bool(config.get("quick_gelu", False))
     if wanted is None or bool(wanted) == has:
         return
@@ -234,20 +269,35 @@ def _check_activation(
     weights_name = f"the weights {tag}" if tag else f"the weights in {spec.path}"
     raise EncoderError(
         f"{spec}: {weights_name} were trained {'with' if wanted else 'without'} QuickGELU and {name} computes "
-        f"{'with' if has else 'without'} it, which would give wrong rows; say openclip:{other}" + (f"/{tag}" if tag else f"@{spec.path}")
+        f"{'with' if has else 'without'} it, which would give wrong rows; say openclip:{other}"
+        + (f"/{tag}" if tag else f"@{spec.path}")
     )
 
 
 def _preprocess(
-    open_clip: Any, spec: Spec, name: str, config: Mapping[str, Any], trained: Mapping[str, Any], about: Mapping[str, Any]
+    open_clip: Any,
+    spec: Spec,
+    name: str,
+    config: Mapping[str, Any],
+    trained: Mapping[str, Any],
+    about: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Mean, deviation, interpolation and resize mode: of the tag, of the file's own config, or what all fitting tags agree on."""
+    """Mean, deviation, interpolation and resize mode: of the tag, of the file's own config, or what all fitting tags
+    agree on."""
 
     def picked(values: Mapping[str, Any]) -> dict[str, Any]:
         default = open_clip.transform.PreprocessCfg()
-        keys = {"mean": "mean", "std": "std", "interpolation": "interpolation", "resize_mode": "resize_mode", "fill_color": "fill"}
+        keys = {
+            "mean": "mean",
+            "std": "std",
+            "interpolation": "interpolation",
+            "resize_mode": "resize_mode",
+            "fill_color": "fill",
+        }
         found = {ours: values.get(theirs) or getattr(default, theirs) for theirs, ours in keys.items()}
-        found["mean"], found["std"] = (tuple(float(x) for x in values.get(key) or getattr(default, key)) for key in ("mean", "std"))
+        found["mean"], found["std"] = (
+            tuple(float(x) for x in values.get(key) or getattr(default, key)) for key in ("mean", "std")
+        )
         return found
 
     if trained or about:
@@ -260,8 +310,8 @@ def _preprocess(
             options.setdefault(json.dumps(picked(known)), tag)
     if len(options) > 1:
         raise EncoderError(
-            f"{spec}: weights of {name} differ in how photos are prepared, and {spec.path} does not say; name those it is most like: "
-            + " or ".join(f"openclip:{name}/{tag}@{spec.path}" for tag in options.values())
+            f"{spec}: weights of {name} differ in how photos are prepared, and {spec.path} does not say; name those it "
+            "is most like: " + " or ".join(f"openclip:{name}/{tag}@{spec.path}" for tag in options.values())
         )
     values = json.loads(next(iter(options))) if options else {}
     return picked({**values, "fill_color": values.get("fill")})
@@ -279,7 +329,9 @@ def _download(trained: Mapping[str, Any], name: str, spec: Spec) -> Path:
     repository, names = repository_of(trained)
     if repository:
         return hf_hub.file(repository, names, instead=f"openclip:{spec.model}@FILE")
-    raise EncoderError(f"{spec}: these weights are not on the hub; fetch {trained.get('url')} and say openclip:{spec.model}@FILE")
+    raise EncoderError(
+        f"{spec}: these weights are not on the hub; fetch {trained.get('url')} and say openclip:{spec.model}@FILE"
+    )
 
 
 def _tokenizer(open_clip: Any, name: str, text_config: Mapping[str, Any], beside: Path) -> Any:
@@ -292,18 +344,31 @@ def _tokenizer(open_clip: Any, name: str, text_config: Mapping[str, Any], beside
         folder = beside
     else:
         folder = hf_hub.folder(
-            source, patterns=hf_hub.CONFIGS, needed=("token*",), instead=f"openclip:{name}@FOLDER with the tokenizer in it"
+            source,
+            patterns=hf_hub.CONFIGS,
+            needed=("token*",),
+            instead=f"openclip:{name}@FOLDER with the tokenizer in it",
         )
     hf_hub.check_no_code(folder)
     options |= {"local_files_only": True, "trust_remote_code": False}
-    return open_clip.tokenizer.HFTokenizer(str(folder), context_length=context, tokenizer_mode=text_config.get("tokenizer_mode"), **options)
+    return open_clip.tokenizer.HFTokenizer(
+        str(folder), context_length=context, tokenizer_mode=text_config.get("tokenizer_mode"), **options
+    )
 
 
 def _tokenizer_identity(tokenizer: Any) -> list[Any]:
     inner: Any = getattr(tokenizer, "tokenizer", None)
-    table = weights.short(inner.backend_tokenizer.to_str()) if hasattr(inner, "backend_tokenizer") else type(inner).__name__
+    table = (
+        weights.short(inner.backend_tokenizer.to_str()) if hasattr(inner, "backend_tokenizer") else type(inner).__name__
+    )
     clean = getattr(tokenizer.clean_fn, "__name__", "")
-    return [table, tokenizer.context_length, clean, getattr(tokenizer, "tokenizer_mode", ""), getattr(tokenizer, "strip_sep_token", False)]
+    return [
+        table,
+        tokenizer.context_length,
+        clean,
+        getattr(tokenizer, "tokenizer_mode", ""),
+        getattr(tokenizer, "strip_sep_token", False),
+    ]
 
 
 def _text_config(name: str, beside: Path) -> Path:
@@ -316,7 +381,9 @@ def _text_config(name: str, beside: Path) -> Path:
         if json.loads((beside / "config.json").read_text("utf-8")).get("model_type"):
             folder = beside
     if not folder.is_dir():
-        folder = hf_hub.file(name, ("config.json",), instead="openclip:MODEL@FOLDER with that config.json beside the weights").parent
+        folder = hf_hub.file(
+            name, ("config.json",), instead="openclip:MODEL@FOLDER with that config.json beside the weights"
+        ).parent
     hf_hub.check_no_code(folder)
     return folder
 
@@ -330,13 +397,18 @@ def _model(open_clip: Any, spec: Spec, name: str, config: dict[str, Any], runner
         found = weights.shapes(checkpoint)
         for key, tensor in model.state_dict().items():
             shape = found.get(key, found.get(key.removeprefix("text.")))
-            if key.endswith("positional_embedding") and shape not in (None, tuple(tensor.shape)):  # open_clip would stretch it
+            if key.endswith("positional_embedding") and shape not in (
+                None,
+                tuple(tensor.shape),
+            ):  # open_clip would stretch it
                 raise EncoderError(
                     f"{checkpoint} has {key} of shape {shape} and {name} needs {tuple(tensor.shape)}: "
                     "it is of a model with another resolution or context; name that one"
                 )
         open_clip.load_checkpoint(model, str(checkpoint), strict=True, weights_only=True)
-        if "hf_model_name" in config["text_cfg"]:  # open_clip lowers a part of such a tower, which then does not fit the rest
+        if (
+            "hf_model_name" in config["text_cfg"]
+        ):  # open_clip lowers a part of such a tower, which then does not fit the rest
             model.text.to(runner.dtype)
     except EncoderError:
         raise

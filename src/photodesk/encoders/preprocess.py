@@ -1,8 +1,10 @@
-"""From a photo to the square of pixels that a model reads, without torch: the same bytes as open_clip's transform gives.
+"""From a photo to the square of pixels that a model reads, without torch: the same bytes as open_clip's transform
+gives.
 
-The steps and their rounding are those of torchvision's Resize and CenterCrop on PIL images and of open_clip's ResizeKeepRatio and
-CenterCropOrPad; a test compares every mode with open_clip. Of a JPEG that was decoded at a part of its size (`photos.decode`), whose bytes are
-others anyway, only what the crop keeps is computed: a third less work, and at most one level of 255 away.
+The steps and their rounding are those of torchvision's Resize and CenterCrop on PIL images and of open_clip's
+ResizeKeepRatio and CenterCropOrPad; a test compares every mode with open_clip. Of a JPEG that was decoded at a part of
+its size (`photos.decode`), whose bytes are others anyway, only what the crop keeps is computed: a third less work, and
+at most one level of 255 away.
 """
 
 from __future__ import annotations
@@ -68,7 +70,9 @@ class Pixels:
             if photo.info.get(REDUCED):
                 x, y = width / scaled[0], height / scaled[1]
                 square = photo.resize(
-                    (side, side), method, (left * x, top * y, min((left + side) * x, width), min((top + side) * y, height))
+                    (side, side),
+                    method,
+                    (left * x, top * y, min((left + side) * x, width), min((top + side) * y, height)),
                 )
             else:
                 if min(width, height) != side:

@@ -40,7 +40,10 @@ def _onnx(name: str) -> Encoder:
 
 
 def _sentence(name: str) -> Encoder:
-    raise UsageError(f"{name} reads texts only; pair it with the photo tower it was trained beside: text={name}, image=openclip:MODEL/TAG")
+    raise UsageError(
+        f"{name} reads texts only; pair it with the photo tower it was trained beside: text={name}, "
+        "image=openclip:MODEL/TAG"
+    )
 
 
 def _txv(name: str) -> Encoder:
@@ -69,7 +72,8 @@ FAMILIES: dict[str, Callable[[str], Encoder]] = {
 
 
 def load(name: str = "builtin") -> Encoder:
-    """The encoder of that name: `builtin`, `openclip:MODEL/TAG`, `clip:MODEL`, `onnx:FOLDER`, `text=…, image=…` of two towers, or
+    """The encoder of that name: `builtin`, `openclip:MODEL/TAG`, `clip:MODEL`, `onnx:FOLDER`, `text=…, image=…` of two
+    towers, or
     `txv@FILE`, a network that `photodesk train` made on any of these.
 
     Raises:
@@ -89,7 +93,8 @@ def load_trained(path: Path) -> Encoder:
     """The encoder `txv@FILE`: a network that `photodesk train` made, on the encoders that it names.
 
     Raises:
-        EncoderError: the file is missing, damaged or no network, or an encoder that it was trained on is another version now.
+        EncoderError: the file is missing, damaged or no network, or an encoder that it was trained on is another
+        version now.
     """
     from photodesk.encoders import txv
     from photodesk.encoders.concatenated import checked, towers

@@ -59,9 +59,14 @@ def load(spec: Spec) -> tuple[Texts, str]:
     library, transformers = require("sentence_transformers", EXTRA), require("transformers", EXTRA)
     name = str(spec.path) if spec.path else spec.model
     if not name:
-        raise UsageError("sentence: names no model; say sentence:sentence-transformers/clip-ViT-B-32-multilingual-v1 or sentence:FOLDER")
+        raise UsageError(
+            "sentence: names no model; say sentence:sentence-transformers/clip-ViT-B-32-multilingual-v1 or "
+            "sentence:FOLDER"
+        )
     patterns = (*hf_hub.CONFIGS, *hf_hub.TENSORS, "*/pytorch_model.bin")
-    folder = hf_hub.folder(name, patterns=patterns, needed=("modules.json", "*.safetensors"), instead="text=sentence:FOLDER", extra=EXTRA)
+    folder = hf_hub.folder(
+        name, patterns=patterns, needed=("modules.json", "*.safetensors"), instead="text=sentence:FOLDER", extra=EXTRA
+    )
     hf_hub.check_no_code(folder, *filter(Path.is_dir, folder.iterdir()))
     try:
         modules = json.loads((folder / "modules.json").read_text("utf-8"))
@@ -70,7 +75,11 @@ def load(spec: Spec) -> tuple[Texts, str]:
             raise EncoderError(f"{name} brings code of its own ({foreign[0]}), which photodesk does not run")
         with quietly(transformers):
             model = library.SentenceTransformer(
-                str(folder), device=runner.device, local_files_only=True, trust_remote_code=False, model_kwargs={"dtype": runner.dtype}
+                str(folder),
+                device=runner.device,
+                local_files_only=True,
+                trust_remote_code=False,
+                model_kwargs={"dtype": runner.dtype},
             )
         model = model.to(dtype=runner.dtype).eval()
         if spec.compile == "yes":
@@ -78,10 +87,18 @@ def load(spec: Spec) -> tuple[Texts, str]:
     except EncoderError:
         raise
     except Exception as error:  # the files come from anywhere
-        raise EncoderError(f"{folder} cannot be read as a model: {type(error).__name__}: {' '.join(str(error).split())[:300]}") from None
+        raise EncoderError(
+            f"{folder} cannot be read as a model: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        ) from None
     files = [path for path in sorted(Path(folder).rglob("*")) if path.suffix in checkpoint.SUFFIXES]
-    digest = checkpoint.remembered(files, f"sentence {runner.precision}", lambda: {"texts": checkpoint.tensor_digest(model.state_dict())})
-    table = model.tokenizer.backend_tokenizer.to_str() if hasattr(model.tokenizer, "backend_tokenizer") else type(model.tokenizer).__name__
+    digest = checkpoint.remembered(
+        files, f"sentence {runner.precision}", lambda: {"texts": checkpoint.tensor_digest(model.state_dict())}
+    )
+    table = (
+        model.tokenizer.backend_tokenizer.to_str()
+        if hasattr(model.tokenizer, "backend_tokenizer")
+        else type(model.tokenizer).__name__
+    )
     identity = checkpoint.short(digest["texts"], modules, table, model.max_seq_length, runner.precision)
     rows = runner.rows(lambda: model.encode(["a"], show_progress_bar=False, convert_to_tensor=True))
     return Texts(model, runner, f"sentence-text-{identity}", rows.shape[1]), str(runner)

@@ -1,6 +1,8 @@
-"""Text on its way to a tokenizer: what a stranger's text may hold that a tokenizer may not, and the cleaning that models were trained with.
+"""Text on its way to a tokenizer: what a stranger's text may hold that a tokenizer may not, and the cleaning that
+models were trained with.
 
-The cleaning is that of open_clip's tokenizers, without torch, so that exported models do it as well; a test compares the two.
+The cleaning is that of open_clip's tokenizers, without torch, so that exported models do it as well; a test compares
+the two.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ def clean(text: str, kind: str) -> str:
     """A text as open_clip cleans it: mojibake repaired, HTML entities read, then by kind.
 
     Args:
-        kind: "whitespace" makes one space of many; "lower" also takes lower case; "canonicalize" also drops punctuation.
+        kind: "whitespace" makes one space of many; "lower" also takes lower case; "canonicalize" also drops
+            punctuation.
     """
     import ftfy
 

@@ -1,4 +1,5 @@
-"""The token budget: how many words of a text an encoder reads before its context length cuts the rest off, which tools do silently."""
+"""The token budget: how many words of a text an encoder reads before its context length cuts the rest off, which tools
+do silently."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ class Budget:
 
 
 def budget(texts: Sequence[str], tower: TextTower) -> tuple[Budget, ...]:
-    """How much of every text survives the tower's context length; a tower that windows long texts (context 0) reads all."""
+    """How much of every text survives the tower's context length; a tower that windows long texts (context 0) reads
+    all."""
     report = []
     for text in texts:
         parts, tokens = text.split(), len(tower.tokens(text))

@@ -1,8 +1,8 @@
 """Where a torch model runs, how exactly, and how many cores a call takes.
 
-The pipeline encodes photos from as many threads as there are cores. On a CPU each of them computes on its own core, so nobody waits for anybody:
-a third faster in bfloat16 than calls that take turns on all cores, which idle whenever one of them decodes (LOG.md). Every other
-call takes all cores, one at a time; a GPU does one batch at a time anyway.
+The pipeline encodes photos from as many threads as there are cores. On a CPU each of them computes on its own core, so
+nobody waits for anybody: a third faster in bfloat16 than calls that take turns on all cores, which idle whenever one of
+them decodes (LOG.md). Every other call takes all cores, one at a time; a GPU does one batch at a time anyway.
 """
 
 from __future__ import annotations
@@ -44,15 +44,24 @@ class Runner:
     def __init__(self, spec: Spec, extra: str) -> None:
         self.torch: Any = require("torch", extra)
         there = {"cpu": True, "cuda": self.torch.cuda.is_available(), "mps": self.torch.backends.mps.is_available()}
-        self.device = next(name for name in ("cuda", "mps", "cpu") if there[name]) if spec.device == "auto" else spec.device
+        self.device = (
+            next(name for name in ("cuda", "mps", "cpu") if there[name]) if spec.device == "auto" else spec.device
+        )
         if not there[self.device]:
-            raise UsageError(f"{spec}: torch finds no device {self.device} here; there is {', '.join(k for k, v in there.items() if v)}")
+            raise UsageError(
+                f"{spec}: torch finds no device {self.device} here; there is "
+                f"{', '.join(k for k, v in there.items() if v)}"
+            )
         if spec.precision == "int8":
-            raise UsageError(f"{spec}: int8 is for exported models; run: photodesk export '{spec.family}:{spec.model}' -o DIR")
+            raise UsageError(
+                f"{spec}: int8 is for exported models; run: photodesk export '{spec.family}:{spec.model}' -o DIR"
+            )
         if spec.precision == "fp16" and self.device == "cpu":
             raise UsageError(f"{spec}: fp16 needs a GPU; on a CPU use precision=bf16 or fp32")
         self.precision = spec.precision
-        self.dtype = {"fp32": self.torch.float32, "bf16": self.torch.bfloat16, "fp16": self.torch.float16}[spec.precision]
+        self.dtype = {"fp32": self.torch.float32, "bf16": self.torch.bfloat16, "fp16": self.torch.float16}[
+            spec.precision
+        ]
         self._compile = spec.compile == "yes"
         self._lock = threading.Lock()
         self.most = max(4, 64 // self.torch.get_num_threads()) if self.device == "cpu" else 64
@@ -78,13 +87,16 @@ class Runner:
             rows: FloatArray = out.cpu().numpy()
         if not np.isfinite(rows).all():
             raise EncoderError(
-                f"the model gave numbers that are not finite in {self.precision}; use precision=fp32, or its file is damaged"
+                f"the model gave numbers that are not finite in {self.precision}; use precision=fp32, or its file is "
+                "damaged"
             )
         return rows
 
     def _turn(self) -> contextlib.AbstractContextManager[Any]:
         """Whom a call waits for: a thread that has a core of its own waits for nobody."""
-        if self.device != "cpu" or self._compile or not getattr(_thread, "alone", False):  # torch.compile is not made for two threads
+        if (
+            self.device != "cpu" or self._compile or not getattr(_thread, "alone", False)
+        ):  # torch.compile is not made for two threads
             return self._lock
         if not getattr(_thread, "limited", False):
             self.torch.get_num_threads()  # torch's own setting of a new thread comes first

@@ -51,10 +51,16 @@ class Texts:
         if not texts:
             return np.zeros((0, self.dim), np.float32)
         found = self.tokenizer(
-            [self._text(text) for text in texts], padding="max_length", truncation=True, max_length=self._length, return_tensors="pt"
+            [self._text(text) for text in texts],
+            padding="max_length",
+            truncation=True,
+            max_length=self._length,
+            return_tensors="pt",
         )
         names = list(found)
-        return self.runner.rows(lambda *tensors: _features(self._call(**dict(zip(names, tensors, strict=True)))), *found.values())
+        return self.runner.rows(
+            lambda *tensors: _features(self._call(**dict(zip(names, tensors, strict=True)))), *found.values()
+        )
 
     def tokens(self, text: str) -> list[str]:
         """The pieces that the model reads of `text`."""
@@ -83,7 +89,9 @@ class Photos:
         blank = self._processed(Image.new("RGB", (64, 64)))
         self._layout = [(name, array.shape, array.dtype) for name, array in blank.items()]
         pixels = blank["pixel_values"].shape
-        self.size = max(pixels) if len(pixels) == 3 else round((pixels[0] * pixels[1] / 3) ** 0.5)  # an image, or patches of one
+        self.size = (
+            max(pixels) if len(pixels) == 3 else round((pixels[0] * pixels[1] / 3) ** 0.5)
+        )  # an image, or patches of one
         self.built = (model.config.vision_config.to_dict(), str(processor.to_dict()))
         self._call = runner.function(model.get_image_features)
 
@@ -120,11 +128,13 @@ class Photos:
 
 
 def load(spec: Spec) -> Encoder:
-    """A CLIP, SigLIP or SigLIP 2 model of Transformers on this machine, downloaded if it has to be and the hub can be reached.
+    """A CLIP, SigLIP or SigLIP 2 model of Transformers on this machine, downloaded if it has to be and the hub can be
+    reached.
 
     Raises:
         UsageError: no model is named.
-        EncoderError: a file is missing or damaged, it is a model of another kind, or it brings code of its own, which is never run.
+        EncoderError: a file is missing or damaged, it is a model of another kind, or it brings code of its own, which
+        is never run.
         MissingExtra: Transformers is not installed.
     """
     runner = Runner(spec, EXTRA)
@@ -148,10 +158,13 @@ def load(spec: Spec) -> Encoder:
     except EncoderError:
         raise
     except Exception as error:  # the files come from anywhere
-        raise EncoderError(f"{folder} cannot be read as a model: {type(error).__name__}: {' '.join(str(error).split())[:300]}") from None
+        raise EncoderError(
+            f"{folder} cannot be read as a model: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        ) from None
     if missing := sorted(loaded["missing_keys"]):
         raise EncoderError(
-            f"{folder} lacks {len(missing)} weights of the model, such as {missing[0]}; they would be random: fetch it again"
+            f"{folder} lacks {len(missing)} weights of the model, such as {missing[0]}; they would be random: fetch it "
+            "again"
         )
     model.eval().requires_grad_(False).to(runner.device)
 
@@ -164,9 +177,15 @@ def load(spec: Spec) -> Encoder:
 
     digest = checkpoint.remembered(sorted(Path(folder).glob("*.safetensors")), f"clip {runner.precision}", digests)
     vision = checkpoint.short(digest["photos"], _plain(model.config.vision_config), _plain(processor), runner.precision)
-    table = tokenizer.backend_tokenizer.to_str() if hasattr(tokenizer, "backend_tokenizer") else type(tokenizer).__name__
+    table = (
+        tokenizer.backend_tokenizer.to_str() if hasattr(tokenizer, "backend_tokenizer") else type(tokenizer).__name__
+    )
     text = checkpoint.short(digest["texts"], _plain(model.config.text_config), table, runner.precision)
-    dim = int(getattr(model.config, "projection_dim", None) or model.config.text_config.hidden_size) if kind == "clip" else _dim(model)
+    dim = (
+        int(getattr(model.config, "projection_dim", None) or model.config.text_config.hidden_size)
+        if kind == "clip"
+        else _dim(model)
+    )
     return Encoder(
         str(spec),
         Texts(model, tokenizer, runner, f"clip-text-{text}", dim, kind),

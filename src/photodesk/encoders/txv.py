@@ -1,11 +1,12 @@
 """A trained T×V network as `features → Embeddings`, in numpy: no torch is needed to use one.
 
-One joint space for each pair of a text feature t and a visual feature v (Galanopoulos and Mezaris, "Are all combinations equal?",
-ECCVW 2022; here facts of the 2022 NewsImages paper, section 3.3): T · V spaces. A block is Linear → BatchNorm → tanh; a text passes one block per
-(t, v), a photo one block per v, of H numbers, and then one per (v, t); each result is scaled to unit length. The similarity, the
-sum of the cosines over the spaces, is one dot product of the concatenated vectors; dividing both by √(T·V) makes it their cosine.
-Several trainings on the same features are averaged the same way: as members of one network, K · T · V spaces. With a gate the text says
-how much each member counts: a weight on its part of the text's vector, so the similarity stays one dot product.
+One joint space for each pair of a text feature t and a visual feature v (Galanopoulos and Mezaris, "Are all
+combinations equal?", ECCVW 2022; here facts of the 2022 NewsImages paper, section 3.3): T · V spaces. A block is Linear
+→ BatchNorm → tanh; a text passes one block per (t, v), a photo one block per v, of H numbers, and then one per (v, t);
+each result is scaled to unit length. The similarity, the sum of the cosines over the spaces, is one dot product of the
+concatenated vectors; dividing both by √(T·V) makes it their cosine. Several trainings on the same features are averaged
+the same way: as members of one network, K · T · V spaces. With a gate the text says how much each member counts: a
+weight on its part of the text's vector, so the similarity stays one dot product.
 
 A batch norm that has finished training is linear, so it is folded into the layer before it: a block in the file is one
 matrix and one bias. The file is safetensors, never a pickle; its metadata names the towers it was trained on.
@@ -37,15 +38,17 @@ class Network:
         text_tower: fingerprint of the tower whose features it was trained on.
         photo_tower: likewise for the photos.
         text_dims: T sizes of the text features that lie side by side in a row; visual_dims likewise, V.
-        weights: `text.{t}.{v}.w` (d_t, D), `.b` (D,); `photo.{v}.w` (d_v, H); `pair.{v}.{t}.w` (H, D); float32 (in the paper H = D). With several members
-            each name begins with the member's number and a dot, but photo blocks that all share. A block of landmarks has
-            `photo.{v}.p` (d_v, r) before `photo.{v}.w`, which is (r, H) then, and 1 + tanh, so that what is far from a landmark counts 0. `gate.w` (Σ text_dims, K) and `gate.b` (K,) weigh the members for a text.
+        weights: `text.{t}.{v}.w` (d_t, D), `.b` (D,); `photo.{v}.w` (d_v, H); `pair.{v}.{t}.w` (H, D); float32 (in the
+            paper H = D). With several members each name begins with the member's number and a dot, but photo blocks
+            that all share. A block of landmarks has `photo.{v}.p` (d_v, r) before `photo.{v}.w`, which is (r, H) then,
+            and 1 + tanh, so that what is far from a landmark counts 0. `gate.w` (Σ text_dims, K) and `gate.b` (K,)
+            weigh the members for a text.
         card: what the training run said of itself: data, seed, measures.
         encoders: names of the encoders whose towers it was trained on.
         fields: what each text feature of a tower reads; empty: the text as it is prepared.
         members: K trainings that are averaged.
-        exact: matrices go into the file as float32, not float16: so does a network that went on from landmarks, since its photo block reads
-            small differences of numbers near −1.
+        exact: matrices go into the file as float32, not float16: so does a network that went on from landmarks, since
+            its photo block reads small differences of numbers near −1.
 
     Raises:
         EncoderError: a weight is missing or of the wrong shape.
@@ -80,10 +83,13 @@ class Network:
         for name, shape in wanted.items():
             found = self.weights[name].shape if name in self.weights else None
             if found != shape:
-                raise EncoderError(f"network weight {name} should be {shape} and is {found}; the file is damaged or not a T×V network")
+                raise EncoderError(
+                    f"network weight {name} should be {shape} and is {found}; the file is damaged or not a T×V network"
+                )
         if extra := set(self.weights) - set(wanted):
             raise EncoderError(
-                f"network has weights that a {len(self.text_dims)}×{len(self.visual_dims)} one does not: {sorted(extra)[:3]}"
+                f"network has weights that a {len(self.text_dims)}×{len(self.visual_dims)} one does not: "
+                f"{sorted(extra)[:3]}"
             )
 
     @property
@@ -122,7 +128,14 @@ class Network:
         """(n, Σ text_dims) feature rows → (n, K·T·V·D) unit rows."""
         parts = _split(features, self.text_dims, "text")
         visual = range(len(self.visual_dims))
-        rows = _joined([self._block(f"{m}text.{t}.{v}", part) for m in self._prefixes for t, part in enumerate(parts) for v in visual])
+        rows = _joined(
+            [
+                self._block(f"{m}text.{t}.{v}", part)
+                for m in self._prefixes
+                for t, part in enumerate(parts)
+                for v in visual
+            ]
+        )
         if "gate.w" not in self.weights:
             return rows
         odds = features @ self.weights["gate.w"] + self.weights["gate.b"]
@@ -131,7 +144,8 @@ class Network:
         return weighed
 
     def photos(self, features: FloatArray) -> FloatArray:
-        """(m, Σ visual_dims) feature rows → (m, K·T·V·D) unit rows; a block at a time, since landmarks make many numbers of a photo."""
+        """(m, Σ visual_dims) feature rows → (m, K·T·V·D) unit rows; a block at a time, since landmarks make many
+        numbers of a photo."""
         out = np.empty((len(features), self.dim), np.float32)
         parts = _split(features, self.visual_dims, "photo")
         for start in range(0, len(features), PHOTOS):
@@ -167,7 +181,8 @@ def one_plus_tanh(x: FloatArray) -> FloatArray:
 def _split(features: FloatArray, dims: Sequence[int], kind: str) -> list[FloatArray]:
     if features.ndim != 2 or features.shape[1] != sum(dims):
         raise EncoderError(
-            f"{kind} features are {features.shape} and the network was trained on rows of {sum(dims)}; use the encoder it was trained with"
+            f"{kind} features are {features.shape} and the network was trained on rows of {sum(dims)}; use the encoder "
+            "it was trained with"
         )
     return np.split(features, np.cumsum(dims)[:-1], axis=1)
 
@@ -181,8 +196,11 @@ def _joined(spaces: Sequence[FloatArray]) -> FloatArray:
     return np.concatenate([_unit(space) / np.float32(len(spaces) ** 0.5) for space in spaces], axis=1)
 
 
-def averaged(networks: Sequence[Network], card: Mapping[str, object], *, gate: tuple[FloatArray, FloatArray] | None = None) -> Network:
-    """One network whose similarity is the mean of theirs, or what the gate makes of it; photo blocks that are equal are kept once.
+def averaged(
+    networks: Sequence[Network], card: Mapping[str, object], *, gate: tuple[FloatArray, FloatArray] | None = None
+) -> Network:
+    """One network whose similarity is the mean of theirs, or what the gate makes of it; photo blocks that are equal are
+    kept once.
 
     Raises:
         EncoderError: they were trained on different towers, or have different sizes.
@@ -192,7 +210,12 @@ def averaged(networks: Sequence[Network], card: Mapping[str, object], *, gate: t
         return replace(first, card=card)
     weights: dict[str, FloatArray] = {} if gate is None else {"gate.w": gate[0], "gate.b": gate[1]}
     for m, network in enumerate(networks):
-        if (network.text_tower, network.photo_tower, network.dim, network.members) != (first.text_tower, first.photo_tower, first.dim, 1):
+        if (network.text_tower, network.photo_tower, network.dim, network.members) != (
+            first.text_tower,
+            first.photo_tower,
+            first.dim,
+            1,
+        ):
             raise EncoderError("only networks on the same towers and of one size can be averaged")
         for name, w in network.weights.items():
             shared = name.startswith("photo.") and all(np.array_equal(w, other.weights[name]) for other in networks)
@@ -202,7 +225,9 @@ def averaged(networks: Sequence[Network], card: Mapping[str, object], *, gate: t
 
 def rounded(network: Network) -> Network:
     """The network as its file holds it: what is measured is then what is loaded later."""
-    return replace(network, weights={name: w.astype(_kept(network, w)).astype(np.float32) for name, w in network.weights.items()})
+    return replace(
+        network, weights={name: w.astype(_kept(network, w)).astype(np.float32) for name, w in network.weights.items()}
+    )
 
 
 def _kept(network: Network, weight: FloatArray) -> type[np.floating]:
@@ -210,7 +235,8 @@ def _kept(network: Network, weight: FloatArray) -> type[np.floating]:
 
 
 def save(network: Network, path: Path) -> None:
-    """Write a network as safetensors: matrices as float16, which its cosines do not notice, or as float32 where it is `exact`."""
+    """Write a network as safetensors: matrices as float16, which its cosines do not notice, or as float32 where it is
+    `exact`."""
     from safetensors.numpy import save as dump
 
     about = {
@@ -225,11 +251,14 @@ def save(network: Network, path: Path) -> None:
         "members": json.dumps(network.members),
     }
     with replacing(path, "wb") as stream:
-        stream.write(dump({name: np.ascontiguousarray(w, _kept(network, w)) for name, w in network.weights.items()}, about))
+        stream.write(
+            dump({name: np.ascontiguousarray(w, _kept(network, w)) for name, w in network.weights.items()}, about)
+        )
 
 
 def _pickled(path: Path) -> bool:
-    """Whether a file begins as a pickle or as torch's zip of one, and not as safetensors, where JSON follows eight bytes of its length."""
+    """Whether a file begins as a pickle or as torch's zip of one, and not as safetensors, where JSON follows eight
+    bytes of its length."""
     try:
         with path.open("rb") as stream:
             begin = stream.read(9)
@@ -254,8 +283,12 @@ def load(path: Path) -> Network:
         raise EncoderError(f"no network at {path}") from None
     except (SafetensorError, OSError, ValueError) as error:
         if _pickled(path):
-            raise EncoderError(f"{path} is a pickle, which may run code and is never opened; save it as safetensors") from None
-        raise EncoderError(f"{path} is not a safetensors file or is damaged ({error}); train it again or fetch it again") from None
+            raise EncoderError(
+                f"{path} is a pickle, which may run code and is never opened; save it as safetensors"
+            ) from None
+        raise EncoderError(
+            f"{path} is not a safetensors file or is damaged ({error}); train it again or fetch it again"
+        ) from None
     weights = {name: w.astype(np.float32) for name, w in stored.items()}
     try:
         if about.get("format") != FORMAT:
@@ -276,4 +309,6 @@ def load(path: Path) -> Network:
             exact=any(w.ndim == 2 and w.dtype == np.float32 for w in stored.values()),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise EncoderError(f"{path} does not say what it was trained on ({error}); it was not written by photodesk") from None
+        raise EncoderError(
+            f"{path} does not say what it was trained on ({error}); it was not written by photodesk"
+        ) from None

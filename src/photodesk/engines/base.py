@@ -27,9 +27,9 @@ class Space:
 class Engine(Protocol):
     """Rows, payloads and word weights of photos, and the questions that can be asked of them.
 
-    Whatever a method has done is on disk, or with the server, when it returns: a kill afterwards loses none of it. Photo ids are 32
-    hexadecimal digits. Scores are higher-is-better, hits best first, equal scores by photo id. One thread at a time may write;
-    any may read meanwhile.
+    Whatever a method has done is on disk, or with the server, when it returns: a kill afterwards loses none of it.
+    Photo ids are 32 hexadecimal digits. Scores are higher-is-better, hits best first, equal scores by photo id. One
+    thread at a time may write; any may read meanwhile.
 
     Attributes:
         uri: as `open_engine` reads it.
@@ -48,15 +48,18 @@ class Engine(Protocol):
         ...
 
     def describe(self, entries: Mapping[str, Entry]) -> None:
-        """Replace what is known of photos that are there; their rows and numbers stay. Ids that are not there are passed over."""
+        """Replace what is known of photos that are there; their rows and numbers stay. Ids that are not there are
+        passed over."""
         ...
 
     def revise(self, photos: Sequence[str], numbers: FloatArray) -> None:
-        """Set the number that a revision takes off every score of each photo; ids that are not there are passed over."""
+        """Set the number that a revision takes off every score of each photo; ids that are not there are passed
+        over."""
         ...
 
     def get(self, photos: Sequence[str], *, rows: bool = False) -> list[Point]:
-        """Those of the photos that are there, in the order asked for; without rows they come without numbers as well."""
+        """Those of the photos that are there, in the order asked for; without rows they come without numbers as
+        well."""
         ...
 
     def scan(self, *, rows: bool = True, batch: int = 1000, where: Filter = EVERYTHING) -> Iterator[list[Point]]:
@@ -75,11 +78,13 @@ class Engine(Protocol):
         ...
 
     def lexical(self, query: str, k: int, where: Filter = EVERYTHING) -> tuple[Hit, ...]:
-        """The k photos whose texts (`Entry.text`) fit the words of the query best by BM25; only photos that share a word with it."""
+        """The k photos whose texts (`Entry.text`) fit the words of the query best by BM25; only photos that share a
+        word with it."""
         ...
 
     def facets(self, field: str, k: int = 20, where: Filter = EVERYTHING) -> dict[str, int]:
-        """How many photos have each value of one of `schema.FACETS`: the k most frequent, most first, equal counts by value."""
+        """How many photos have each value of one of `schema.FACETS`: the k most frequent, most first, equal counts by
+        value."""
         ...
 
     def count(self, where: Filter = EVERYTHING) -> int:
@@ -91,7 +96,8 @@ class Engine(Protocol):
         ...
 
     def snapshot(self, folder: Path) -> None:
-        """Write a copy to a new folder, which `open_engine` opens; for a server, a snapshot file that it can recover from."""
+        """Write a copy to a new folder, which `open_engine` opens; for a server, a snapshot file that it can recover
+        from."""
         ...
 
     def close(self) -> None:

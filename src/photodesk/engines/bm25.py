@@ -1,4 +1,5 @@
-"""Words → sparse rows for BM25, made once in our process by Qdrant's own embedder, so that every engine scores the same numbers.
+"""Words → sparse rows for BM25, made once in our process by Qdrant's own embedder, so that every engine scores the same
+numbers.
 
 Term frequency and length are in the photo's row, how rare a word is among the photos is the engine's part.
 """

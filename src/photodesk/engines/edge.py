@@ -1,11 +1,13 @@
-"""`edge:PATH`: Qdrant Edge, the Qdrant engine inside this process; exact search, filters, word search and facets on one machine.
+"""`edge:PATH`: Qdrant Edge, the Qdrant engine inside this process; exact search, filters, word search and facets on one
+machine.
 
-A photo's row has one number more than its embedding: minus a quarter of what a revision takes off, so that revised scores are inner
-products too and the number is of the size of the others. Rows, word weights and payloads are files that the system maps into memory.
+A photo's row has one number more than its embedding: minus a quarter of what a revision takes off, so that revised
+scores are inner products too and the number is of the size of the others. Rows, word weights and payloads are files
+that the system maps into memory.
 
-New points are searched as they are. `optimise` moves them into segments with 8-bit codes beside the rows: the codes of all photos are
-scanned, and the best `OVER` · k are scored by their rows. No graph is built. Segments are small, so that making one takes little memory.
-One process at a time may have a shard open; `archive` sees to that.
+New points are searched as they are. `optimise` moves them into segments with 8-bit codes beside the rows: the codes of
+all photos are scanned, and the best `OVER` · k are scored by their rows. No graph is built. Segments are small, so that
+making one takes little memory. One process at a time may have a shard open; `archive` sees to that.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ BATCH = 256
 SLACK = 32
 """Hits asked for beyond k, so that equal scores at its edge are cut by photo id."""
 OVER = 2.0
-"""So many times k photos of every segment are scored by their rows. Between the k-th score and the 2·k-th lies ten times what codes are off by."""
+"""So many times k photos of every segment are scored by their rows. Between the k-th score and the 2·k-th lies ten
+times what codes are off by."""
 SEGMENT = 100_000
 """Kilobytes of rows in a segment at most."""
 CODED = 20_000
@@ -144,8 +147,8 @@ class EdgeEngine:
     def facets(self, field: str, k: int = 20, where: Filter = EVERYTHING) -> dict[str, int]:
         """See `index.Engine`."""
         Entry().values(field)
-        # "exact" would count every value by a query of its own, ten times as long; without it segments are counted and added up, which is as
-        # right here: a photo is in one segment only
+        # "exact" would count every value by a query of its own, ten times as long; without it segments are counted and
+        # added up, which is as right here: a photo is in one segment only
         found = self._do(lambda: self._shard.facet(self._api.FacetRequest(field, k, False, self._filter(where)))).hits
         counts = {str(getattr(hit.value, "value", hit.value)): hit.count for hit in found}
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
@@ -175,7 +178,8 @@ class EdgeEngine:
             self._shard = None
 
     def _grown(self, points: int) -> None:
-        """Code rows before so many are new that coding them all at once would take much memory; then let go of all that was mapped."""
+        """Code rows before so many are new that coding them all at once would take much memory; then let go of all that
+        was mapped."""
         self._fresh += points
         if self._fresh * (self.space.dim + 1) * 4 > SEGMENT * 1000:
             with self._guard:
@@ -220,7 +224,9 @@ class EdgeEngine:
                 is_(field, range=api.RangeFloat(gte=float(least)))
         if where.phrase:
             is_("text", match=api.MatchPhrase(" ".join(tokens(where.phrase))))
-        return api.Filter(must=must, must_not=[api.HasIdCondition(set(map(_key, where.without)))] if where.without else None)
+        return api.Filter(
+            must=must, must_not=[api.HasIdCondition(set(map(_key, where.without)))] if where.without else None
+        )
 
     def _update(self, operation: Any) -> None:
         self._do(lambda: self._shard.update(operation))
@@ -243,7 +249,9 @@ def _config(api: Any, space: Space) -> Any:
         payload_memory=cold,
         hnsw_config=api.HnswIndexConfig(m=0, ef_construct=4, full_scan_threshold=MANY),
         quantization_config=api.ScalarQuantizationConfig(api.ScalarType.Int8, quantile=0.99, memory=api.Memory.Cached),
-        optimizers=api.EdgeOptimizersConfig(indexing_threshold=CODED, max_segment_size=SEGMENT, default_segment_number=2),
+        optimizers=api.EdgeOptimizersConfig(
+            indexing_threshold=CODED, max_segment_size=SEGMENT, default_segment_number=2
+        ),
     )
 
 
@@ -253,7 +261,9 @@ def _indexes(api: Any) -> dict[str, Any]:
         **{name: api.KeywordIndexParams(memory=cold) for name in FACETS},
         **{name: api.IntegerIndexParams(lookup=False, range=True, memory=cold) for name in ("width", "height")},
         "taken": api.DatetimeIndexParams(memory=cold),
-        "text": api.TextIndexParams(tokenizer=api.TokenizerType.Word, lowercase=True, phrase_matching=True, memory=cold),
+        "text": api.TextIndexParams(
+            tokenizer=api.TokenizerType.Word, lowercase=True, phrase_matching=True, memory=cold
+        ),
     }
 
 
@@ -279,7 +289,9 @@ def _trouble(path: Path, error: Exception) -> StoreError:
     if "WouldBlock" in reason:
         return StoreError(f"another process has the shard {path} open; wait until it is done")
     if "No space left" in reason or "StorageFull" in reason or "File too large" in reason:
-        return StoreError(f"no room left on the disk of {path}; what was reported as done is kept: make room and repeat the command")
+        return StoreError(
+            f"no room left on the disk of {path}; what was reported as done is kept: make room and repeat the command"
+        )
     if "Read-only" in reason or "Permission denied" in reason or "PermissionDenied" in reason:
         return StoreError(f"cannot write {path}: it is read-only; nothing was changed")
     return StoreError(f"the shard {path} cannot do that: {reason}; check it with: photodesk archive verify")

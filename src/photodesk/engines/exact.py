@@ -1,7 +1,8 @@
 """`flat:PATH`: our exact scan of memory-mapped rows; the research path, and the oracle for the other engines.
 
-`points.sqlite` says which slot of `rows.bin` (d float32 each), `codes.bin` (d int8) and `bounds.bin` (2 float32) a photo has, and its payload.
-New rows go into free slots before the database names them, so a kill leaves the old state or the new one.
+`points.sqlite` says which slot of `rows.bin` (d float32 each), `codes.bin` (d int8) and `bounds.bin` (2 float32) a
+photo has, and its payload. New rows go into free slots before the database names them, so a kill leaves the old state
+or the new one.
 """
 
 from __future__ import annotations
@@ -80,7 +81,10 @@ class ScanEngine:
             db = sqlite3.connect(path / "points.sqlite", isolation_level=None, check_same_thread=False)
             db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;")
             if create:
-                db.execute("CREATE TABLE points (photo TEXT PRIMARY KEY, slot INTEGER UNIQUE, number REAL, payload TEXT) WITHOUT ROWID")
+                db.execute(
+                    "CREATE TABLE points (photo TEXT PRIMARY KEY, slot INTEGER UNIQUE, number REAL, payload TEXT) "
+                    "WITHOUT ROWID"
+                )
                 db.execute(f"PRAGMA user_version={space.dim}")
             dim = int(db.execute("PRAGMA user_version").fetchone()[0])
             if dim != space.dim:
@@ -114,7 +118,9 @@ class ScanEngine:
             self._free = sorted({*self._free, *(slot for slot in slots if slot < len(self._ids))})
             raise StoreError(f"cannot write {self.path}: {error.strerror}; what was reported as done is kept") from None
         payloads = [json.dumps(point.entry.payload(), ensure_ascii=False) for point in points]
-        lines = [(p.photo, slot, float(p.number), payload) for p, slot, payload in zip(points, slots, payloads, strict=True)]
+        lines = [
+            (p.photo, slot, float(p.number), payload) for p, slot, payload in zip(points, slots, payloads, strict=True)
+        ]
         self._commit("INSERT OR REPLACE INTO points VALUES (?, ?, ?, ?)", lines)
         more = grown - len(self._ids)
         self._ids = np.concatenate([self._ids, np.full(more, "", "U32")])
@@ -143,7 +149,11 @@ class ScanEngine:
     @_alone
     def revise(self, photos: Sequence[str], numbers: FloatArray) -> None:
         """See `index.Engine`."""
-        there = [(float(number), photo) for photo, number in zip(photos, numbers.tolist(), strict=True) if photo in self._slot]
+        there = [
+            (float(number), photo)
+            for photo, number in zip(photos, numbers.tolist(), strict=True)
+            if photo in self._slot
+        ]
         self._commit("UPDATE points SET number = ? WHERE photo = ?", there)
         for number, photo in there:
             self._numbers[self._slot[photo]] = number
@@ -168,7 +178,9 @@ class ScanEngine:
             return ()
         at = self._candidates(query, k, admitted, revised)
         # summed in double precision: what a row scores does not depend on which rows stand beside it
-        exact = self._slots.rows[at].astype(np.float64) @ query.astype(np.float64) - revised * self._numbers[at].astype(np.float64)
+        exact = self._slots.rows[at].astype(np.float64) @ query.astype(np.float64) - revised * self._numbers[at].astype(
+            np.float64
+        )
         hits = zip(exact.astype(np.float32).tolist(), self._ids[at].tolist(), strict=True)
         return tuple(Hit(photo, score) for score, photo in sorted(hits, key=lambda hit: (-hit[0], hit[1]))[:k])
 
@@ -244,7 +256,11 @@ class ScanEngine:
         limit = np.partition(estimate - slack, len(some) - k)[len(some) - k]
         at: NDArray[np.intp] = some[estimate + slack >= limit]
         if len(at) > 20 * k + 10000:  # rows too much alike for their codes: float32 narrows them down
-            estimate = self._slots.rows[at] @ query - minus[at] if len(at) < len(minus) / 2 else (self._slots.rows @ query - minus)[at]
+            estimate = (
+                self._slots.rows[at] @ query - minus[at]
+                if len(at) < len(minus) / 2
+                else (self._slots.rows @ query - minus)[at]
+            )
             limit = np.partition(estimate, len(at) - k)[len(at) - k] - 1e-5
             at = at[estimate >= limit]
         return at

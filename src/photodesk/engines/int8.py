@@ -1,8 +1,10 @@
-"""An exact scan in a quarter of the memory traffic: 8-bit codes say which rows can be among the best, float32 rows decide.
+"""An exact scan in a quarter of the memory traffic: 8-bit codes say which rows can be among the best, float32 rows
+decide.
 
-A row x is stored as whole numbers c and a scale s, with e = |x − s·c|. For a query q the product differs from s·(c·q) by at most e·|q|
-(Cauchy–Schwarz), so every row whose upper bound is below the k-th largest lower bound is out: nothing is lost, however the data lie.
-The query itself is coded twice, the second time what the first left over, so that its own error does not count.
+A row x is stored as whole numbers c and a scale s, with e = |x − s·c|. For a query q the product differs from s·(c·q)
+by at most e·|q| (Cauchy–Schwarz), so every row whose upper bound is below the k-th largest lower bound is out: nothing
+is lost, however the data lie. The query itself is coded twice, the second time what the first left over, so that its
+own error does not count.
 """
 
 from __future__ import annotations
@@ -75,7 +77,9 @@ class Slots:
             self.rows, self.codes = part(FILES[0], np.float32, self._dim), part(FILES[1], np.int8, self._dim)
             self.bounds = part(FILES[2], np.float32, 2)
         except (OSError, ValueError) as error:
-            raise StoreError(f"{self._folder} is damaged: {error}; restore the archive from a backup: see docs/archive.md") from None
+            raise StoreError(
+                f"{self._folder} is damaged: {error}; restore the archive from a backup: see docs/archive.md"
+            ) from None
 
     def copy(self, folder: Path) -> None:
         """Copy the files to another folder."""
@@ -84,7 +88,8 @@ class Slots:
 
 
 def bounded(codes: NDArray[np.int8], bounds: FloatArray, query: FloatArray) -> tuple[FloatArray, FloatArray] | None:
-    """(n,) estimates of `rows @ query`, and (n,) by how much each may be wrong; None where the library for it is not installed."""
+    """(n,) estimates of `rows @ query`, and (n,) by how much each may be wrong; None where the library for it is not
+    installed."""
     try:
         import numkong
     except ModuleNotFoundError:

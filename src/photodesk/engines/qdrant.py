@@ -1,7 +1,8 @@
 """`qdrant:URL`: a Qdrant server or cluster through `qdrant-client`, for archives past one machine.
 
-`qdrant:http://host:6333/photos?shards=6&replicas=2&quantise=int8&exact=no`: host and collection, then how to make the collection: shards, copies of
-each, 8-bit codes in memory with rescoring; and whether to search by the graph instead of exactly. The key of the server is read from
+`qdrant:http://host:6333/photos?shards=6&replicas=2&quantise=int8&exact=no`: host and collection, then how to make the
+collection: shards, copies of each, 8-bit codes in memory with rescoring; and whether to search by the graph instead of
+    exactly. The key of the server is read from
 `PHOTODESK_QDRANT_KEY`. Rows are as in `edge`: one number more than the embedding, minus what a revision takes off.
 """
 
@@ -54,12 +55,21 @@ class QdrantEngine:
         """Open or make the collection that a URI names; see `open_engine`."""
         server, collection, options = _read(uri)
         made = require("qdrant_client", "archive")
-        client = made.QdrantClient(url=server, api_key=os.environ.get("PHOTODESK_QDRANT_KEY"), timeout=60, check_compatibility=False)
+        client = made.QdrantClient(
+            url=server, api_key=os.environ.get("PHOTODESK_QDRANT_KEY"), timeout=60, check_compatibility=False
+        )
         return cls.on(client, collection, space, uri, options, create=create)
 
     @classmethod
     def on(
-        cls, client: Any, collection: str, space: Space, uri: str, options: Mapping[str, str] | None = None, *, create: bool = False
+        cls,
+        client: Any,
+        collection: str,
+        space: Space,
+        uri: str,
+        options: Mapping[str, str] | None = None,
+        *,
+        create: bool = False,
     ) -> QdrantEngine:
         """Open or make a collection with a client that is already there."""
         engine = cls(client, collection, space, uri, options or {})
@@ -67,7 +77,9 @@ class QdrantEngine:
         if create and there:
             raise StoreError(f"{uri} is already there; name a new collection, or delete that one on the server")
         if not create and not there:
-            raise StoreError(f"{uri} is not there; has the server lost its data? Restore a snapshot: see docs/archive.md")
+            raise StoreError(
+                f"{uri} is not there; has the server lost its data? Restore a snapshot: see docs/archive.md"
+            )
         if create:
             engine._create()
         size = engine._do(lambda: client.get_collection(collection)).config.params.vectors[ROW].size - 1
@@ -84,7 +96,11 @@ class QdrantEngine:
     def delete(self, photos: Sequence[str]) -> None:
         """See `index.Engine`."""
         if photos:
-            self._do(lambda: self.client.delete(self.collection, self._m.PointIdsList(points=list(map(_key, photos))), wait=True))
+            self._do(
+                lambda: self.client.delete(
+                    self.collection, self._m.PointIdsList(points=list(map(_key, photos))), wait=True
+                )
+            )
 
     def describe(self, entries: Mapping[str, Entry]) -> None:
         """See `index.Engine`."""
@@ -130,12 +146,18 @@ class QdrantEngine:
     def lexical(self, query: str, k: int, where: Filter = EVERYTHING) -> tuple[Hit, ...]:
         """See `index.Engine`."""
         words, weights = bm25.query(query, self.space.language)
-        return self._nearest(self._m.SparseVector(indices=list(words), values=list(weights)), WORDS, k, where) if words else ()
+        return (
+            self._nearest(self._m.SparseVector(indices=list(words), values=list(weights)), WORDS, k, where)
+            if words
+            else ()
+        )
 
     def facets(self, field: str, k: int = 20, where: Filter = EVERYTHING) -> dict[str, int]:
         """See `index.Engine`."""
         Entry().values(field)
-        found = self._do(lambda: self.client.facet(self.collection, field, facet_filter=self._filter(where), limit=k, exact=True))
+        found = self._do(
+            lambda: self.client.facet(self.collection, field, facet_filter=self._filter(where), limit=k, exact=True)
+        )
         return dict(sorted(((str(hit.value), hit.count) for hit in found.hits), key=lambda item: (-item[1], item[0])))
 
     def count(self, where: Filter = EVERYTHING) -> int:
@@ -162,7 +184,9 @@ class QdrantEngine:
                 for part in answer.iter_bytes():
                     stream.write(part)
         except (OSError, httpx.HTTPError) as error:
-            raise StoreError(f"cannot fetch the snapshot {made.name} of {self.uri}: {error}; it is kept on the server") from None
+            raise StoreError(
+                f"cannot fetch the snapshot {made.name} of {self.uri}: {error}; it is kept on the server"
+            ) from None
         self._do(lambda: self.client.delete_snapshot(self.collection, made.name, wait=True))
 
     def close(self) -> None:
@@ -173,12 +197,16 @@ class QdrantEngine:
 
     def _create(self) -> None:
         m, option = self._m, dict(self.options)
-        codes = m.ScalarQuantization(scalar=m.ScalarQuantizationConfig(type=m.ScalarType.INT8, quantile=0.99, always_ram=True))
+        codes = m.ScalarQuantization(
+            scalar=m.ScalarQuantizationConfig(type=m.ScalarType.INT8, quantile=0.99, always_ram=True)
+        )
         self._do(
             lambda: self.client.create_collection(
                 self.collection,
                 vectors_config={ROW: m.VectorParams(size=self.space.dim + 1, distance=m.Distance.DOT, on_disk=True)},
-                sparse_vectors_config={WORDS: m.SparseVectorParams(modifier=m.Modifier.IDF, index=m.SparseIndexParams(on_disk=True))},
+                sparse_vectors_config={
+                    WORDS: m.SparseVectorParams(modifier=m.Modifier.IDF, index=m.SparseIndexParams(on_disk=True))
+                },
                 shard_number=int(option.get("shards", 1)),
                 replication_factor=int(option.get("replicas", 1)),
                 write_consistency_factor=int(option.get("replicas", 1)) // 2 + 1,
@@ -188,10 +216,14 @@ class QdrantEngine:
             )
         )
         schemas: dict[str, Any] = {name: m.KeywordIndexParams(type="keyword", on_disk=True) for name in FACETS}
-        schemas |= {name: m.IntegerIndexParams(type="integer", lookup=False, range=True) for name in ("width", "height")}
+        schemas |= {
+            name: m.IntegerIndexParams(type="integer", lookup=False, range=True) for name in ("width", "height")
+        }
         schemas["taken"] = m.DatetimeIndexParams(type="datetime", on_disk=True)
         words = m.TokenizerType.WORD
-        schemas["text"] = m.TextIndexParams(type="text", tokenizer=words, lowercase=True, phrase_matching=True, on_disk=True)
+        schemas["text"] = m.TextIndexParams(
+            type="text", tokenizer=words, lowercase=True, phrase_matching=True, on_disk=True
+        )
         for name, schema in schemas.items():
             self._do(lambda name=name, schema=schema: self.client.create_payload_index(self.collection, name, schema))  # type: ignore[misc]
 
@@ -206,7 +238,13 @@ class QdrantEngine:
         m = self._m
         codes = m.QuantizationSearchParams(rescore=True, oversampling=4.0) if self.options.get("quantise") else None
         params = m.SearchParams(exact=self.options.get("exact") != "no", quantization=codes)
-        ask = {"using": using, "query_filter": self._filter(where), "search_params": params, "limit": k + SLACK, "with_payload": False}
+        ask = {
+            "using": using,
+            "query_filter": self._filter(where),
+            "search_params": params,
+            "limit": k + SLACK,
+            "with_payload": False,
+        }
         found = self._do(lambda: self.client.query_points(self.collection, query, **ask)).points
         hits = [Hit(_photo(point.id), float(point.score)) for point in found if using == ROW or point.score > 0]
         return tuple(sorted(hits, key=lambda hit: (-hit.score, hit.photo))[:k])
@@ -233,7 +271,9 @@ class QdrantEngine:
                 is_(field, range=m.Range(gte=least))
         if where.phrase:
             is_("text", match=m.MatchPhrase(phrase=" ".join(tokens(where.phrase))))
-        return m.Filter(must=must, must_not=[m.HasIdCondition(has_id=list(map(_key, where.without)))] if where.without else None)
+        return m.Filter(
+            must=must, must_not=[m.HasIdCondition(has_id=list(map(_key, where.without)))] if where.without else None
+        )
 
     def _do(self, action: Callable[[], A]) -> A:
         if self._closed:
@@ -245,7 +285,9 @@ class QdrantEngine:
             return action()
         except (ApiException, HTTPError, OSError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise StoreError(f"{self.uri} does not do that: {reason}; is the server up, and PHOTODESK_QDRANT_KEY right?") from None
+            raise StoreError(
+                f"{self.uri} does not do that: {reason}; is the server up, and PHOTODESK_QDRANT_KEY right?"
+            ) from None
 
 
 def _read(uri: str) -> tuple[str, str, dict[str, str]]:

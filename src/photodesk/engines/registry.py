@@ -33,7 +33,10 @@ def open_engine(uri: str, space: Space, *, base: Path | None = None, create: boo
     """
     kind, _, place = uri.partition(":")
     if kind not in ENGINES or not place:
-        raise UsageError(f"no engine {uri!r}; expected edge:PATH, flat:PATH or qdrant:URL, such as qdrant:http://localhost:6333/photos")
+        raise UsageError(
+            f"no engine {uri!r}; expected edge:PATH, flat:PATH or qdrant:URL, such as "
+            "qdrant:http://localhost:6333/photos"
+        )
     if kind == "qdrant":
         from photodesk.engines.qdrant import QdrantEngine
 

@@ -1,4 +1,5 @@
-"""What an archive stores of a photo beside its row: one schema for every engine, and the filters that can be asked of it."""
+"""What an archive stores of a photo beside its row: one schema for every engine, and the filters that can be asked of
+it."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ _DAY = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 def tokens(text: str) -> list[str]:
-    """The words that a phrase is compared by: runs of letters and digits, accents joined to their letters, in lower case."""
+    """The words that a phrase is compared by: runs of letters and digits, accents joined to their letters, in lower
+    case."""
     return [token.lower() for token in _TOKEN.findall(unicodedata.normalize("NFC", text))]
 
 
@@ -35,7 +37,8 @@ class Entry:
         added: when it came, ISO 8601 in UTC, to the second.
         width: of the upright picture, in pixels; height likewise.
         group: id of the first photo of its near-duplicates; its own where there is none.
-        headline: of the picture, as agencies write it; caption, byline, credit, copyright, place, terms (of usage) likewise.
+        headline: of the picture, as agencies write it; caption, byline, credit, copyright, place, terms (of usage)
+            likewise.
         keywords: in the order of the file, each once.
         taken: when, ISO 8601 wall-clock time of the place, to the second; empty if unknown.
     """
@@ -65,7 +68,9 @@ class Entry:
     @property
     def text(self) -> str:
         """What phrases and words are looked for in: headline, caption, keywords, place and byline, a line each."""
-        return "\n".join(part for part in (self.headline, self.caption, *self.keywords, self.place, self.byline) if part)
+        return "\n".join(
+            part for part in (self.headline, self.caption, *self.keywords, self.place, self.byline) if part
+        )
 
     def values(self, facet: str) -> tuple[str, ...]:
         """Its values of one of `FACETS`; none where the field is empty.
@@ -81,12 +86,16 @@ class Entry:
         return (value,) if value else ()
 
     def payload(self) -> dict[str, Any]:
-        """As an engine stores it: empty fields left out; `orientation`, `year` and `text` added, for they can be asked for."""
+        """As an engine stores it: empty fields left out; `orientation`, `year` and `text` added, for they can be asked
+        for."""
         found = {name: value for name, value in ((f.name, getattr(self, f.name)) for f in fields(self)) if value}
         if self.keywords:
             found["keywords"] = list(self.keywords)
         if self.taken:
-            found |= {"taken": f"{self.taken}Z", "year": self.taken[:4]}  # engines compare times as if all were in one zone
+            found |= {
+                "taken": f"{self.taken}Z",
+                "year": self.taken[:4],
+            }  # engines compare times as if all were in one zone
         if text := self.text:
             found["text"] = unicodedata.normalize("NFC", text)
         return found | {"orientation": self.orientation}

@@ -1,7 +1,7 @@
 """Contact sheets: a run as one HTML file with its pictures inside, to look at, to send and to print.
 
-A page asks nothing of anyone: no script, no request, and a content security policy that would refuse both. Every photo is
-embedded once, as a rule of its style sheet, however often it is shown. The same input gives the same bytes.
+A page asks nothing of anyone: no script, no request, and a content security policy that would refuse both. Every photo
+is embedded once, as a rule of its style sheet, however often it is shown. The same input gives the same bytes.
 """
 
 from __future__ import annotations
@@ -53,14 +53,16 @@ def contact_sheet(
 ) -> None:
     """Write each article of a run with its best photos, their scores, and a mark at the right one, as one HTML file.
 
-    Articles stand in the order of the run. Where the right photo is not among those shown, it stands beside them with its rank.
+    Articles stand in the order of the run. Where the right photo is not among those shown, it stands beside them with
+    its rank.
 
     Args:
         run: the rankings to show.
         dataset: the texts, the photo files and, if known, the right photos.
         path: the file to write; a file that is there is replaced when the new one is complete.
         title: heading of the page.
-        report: measures of this run for the head of the page; they cover the whole run, however many articles are shown.
+        report: measures of this run for the head of the page; they cover the whole run, however many articles are
+            shown.
         top: photos per article.
         limit: most articles to show, taken evenly from the whole run; None for all. A page says what it leaves out.
         about: further facts for the head of the page, such as `{"Encoder": "builtin"}`.
@@ -73,11 +75,27 @@ def contact_sheet(
     rows = _rows(run, dataset, top=top, articles=list(run))
     shown = rows if limit is None or len(rows) <= limit else [rows[i * len(rows) // limit] for i in range(limit)]
     part = f"This page shows {len(shown):,} of {len(rows):,} articles, taken evenly from the whole run."
-    _write(path, [_Section("Articles", part if len(shown) < len(rows) else "", shown)], run, dataset, report, title, top, about or {})
+    _write(
+        path,
+        [_Section("Articles", part if len(shown) < len(rows) else "", shown)],
+        run,
+        dataset,
+        report,
+        title,
+        top,
+        about or {},
+    )
 
 
 def error_gallery(
-    run: Run, dataset: Dataset, report: Report | None, path: Path, *, n: int = 20, title: str = "Worst and best", top: int = 5
+    run: Run,
+    dataset: Dataset,
+    report: Report | None,
+    path: Path,
+    *,
+    n: int = 20,
+    title: str = "Worst and best",
+    top: int = 5,
 ) -> None:
     """Write the articles that a run serves worst and best, each with its right photo and rank beside its best photos.
 
@@ -100,12 +118,19 @@ def error_gallery(
         raise UsageError(f"an error gallery shows at least 1 article of each kind, not {n}")
     known = dict.fromkeys(pair.article for pair in dataset.pairs)
     if not known:
-        raise UsageError("an error gallery needs the right photos, and this data set does not say them; write a contact sheet instead")
+        raise UsageError(
+            "an error gallery needs the right photos, and this data set does not say them; write a contact sheet "
+            "instead"
+        )
     rows = sorted(_rows(run, dataset, top=top, articles=list(known)), key=lambda row: (row.rank, -row.lead))
     worst = min(n, (len(rows) + 1) // 2)
     best = min(n, len(rows) - worst)
     sections = [
-        _Section("Worst", "The right photo is furthest down; the most confident mistakes come first.", rows[: -worst - 1 : -1]),
+        _Section(
+            "Worst",
+            "The right photo is furthest down; the most confident mistakes come first.",
+            rows[: -worst - 1 : -1],
+        ),
         _Section("Best", "The right photo is on top, the clearest cases first.", rows[:best]),
     ]
     _write(path, [s for s in sections if s.rows], run, dataset, report, title, top, {})
@@ -115,9 +140,9 @@ def error_gallery(
 class _Row:
     """One article to show.
 
-    `ranked` counts all its photos in the run; `rank` and `score` are those of the best-placed of its `right` photos, infinite
-    and that of the last photo if none is ranked; `wanted` is that photo where it is not among `hits`; `lead` is how far it is
-    ahead of the best wrong photo.
+    `ranked` counts all its photos in the run; `rank` and `score` are those of the best-placed of its `right` photos,
+    infinite and that of the last photo if none is ranked; `wanted` is that photo where it is not among `hits`; `lead`
+    is how far it is ahead of the best wrong photo.
     """
 
     article: Article
@@ -205,36 +230,58 @@ def _write(
     about: Mapping[str, str],
 ) -> None:
     rows = [row for section in sections for row in section.rows]
-    album = _Album(dataset.photos, (name for row in rows for name in (*(hit.photo for hit in row.hits), row.wanted) if name is not None))
+    album = _Album(
+        dataset.photos,
+        (name for row in rows for name in (*(hit.photo for hit in row.hits), row.wanted) if name is not None),
+    )
     look = (package_files("photodesk.evaluation") / "contact_sheet.css").read_text("utf-8").replace("\r\n", "\n")
     styles = [f":root {{ --columns: {min(top, 5)}; }}\n{look}", album.style()]
-    policy = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()}'" for style in styles)
-    facts = {"Run": run.name, "Articles": f"{len(run):,}", "Photos": f"{len(dataset.photos):,}", "Data": dataset.edition, **about}
+    policy = " ".join(
+        f"'sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()}'" for style in styles
+    )
+    facts = {
+        "Run": run.name,
+        "Articles": f"{len(run):,}",
+        "Photos": f"{len(dataset.photos):,}",
+        "Data": dataset.edition,
+        **about,
+    }
     with replacing(path) as page:
         page.write(
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-            f'<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; style-src {policy}; img-src data:; '
+            f'<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; style-src {policy}; img-src '
+            "data:; "
             "base-uri 'none'; form-action 'none'\">\n"
-            '<meta name="viewport" content="width=device-width, initial-scale=1">\n<meta name="color-scheme" content="light dark">\n'
-            f'<meta name="referrer" content="no-referrer">\n<link rel="icon" href="data:,">\n<title>{_e(title)}</title>\n'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">\n<meta name="color-scheme" '
+            'content="light dark">\n'
+            '<meta name="referrer" content="no-referrer">\n<link rel="icon" '
+            f'href="data:,">\n<title>{_e(title)}</title>\n'
         )
         page.writelines(f"<style>{style}</style>\n" for style in styles)
-        page.write(f'</head>\n<body>\n<a class="skip" href="#articles">Skip to the articles</a>\n<header>\n<h1>{_e(title)}</h1>\n')
-        page.write(f'<dl class="facts">{"".join(f"<div><dt>{_e(k)}</dt><dd>{_e(v)}</dd></div>" for k, v in facts.items() if v)}</dl>\n')
+        page.write(
+            '</head>\n<body>\n<a class="skip" href="#articles">Skip to the '
+            f"articles</a>\n<header>\n<h1>{_e(title)}</h1>\n"
+        )
+        terms = (f"<div><dt>{_e(key)}</dt><dd>{_e(value)}</dd></div>" for key, value in facts.items() if value)
+        page.write(f'<dl class="facts">{"".join(terms)}</dl>\n')
         if run.transductive:
             page.write(
-                f'<p class="note"><strong>Transductive run:</strong> {_e(run.transductive)} used the other articles of this run to rank '
+                f'<p class="note"><strong>Transductive run:</strong> {_e(run.transductive)} used the other articles of '
+                "this run to rank "
                 "each one. Compare it only with runs that did so too.</p>\n"
             )
         page.write(_measures(report))
         page.write('</header>\n<main id="articles" tabindex="-1">\n')
         numbers = itertools.count(1)
         for section in sections:
-            page.write(f"<h2>{section.heading}</h2>\n" + (f'<p class="faint">{section.note}</p>\n' if section.note else ""))
+            page.write(
+                f"<h2>{section.heading}</h2>\n" + (f'<p class="faint">{section.note}</p>\n' if section.note else "")
+            )
             page.write(_outcomes(rows, top) if len(sections) == 1 else "")
             page.writelines(_article(row, next(numbers), album) for row in section.rows)
         page.write(
-            "</main>\n<footer>Made by photodesk. A higher score is better. The pictures belong to their owners.</footer>\n</body>\n</html>\n"
+            "</main>\n<footer>Made by photodesk. A higher score is better. The pictures belong to their "
+            "owners.</footer>\n</body>\n</html>\n"
         )
 
 
@@ -242,10 +289,13 @@ def _measures(report: Report | None) -> str:
     """Each measure of the whole run with its interval, as a number and as a line from 0 to 1."""
     if report is None:
         return ""
-    tiles = "".join(_tile(str(measure), report.means[str(measure)], *report.interval(measure)) for measure in report.measures)
+    tiles = "".join(
+        _tile(str(measure), report.means[str(measure)], *report.interval(measure)) for measure in report.measures
+    )
     notes = "".join(f'<p class="faint">{_e(note[:1].upper() + note[1:])}.</p>\n' for note in report.notes)
     return (
-        f'<dl class="measures">{tiles}</dl>\n<p class="faint">Means over {len(report.articles):,} articles whose right photo is known, with '
+        f'<dl class="measures">{tiles}</dl>\n<p class="faint">Means over {len(report.articles):,} articles whose right '
+        "photo is known, with "
         f"95 % bootstrap intervals.</p>\n{notes}"
     )
 
@@ -253,7 +303,8 @@ def _measures(report: Report | None) -> str:
 def _tile(name: str, mean: float, low: float, high: float) -> str:
     return (
         f'<div><dt>{_e(name)}</dt><dd class="value">{mean:.3f}</dd><dd class="range">{low:.3f} – {high:.3f}'
-        '<svg class="interval" viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true"><rect class="scale" width="100" height="8"/>'
+        '<svg class="interval" viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true"><rect class="scale" '
+        'width="100" height="8"/>'
         f'<rect class="span" x="{100 * low:.2f}" width="{100 * (high - low):.2f}" height="8"/>'
         f'<rect class="point" x="{min(max(100 * mean - 0.75, 0), 98.5):.2f}" width="1.5" height="8"/></svg></dd></div>'
     )
@@ -269,11 +320,16 @@ def _outcomes(rows: Sequence[_Row], top: int) -> str:
         if count:
             width, label = 100 * count / len(rows), OUTCOMES[name].format(top=top)
             bar += f'<rect class="{name}" x="{left:.2f}" width="{width:.2f}" height="4"/>'
-            choices += f'<label><input type="radio" name="show" id="show-{name}"><i class="key {name}"></i><span>{label}: {count:,}</span></label>\n'
+            choices += (
+                f'<label><input type="radio" name="show" id="show-{name}"><i class="key '
+                f'{name}"></i><span>{label}: {count:,}</span></label>\n'
+            )
             left += width
     return (
-        f'<svg class="share" viewBox="0 0 100 4" preserveAspectRatio="none" aria-hidden="true">{bar}</svg>\n<fieldset><legend>Show</legend>\n'
-        f'<label><input type="radio" name="show" id="show-all" checked><span>all: {len(rows):,}</span></label>\n{choices}</fieldset>\n'
+        '<svg class="share" viewBox="0 0 100 4" preserveAspectRatio="none" '
+        f'aria-hidden="true">{bar}</svg>\n<fieldset><legend>Show</legend>\n'
+        '<label><input type="radio" name="show" id="show-all" checked><span>all: '
+        f"{len(rows):,}</span></label>\n{choices}</fieldset>\n"
     )
 
 
@@ -281,14 +337,25 @@ def _article(row: _Row, number: int, album: _Album) -> str:
     article = row.article
     language = f' lang="{_e(article.language)}"' if article.language else ""
     facts = " · ".join(_e(fact) for fact in (article.id, article.date, article.subset) if fact)
-    strip = "".join(f"<li>{_figure(album, hit.photo, rank, hit.score, row)}</li>\n" for rank, hit in enumerate(row.hits, 1))
+    strip = "".join(
+        f"<li>{_figure(album, hit.photo, rank, hit.score, row)}</li>\n" for rank, hit in enumerate(row.hits, 1)
+    )
     return (
         f'<article class="{row.outcome}" id="a{number}" aria-labelledby="h{number}">\n<div class="words">\n'
         f'<h3 id="h{number}"{language} dir="auto">{_e(article.title.strip()) or "(no headline)"}</h3>\n'
-        f'<p class="where faint"><a href="#a{number}">#{number}</a> · {facts}</p>\n<p class="verdict">{_verdict(row)}</p>\n'
-        + (f'<div class="wanted">{_figure(album, row.wanted, row.rank, row.score, row)}</div>\n' if row.wanted is not None else "")
+        f'<p class="where faint"><a href="#a{number}">#{number}</a> · {facts}</p>\n<p '
+        f'class="verdict">{_verdict(row)}</p>\n'
+        + (
+            f'<div class="wanted">{_figure(album, row.wanted, row.rank, row.score, row)}</div>\n'
+            if row.wanted is not None
+            else ""
+        )
         + "</div>\n"
-        + (f'<ol class="strip" role="list">\n{strip}</ol>\n' if strip else '<p class="note">The run ranks no photo for this article.</p>\n')
+        + (
+            f'<ol class="strip" role="list">\n{strip}</ol>\n'
+            if strip
+            else '<p class="note">The run ranks no photo for this article.</p>\n'
+        )
         + "</article>\n"
     )
 
@@ -300,7 +367,8 @@ def _figure(album: _Album, photo: str, rank: float, score: float, row: _Row) -> 
         place += f"<span>{score:.{_decimals(row.hits)}f}</span>"
     return (
         f'<figure{" class=right" if right else ""}><div class="frame">{album.photo(photo)}'
-        f"{'<span class=badge>✓ right</span>' if right else ''}</div><figcaption>{place}<bdi>{_e(photo)}</bdi></figcaption></figure>"
+        f"{'<span class=badge>✓ right</span>' if right else ''}</div>"
+        f"<figcaption>{place}<bdi>{_e(photo)}</bdi></figcaption></figure>"
     )
 
 

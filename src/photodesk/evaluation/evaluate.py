@@ -1,7 +1,7 @@
 """How good is a run? R@k and MRR@k against the right pairs, as the official evaluator of NewsImages counts them.
 
-An article succeeds by its best-placed right photo, so several right photos are allowed. Every mean is over all articles of
-the truth; an article that the run lacks counts 0.
+An article succeeds by its best-placed right photo, so several right photos are allowed. Every mean is over all articles
+of the truth; an article that the run lacks counts 0.
 """
 
 from __future__ import annotations
@@ -77,7 +77,9 @@ class Report:
             raise UsageError(f"{measure} needs ranks up to {measure.k}; this report was made for at most {known}")
         return measure.of(self.ranks)
 
-    def interval(self, measure: Measure | str, *, level: float = 0.95, samples: int = 2000, seed: int = 0) -> tuple[float, float]:
+    def interval(
+        self, measure: Measure | str, *, level: float = 0.95, samples: int = 2000, seed: int = 0
+    ) -> tuple[float, float]:
         """Percentile bootstrap interval of the mean, resampling articles.
 
         A resample of n articles is a multinomial draw of how often each rank occurs, so its cost does not grow with n.
@@ -146,14 +148,15 @@ def evaluate(
     """Measure a run.
 
     Args:
-        run: a run in memory, or a run file, which is read row by row. There an article may stand twice; as in the official
-            evaluator the later row counts where it finds the picture, else the earlier find stays.
+        run: a run in memory, or a run file, which is read row by row. There an article may stand twice; as in the
+            official evaluator the later row counts where it finds the picture, else the earlier find stays.
         pairs: the truth. An article with several right photos succeeds by the best-placed of them.
         measures: values of `measures.parse`, or the text that it reads, such as "R@10".
         subsets: article id → the name of its subset, for `Report.subsets`.
-        scrambled: the truth is that of 2021: run and truth may spell article ids as they are or scrambled, each in its own way.
-        official: where the truth is not one picture an article, do as the official evaluator: of an article's pairs the last
-            counts, and sums are divided by the number of pictures, not of articles.
+        scrambled: the truth is that of 2021: run and truth may spell article ids as they are or scrambled, each in its
+            own way.
+        official: where the truth is not one picture an article, do as the official evaluator: of an article's pairs the
+            last counts, and sums are divided by the number of pictures, not of articles.
         decimal_comma: a TREC file writes its scores with decimal commas.
 
     Raises:
@@ -163,7 +166,8 @@ def evaluate(
     """
     if not pairs:
         raise DataError(
-            "there is no truth to evaluate against: the data set lists no article with its photo; name a truth file with --truth"
+            "there is no truth to evaluate against: the data set lists no article with its photo; name a truth file "
+            "with --truth"
         )
     chosen = parse_all(measures)
     if not chosen:
@@ -221,10 +225,16 @@ def _follow(
     depth: int,
     scrambled: bool,
 ) -> tuple[NDArray[np.int64], frozenset[str], list[str]]:
-    """The rank of the best-placed right photo of every article, articles that the run lacks, and what was odd about it."""
+    """The rank of the best-placed right photo of every article, articles that the run lacks, and what was odd about
+    it."""
     at = {article: i for i, article in enumerate(articles)}
     if scrambled:
-        at |= {spelt: i for i, article in enumerate(articles) for spelt in (scramble(article), unscramble(article)) if spelt not in at}
+        at |= {
+            spelt: i
+            for i, article in enumerate(articles)
+            for spelt in (scramble(article), unscramble(article))
+            if spelt not in at
+        }
     ranks = [0] * len(articles)
     seen = [False] * len(articles)
     unknown: list[str] = []
@@ -250,13 +260,20 @@ def _follow(
     notes = []
     if scrambled:
         ids = "scrambled" if obscured else "true"
-        notes.append(f"article ids recognised as the {ids} ones of 2021 ({obscured or sum(seen):,} of {len(articles):,})")
+        notes.append(
+            f"article ids recognised as the {ids} ones of 2021 ({obscured or sum(seen):,} of {len(articles):,})"
+        )
     if missing := [article for article, there in zip(articles, seen, strict=True) if not there]:
-        notes.append(f"articles missing from the run count 0: {len(missing):,} of {len(articles):,}, such as {_some(missing)}")
+        notes.append(
+            f"articles missing from the run count 0: {len(missing):,} of {len(articles):,}, such as {_some(missing)}"
+        )
     if unknown:
         notes.append(f"articles that the truth does not have count nothing: {len(unknown):,}, such as {_some(unknown)}")
     if twice:
-        notes.append(f"of articles that come again the later row counts if it finds the picture: {len(twice):,}, such as {_some(twice)}")
+        notes.append(
+            f"of articles that come again the later row counts if it finds the picture: {len(twice):,}, such as "
+            f"{_some(twice)}"
+        )
     return np.array(ranks, np.int64), frozenset(missing), notes
 
 
@@ -265,6 +282,7 @@ def _some(ids: Sequence[str]) -> str:
 
 
 def digits(value: float, places: int = 5, *, decimal_comma: bool = False) -> str:
-    """A figure as the official evaluator prints it: halves are rounded up from the shortest decimal form, as Java does."""
+    """A figure as the official evaluator prints it: halves are rounded up from the shortest decimal form, as Java
+    does."""
     text = f"{Decimal(repr(float(value))).quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)}"
     return text.replace(".", ",") if decimal_comma else text

@@ -1,7 +1,7 @@
 """Measures as values that print as they parse: `R@10`, `MRR@100`.
 
-Both look at the best-placed right photo of an article. `R@k` is 1 if its rank is at most k, else 0; with one right photo an
-article, as in NewsImages, that is recall. `MRR@k` is 1 / rank if the rank is at most k, else 0.
+Both look at the best-placed right photo of an article. `R@k` is 1 if its rank is at most k, else 0; with one right
+photo an article, as in NewsImages, that is recall. `MRR@k` is 1 / rank if the rank is at most k, else 0.
 """
 
 from __future__ import annotations
@@ -47,7 +47,10 @@ def parse(text: str | Measure) -> Measure:
         return text
     match = re.fullmatch(r"(R|MRR)@([1-9][0-9]{0,8})", text)
     if not match:
-        raise UsageError(f"no measure {text!r}; known: R@k (right photo among the first k) and MRR@k (1 / its rank), such as R@10, MRR@100")
+        raise UsageError(
+            f"no measure {text!r}; known: R@k (right photo among the first k) and MRR@k (1 / its rank), such as R@10, "
+            "MRR@100"
+        )
     return Measure("R" if match[1] == "R" else "MRR", int(match[2]))
 
 

@@ -1,7 +1,7 @@
 """Run files: the ranked photos of every article, in the TAB format of NewsImages and in TREC's.
 
-`.tsv` is the official file: a header line, then an article id and its photo ids, best first. `.trec` and `.run` hold one
-photo a line: `article Q0 photo rank score tag`. A `.tsv` keeps no scores, so reading it gives −1, −2, … by rank.
+`.tsv` is the official file: a header line, then an article id and its photo ids, best first. `.trec` and `.run` hold
+one photo a line: `article Q0 photo rank score tag`. A `.tsv` keeps no scores, so reading it gives −1, −2, … by rank.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class Rows:
     Args:
         name: the run's name: TREC's tag, else the file's name without suffix.
         transductive: as the file states it; see `Run`.
-        items: (line number or 0, article id, photo ids best first). In a `.tsv` an article may come twice. May raise RunError.
+        items: (line number or 0, article id, photo ids best first). In a `.tsv` an article may come twice. May raise
+            RunError.
     """
 
     name: str
@@ -51,8 +52,8 @@ class Rows:
 def write(run: Run, path: Path) -> None:
     """Write a run file, whole or not at all; the same run gives the same bytes.
 
-    The suffix says which: `.tsv` for NewsImages, `.trec` or `.run` for TREC with every digit of the scores. The header of a `.tsv`, or
-    the tag of a TREC file, states a transductive run. TREC has no line for an article without photos.
+    The suffix says which: `.tsv` for NewsImages, `.trec` or `.run` for TREC with every digit of the scores. The header
+    of a `.tsv`, or the tag of a TREC file, states a transductive run. TREC has no line for an article without photos.
 
     Raises:
         UsageError: another suffix.
@@ -68,8 +69,8 @@ def write(run: Run, path: Path) -> None:
 def read(path: Path, *, decimal_comma: bool = False) -> Run:
     """Read a run file; `.trec` and `.run` as TREC, every other name as NewsImages' TAB format.
 
-    A TAB file's first line is its header unless it begins with an integer. As in the official evaluator, later lines that
-    do not begin with an integer are skipped, except below the header `article_id`, where ids may be any text.
+    A TAB file's first line is its header unless it begins with an integer. As in the official evaluator, later lines
+    that do not begin with an integer are skipped, except below the header `article_id`, where ids may be any text.
     TREC's order is that of the scores; equal scores stay as in the file, and the rank column says nothing.
 
     Args:
@@ -87,7 +88,8 @@ def read(path: Path, *, decimal_comma: bool = False) -> Run:
     for line, article, photos in rows.items:
         if article in lines:
             raise RunError(
-                f"{path}:{line}: article {article!r} stands here and in line {lines[article]}; a run ranks each article once "
+                f"{path}:{line}: article {article!r} stands here and in line {lines[article]}; a run ranks each "
+                "article once "
                 f"(photodesk evaluate reads such files as the official evaluator does)"
             )
         lines[article] = line
@@ -110,13 +112,18 @@ def open_rows(run: Run | Path, *, decimal_comma: bool = False) -> Rows:
     lines = _lines(path)
     first = next(lines, None)
     if first is None:
-        raise RunError(f"{path}: the file is empty; expected a header line, then an article id and its photo ids, separated by TAB")
+        raise RunError(
+            f"{path}: the file is empty; expected a header line, then an article id and its photo ids, separated by TAB"
+        )
     ours = _HEADER.fullmatch(_cells(path, *first)[0])
     return Rows(path.stem, (ours[1] or "") if ours else "", _tab_rows(path, first, lines, any_id=ours is not None))
 
 
-def check(run: Run, articles: Collection[str], photos: Collection[str], *, depth: int = 100, where: str = "") -> tuple[Fault, ...]:
-    """What a task's organisers would not accept in a run: unknown or missing articles, unknown or repeated photos, a wrong length.
+def check(
+    run: Run, articles: Collection[str], photos: Collection[str], *, depth: int = 100, where: str = ""
+) -> tuple[Fault, ...]:
+    """What a task's organisers would not accept in a run: unknown or missing articles, unknown or repeated photos, a
+    wrong length.
 
     Args:
         articles: the ids that the run must rank.
@@ -127,16 +134,35 @@ def check(run: Run, articles: Collection[str], photos: Collection[str], *, depth
     where = where or run.name
     articles, photos = dict.fromkeys(articles), frozenset(photos)
     need = min(depth, len(photos)) if photos else depth
-    faults = [Fault(where, f"an article that the data set does not have: {a}", "kept", "remove the row") for a in run if a not in articles]
-    faults += [Fault(where, f"an article is missing: {a}", "kept", "rank it; it counts 0") for a in articles if a not in run.hits]
+    faults = [
+        Fault(where, f"an article that the data set does not have: {a}", "kept", "remove the row")
+        for a in run
+        if a not in articles
+    ]
+    faults += [
+        Fault(where, f"an article is missing: {a}", "kept", "rank it; it counts 0")
+        for a in articles
+        if a not in run.hits
+    ]
     for article, hits in run.hits.items():
         ids = [hit.photo for hit in hits]
         if len(ids) != need:
-            faults.append(Fault(where, f"not {need} photos: {len(ids)} for article {article}", "kept", f"rank exactly {need}"))
+            faults.append(
+                Fault(where, f"not {need} photos: {len(ids)} for article {article}", "kept", f"rank exactly {need}")
+            )
         if twice := [photo for photo, count in Counter(ids).items() if count > 1]:
-            faults.append(Fault(where, f"a photo more than once: {twice[0]} for article {article}", "kept", "rank it once"))
+            faults.append(
+                Fault(where, f"a photo more than once: {twice[0]} for article {article}", "kept", "rank it once")
+            )
         if photos and (unknown := [photo for photo in ids if photo not in photos]):
-            faults.append(Fault(where, f"a photo that the data set does not have: {unknown[0]} for article {article}", "kept", "remove it"))
+            faults.append(
+                Fault(
+                    where,
+                    f"a photo that the data set does not have: {unknown[0]} for article {article}",
+                    "kept",
+                    "remove it",
+                )
+            )
     return tuple(faults)
 
 
@@ -169,7 +195,9 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
                     yield number, text
     except UnicodeDecodeError as error:
         bad = error.object[error.start : error.start + 1].hex()
-        raise RunError(f"{path}:{number}: byte 0x{bad} at position {error.start + 1} is not UTF-8; run files are UTF-8 text") from None
+        raise RunError(
+            f"{path}:{number}: byte 0x{bad} at position {error.start + 1} is not UTF-8; run files are UTF-8 text"
+        ) from None
     except OSError as error:
         raise RunError(f"cannot read run file {path}: {error.strerror or error}") from None
 
@@ -183,7 +211,9 @@ def _cells(path: Path, number: int, line: str) -> list[str]:
         raise RunError(f"{path}:{number}: {_short(line)} is not TAB-separated with closed quotes: {error}") from None
 
 
-def _tab_rows(path: Path, first: tuple[int, str], lines: Iterator[tuple[int, str]], any_id: bool) -> Iterator[tuple[int, str, list[str]]]:
+def _tab_rows(
+    path: Path, first: tuple[int, str], lines: Iterator[tuple[int, str]], any_id: bool
+) -> Iterator[tuple[int, str, list[str]]]:
     found = any_id
     if not any_id and _INTEGER.fullmatch(_cells(path, *first)[0]):
         found = True
@@ -195,7 +225,8 @@ def _tab_rows(path: Path, first: tuple[int, str], lines: Iterator[tuple[int, str
             yield row
     if not found:
         raise RunError(
-            f"{path}:{first[0]}: {_short(first[1])} is taken for the header, and no line begins with an integer article id and TAB; "
+            f"{path}:{first[0]}: {_short(first[1])} is taken for the header, and no line begins with an integer "
+            "article id and TAB; "
             f"if the ids are not integers, call the header's first column article_id"
         )
 
@@ -220,7 +251,8 @@ def _read_trec(path: Path, decimal_comma: bool) -> tuple[str, str, _Ranked]:
 
 
 def _regular_trec(path: Path) -> tuple[str, _Ranked] | None:
-    """The quick way for a file without blank lines whose articles each stand together; None if anything is odd or wrong."""
+    """The quick way for a file without blank lines whose articles each stand together; None if anything is odd or
+    wrong."""
     ranked: _Ranked = {}
     article = tag = b""
     photos: list[bytes] = []
@@ -256,7 +288,10 @@ def _any_trec(path: Path, decimal_comma: bool) -> tuple[str, _Ranked]:
     for number, line in _lines(path):
         cells = [cell.decode() for cell in line.encode().split()]  # as TREC's own tools: only ASCII blanks separate
         if len(cells) != 6:
-            raise RunError(f"{path}:{number}: {_short(line)} has {len(cells)} fields; TREC needs six: article Q0 photo rank score tag")
+            raise RunError(
+                f"{path}:{number}: {_short(line)} has {len(cells)} fields; TREC needs six: article Q0 photo rank score "
+                "tag"
+            )
         article, _, photo, _, number_text, tag = cells
         try:
             score = float(number_text.replace(",", ".") if decimal_comma else number_text)
@@ -267,7 +302,9 @@ def _any_trec(path: Path, decimal_comma: bool) -> tuple[str, _Ranked]:
             raise RunError(f"{path}:{number}: score {number_text!r} is not a finite number{hint}")
         of_article = hits.setdefault(article, {})
         if photo in of_article:
-            raise RunError(f"{path}:{number}: photo {photo!r} stands a second time for article {article!r}; TREC ranks it once")
+            raise RunError(
+                f"{path}:{number}: photo {photo!r} stands a second time for article {article!r}; TREC ranks it once"
+            )
         of_article[photo] = score
     if not hits:
         raise RunError(f"{path}: no line of TREC's form: article Q0 photo rank score tag")
@@ -293,7 +330,8 @@ def _trec_lines(run: Run) -> Iterator[str]:
         for rank, hit in enumerate(hits, 1):
             if not math.isfinite(hit.score) or hit.score > before:
                 raise RunError(
-                    f"article {article!r}, rank {rank}: score {hit.score!r} after {before!r}; TREC needs finite scores that do not rise"
+                    f"article {article!r}, rank {rank}: score {hit.score!r} after {before!r}; TREC needs finite scores "
+                    "that do not rise"
                 )
             before = hit.score
             yield f"{holds(article)} Q0 {holds(hit.photo)} {rank} {float(hit.score)!r} {tag}\n"

@@ -48,7 +48,9 @@ class Difference:
     p_holm: float
 
 
-def compare(reports: Sequence[Report], measures: Sequence[Measure], *, samples: int = 10_000, seed: int = 0) -> tuple[Difference, ...]:
+def compare(
+    reports: Sequence[Report], measures: Sequence[Measure], *, samples: int = 10_000, seed: int = 0
+) -> tuple[Difference, ...]:
     """Every pair of runs by every measure; Holm's correction is over all of them.
 
     Raises:
@@ -59,10 +61,15 @@ def compare(reports: Sequence[Report], measures: Sequence[Measure], *, samples: 
     for other in reports[1:]:
         if other.articles != reports[0].articles:
             raise UsageError(
-                f"{reports[0].name!r} and {other.name!r} were not evaluated over the same articles, so they cannot be compared"
+                f"{reports[0].name!r} and {other.name!r} were not evaluated over the same articles, so they cannot be "
+                "compared"
             )
     rng = np.random.default_rng(seed)
-    pairs = [(a, b, measure, a.values(measure) - b.values(measure)) for measure in measures for a, b in combinations(reports, 2)]
+    pairs = [
+        (a, b, measure, a.values(measure) - b.values(measure))
+        for measure in measures
+        for a, b in combinations(reports, 2)
+    ]
     p = [randomisation(gain, samples=samples, rng=rng) for *_, gain in pairs]
     return tuple(
         Difference(
@@ -80,10 +87,13 @@ def compare(reports: Sequence[Report], measures: Sequence[Measure], *, samples: 
     )
 
 
-def randomisation(gains: NDArray[np.float64], *, samples: int = 10_000, rng: np.random.Generator | None = None) -> float:
+def randomisation(
+    gains: NDArray[np.float64], *, samples: int = 10_000, rng: np.random.Generator | None = None
+) -> float:
     """Two-sided p of a paired randomisation test.
 
-    Gains of the same size are drawn together: of up to 64 of them, the bits set in one random word are those that keep their sign.
+    Gains of the same size are drawn together: of up to 64 of them, the bits set in one random word are those that keep
+    their sign.
 
     Args:
         gains: (n,) value of one run − value of the other, an article each.
@@ -118,14 +128,17 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def hubness(run: Run | Path, photos: Collection[str], *, depth: int = HUB_DEPTH, decimal_comma: bool = False) -> float:
-    """Skewness of how often each photo of the gallery stands among the first `depth`; 0 is even, large means that hubs crowd out the rest.
+    """Skewness of how often each photo of the gallery stands among the first `depth`; 0 is even, large means that hubs
+    crowd out the rest.
 
     Args:
         photos: the gallery; photos that the run names beyond it are added.
 
     Source: Radovanović, Nanopoulos & Ivanović, Hubs in Space (JMLR 2010).
     """
-    tops: Iterator[Iterator[str]] = (islice(ranked, depth) for _, _, ranked in open_rows(run, decimal_comma=decimal_comma).items)
+    tops: Iterator[Iterator[str]] = (
+        islice(ranked, depth) for _, _, ranked in open_rows(run, decimal_comma=decimal_comma).items
+    )
     times = Counter(dict.fromkeys(photos, 0))
     times.update(chain.from_iterable(tops))
     n = np.fromiter(times.values(), np.float64, len(times))
@@ -134,7 +147,12 @@ def hubness(run: Run | Path, photos: Collection[str], *, depth: int = HUB_DEPTH,
 
 
 def runs_table(
-    reports: Sequence[Report], hubs: Sequence[float], measures: Sequence[Measure], *, decimal_comma: bool = False, seed: int = 0
+    reports: Sequence[Report],
+    hubs: Sequence[float],
+    measures: Sequence[Measure],
+    *,
+    decimal_comma: bool = False,
+    seed: int = 0,
 ) -> Table:
     """One row a run: means with their 95 % intervals, and hubness."""
     rows = []
@@ -145,10 +163,14 @@ def runs_table(
             mean, low, high = (digits(x, decimal_comma=decimal_comma) for x in figures)
             cells.append(f"{mean} [{low}; {high}]")
         rows.append((*cells, digits(hub, 2, decimal_comma=decimal_comma)))
-    return Table("Runs, with 95 % bootstrap intervals", ("run", *map(str, measures), f"hubness@{HUB_DEPTH}"), tuple(rows))
+    return Table(
+        "Runs, with 95 % bootstrap intervals", ("run", *map(str, measures), f"hubness@{HUB_DEPTH}"), tuple(rows)
+    )
 
 
-def differences_table(differences: Sequence[Difference], reports: Sequence[Report], *, decimal_comma: bool = False) -> Table:
+def differences_table(
+    differences: Sequence[Difference], reports: Sequence[Report], *, decimal_comma: bool = False
+) -> Table:
     """One row a pair of runs and measure; `reports` are those that were compared, for the runs' full titles."""
     titles = {report.name: report.title for report in reports}
     rows = tuple(

@@ -3,8 +3,8 @@
     2025   [group]/RET_[approach]_LARGE|SMALL/[article]_[group]_[approach].png
     2026   [group]_[approach]/[article]_[group]_[approach].png      no picture twice across a group's runs
 
-A stranger's zip is only ever read: nothing is unpacked, no path in it is followed, no member is read beyond `MAX_BYTES`, and
-no picture is decoded unless its header says 460 × 260.
+A stranger's zip is only ever read: nothing is unpacked, no path in it is followed, no member is read beyond
+`MAX_BYTES`, and no picture is decoded unless its header says 460 × 260.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def write(
 ) -> tuple[Fault, ...]:
     """Write a submission zip, whole or not at all; the same input gives the same bytes.
 
-    Every article gets its best-ranked photo that can be decoded. For 2026 a picture that another run of the group shows, for
-    whatever article, is passed over; pictures are the same if the pixels that would be submitted are.
+    Every article gets its best-ranked photo that can be decoded. For 2026 a picture that another run of the group
+    shows, for whatever article, is passed over; pictures are the same if the pixels that would be submitted are.
 
     Args:
         articles: the ids that need a picture.
@@ -77,7 +77,8 @@ def write(
         Articles without a picture and photos that cannot be decoded.
 
     Raises:
-        UsageError: a group, approach or article id that cannot be part of a file name, or a folder that the zip has already.
+        UsageError: a group, approach or article id that cannot be part of a file name, or a folder that the zip has
+        already.
         RunError: the run is not of this data, or a zip among `others` or to add to cannot be read.
     """
     for what, name in (("group", group), ("approach", approach)):
@@ -90,23 +91,32 @@ def write(
         raise UsageError(f"article id {odd!r} cannot be part of a file name")
     if not any(hit.photo in photos for article in wanted for hit in run.hits.get(article, ())):
         raise RunError(
-            f"run {run.name!r} ranks no photo of this data set for any of its {len(wanted)} articles; was it made for other data?"
+            f"run {run.name!r} ranks no photo of this data set for any of its {len(wanted)} articles; was it made for "
+            "other data?"
         )
     old = [path] if add and path.is_file() else []
     sources = [*others, *old] if edition == "2026" else []
     used = frozenset(pixels for other in sources for pixels in _shown(other, photos))
 
     faults: list[Fault] = []
-    with replacing(path, "wb") as stream, zipfile.ZipFile(stream, "w") as archive, ThreadPoolExecutor(os.cpu_count()) as pool:
+    with (
+        replacing(path, "wb") as stream,
+        zipfile.ZipFile(stream, "w") as archive,
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):
         for earlier in old:
             with _opened(earlier) as before:
                 for info in before.infolist():
                     if info.filename.startswith(f"{folder}/"):
-                        raise UsageError(f"{path.name} has a folder {folder} already; choose another --approach or write a new file")
+                        raise UsageError(
+                            f"{path.name} has a folder {folder} already; choose another --approach or write a new file"
+                        )
                     _put(archive, info.filename, _bounded(before, info))
         for start in range(0, len(wanted), _BATCH):
             batch = wanted[start : start + _BATCH]
-            for article, (png, wrong) in zip(batch, pool.map(lambda a: _choose(run, a, photos, used), batch), strict=True):
+            for article, (png, wrong) in zip(
+                batch, pool.map(lambda a: _choose(run, a, photos, used), batch), strict=True
+            ):
                 faults += wrong
                 if png:
                     _put(archive, f"{folder}/{article}_{group}_{approach}.png", png)
@@ -138,10 +148,17 @@ def check(
                 tick()
                 if member.article not in wanted:
                     faults.append(
-                        Fault(where, f"for an article that the data set does not have: {member.article}", "kept", "remove the picture")
+                        Fault(
+                            where,
+                            f"for an article that the data set does not have: {member.article}",
+                            "kept",
+                            "remove the picture",
+                        )
                     )
                 if member.article in pictures.setdefault(member.folder, {}):
-                    faults.append(Fault(where, f"a second picture for one article: {member.article}", "kept", "keep one of them"))
+                    faults.append(
+                        Fault(where, f"a second picture for one article: {member.article}", "kept", "keep one of them")
+                    )
                     continue
                 try:
                     pixels = digest(_decoded(member.read()))
@@ -157,7 +174,12 @@ def check(
                     faults.append(Fault(where, what, "kept", "choose another picture in one of the two"))
     if not pictures:
         faults.append(
-            Fault(", ".join(path.name for path in paths), f"no picture of the form {LAYOUT[edition]}", "kept", "see photodesk submit")
+            Fault(
+                ", ".join(path.name for path in paths),
+                f"no picture of the form {LAYOUT[edition]}",
+                "kept",
+                "see photodesk submit",
+            )
         )
     for folder, there in pictures.items():
         if missing := [article for article in wanted if article not in there]:
@@ -202,7 +224,10 @@ def _choose(run: Run, article: str, photos: Mapping[str, Photo], used: Collectio
         if pixels not in used:
             return png, faults
     why = "the run has no photo for it" + (" that the other runs do not show" if used else "")
-    return b"", [*faults, Fault(run.name, f"article without a picture, since {why}: {article}", "left out", "rank more photos for it")]
+    return b"", [
+        *faults,
+        Fault(run.name, f"article without a picture, since {why}: {article}", "left out", "rank more photos for it"),
+    ]
 
 
 def _shown(other: Path | Run, photos: Mapping[str, Photo]) -> Iterator[bytes]:
@@ -242,7 +267,12 @@ def _members(archive: zipfile.ZipFile, zip_name: str, edition: Edition, faults: 
         folder, _, file = name.rpartition("/")
         parts = re.fullmatch(_FOLDER[edition], folder)
         article = file.removesuffix(f"_{'_'.join(parts.groups())}.png") if parts else file
-        if not parts or article in ("", file) or any(part in ("", ".", "..") for part in name.split("/")) or not name.isprintable():
+        if (
+            not parts
+            or article in ("", file)
+            or any(part in ("", ".", "..") for part in name.split("/"))
+            or not name.isprintable()
+        ):
             what = f"not of the form {LAYOUT[edition]}: {name!r}"
             faults.append(Fault(zip_name, what, "left out", "rename or remove it"))
             continue
@@ -254,7 +284,9 @@ def _bounded(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
         with archive.open(info) as stream:
             data = stream.read(MAX_BYTES + 1)
     except Exception as error:  # damaged or hostile members end in any of a dozen exceptions
-        raise PhotoError(f"cannot be read from the zip: {info.filename!r}, {str(error) or type(error).__name__}") from None
+        raise PhotoError(
+            f"cannot be read from the zip: {info.filename!r}, {str(error) or type(error).__name__}"
+        ) from None
     if len(data) > MAX_BYTES:
         raise PhotoError(f"more than {MAX_BYTES >> 20} MiB: {info.filename!r}")
     return data

@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
 _LATEX = str.maketrans(
-    {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {c: "\\" + c for c in "&%$#_{}"}
+    {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {c: "\\" + c for c in "&%$#_{}"}
 )
 
 
@@ -34,7 +35,10 @@ class Table:
         widths = [max(map(len, column)) for column in zip(self.head, *self.rows, strict=True)]
         lines = []
         for row in (self.head, *self.rows):
-            cells = [cell.ljust(w) if i < self.left else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))]
+            cells = [
+                cell.ljust(w) if i < self.left else cell.rjust(w)
+                for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+            ]
             lines.append("  ".join(cells).rstrip())
         return "\n".join([self.title, *lines])
 
@@ -48,7 +52,8 @@ class Table:
         return "\n".join([self.title, "", line(self.head), line(rule), *map(line, self.rows)])
 
     def latex(self) -> str:
-        """A `tabular` in the style of the booktabs package, to be put into a `table`; the title is a comment above it."""
+        """A `tabular` in the style of the booktabs package, to be put into a `table`; the title is a comment above
+        it."""
 
         def line(cells: tuple[str, ...]) -> str:
             return " & ".join(cell.translate(_LATEX) for cell in cells) + r" \\"

@@ -1,7 +1,9 @@
-"""Which revision, with which temperature? Tries them on a validation part, each with the batch and with a bank of the other articles.
+"""Which revision, with which temperature? Tries them on a validation part, each with the batch and with a bank of the
+other articles.
 
-The validation part imitates an official test: its articles against the pictures of its pairs. It is made of whole groups that share no title,
-URL or near-duplicate picture with the rest, so that the bank, which is all other articles, holds nothing of it.
+The validation part imitates an official test: its articles against the pictures of its pairs. It is made of whole
+groups that share no title, URL or near-duplicate picture with the rest, so that the bank, which is all other articles,
+holds nothing of it.
 """
 
 from __future__ import annotations
@@ -19,7 +21,15 @@ from photodesk.evaluation.evaluate import Report, evaluate
 from photodesk.evaluation.metrics import Measure, parse_all
 from photodesk.evaluation.tables import Table
 from photodesk.ranking import dual_softmax as revise
-from photodesk.ranking.revisions import Revision, cosine, dual_softmax, dynamic_inverted_softmax, inverted_softmax, nnn, sinkhorn
+from photodesk.ranking.revisions import (
+    Revision,
+    cosine,
+    dual_softmax,
+    dynamic_inverted_softmax,
+    inverted_softmax,
+    nnn,
+    sinkhorn,
+)
 from photodesk.types import Embeddings, Pair
 
 GRID: tuple[Revision, ...] = (
@@ -62,7 +72,8 @@ def validation_part(pairs: Sequence[Pair], groups: Mapping[str, int], count: int
     """
     if len(pairs) < 2:
         raise DataError(
-            f"tuning needs articles whose right photo is known, some to measure on and some for the bank; the data has {len(pairs)}"
+            "tuning needs articles whose right photo is known, some to measure on and some for the bank; the data has "
+            f"{len(pairs)}"
         )
     count = min(count, len(pairs) // 2)
     sizes: dict[int, int] = {}
@@ -109,10 +120,15 @@ def tune(
     test = articles.take([name for name in articles.ids if name in wanted])
     bank = articles.take([name for name in articles.ids if name not in validation])
     if not len(test) or not len(bank):
-        raise DataError(f"nothing to tune on: {len(test)} articles for validation and {len(bank)} for the bank have text and picture")
+        raise DataError(
+            f"nothing to tune on: {len(test)} articles for validation and {len(bank)} for the bank have text and "
+            "picture"
+        )
     truth = [pair for pair in truth if pair.article in set(test.ids)]
     gallery = photos.take(sorted({pair.photo for pair in truth}))
-    plan = [(cosine(), "")] + [(r, form) for r in revisions for form in ("batch", "bank") if form == "batch" or r.method != "sinkhorn"]
+    plan = [(cosine(), "")] + [
+        (r, form) for r in revisions for form in ("batch", "bank") if form == "batch" or r.method != "sinkhorn"
+    ]
     plan = [step for i, step in enumerate(plan) if i == 0 or step[0] != cosine()]
     trials = []
     for done, (revision, form) in enumerate(plan, 1):
@@ -130,7 +146,9 @@ def chosen(trials: Sequence[Trial], form: str, measure: Measure | str = "MRR@100
 def table(trials: Sequence[Trial], measure: Measure | str = "MRR@100", *, seed: int = 0) -> Table:
     """All trials, best first by the measure: means with 95 % intervals, and hubness."""
     order = sorted(trials, key=lambda trial: -trial.report.mean(measure))
-    return significance.runs_table([t.report for t in order], [t.hubness for t in order], order[0].report.measures, seed=seed)
+    return significance.runs_table(
+        [t.report for t in order], [t.hubness for t in order], order[0].report.measures, seed=seed
+    )
 
 
 COLOURS = {  # of Okabe and Ito, who chose them so that everyone can tell them apart
@@ -144,7 +162,8 @@ COLOURS = {  # of Okabe and Ito, who chose them so that everyone can tell them a
 
 
 def plot(trials: Sequence[Trial], measure: Measure | str = "MRR@100") -> str:
-    """An SVG of hubness against the measure: a line per method through its options, filled with the batch, hollow with the bank."""
+    """An SVG of hubness against the measure: a line per method through its options, filled with the batch, hollow with
+    the bank."""
     points = [(trial, trial.hubness, trial.report.mean(measure)) for trial in trials]
     x0, x1, x_ticks = axis([x for _, x, _ in points])
     y0, y1, y_ticks = axis([y for _, _, y in points])
@@ -154,41 +173,53 @@ def plot(trials: Sequence[Trial], measure: Measure | str = "MRR@100") -> str:
         return left + (x - x0) / (x1 - x0) * width, top + height - (y - y0) / (y1 - y0) * height
 
     out = [
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 900 500" width="900" height="500" font-family="sans-serif" font-size="13">',
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 900 500" width="900" height="500" '
+        'font-family="sans-serif" font-size="13">',
         f"<title>Effect of revision on hubness and {measure}</title>",
         '<rect width="900" height="500" fill="#ffffff"/>',
-        f'<text x="{left}" y="28" font-size="16">Revision: {escape(str(measure))} against hubness@{significance.HUB_DEPTH}</text>',
+        f'<text x="{left}" y="28" font-size="16">Revision: {escape(str(measure))} against '
+        f"hubness@{significance.HUB_DEPTH}</text>",
     ]
     for value in x_ticks:
         x, y = at(value, y0)
         out.append(
-            f'<path d="M{x:.1f} {top}V{y:.1f}" stroke="#dddddd"/><text x="{x:.1f}" y="{y + 20:.1f}" text-anchor="middle">{value:g}</text>'
+            f'<path d="M{x:.1f} {top}V{y:.1f}" stroke="#dddddd"/><text x="{x:.1f}" y="{y + 20:.1f}" '
+            f'text-anchor="middle">{value:g}</text>'
         )
     for value in y_ticks:
         x, y = at(x0, value)
         out.append(
-            f'<path d="M{x:.1f} {y:.1f}h{width}" stroke="#dddddd"/><text x="{x - 8:.1f}" y="{y + 4:.1f}" text-anchor="end">{value:g}</text>'
+            f'<path d="M{x:.1f} {y:.1f}h{width}" stroke="#dddddd"/><text x="{x - 8:.1f}" y="{y + 4:.1f}" '
+            f'text-anchor="end">{value:g}</text>'
         )
     out.append(
-        f'<text x="{left + width / 2}" y="{top + height + 45}" text-anchor="middle">hubness (0 is even, large: few photos crowd out the rest)</text>'
+        f'<text x="{left + width / 2}" y="{top + height + 45}" text-anchor="middle">hubness (0 is even, large: few '
+        "photos crowd out the rest)</text>"
     )
     for method, colour in COLOURS.items():
         for form in ("", "batch", "bank"):
-            mine = [(trial, *at(x, y)) for trial, x, y in points if (trial.revision.method, trial.form) == (method, form)]
+            mine = [
+                (trial, *at(x, y)) for trial, x, y in points if (trial.revision.method, trial.form) == (method, form)
+            ]
             if len(mine) > 1:
                 line = " ".join(f"{x:.1f},{y:.1f}" for _, x, y in mine)
                 dash = "" if form == "batch" else ' stroke-dasharray="4 3"'
                 out.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-opacity="0.5"{dash}/>')
             for trial, x, y in mine:
-                label = escape(f"{trial.report.title}: {measure} {trial.report.mean(measure):.4f}, hubness {trial.hubness:.2f}")
+                label = escape(
+                    f"{trial.report.title}: {measure} {trial.report.mean(measure):.4f}, hubness {trial.hubness:.2f}"
+                )
                 fill = "#ffffff" if form == "bank" else colour
                 out.append(
-                    f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{fill}" stroke="{colour}" stroke-width="2"><title>{label}</title></circle>'
+                    f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{fill}" stroke="{colour}" '
+                    f'stroke-width="2"><title>{label}</title></circle>'
                 )
     shown = [method for method in COLOURS if any(trial.revision.method == method for trial in trials)]
     for i, method in enumerate(shown):
         y = top + 12 + 24 * i
-        out.append(f'<circle cx="660" cy="{y}" r="5" fill="{COLOURS[method]}"/><text x="674" y="{y + 4}">{method}</text>')
+        out.append(
+            f'<circle cx="660" cy="{y}" r="5" fill="{COLOURS[method]}"/><text x="674" y="{y + 4}">{method}</text>'
+        )
     for i, text in enumerate(
         ("● batch: transductive", "○ bank: other articles", "Lines follow the options", "in the order of the trials.")
     ):

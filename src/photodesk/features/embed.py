@@ -21,10 +21,13 @@ def silent(stage: str, done: int, of: int) -> None:
     """Reports progress to nobody."""
 
 
-def joined(articles: Sequence[Article], preparation: Preparation, tower: TextTower) -> tuple[list[str], tuple[Fault, ...]]:
+def joined(
+    articles: Sequence[Article], preparation: Preparation, tower: TextTower
+) -> tuple[list[str], tuple[Fault, ...]]:
     """n prepared texts as the tower reads them, and what the user should know of them.
 
-    A tower that reads several fields on their own (`encoders/beside.py`) gets them prepared one by one, whatever fields are asked for.
+    A tower that reads several fields on their own (`encoders/beside.py`) gets them prepared one by one, whatever fields
+    are asked for.
     """
     sets: Sequence[tuple[str, ...]] = getattr(tower, "fields", ())
     if not sets:
@@ -61,7 +64,14 @@ def embed_articles(
         else:
             fields = "+".join((preparation or Preparation()).fields)
             advice = "give it a title, or rank by other fields as well"
-            faults.append(Fault(article.where or article.id, f"nothing to read in {fields}: article {article.id}", "left out", advice))
+            faults.append(
+                Fault(
+                    article.where or article.id,
+                    f"nothing to read in {fields}: article {article.id}",
+                    "left out",
+                    advice,
+                )
+            )
     features = store.texts(texts, encoder.texts, progress=lambda done, of: progress("texts", done, of))
     rows = encoder.network.texts(features) if encoder.network else features
     return Embeddings(tuple(article.id for article in kept), rows, encoder.fingerprint), tuple(faults)
@@ -75,12 +85,17 @@ def embed_photos(
     Returns:
         m rows at most; what went wrong.
     """
-    kept, features, faults = store.photos(photos, encoder.photos, progress=lambda done, of: progress("photos", done, of))
-    return Embeddings(tuple(photo.id for photo in kept), photo_rows(features, encoder), encoder.fingerprint), tuple(faults)
+    kept, features, faults = store.photos(
+        photos, encoder.photos, progress=lambda done, of: progress("photos", done, of)
+    )
+    return Embeddings(tuple(photo.id for photo in kept), photo_rows(features, encoder), encoder.fingerprint), tuple(
+        faults
+    )
 
 
 def photo_rows(features: FloatArray, encoder: Encoder) -> FloatArray:
-    """(m, d) embeddings of photo features, through the network in blocks so that a large archive needs no second copy of its features."""
+    """(m, d) embeddings of photo features, through the network in blocks so that a large archive needs no second copy
+    of its features."""
     if encoder.network is None:
         return features
     out = np.empty((len(features), encoder.network.dim), np.float32)

@@ -1,7 +1,7 @@
 """Looking after a store: is every byte what was written, can it be smaller, what may go.
 
-Each tower's folder is looked after by itself. `compact` and `gc` take its lock, so they never meet a writer; readers go on with what they
-have mapped.
+Each tower's folder is looked after by itself. `compact` and `gc` take its lock, so they never meet a writer; readers go
+on with what they have mapped.
 """
 
 from __future__ import annotations
@@ -66,12 +66,15 @@ def towers(store: Path) -> list[Path]:
     if not store.is_dir():
         return []
     return sorted(
-        path for path in store.iterdir() if path.is_dir() and any((path / name).exists() for name in ("manifest.json", "rows.bin"))
+        path
+        for path in store.iterdir()
+        if path.is_dir() and any((path / name).exists() for name in ("manifest.json", "rows.bin"))
     )
 
 
 def verify(folder: Path) -> Kept:
-    """Compare every file of a tower's folder with what the manifest says of it, and every record of the open shard with its CRC.
+    """Compare every file of a tower's folder with what the manifest says of it, and every record of the open shard with
+    its CRC.
 
     It takes no lock. What a writer or `compact` replaces meanwhile is read again by the new manifest.
 
@@ -85,19 +88,32 @@ def verify(folder: Path) -> Kept:
             manifest = read_manifest(folder)
         except StoreError as error:
             return Kept(
-                folder.name, 0, 0, "", 0, size, used, (Fault(str(folder / "manifest.json"), str(error), "kept", "delete the folder"),)
+                folder.name,
+                0,
+                0,
+                "",
+                0,
+                size,
+                used,
+                (Fault(str(folder / "manifest.json"), str(error), "kept", "delete the folder"),),
             )
         if manifest is None:
-            return Kept(folder.name, 0, 0, "", 0, size, used, ())  # of an earlier version: taken over when it is next used
+            return Kept(
+                folder.name, 0, 0, "", 0, size, used, ()
+            )  # of an earlier version: taken over when it is next used
         try:
             count, faults = _compared(folder, manifest)
             now = read_manifest(folder)
         except (FileNotFoundError, StoreError):  # gone or cut since it was listed
             continue
-        sealed = now is not None and not faults and now.shards[: len(manifest.shards)] == manifest.shards  # more full shards, no others
+        sealed = (
+            now is not None and not faults and now.shards[: len(manifest.shards)] == manifest.shards
+        )  # more full shards, no others
         if sealed or now == manifest:
             rows = count + sum(listed.rows for listed in manifest.shards)
-            return Kept(manifest.tower, rows, manifest.dim, manifest.dtype, len(manifest.shards), size, used, tuple(faults))
+            return Kept(
+                manifest.tower, rows, manifest.dim, manifest.dtype, len(manifest.shards), size, used, tuple(faults)
+            )
     raise StoreError(f"{folder} was replaced again and again while it was read; verify it when the others are done")
 
 
@@ -127,7 +143,9 @@ def _differences(folder: Path, name: str, sums: dict[str, str]) -> Iterator[Faul
         if not path.is_file():
             yield Fault(str(path), "is listed and missing", "left out", ADVICE)
         elif file_sum(path) != sums[suffix]:
-            yield Fault(str(path), "is not what was written: its SHA-256 differs from the manifest's", "left out", ADVICE)
+            yield Fault(
+                str(path), "is not what was written: its SHA-256 differs from the manifest's", "left out", ADVICE
+            )
 
 
 @contextmanager
@@ -146,7 +164,8 @@ def compact(
     shard_bytes: int = SHARD_BYTES,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> tuple[int, int]:
-    """Write a tower's rows anew: of every key the newest sound record, in full shards. Killed at any instant, the old ones stand.
+    """Write a tower's rows anew: of every key the newest sound record, in full shards. Killed at any instant, the old
+    ones stand.
 
     Args:
         folder: of the tower.

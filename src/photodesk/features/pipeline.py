@@ -1,8 +1,9 @@
-"""Pictures → feature rows, at the speed of the machine: reading, decoding, resizing and the model overlap, and nothing piles up.
+"""Pictures → feature rows, at the speed of the machine: reading, decoding, resizing and the model overlap, and nothing
+piles up.
 
-Every core takes a batch of pictures through all steps, so that decoding and inference share the cores by what each of them costs, and no
-queue lies between them; only so many batches are under way, so memory is bounded however many pictures come. What runs here
-runs unchanged in each worker of a cluster (`cluster.py`).
+Every core takes a batch of pictures through all steps, so that decoding and inference share the cores by what each of
+them costs, and no queue lies between them; only so many batches are under way, so memory is bounded however many
+pictures come. What runs here runs unchanged in each worker of a cluster (`cluster.py`).
 """
 
 from __future__ import annotations
@@ -70,7 +71,9 @@ def of_file(photo: Photo) -> Picture:
     return Picture(photo.id, str(photo.path), lambda: images.content(photo.path))
 
 
-def encode(pictures: Iterable[Picture], tower: PhotoTower, stored: Stored, *, threads: int | None = None) -> Iterator[Batch]:
+def encode(
+    pictures: Iterable[Picture], tower: PhotoTower, stored: Stored, *, threads: int | None = None
+) -> Iterator[Batch]:
     """Encode what is not stored, batch by batch, in the order given.
 
     Args:
@@ -89,7 +92,8 @@ def in_batches(
 
     Args:
         items: taken as they are needed.
-        work: is called from several threads, and has `sizes` time the calls of the tower, so that it finds the best size.
+        work: is called from several threads, and has `sizes` time the calls of the tower, so that it finds the best
+            size.
         tower: the model.
         threads: batches that are worked on at once; None is one a core.
     """
@@ -123,7 +127,8 @@ def _encode(batch: Sequence[Picture], tower: PhotoTower, stored: Stored, sizes: 
         except PhotoError as error:
             broken[key] = error
     keys = [
-        fault(batch[i].where, broken[key], of=batch) if isinstance(key, bytes) and key in broken else key for i, key in enumerate(found)
+        fault(batch[i].where, broken[key], of=batch) if isinstance(key, bytes) and key in broken else key
+        for i, key in enumerate(found)
     ]
     rows = sizes.timed(tower.encode, np.stack(list(pixels.values()))) if pixels else ()
     return Batch([(picture.photo, picture.where) for picture in batch], keys, dict(zip(pixels, rows, strict=True)))
@@ -132,7 +137,10 @@ def _encode(batch: Sequence[Picture], tower: PhotoTower, stored: Stored, sizes: 
 def fault(where: str, error: PhotoError, of: Sequence[Picture] = ()) -> Fault:
     """What is wrong with a picture, as a fault that leaves it out."""
     said = str(error)
-    for picture in (*of, Picture("", where, bytes)):  # copies of one broken content were decoded once, under the first one's name
+    for picture in (
+        *of,
+        Picture("", where, bytes),
+    ):  # copies of one broken content were decoded once, under the first one's name
         said = said.removeprefix(f"{picture.where} ")
     what, _, advice = said.partition("; ")
     return Fault(where, what, "left out", advice or "replace or remove the file")
@@ -141,8 +149,9 @@ def fault(where: str, error: PhotoError, of: Sequence[Picture] = ()) -> Fault:
 class BatchSize:
     """How many pictures a call of the model should bring: found while working.
 
-    It starts at what the tower proposes, doubles as long as a picture gets cheaper by `GAIN`, else halves likewise, and stays at the
-    best. It never passes what the tower allows, since memory grows with it. A model that runs out of memory gets half of its batch from then on.
+    It starts at what the tower proposes, doubles as long as a picture gets cheaper by `GAIN`, else halves likewise, and
+    stays at the best. It never passes what the tower allows, since memory grows with it. A model that runs out of
+    memory gets half of its batch from then on.
 
     Attributes:
         now: the size to use.

@@ -1,7 +1,9 @@
-"""Encoding on many machines with Ray Data: units of a source go to actors that hold the model, rows come back to the one store.
+"""Encoding on many machines with Ray Data: units of a source go to actors that hold the model, rows come back to the
+one store.
 
-Each worker runs the pipeline of a single machine (`pipeline.encode`). Which contents are stored is sent along, so what is done is not done
-again. If a worker or its machine is lost, Ray gives its unit to another one; what it had delivered is committed.
+Each worker runs the pipeline of a single machine (`pipeline.encode`). Which contents are stored is sent along, so what
+is done is not done again. If a worker or its machine is lost, Ray gives its unit to another one; what it had delivered
+is committed.
 """
 
 from __future__ import annotations
@@ -44,7 +46,8 @@ class Worker:
             self._error = f"has no {encoder}: {error}"
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> Iterator[dict[str, Any]]:
-        """One row a unit: its number and what became of its pictures, so that a unit is delivered whole or not at all."""
+        """One row a unit: its number and what became of its pictures, so that a unit is delivered whole or not at
+        all."""
         for number, unit in zip(batch["number"].tolist(), batch["unit"].tolist(), strict=True):
             made: tuple[str, pipeline.Batch | str] = ("", self._error)
             if not self._error:
@@ -54,9 +57,15 @@ class Worker:
     def _made(self, unit: Unit) -> tuple[str, pipeline.Batch | str]:
         try:
             parts = list(pipeline.encode(unit.pictures(), self._tower, self.has, threads=self._threads))
-        except Exception as error:  # raised here, it would reach the user as Ray's traceback, without the source that it came with
+        except (
+            Exception
+        ) as error:  # raised here, it would reach the user as Ray's traceback, without the source that it came with
             source = unit.place or " … ".join(dict.fromkeys((unit.files[0][1], unit.files[-1][1])))
-            said = str(error) if isinstance(error, PhotodeskError) else f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            said = (
+                str(error)
+                if isinstance(error, PhotodeskError)
+                else f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            )
             return "", f"failed on {source}: {said}"
         names, keys = [name for part in parts for name in part.names], [key for part in parts for key in part.keys]
         rows = {key: row for part in parts for key, row in part.rows.items()}
@@ -72,7 +81,9 @@ class Worker:
         return found
 
 
-def encode(units: Sequence[Unit], encoder: str, tower: str, stored: Keys, address: str) -> Iterator[tuple[int, pipeline.Batch]]:
+def encode(
+    units: Sequence[Unit], encoder: str, tower: str, stored: Keys, address: str
+) -> Iterator[tuple[int, pipeline.Batch]]:
     """(number of the unit, batch) as the workers of a Ray cluster deliver them.
 
     Args:
@@ -80,7 +91,8 @@ def encode(units: Sequence[Unit], encoder: str, tower: str, stored: Keys, addres
         encoder: name of the encoder, which every machine must have.
         tower: fingerprint that its photo tower must have there.
         stored: keys that need no encoding, sorted.
-        address: of the cluster, as `ray.init` takes it; "auto" finds the one that this machine belongs to, "local" starts one here.
+        address: of the cluster, as `ray.init` takes it; "auto" finds the one that this machine belongs to, "local"
+            starts one here.
 
     Raises:
         UsageError: there is no cluster at that address.
@@ -116,13 +128,16 @@ def encode(units: Sequence[Unit], encoder: str, tower: str, stored: Keys, addres
                         raise EncoderError(f"a worker {result}; what came before is kept")
                     if found != tower:
                         raise EncoderError(
-                            f"{encoder} is {tower} here and {found} on a worker; give all machines the same version and files"
+                            f"{encoder} is {tower} here and {found} on a worker; give all machines the same version "
+                            "and files"
                         )
                     if todo.pop(number, None):
                         yield number, result
             if not todo:
                 return
-        raise StoreError(f"{len(todo)} of {len(units)} units came back from no worker; run the same command again: what came is kept")
+        raise StoreError(
+            f"{len(todo)} of {len(units)} units came back from no worker; run the same command again: what came is kept"
+        )
     except ray.exceptions.RayError as error:  # lost machines, workers killed for their memory
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise StoreError(f"the Ray cluster failed ({reason}); run the same command again: what came is kept") from None
@@ -144,12 +159,15 @@ def connect(ray: Any, address: str) -> bool:
         )
     except ConnectionError as error:
         reason = " ".join(str(error).split())[:200]
-        raise UsageError(f"no Ray cluster at {address} ({reason}); start one with: ray start --head, or use --ray local") from None
+        raise UsageError(
+            f"no Ray cluster at {address} ({reason}); start one with: ray start --head, or use --ray local"
+        ) from None
     return True
 
 
 def _workers(ray: Any) -> tuple[int, int, int]:
-    """How many actors, with how many cores and GPUs each: one a GPU, else one a machine, of the size of the smallest."""
+    """How many actors, with how many cores and GPUs each: one a GPU, else one a machine, of the size of the
+    smallest."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
     if not nodes:
         raise UsageError("the Ray cluster has no processor to give; start its nodes with --num-cpus")

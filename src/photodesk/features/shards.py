@@ -1,16 +1,17 @@
-"""One tower's rows on disk: append-only shards that are mapped, not read; one writer, many readers, a kill at any instant.
+"""One tower's rows on disk: append-only shards that are mapped, not read; one writer, many readers, a kill at any
+instant.
 
-    manifest.json   the tower, the type of its rows, and every full shard with its number of rows and the SHA-256 of its files
-    000001.rows     (n, dim) float32 or float16 and nothing else, so it maps as an array
+    manifest.json   the tower, the type of its rows, and every full shard with its number of rows and the SHA-256 of its
+    files 000001.rows     (n, dim) float32 or float16 and nothing else, so it maps as an array
     000001.log      for each row its key (16 bytes), the CRC32 of key and row, 4 bytes unused
     000001.index    of a full shard: its keys, sorted, then the row of each
     lock            held by the one writer
 
-A batch goes to the rows first and to the log then, so what the log names is there; both are with the operating system before the batch
-is reported as done. The last shard is open: after a kill it is cut to what both files hold whole, and a record that fails its CRC is left
-out. A full shard is never written again: it is synced, summed, and enters the manifest, which is replaced as a whole. Readers take
-no lock: they read the manifest and what the open shard holds by then. Every row that is handed out has passed its CRC, and its record
-has the key that was asked for.
+A batch goes to the rows first and to the log then, so what the log names is there; both are with the operating system
+before the batch is reported as done. The last shard is open: after a kill it is cut to what both files hold whole, and
+a record that fails its CRC is left out. A full shard is never written again: it is synced, summed, and enters the
+manifest, which is replaced as a whole. Readers take no lock: they read the manifest and what the open shard holds by
+then. Every row that is handed out has passed its CRC, and its record has the key that was asked for.
 """
 
 from __future__ import annotations
@@ -89,7 +90,9 @@ def read_manifest(folder: Path) -> Manifest | None:
     try:
         about = json.loads(path.read_text("utf-8"))
         if about.pop("format") != FORMAT:
-            raise StoreError(f"{path} is of another version of photodesk, not {FORMAT}; name another folder with --cache")
+            raise StoreError(
+                f"{path} is of another version of photodesk, not {FORMAT}; name another folder with --cache"
+            )
         shards = tuple(Listed(**one) for one in about.pop("shards"))
         return Manifest(**about, shards=shards)
     except FileNotFoundError:
@@ -145,7 +148,10 @@ def mapped(path: Path, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
         return np.zeros(0, dtype)
     size = path.stat().st_size
     if size < count * dtype.itemsize:
-        raise StoreError(f"{path} is cut short: {size} bytes of {count * dtype.itemsize}; keep what is whole with: photodesk store compact")
+        raise StoreError(
+            f"{path} is cut short: {size} bytes of {count * dtype.itemsize}; keep what is whole with: photodesk store "
+            "compact"
+        )
     return np.memmap(path, dtype, "r", shape=(count,))
 
 
@@ -163,7 +169,9 @@ class Part:
 
     def __init__(self, folder: Path, manifest: Manifest, name: str, count: int) -> None:
         self.path = folder / name
-        self.rows = mapped(folder / f"{name}.rows", np.dtype(manifest.dtype), count * manifest.dim).reshape(count, manifest.dim)
+        self.rows = mapped(folder / f"{name}.rows", np.dtype(manifest.dtype), count * manifest.dim).reshape(
+            count, manifest.dim
+        )
         self.log = mapped(folder / f"{name}.log", RECORD, count)
 
     def sound(self, at: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -190,7 +198,8 @@ class Sealed(Part):
             self.keys, self.at = self.index()
 
     def find(self, keys: Keys) -> Positions:
-        """(n,) row of each key, −1 where it is not here or the index is damaged: what it leads to has to have that key in the log."""
+        """(n,) row of each key, −1 where it is not here or the index is damaged: what it leads to has to have that key
+        in the log."""
         if not len(self.keys) or not len(self.log):
             return np.full(len(keys), -1, np.int64)
         place = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
@@ -229,7 +238,9 @@ class Tail:
                 while data:  # a write may take only a part
                     data = data[file.write(data) :]
         except OSError as error:
-            raise StoreError(f"cannot write the store {self._folder}: {error.strerror}; what was encoded so far is kept") from None
+            raise StoreError(
+                f"cannot write the store {self._folder}: {error.strerror}; what was encoded so far is kept"
+            ) from None
         self.at.update(zip(keys, range(self.count, self.count + len(keys)), strict=True))
         self.count += len(keys)
 
@@ -263,8 +274,9 @@ def file_sum(path: Path) -> str:
 class StoredRows:
     """Rows of a store, read from the memory map when they are asked for: n rows cost 8 n bytes, whatever their length.
 
-    `rows[i]`, `rows[a:b]`, `rows[index array]` and `rows[mask]` read just these, as float32 in an array of their own, each checked by
-    its CRC the first time; `np.asarray(rows)` reads all; `rows.take(index array)` reads none. Later writing to the store does not change them.
+    `rows[i]`, `rows[a:b]`, `rows[index array]` and `rows[mask]` read just these, as float32 in an array of their own,
+    each checked by its CRC the first time; `np.asarray(rows)` reads all; `rows.take(index array)` reads none. Later
+    writing to the store does not change them.
 
     Attributes:
         shape: (n, d).
@@ -293,7 +305,9 @@ class StoredRows:
         if len(bad):
             at = int(self._at[which][bad[0]])
             path = self._parts[at >> 32].path
-            raise StoreError(f"row {at & 0xFFFFFFFF} of {path}.rows is damaged; drop what is damaged with: photodesk store compact")
+            raise StoreError(
+                f"row {at & 0xFFFFFFFF} of {path}.rows is damaged; drop what is damaged with: photodesk store compact"
+            )
         return out
 
     def __array__(self, dtype: np.dtype[Any] | None = None, copy: bool | None = None) -> NDArray[Any]:
@@ -306,7 +320,9 @@ class StoredRows:
     def read(self, which: slice | NDArray[Any] | Sequence[int] = slice(None)) -> tuple[FloatArray, NDArray[np.int64]]:
         """(k, d) rows, and which of the k are damaged."""
         asked = (
-            np.arange(len(self))[which] if isinstance(which, slice) or np.asarray(which).dtype == np.bool_ else np.asarray(which, np.int64)
+            np.arange(len(self))[which]
+            if isinstance(which, slice) or np.asarray(which).dtype == np.bool_
+            else np.asarray(which, np.int64)
         )
         at = self._at[asked]
         out, good = np.empty((len(at), self.shape[1]), np.float32), self._passed[asked]
@@ -336,10 +352,13 @@ class Shards:
         shard_bytes: of rows after which a shard is full.
 
     Raises:
-        StoreError: the rows are another tower's, a shard is damaged, another process is writing, or the folder cannot be written.
+        StoreError: the rows are another tower's, a shard is damaged, another process is writing, or the folder cannot
+        be written.
     """
 
-    def __init__(self, folder: Path, tower: str, dim: int, *, dtype: str = "float32", shard_bytes: int = SHARD_BYTES) -> None:
+    def __init__(
+        self, folder: Path, tower: str, dim: int, *, dtype: str = "float32", shard_bytes: int = SHARD_BYTES
+    ) -> None:
         self.folder, self._shard_bytes = folder, shard_bytes
         self.manifest = Manifest(tower, dim, dtype)
         self._tail: Tail | None = None
@@ -368,7 +387,8 @@ class Shards:
         found, wanted = read_manifest(self.folder), self.manifest
         if found and (found.tower, found.dim) != (wanted.tower, wanted.dim):
             raise StoreError(
-                f"{self.folder} holds rows of {found.tower} ({found.dim} numbers) and these are of {wanted.tower} ({wanted.dim}); "
+                f"{self.folder} holds rows of {found.tower} ({found.dim} numbers) and these are of {wanted.tower} "
+                f"({wanted.dim}); "
                 "name another folder with --cache"
             )
         self.manifest = found or wanted
@@ -394,7 +414,9 @@ class Shards:
                 self._close()
                 raise
         except OSError as error:
-            raise StoreError(f"cannot write the store {self.folder}: {error.strerror}; set PHOTODESK_CACHE to a writable folder") from None
+            raise StoreError(
+                f"cannot write the store {self.folder}: {error.strerror}; set PHOTODESK_CACHE to a writable folder"
+            ) from None
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -461,9 +483,14 @@ class Shards:
         at = self.find(joined(keys))
         if (at < 0).any():
             lacking = int((at < 0).sum())
-            raise StoreError(f"{self.folder} lacks {lacking} of {len(at)} rows, first {keys[int(np.argmin(at))].hex()}; encode them first")
+            raise StoreError(
+                f"{self.folder} lacks {lacking} of {len(at)} rows, first {keys[int(np.argmin(at))].hex()}; encode them "
+                "first"
+            )
         count = self._tail.count if self._tail else self._count
-        return StoredRows([*self._sealed, Part(self.folder, self.manifest, self.manifest.open_name, count)], at, self.manifest.dim)
+        return StoredRows(
+            [*self._sealed, Part(self.folder, self.manifest, self.manifest.open_name, count)], at, self.manifest.dim
+        )
 
     def append(self, keys: Sequence[bytes], rows: FloatArray) -> None:
         """Add records; they are with the operating system when this returns. Of records with one key the last counts.
@@ -490,7 +517,8 @@ class Shards:
 
 
 def sweep(folder: Path, manifest: Manifest) -> list[Path]:
-    """Delete files of shards that the manifest does not know, and drafts of files: what a killed process left. For the writer only."""
+    """Delete files of shards that the manifest does not know, and drafts of files: what a killed process left. For the
+    writer only."""
     known = {listed.name for listed in manifest.shards} | {manifest.open_name}
     stale = [path for path in folder.iterdir() if path.suffix[1:] in SUFFIXES and path.stem not in known]
     stale += [path for path in folder.glob(".*") if path.is_file()]  # `files.replacing` writes these

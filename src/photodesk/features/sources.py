@@ -1,7 +1,8 @@
-"""Where the pictures of an archive lie: a folder, a list of paths, Parquet files with their bytes, tars, and all of these behind URLs.
+"""Where the pictures of an archive lie: a folder, a list of paths, Parquet files with their bytes, tars, and all of
+these behind URLs.
 
-A source is cut into units, each for one worker to read. A unit is plain data that travels to another machine; its pictures are read where
-it arrives. URLs go through fsspec: `s3://bucket/folder`, `gs://…`, `https://…`, `memory://…`.
+A source is cut into units, each for one worker to read. A unit is plain data that travels to another machine; its
+pictures are read where it arrives. URLs go through fsspec: `s3://bucket/folder`, `gs://…`, `https://…`, `memory://…`.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ class Unit:
                 yield from _tar(self.place) if self.kind == "tar" else _parquet(self.place, self.group)
         except MissingExtra:
             raise
-        except Exception as error:  # aiohttp, botocore, pyarrow and tarfile share no class, and the next unit may be whole
+        except (
+            Exception
+        ) as error:  # aiohttp, botocore, pyarrow and tarfile share no class, and the next unit may be whole
             yield Picture("", self.place, _Failing(_damaged(self.place, error)))
 
 
@@ -90,8 +93,8 @@ def find(source: str | Path) -> tuple[list[Unit], tuple[Fault, ...]]:
     """The units of a source, in an order that does not change, and what was wrong with it.
 
     Args:
-        source: a folder or URL of a folder with pictures, else with tars or Parquet files; one tar or Parquet file; a pattern such as
-            `s3://bucket/part-*.tar`; or a text file (`.txt`) with one path or URL a line.
+        source: a folder or URL of a folder with pictures, else with tars or Parquet files; one tar or Parquet file; a
+            pattern such as `s3://bucket/part-*.tar`; or a text file (`.txt`) with one path or URL a line.
 
     Raises:
         DataError: it is not there, or holds none of these.
@@ -109,7 +112,9 @@ def find(source: str | Path) -> tuple[list[Unit], tuple[Fault, ...]]:
         return _files([(name, name) for name in _lines(place)]), ()
     pictures = [name for name in names if PurePosixPath(name).suffix.lower() in SUFFIXES]
     if pictures:
-        return _files([(name.removeprefix(base), name) for name in pictures]), _left_out(place, [n for n in names if n.endswith(PACKED)])
+        return _files([(name.removeprefix(base), name) for name in pictures]), _left_out(
+            place, [n for n in names if n.endswith(PACKED)]
+        )
     units = [Unit("tar", name) for name in names if name.endswith(".tar")]
     damaged: list[tuple[str, str]] = []
     for name in (name for name in names if name.endswith(".parquet")):
@@ -124,7 +129,8 @@ def find(source: str | Path) -> tuple[list[Unit], tuple[Fault, ...]]:
         raise DataError(
             damaged[0][1]
             if damaged
-            else f"{place} holds no picture, no .tar and no .parquet file; name a folder, a file, a pattern, or a list of paths in a .txt"
+            else f"{place} holds no picture, no .tar and no .parquet file; name a folder, a file, a pattern, or a list "
+            "of paths in a .txt"
         )
     return units, tuple(fault(name, PhotoError(said)) for name, said in damaged)
 
@@ -167,9 +173,17 @@ def _left_out(place: str, packed: Sequence[str]) -> tuple[Fault, ...]:
     """What is said of tars and Parquet files that lie beside pictures."""
     if not packed:
         return ()
-    what = f"beside its pictures lie {len(packed)} files of kinds that are read by themselves only (.tar, .parquet): {packed[0]}"
+    what = (
+        f"beside its pictures lie {len(packed)} files of kinds that are read by themselves only (.tar, .parquet): "
+        f"{packed[0]}"
+    )
     return (
-        Fault(place, what, "left out", f"make an index of them by themselves, with a pattern such as '*{PurePosixPath(packed[0]).suffix}'"),
+        Fault(
+            place,
+            what,
+            "left out",
+            f"make an index of them by themselves, with a pattern such as '*{PurePosixPath(packed[0]).suffix}'",
+        ),
     )
 
 
@@ -188,7 +202,8 @@ def _lines(place: str) -> list[str]:
 
 
 def _listed(place: str) -> tuple[str, list[str]]:
-    """How names below it begin, and the files below a folder, those that fit a pattern, or the one file that it is; sorted."""
+    """How names below it begin, and the files below a folder, those that fit a pattern, or the one file that it is;
+    sorted."""
     if "://" in place:
         try:
             system, path = require("fsspec", "ray").core.url_to_fs(place)
@@ -228,7 +243,11 @@ def _tar(place: str) -> Iterator[Picture]:
                 continue
             name, where = f"{stem}/{member.name}", f"{place}#{member.name}"
             if member.size > MAX_BYTES:
-                yield Picture(name, where, _Failing(f"{where} is too large: it has more than {MAX_BYTES >> 20} MiB; make it smaller"))
+                yield Picture(
+                    name,
+                    where,
+                    _Failing(f"{where} is too large: it has more than {MAX_BYTES >> 20} MiB; make it smaller"),
+                )
                 continue
             file = tar.extractfile(member)
             assert file is not None
@@ -264,6 +283,10 @@ def _parquet(place: str, group: int) -> Iterator[Picture]:
                 if isinstance(data, bytes | None):
                     yield Picture(name, where, _Having(data or b""))
                 else:
-                    said = f"{where} holds a {type(data).__name__} and not the bytes of one picture; give each picture a row of its own"
+                    said = (
+                        f"{where} holds a {type(data).__name__} and not the bytes of one picture; give each "
+                        "picture "
+                        "a row of its own"
+                    )
                     yield Picture(name, where, _Failing(said))
                 row += 1

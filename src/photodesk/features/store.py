@@ -1,7 +1,7 @@
 """Feature rows by content × tower, so that nothing is encoded twice: what is stored is read, what is new is encoded.
 
-A row's key is the digest of the text or of the picture file; each tower's rows lie in a folder of their own (`shards.py`), which
-survives a kill at any instant. A row that turns out damaged is encoded again.
+A row's key is the digest of the text or of the picture file; each tower's rows lie in a folder of their own
+(`shards.py`), which survives a kill at any instant. A row that turns out damaged is encoded again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def silent(done: int, of: int) -> None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Encoded:
-    """Pictures that could be encoded, by id; where each lies (path or URL); their (m, d) rows; what was wrong with the others."""
+    """Pictures that could be encoded, by id; where each lies (path or URL); their (m, d) rows; what was wrong with the
+    others."""
 
     photos: Sequence[str]
     places: Sequence[str]
@@ -42,7 +43,8 @@ class Encoded:
 
 
 class Prints:
-    """`photos.phash` as a photo tower, so that hashes are kept like features: a row is its 8 bytes as numbers, which float16 holds too.
+    """`photos.phash` as a photo tower, so that hashes are kept like features: a row is its 8 bytes as numbers, which
+    float16 holds too.
 
     The fingerprint has to change whenever a hash does.
     """
@@ -66,7 +68,8 @@ class Store:
 
     Args:
         folder: where it lives; None is the user's cache folder (`files.cache_folder`).
-        dtype: of rows of a tower that is new here: "float32", or "float16" for half the bytes (cosines move by less than 1e-3).
+        dtype: of rows of a tower that is new here: "float32", or "float16" for half the bytes (cosines move by less
+            than 1e-3).
 
     Raises:
         StoreError: on use, if the folder cannot be written or another process is writing the same tower's rows.
@@ -118,7 +121,10 @@ class Store:
     def prints(self, photos: Sequence[Photo], *, progress: Progress = silent) -> dict[str, int]:
         """Photo id → `photos.phash` of every photo that can be opened; only contents that are new are decoded."""
         kept, rows, _ = self.photos(photos, Prints(), progress=progress)
-        return {photo.id: int.from_bytes(row.tobytes(), "big") for photo, row in zip(kept, rows.astype(np.uint8), strict=True)}
+        return {
+            photo.id: int.from_bytes(row.tobytes(), "big")
+            for photo, row in zip(kept, rows.astype(np.uint8), strict=True)
+        }
 
     def photo_rows(
         self, photos: Sequence[Photo], tower: PhotoTower, *, progress: Progress = silent, threads: int | None = None
@@ -129,7 +135,8 @@ class Store:
             return kept, shards.rows(keys), faults
 
     def collect(self, tower: PhotoTower, results: Results, *, of: int = 0, progress: Progress = silent) -> Encoded:
-        """Commit what workers bring, batch by batch as it comes, and give the rows of all in the order of their numbers.
+        """Commit what workers bring, batch by batch as it comes, and give the rows of all in the order of their
+        numbers.
 
         A batch is on disk before the next is asked for, so whoever is lost takes nothing with him.
 
@@ -149,7 +156,8 @@ class Store:
                 shards.forget(bad)
 
     def rows(self, keys: Sequence[bytes], tower: TextTower | PhotoTower) -> StoredRows:
-        """Rows by their keys (`files.digest` of a text in UTF-8 or of a picture file), without encoding and beside a writer.
+        """Rows by their keys (`files.digest` of a text in UTF-8 or of a picture file), without encoding and beside a
+        writer.
 
         Raises:
             StoreError: a key is not stored.
@@ -165,7 +173,9 @@ def text_keys(texts: Sequence[str]) -> list[bytes]:
     return [digest(text.encode("utf-8", "surrogatepass")) for text in texts]
 
 
-def _texts(shards: Shards, keys: Sequence[bytes], texts: Sequence[str], tower: TextTower, progress: Progress) -> StoredRows:
+def _texts(
+    shards: Shards, keys: Sequence[bytes], texts: Sequence[str], tower: TextTower, progress: Progress
+) -> StoredRows:
     """Encode what is not stored; the rows of all."""
     by_key = dict(zip(keys, texts, strict=True))
     todo = [key for key, stored in zip(by_key, shards.has(list(by_key)), strict=True) if not stored]
@@ -213,7 +223,8 @@ def add(shards: Shards, rows: Mapping[bytes, FloatArray]) -> None:
 def _commit(
     shards: Shards, results: Iterable[tuple[int, pipeline.Batch]], of: int, progress: Progress
 ) -> tuple[list[tuple[int, str, str, bytes]], list[Fault]]:
-    """Store what comes; (number, id, place, key) of each picture in the order of numbers, ids unique, and the faults in theirs."""
+    """Store what comes; (number, id, place, key) of each picture in the order of numbers, ids unique, and the faults in
+    theirs."""
     found: list[tuple[int, str, str, bytes]] = []
     faults: list[tuple[int, Fault]] = []
     done = 0

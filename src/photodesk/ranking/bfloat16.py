@@ -1,6 +1,8 @@
-"""Products in bfloat16, four to five times as fast as float32 where the processor has them, with a bound on what they are wrong by.
+"""Products in bfloat16, four to five times as fast as float32 where the processor has them, with a bound on what they
+are wrong by.
 
-torch computes them. A bfloat16 number has 8 significant bits; each product of two is exact in float32, where they are summed.
+torch computes them. A bfloat16 number has 8 significant bits; each product of two is exact in float32, where they are
+summed.
 """
 
 from __future__ import annotations
@@ -47,9 +49,16 @@ def one_core_each() -> Iterator[None]:
 
 
 def products(
-    rows: FloatArray, columns: FloatArray, height: int, width: int, *, minus: FloatArray | None = None, weight: FloatArray | None = None
+    rows: FloatArray,
+    columns: FloatArray,
+    height: int,
+    width: int,
+    *,
+    minus: FloatArray | None = None,
+    weight: FloatArray | None = None,
 ) -> Iterator[tuple[slice, slice, Bits]]:
-    """Blocks of `rows @ columns.T + weight ⊗ (max(minus) − minus)`: (rows, columns, scores as bits), all rows of some columns first.
+    """Blocks of `rows @ columns.T + weight ⊗ (max(minus) − minus)`: (rows, columns, scores as bits), all rows of some
+    columns first.
 
     Adding the maximum keeps the best scores positive. A block lasts until the next one is asked for.
     """

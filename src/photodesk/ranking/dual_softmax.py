@@ -1,15 +1,16 @@
 """Similarity revision: what a photo scores with articles in general is taken off what it scores with this one.
 
-A photo that is a little like every article (a hub) crowds out the right ones. Each method here finds one number per photo from a
-bank of articles, and ranks by `cosine − number`. `revisions` names the methods and their sources.
+A photo that is a little like every article (a hub) crowds out the right ones. Each method here finds one number per
+photo from a bank of articles, and ranks by `cosine − number`. `revisions` names the methods and their sources.
 
-Dual softmax is softmax over articles ⊙ softmax over photos of S / T. In logs that is 2·S/T − LSE over articles − LSE over photos;
-within an article the last term is constant, so it ranks by S − T/2 · LSE over articles (S / T). The number here is that with mean
-in place of sum, which is the same for every photo: it lies between half the mean and half the maximum of the photo's scores at any T,
-so large T tends to `cosine − mean / 2` and small T to `cosine − maximum / 2`.
+Dual softmax is softmax over articles ⊙ softmax over photos of S / T. In logs that is 2·S/T − LSE over articles − LSE
+over photos; within an article the last term is constant, so it ranks by S − T/2 · LSE over articles (S / T). The number
+here is that with mean in place of sum, which is the same for every photo: it lies between half the mean and half the
+maximum of the photo's scores at any T, so large T tends to `cosine − mean / 2` and small T to `cosine − maximum / 2`.
 
-The bank is the batch itself (transductive: a run has seen the other queries and says so) or other articles. A query that stands c times
-in the bank counts c times: it pushes its photos down for all articles, by less than the best score that the photo has anywhere.
+The bank is the batch itself (transductive: a run has seen the other queries and says so) or other articles. A query
+that stands c times in the bank counts c times: it pushes its photos down for all articles, by less than the best score
+that the photo has anywhere.
 """
 
 from __future__ import annotations
@@ -25,7 +26,19 @@ from numpy.typing import NDArray
 from photodesk.errors import StoreError, UsageError
 from photodesk.files import replacing
 from photodesk.ranking.revisions import Revision, parse
-from photodesk.ranking.similarity import CHUNK, MANY, Precision, Progress, best, by_id, comparable, hits, products, shared_out, unsorted
+from photodesk.ranking.similarity import (
+    CHUNK,
+    MANY,
+    Precision,
+    Progress,
+    best,
+    by_id,
+    comparable,
+    hits,
+    products,
+    shared_out,
+    unsorted,
+)
 from photodesk.types import Embeddings, FloatArray, Run
 
 FORMAT = "photodesk-numbers/1"
@@ -42,8 +55,10 @@ class Numbers:
         values: (m,) float32, taken off every score of the photo.
         encoder: fingerprint of the encoder of bank and photos.
         bank: ids of its n articles.
-        heads: (n, 8 at most) the first numbers of their embeddings: with the ids they tell whether a run has seen its own queries.
-        hubs: (m,) which photos are among the best k of any article of the bank; all True where the method asks nothing of it.
+        heads: (n, 8 at most) the first numbers of their embeddings: with the ids they tell whether a run has seen its
+            own queries.
+        hubs: (m,) which photos are among the best k of any article of the bank; all True where the method asks nothing
+            of it.
         least: (m,) the k-th largest score of each photo, for `nnn`; else empty.
     """
 
@@ -65,7 +80,8 @@ class Numbers:
         return np.column_stack([photos.rows, -self._of(photos)])
 
     def queries(self, articles: Embeddings, photos: Embeddings) -> FloatArray:
-        """(n, d+1) rows `[q, 1]` for such an index; `[q, 0]` for articles that dynamic inverted softmax leaves alone."""
+        """(n, d+1) rows `[q, 1]` for such an index; `[q, 0]` for articles that dynamic inverted softmax leaves
+        alone."""
         return np.column_stack([articles.rows, self._weights(articles, photos)])
 
     def saw(self, articles: Embeddings) -> bool:
@@ -79,7 +95,9 @@ class Numbers:
 
     def _of(self, photos: Embeddings) -> FloatArray:
         if photos.ids != self.photos or photos.encoder != self.encoder:
-            raise StoreError(f"the numbers of {self.revision} belong to {len(self.photos)} other photos; compute them for these")
+            raise StoreError(
+                f"the numbers of {self.revision} belong to {len(self.photos)} other photos; compute them for these"
+            )
         return self.values
 
     def _weights(self, articles: Embeddings, photos: Embeddings) -> FloatArray:
@@ -89,13 +107,15 @@ class Numbers:
         return self.hubs[first[:, 0]].astype(np.float32)
 
     def revised(self, scores: FloatArray) -> FloatArray:
-        """(n, m) revised scores of n articles, from their cosines with all m photos; of equal ones the first is an article's best."""
+        """(n, m) revised scores of n articles, from their cosines with all m photos; of equal ones the first is an
+        article's best."""
         if self.hubs.all():
             return scores - self.values
         return scores - self.hubs[scores.argmax(axis=1), None].astype(np.float32) * self.values
 
     def joined(self, scores: FloatArray, columns: NDArray[np.intp]) -> FloatArray:
-        """(n, c) revised scores of n articles each of which joins the bank, as it does in a batch; `scores` are cosines of `columns`."""
+        """(n, c) revised scores of n articles each of which joins the bank, as it does in a batch; `scores` are cosines
+        of `columns`."""
         values, option, n = self.values[columns].astype(np.float64), dict(self.revision.options), len(self.bank)
         if self.revision.method == "nnn":
             k, least = int(option["k"]), self.least[columns]
@@ -137,9 +157,13 @@ class Numbers:
                 if form != FORMAT:
                     raise StoreError(f"{path} holds {form}, not {FORMAT}; compute the numbers again")
                 photos, bank = tuple(file["photos"].tolist()), tuple(file["bank"].tolist())
-                made = cls(parse(revision), photos, file["values"], encoder, bank, file["heads"], file["hubs"], file["least"])
+                made = cls(
+                    parse(revision), photos, file["values"], encoder, bank, file["heads"], file["hubs"], file["least"]
+                )
         except (OSError, ValueError, KeyError, EOFError, AttributeError, TypeError, BadZipFile, UsageError) as error:
-            raise StoreError(f"{path} holds no numbers of a revision or is damaged ({error}); compute them again") from None
+            raise StoreError(
+                f"{path} holds no numbers of a revision or is damaged ({error}); compute them again"
+            ) from None
         if not made.values.shape == made.hubs.shape == (len(photos),) or not np.isfinite(made.values).all():
             raise StoreError(f"{path} is damaged: it should hold {len(photos)} finite numbers; compute them again")
         return made
@@ -195,7 +219,8 @@ def top_k(
     name: str = "cosine",
     progress: Progress = lambda done, of: None,
 ) -> Run:
-    """The k best photos of every article by revised score, `cosine − number of the photo`, best first, ties by photo id.
+    """The k best photos of every article by revised score, `cosine − number of the photo`, best first, ties by photo
+    id.
 
     Exact, in two streamed passes: memory is the inputs, a few blocks of scores, and n · k hits.
 
@@ -204,10 +229,11 @@ def top_k(
         photos: m gallery rows of the same encoder.
         revision: the method.
         k: at most so many hits an article.
-        bank: other articles that stand for the queries to come, or the numbers made from them; None is the batch, which makes the run
-            transductive. So does a bank that holds one of the articles.
-        join: each article joins the bank for its own ranking, so that a bank of the other articles gives what the batch would. Without it
-            the numbers are those of the bank alone, as an index with the number as one more dimension has them.
+        bank: other articles that stand for the queries to come, or the numbers made from them; None is the batch, which
+            makes the run transductive. So does a bank that holds one of the articles.
+        join: each article joins the bank for its own ranking, so that a bank of the other articles gives what the batch
+            would. Without it the numbers are those of the bank alone, as an index with the number as one more dimension
+            has them.
         name: of the run, before the revision.
         progress: called with (photos done, photos) in the second pass.
 
@@ -227,7 +253,9 @@ def top_k(
         values, columns = best(articles.rows, photos.rows, k, order=order, change=found.joined, progress=progress)
     else:
         weight = None if found.hubs.all() else found._weights(articles, photos)
-        values, columns = best(articles.rows, photos.rows, k, order=order, minus=taken, weight=weight, progress=progress)
+        values, columns = best(
+            articles.rows, photos.rows, k, order=order, minus=taken, weight=weight, progress=progress
+        )
     if revision.method == "cosine":
         return Run(hits(articles, photos, values, columns), name)
     seen = bank is None or found.saw(articles)
@@ -243,11 +271,15 @@ def _softmax(revision: Revision) -> tuple[float, float]:
 STRIP = 64  # rows of a block that stay in a core's cache between one step and the next
 
 
-def soft_maximum(rows: FloatArray, columns: FloatArray, temperature: float, *, minus: FloatArray | None = None) -> FloatArray:
-    """T · log(mean over rows of exp(score / T)) of every column: near the mean for a large temperature T, the maximum for a small one.
+def soft_maximum(
+    rows: FloatArray, columns: FloatArray, temperature: float, *, minus: FloatArray | None = None
+) -> FloatArray:
+    """T · log(mean over rows of exp(score / T)) of every column: near the mean for a large temperature T, the maximum
+    for a small one.
 
-    The result lies between the column's mean and its maximum, so it is safe in float32 at any temperature. Where exp stays in
-    range it is summed as it is (as exp − 1 for T ≥ 1, where the sum would else drown in the ones); below that by a running maximum.
+    The result lies between the column's mean and its maximum, so it is safe in float32 at any temperature. Where exp
+    stays in range it is summed as it is (as exp − 1 for T ≥ 1, where the sum would else drown in the ones); below that
+    by a running maximum.
 
     Args:
         rows: (n, d) float32 of length 1.
@@ -288,7 +320,8 @@ def soft_maximum(rows: FloatArray, columns: FloatArray, temperature: float, *, m
 
 
 def largest(rows: FloatArray, columns: FloatArray, k: int) -> tuple[FloatArray, FloatArray]:
-    """(m,) mean of the k largest scores of every column, and (m,) the smallest of these; of all scores if there are fewer than k."""
+    """(m,) mean of the k largest scores of every column, and (m,) the smallest of these; of all scores if there are
+    fewer than k."""
     means, least = np.empty(len(columns), np.float32), np.empty(len(columns), np.float32)
     precision = Precision.of(len(columns), rows) if len(rows) >= MANY * k else None
     for start in range(0, len(columns), CHUNK):

@@ -1,8 +1,9 @@
 """Fusion: several encodings, several texts of one article, or several runs become one ranking.
 
-A sum of scores that are each scaled per article is one dot product of concatenated vectors: Σ w·(S − centre)/spread differs within an article
-from Σ (w/spread)·q·v by a constant only. So `concatenated` turns any number of encodings, whatever their weights and normalisation, into
-one pair of `Embeddings`; ranking, revision and indexes take them like any other, in blocks, and no score matrix is held.
+A sum of scores that are each scaled per article is one dot product of concatenated vectors: Σ w·(S − centre)/spread
+differs within an article from Σ (w/spread)·q·v by a constant only. So `concatenated` turns any number of encodings,
+whatever their weights and normalisation, into one pair of `Embeddings`; ranking, revision and indexes take them like
+any other, in blocks, and no score matrix is held.
 """
 
 from __future__ import annotations
@@ -23,17 +24,20 @@ Encoding = tuple[Embeddings, Embeddings]
 """Articles and photos by one encoder."""
 
 
-def concatenated(encodings: Sequence[Encoding], weights: Sequence[float] | None = None, *, normalise: Normalisation = "none") -> Encoding:
+def concatenated(
+    encodings: Sequence[Encoding], weights: Sequence[float] | None = None, *, normalise: Normalisation = "none"
+) -> Encoding:
     """One pair of embeddings whose cosine ranks like the weighted sum of the encodings' normalised cosines.
 
-    The fused cosine is that sum times a positive factor of the article's own, less a constant of the article's own where scores are
-    normalised. Weights may be negative.
+    The fused cosine is that sum times a positive factor of the article's own, less a constant of the article's own
+    where scores are normalised. Weights may be negative.
 
     Args:
         encodings: E ≥ 1 pairs over the same articles and the same photos, each in the same order.
         weights: one an encoding; equal if not given.
-        normalise: what is done to the scores of an article over all photos before they are summed: "none" keeps cosines, "z" subtracts
-            their mean and divides by their standard deviation, "minmax" maps their range to 0 … 1.
+        normalise: what is done to the scores of an article over all photos before they are summed: "none" keeps
+            cosines, "z" subtracts their mean and divides by their standard deviation, "minmax" maps their range to 0 …
+            1.
 
     Returns:
         (n, Σd) articles and (m, Σd) photos.
@@ -54,15 +58,22 @@ def concatenated(encodings: Sequence[Encoding], weights: Sequence[float] | None 
     left /= np.linalg.norm(left, axis=1, keepdims=True)
     right = np.concatenate([gallery.rows for _, gallery in encodings], axis=1)
     right /= np.float32(len(encodings) ** 0.5)
-    name = f"fused({normalise}; " + " + ".join(f"{w:g} {e[1].encoder}" for w, e in zip(chosen, encodings, strict=True)) + ")"
+    name = (
+        f"fused({normalise}; "
+        + " + ".join(f"{w:g} {e[1].encoder}" for w, e in zip(chosen, encodings, strict=True))
+        + ")"
+    )
     return Embeddings(articles, left, name), Embeddings(photos, right, name)
 
 
-def scales(articles: Embeddings, photos: Embeddings, normalise: Normalisation) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(n,) centre and (n,) spread of every article's cosines over all photos: normalised scores are (S − centre) / spread.
+def scales(
+    articles: Embeddings, photos: Embeddings, normalise: Normalisation
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(n,) centre and (n,) spread of every article's cosines over all photos: normalised scores are (S − centre) /
+    spread.
 
-    An article whose scores are all alike has spread 1. Mean and deviation come from the photos' first two moments, without a product; the
-    range takes one streamed pass.
+    An article whose scores are all alike has spread 1. Mean and deviation come from the photos' first two moments,
+    without a product; the range takes one streamed pass.
     """
     n = len(articles)
     if normalise == "none":
@@ -87,10 +98,11 @@ def scales(articles: Embeddings, photos: Embeddings, normalise: Normalisation) -
 
 
 def mean_text(encodings: Sequence[Embeddings], weights: Sequence[float] | None = None) -> Embeddings:
-    """Several texts of each article, by one encoder, as one vector: the mean of their cosines with a photo is its dot product with the mean.
+    """Several texts of each article, by one encoder, as one vector: the mean of their cosines with a photo is its dot
+    product with the mean.
 
-    For runs over 10, 20, 30 and 40 words this is the 2021 paper's run 5 (0.25 each). The mean is scaled to unit length, which multiplies
-    all scores of an article by one factor and changes no rank.
+    For runs over 10, 20, 30 and 40 words this is the 2021 paper's run 5 (0.25 each). The mean is scaled to unit length,
+    which multiplies all scores of an article by one factor and changes no rank.
 
     Args:
         encodings: of the same articles in the same order.
@@ -110,15 +122,20 @@ def mean_text(encodings: Sequence[Embeddings], weights: Sequence[float] | None =
         mean += weight * encoding.rows
     norms = np.linalg.norm(mean, axis=1, keepdims=True)
     if len(mean) and norms.min() < 1e-6:
-        raise UsageError(f"the weighted texts of article {first.ids[int(norms.argmin())]!r} cancel out; give other weights")
+        raise UsageError(
+            f"the weighted texts of article {first.ids[int(norms.argmin())]!r} cancel out; give other weights"
+        )
     return Embeddings(first.ids, (mean / norms).astype(np.float32), first.encoder)
 
 
-def reciprocal_rank(runs: Sequence[Run], weights: Sequence[float] | None = None, *, k: float = 60, top: int = 100) -> Run:
-    """Reciprocal rank fusion: a photo scores Σ weight / (k + rank) over the runs that rank it; best first, ties by photo id.
+def reciprocal_rank(
+    runs: Sequence[Run], weights: Sequence[float] | None = None, *, k: float = 60, top: int = 100
+) -> Run:
+    """Reciprocal rank fusion: a photo scores Σ weight / (k + rank) over the runs that rank it; best first, ties by
+    photo id.
 
-    Articles are those of any run, in the order of the first that has each. Scores of the runs do not matter. The fused run is
-    transductive if one of the runs is.
+    Articles are those of any run, in the order of the first that has each. Scores of the runs do not matter. The fused
+    run is transductive if one of the runs is.
 
     Source: Cormack, Clarke & Büttcher, Reciprocal Rank Fusion outperforms Condorcet … (SIGIR 2009), k = 60.
 
@@ -127,14 +144,19 @@ def reciprocal_rank(runs: Sequence[Run], weights: Sequence[float] | None = None,
     """
     chosen = [1.0] * len(runs) if weights is None else list(weights)
     if not runs or len(chosen) != len(runs) or not k > -1:
-        raise UsageError(f"fusing needs runs and a weight for each, and k > −1; there are {len(runs)} runs, {len(chosen)} weights, k={k}")
+        raise UsageError(
+            f"fusing needs runs and a weight for each, and k > −1; there are {len(runs)} runs, {len(chosen)} weights, "
+            f"k={k}"
+        )
     fused: dict[str, tuple[Hit, ...]] = {}
     for article in dict.fromkeys(article for run in runs for article in run):
         scores: dict[str, float] = {}
         for run, weight in zip(runs, chosen, strict=True):
             for rank, hit in enumerate(run.hits.get(article, ()), 1):
                 scores[hit.photo] = scores.get(hit.photo, 0.0) + weight / (k + rank)
-        fused[article] = tuple(Hit(photo, score) for photo, score in sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:top])
+        fused[article] = tuple(
+            Hit(photo, score) for photo, score in sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:top]
+        )
     seen = ", ".join(dict.fromkeys(run.transductive for run in runs if run.transductive))
     return Run(fused, " + ".join(run.name for run in runs), seen)
 
@@ -148,13 +170,19 @@ class Learned:
 
 
 def learn(
-    encodings: Sequence[Encoding], pairs: Sequence[Pair], *, normalise: Normalisation = "none", ridge: float = 1e-4, rounds: int = 50
+    encodings: Sequence[Encoding],
+    pairs: Sequence[Pair],
+    *,
+    normalise: Normalisation = "none",
+    ridge: float = 1e-4,
+    rounds: int = 50,
 ) -> Learned:
     """Weights for `concatenated` that make the right photos of a validation part most likely.
 
-    A softmax over the photos of Σ w·score, so the best weights are those of a concave problem with E unknowns; Newton's method finds them,
-    each round in one streamed pass over blocks of articles. Only their proportions matter to the ranking. Weights have an E-dimensional
-    scale, the larger the surer; `ridge` keeps it finite where the pairs can be told apart without fail.
+    A softmax over the photos of Σ w·score, so the best weights are those of a concave problem with E unknowns; Newton's
+    method finds them, each round in one streamed pass over blocks of articles. Only their proportions matter to the
+    ranking. Weights have an E-dimensional scale, the larger the surer; `ridge` keeps it finite where the pairs can be
+    told apart without fail.
 
     Args:
         encodings: as for `concatenated`; the photos are what each article chooses from.
@@ -170,7 +198,9 @@ def learn(
     at, column = {name: i for i, name in enumerate(articles)}, {name: j for j, name in enumerate(photos)}
     known = [(at[pair.article], column[pair.photo]) for pair in pairs if pair.article in at and pair.photo in column]
     if not known:
-        raise UsageError("there is no pair to learn weights from: none names one of these articles with one of these photos")
+        raise UsageError(
+            "there is no pair to learn weights from: none names one of these articles with one of these photos"
+        )
     rows, right = (np.array(side) for side in zip(*known, strict=True))
     queries = []
     for article, photo in encodings:
@@ -195,7 +225,11 @@ def learn(
 
 
 def _likelihood(
-    weights: NDArray[np.float64], queries: Sequence[FloatArray], encodings: Sequence[Encoding], right: NDArray[np.intp], ridge: float
+    weights: NDArray[np.float64],
+    queries: Sequence[FloatArray],
+    encodings: Sequence[Encoding],
+    right: NDArray[np.intp],
+    ridge: float,
 ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
     """Mean log-likelihood less the ridge, its gradient (E,), and its negated Hessian (E, E)."""
     n, m, e = len(right), len(encodings[0][1]), len(encodings)
@@ -203,7 +237,9 @@ def _likelihood(
     step = max(1, 2_000_000 // (m * e))
     for start in range(0, n, step):
         j = right[start : start + step]
-        scores = np.stack([q[start : start + step] @ photos.rows.T for q, (_, photos) in zip(queries, encodings, strict=True)])
+        scores = np.stack(
+            [q[start : start + step] @ photos.rows.T for q, (_, photos) in zip(queries, encodings, strict=True)]
+        )
         z = np.tensordot(weights, scores.astype(np.float64), 1)
         z -= z.max(axis=1, keepdims=True)
         p = np.exp(z)
@@ -228,6 +264,7 @@ def _same_ids(encodings: Sequence[Encoding]) -> tuple[tuple[str, ...], tuple[str
             odd: Mapping[str, bool] = {"articles": left.ids != articles, "photos": right.ids != photos}
             what = " and ".join(kind for kind, differ in odd.items() if differ)
             raise UsageError(
-                f"{right.encoder or 'an encoding'} has other {what}, or in another order, than the first; take() the shared ids"
+                f"{right.encoder or 'an encoding'} has other {what}, or in another order, than the first; take() the "
+                "shared ids"
             )
     return articles, photos

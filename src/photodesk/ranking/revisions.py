@@ -2,10 +2,10 @@
 
 dual_softmax(temperature=1)                        product of both softmaxes, as in the 2022 paper (Cheng et al., 2021)
 inverted_softmax(beta=20)                          softmax over the articles alone (Smith et al., ICLR 2017)
-dynamic_inverted_softmax(beta=20, k=1)             the same, only where the best photo is a hub (QB-Norm, Bogolin et al., CVPR 2022)
-nnn(k=128, alpha=0.75)                             mean of the k nearest articles (Chowdhury et al., EMNLP 2024)
-sinkhorn(temperature=0.05, iterations=10)          softmax over articles and photos in turn (Cuturi, NeurIPS 2013); no bank
-cosine                                             nothing taken off
+dynamic_inverted_softmax(beta=20, k=1)             the same, only where the best photo is a hub (QB-Norm, Bogolin et
+al., CVPR 2022) nnn(k=128, alpha=0.75)                             mean of the k nearest articles (Chowdhury et al.,
+EMNLP 2024) sinkhorn(temperature=0.05, iterations=10)          softmax over articles and photos in turn (Cuturi, NeurIPS
+2013); no bank cosine                                             nothing taken off
 """
 
 from __future__ import annotations
@@ -21,13 +21,16 @@ from photodesk.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """One method with its options; make it with the function of that name, or `parse`. `str` gives what `parse` reads."""
+    """One method with its options; make it with the function of that name, or `parse`. `str` gives what `parse`
+    reads."""
 
     method: str
     options: tuple[tuple[str, float], ...] = ()
 
     def __str__(self) -> str:
-        return self.method + (f"({', '.join(f'{name}={_number(value)}' for name, value in self.options)})" if self.options else "")
+        return self.method + (
+            f"({', '.join(f'{name}={_number(value)}' for name, value in self.options)})" if self.options else ""
+        )
 
     def __getitem__(self, option: str) -> float:
         return dict(self.options)[option]
@@ -49,7 +52,8 @@ def inverted_softmax(beta: float = 20) -> Revision:
 
 
 def dynamic_inverted_softmax(beta: float = 20, k: int = 1) -> Revision:
-    """Inverted softmax for articles whose best photo is among the best k of any article of the bank; cosine for the others.
+    """Inverted softmax for articles whose best photo is among the best k of any article of the bank; cosine for the
+    others.
 
     In a batch every article's best photo is, so there it equals inverted softmax.
     """
@@ -64,8 +68,12 @@ def nnn(k: int = 128, alpha: float = 0.75) -> Revision:
 
 
 def sinkhorn(temperature: float = 0.05, iterations: int = 10) -> Revision:
-    """Softmax over the articles after so many rounds of softmax over articles and photos in turn; one round is inverted softmax."""
-    return Revision("sinkhorn", (("temperature", _positive("temperature", temperature)), ("iterations", _count("iterations", iterations))))
+    """Softmax over the articles after so many rounds of softmax over articles and photos in turn; one round is inverted
+    softmax."""
+    return Revision(
+        "sinkhorn",
+        (("temperature", _positive("temperature", temperature)), ("iterations", _count("iterations", iterations))),
+    )
 
 
 METHODS: dict[str, Callable[..., Revision]] = {
@@ -95,7 +103,10 @@ def parse(text: str) -> Revision:
     for part in re.split(r"\s*,\s*", match[2]) if match[2] else []:
         name, _, value = (piece.strip() for piece in part.partition("="))
         if name not in known or name in options:
-            raise UsageError(f"{text!r}: {match[1]} takes each of {', '.join(known) or 'no options'} once, as name=number, not {part!r}")
+            raise UsageError(
+                f"{text!r}: {match[1]} takes each of {', '.join(known) or 'no options'} once, as name=number, not "
+                f"{part!r}"
+            )
         try:
             options[name] = float(value)
         except ValueError:

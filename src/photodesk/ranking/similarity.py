@@ -1,7 +1,7 @@
 """Cosine similarity of articles and photos, streamed: the best k per article without the whole matrix.
 
-Scores are (n articles, m photos), higher is better; equal scores are ordered by photo id, ascending, so a constant model
-gets R@1 near 1/m and never 1.
+Scores are (n articles, m photos), higher is better; equal scores are ordered by photo id, ascending, so a constant
+model gets R@1 near 1/m and never 1.
 """
 
 from __future__ import annotations
@@ -68,7 +68,9 @@ def top_k(
         StoreError: the two were made by different encoders.
     """
     comparable(articles, photos)
-    return Run(hits(articles, photos, *best(articles.rows, photos.rows, k, order=by_id(photos), progress=progress)), name)
+    return Run(
+        hits(articles, photos, *best(articles.rows, photos.rows, k, order=by_id(photos), progress=progress)), name
+    )
 
 
 def by_id(photos: Embeddings) -> NDArray[np.intp]:
@@ -76,7 +78,9 @@ def by_id(photos: Embeddings) -> NDArray[np.intp]:
     return np.array(sorted(range(len(photos)), key=photos.ids.__getitem__), np.intp)
 
 
-def hits(articles: Embeddings, photos: Embeddings, values: FloatArray, columns: NDArray[np.intp]) -> dict[str, tuple[Hit, ...]]:
+def hits(
+    articles: Embeddings, photos: Embeddings, values: FloatArray, columns: NDArray[np.intp]
+) -> dict[str, tuple[Hit, ...]]:
     """What `best` found, by the ids of articles and photos."""
     ids = photos.ids
     return {
@@ -86,7 +90,8 @@ def hits(articles: Embeddings, photos: Embeddings, values: FloatArray, columns: 
 
 
 def block_of(columns: int) -> tuple[int, int]:
-    """(rows, columns) of the blocks in which a product with so many columns is made: as wide as makes all of one width."""
+    """(rows, columns) of the blocks in which a product with so many columns is made: as wide as makes all of one
+    width."""
     width = max(1, -(-columns // max(1, round(columns / PHOTOS))))
     return max(1, ARTICLES * PHOTOS // width), width
 
@@ -100,10 +105,11 @@ def products(
     minus: FloatArray | None = None,
     weight: FloatArray | None = None,
 ) -> Iterator[tuple[slice, slice, FloatArray]]:
-    """Blocks of `scale · rows @ columns[order].T − weight ⊗ minus[order]`: (rows, columns, scores), all rows of some columns first.
+    """Blocks of `scale · rows @ columns[order].T − weight ⊗ minus[order]`: (rows, columns, scores), all rows of some
+    columns first.
 
-    A block may be written to, and lasts until the next one is asked for. `minus` is one number per column, which enters the product as one more
-    dimension, and `weight`, one per row, how much of it the row takes (all, if not given).
+    A block may be written to, and lasts until the next one is asked for. `minus` is one number per column, which enters
+    the product as one more dimension, and `weight`, one per row, how much of it the row takes (all, if not given).
     """
     height, width = block_of(len(columns))
     room = np.empty(min(height, len(rows)) * width, np.float32)
@@ -125,7 +131,8 @@ def products(
 def shared_out(rows: int, task: Callable[[slice], A]) -> list[A]:
     """`task` of a part of the rows for each core at once, in order.
 
-    A product that takes all cores leaves them idle while its scores are read. Here each core multiplies and reads blocks of its own.
+    A product that takes all cores leaves them idle while its scores are read. Here each core multiplies and reads
+    blocks of its own.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     parts = max(1, min(cores, rows // 256))
@@ -155,16 +162,20 @@ class Precision:
         """For a product of so many rows with `columns`: bfloat16 where it can be had and pays, if no name is given."""
         if name is None:
             name = "bfloat16" if rows * columns.size >= bfloat16.WORTH and bfloat16.available() else "float32"
-        length = max(float(np.linalg.norm(columns[at : at + 4096], axis=1).max()) for at in range(0, len(columns), 4096))
+        length = max(
+            float(np.linalg.norm(columns[at : at + 4096], axis=1).max()) for at in range(0, len(columns), 4096)
+        )
         loss = float(bfloat16.lost(columns).max()) if name == "bfloat16" else 0.0
         return cls(name, length * (1 + 1e-6), loss)
 
     def cut(self, rows: FloatArray, kth: FloatArray, minus: float) -> NDArray[np.float64]:
-        """(n,) where each row's first scores have to be looked at again, down from the k-th of them, so that none of its best k is missed.
+        """(n,) where each row's first scores have to be looked at again, down from the k-th of them, so that none of
+        its best k is missed.
 
-        Let s be a score by `dots`, p the score before, a the same as stored. |s − p| ≤ e, by Cauchy and Schwarz for what rounding takes from
-        either side, and by the standard bound for sums of d + 3 products, twice. Storing takes u·|p| at most. k rows have a ≥ kth, so
-        the k-th best s is ≥ kth − u·|kth| − e, and whatever has such an s has p ≥ kth − u·|kth| − 2e, and an a as much lower again.
+        Let s be a score by `dots`, p the score before, a the same as stored. |s − p| ≤ e, by Cauchy and Schwarz for
+        what rounding takes from either side, and by the standard bound for sums of d + 3 products, twice. Storing takes
+        u·|p| at most. k rows have a ≥ kth, so the k-th best s is ≥ kth − u·|kth| − e, and whatever has such an s has p
+        ≥ kth − u·|kth| − 2e, and an a as much lower again.
 
         Args:
             rows: (n, d).
@@ -201,12 +212,13 @@ def best(
     precision: Precision | None = None,
     progress: Progress = lambda done, of: None,
 ) -> tuple[FloatArray, NDArray[np.intp]]:
-    """The k highest of `rows @ columns.T − weight ⊗ minus` in each row, and their columns; the whole matrix never exists.
+    """The k highest of `rows @ columns.T − weight ⊗ minus` in each row, and their columns; the whole matrix never
+    exists.
 
-    Only scores above the best that a row has found so far are looked at, so little is added to the time of the product. Where columns
-    are many the product only names candidates: all whose score could be among the best k, given what the product may be wrong by. Their
-    scores are then computed one by one in float32, so that the result is the same to the last bit with bfloat16 and float32, and whatever
-    the blocks.
+    Only scores above the best that a row has found so far are looked at, so little is added to the time of the product.
+    Where columns are many the product only names candidates: all whose score could be among the best k, given what the
+    product may be wrong by. Their scores are then computed one by one in float32, so that the result is the same to the
+    last bit with bfloat16 and float32, and whatever the blocks.
 
     Args:
         rows: (n, d) float32.
@@ -245,7 +257,9 @@ def best(
         def share(done: int, of: int, i: slice = i) -> None:
             progress((i.start * of + (i.stop - i.start) * done) // n, of)
 
-        values[i], found[i] = _candidates(rows[i], columns, k, rank, minus, None if weight is None else weight[i], precision, share)
+        values[i], found[i] = _candidates(
+            rows[i], columns, k, rank, minus, None if weight is None else weight[i], precision, share
+        )
     return values, found
 
 
@@ -330,17 +344,27 @@ def _candidates(
         taken = None if weight is None else weight[rest]
         if half:
             again = Precision("float32", precision.length)
-            values[rest], found[rest] = _candidates(rows[rest], columns, k, rank, minus, taken, again, lambda done, of: None)
+            values[rest], found[rest] = _candidates(
+                rows[rest], columns, k, rank, minus, taken, again, lambda done, of: None
+            )
         else:
             for at, row in enumerate(rest):
-                values[row], found[row] = _one(rows[row], columns, k, rank, minus, np.float32(1) if taken is None else taken[at])
+                values[row], found[row] = _one(
+                    rows[row], columns, k, rank, minus, np.float32(1) if taken is None else taken[at]
+                )
     return values, found
 
 
 def _one(
-    row: FloatArray, columns: FloatArray, k: int, rank: NDArray[np.intp] | None, minus: FloatArray | None, weight: np.float32
+    row: FloatArray,
+    columns: FloatArray,
+    k: int,
+    rank: NDArray[np.intp] | None,
+    minus: FloatArray | None,
+    weight: np.float32,
 ) -> tuple[FloatArray, NDArray[np.intp]]:
-    """The best of one row by all its `dots`: for single rows, and for those whose scores are so alike that no product can tell them apart."""
+    """The best of one row by all its `dots`: for single rows, and for those whose scores are so alike that no product
+    can tell them apart."""
     scores = np.empty(len(columns), np.float32)
     for start in range(0, len(columns), PHOTOS):
         j = slice(start, start + PHOTOS)

@@ -13,7 +13,8 @@ Bits = NDArray[np.int16]  # bfloat16 numbers as they are stored
 
 
 class Kept:
-    """The best `room` scores of each of n rows so far, and their columns. A limit rises with them: what lies below it is not looked at.
+    """The best `room` scores of each of n rows so far, and their columns. A limit rises with them: what lies below it
+    is not looked at.
 
     Attributes:
         values: (n, room) scores in no order; −inf where nothing is kept yet.
@@ -72,7 +73,8 @@ def best_of(scores: FloatArray, columns: NDArray[np.integer], k: int) -> tuple[F
 
 
 def _guess(block: FloatArray | Bits, k: int) -> FloatArray:
-    """(n, 1) scores which in most rows, not in all, somewhat more than k of the c ≥ k columns exceed: judged by every eighth column."""
+    """(n, 1) scores which in most rows, not in all, somewhat more than k of the c ≥ k columns exceed: judged by every
+    eighth column."""
     expected = k / 8
     rank = int(expected + 3 * expected**0.5) + 1
     sample = floats(block[:, ::8])
@@ -91,8 +93,11 @@ def _above(block: FloatArray | Bits, limit: FloatArray) -> tuple[NDArray[np.intp
     return at, scores.reshape(-1)[at]
 
 
-def _merge(values: FloatArray, places: NDArray[np.int32], block: FloatArray | Bits, first: int, limit: FloatArray) -> None:
-    """Let those of the block that are above a row's limit compete with its values; columns count from `first`, 0 if nothing is kept."""
+def _merge(
+    values: FloatArray, places: NDArray[np.int32], block: FloatArray | Bits, first: int, limit: FloatArray
+) -> None:
+    """Let those of the block that are above a row's limit compete with its values; columns count from `first`, 0 if
+    nothing is kept."""
     at, found = _above(block, limit)
     if not at.size:
         return

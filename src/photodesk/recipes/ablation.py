@@ -1,7 +1,7 @@
 """What does each component of a recipe contribute? Leaves one out at a time and compares article by article.
 
-A contribution is the mean of full − without over the same articles, with a paired bootstrap interval and the p of a paired randomisation test
-after Holm's correction over all components.
+A contribution is the mean of full − without over the same articles, with a paired bootstrap interval and the p of a
+paired randomisation test after Holm's correction over all components.
 """
 
 from __future__ import annotations
@@ -52,8 +52,9 @@ class Contribution:
 def variants(recipe: Recipe, *, joint: Sequence[str] = (), trains: bool = True) -> Mapping[str, Recipe]:
     """Component → the recipe without it, in the order of the chain; only components that the recipe has.
 
-    Without "fusion" the first encoder reads the longest texts alone. Without "T×V network" the encoder's own space stands. The towers of `joint`
-    have none: there "T×V landmarks" puts two straight matrices in closed form in its place.
+    Without "fusion" the first encoder reads the longest texts alone. Without "T×V network" the encoder's own space
+    stands. The towers of `joint` have none: there "T×V landmarks" puts two straight matrices in closed form in its
+    place.
 
     Args:
         recipe: the full one.
@@ -79,7 +80,9 @@ def variants(recipe: Recipe, *, joint: Sequence[str] = (), trains: bool = True) 
             found[f"{limit} words"] = with_texts(words=_but(texts.words, i), weights=_left(texts.weights, i))
     if len(models.names) > 1:
         for i, name in enumerate(models.names):
-            found[f"encoder {name}"] = _plain(recipe, texts, replace(models, names=_but(models.names, i), weights=_left(models.weights, i)))
+            found[f"encoder {name}"] = _plain(
+                recipe, texts, replace(models, names=_but(models.names, i), weights=_left(models.weights, i))
+            )
         if models.normalise != "none":
             found[f"{models.normalise} normalisation"] = replace(recipe, encoders=replace(models, normalise="none"))
     if models.learn:
@@ -128,7 +131,10 @@ def ablate(
     """
     plans = variants(recipe, joint=kitchen.spaceless(recipe), trains=kitchen.network is None)
     if not plans:
-        raise UsageError(f"{recipe.name} has no component that could be left out: one encoder reads whole titles, and nothing is revised")
+        raise UsageError(
+            f"{recipe.name} has no component that could be left out: one encoder reads whole titles, and nothing is "
+            "revised"
+        )
     progress("")
     full = kitchen.cook(recipe, name or recipe.name)
     without = {}
@@ -138,7 +144,9 @@ def ablate(
     return full, without
 
 
-def contributions(full: Outcome, without: Mapping[str, Outcome], measure: Measure | str, *, seed: int = 0) -> tuple[Contribution, ...]:
+def contributions(
+    full: Outcome, without: Mapping[str, Outcome], measure: Measure | str, *, seed: int = 0
+) -> tuple[Contribution, ...]:
     """What each component adds by `measure`, in the order of `without`."""
     ours = full.report.values(measure)
     gains = {component: ours - outcome.report.values(measure) for component, outcome in without.items()}
@@ -146,14 +154,22 @@ def contributions(full: Outcome, without: Mapping[str, Outcome], measure: Measur
     corrected = significance.holm([significance.randomisation(gain, rng=random) for gain in gains.values()])
     return tuple(
         Contribution(
-            component, without[component].report.mean(measure), float(gain.mean()), *interval(gain, seed=seed), p, without[component].run.transductive
+            component,
+            without[component].report.mean(measure),
+            float(gain.mean()),
+            *interval(gain, seed=seed),
+            p,
+            without[component].run.transductive,
         )
         for (component, gain), p in zip(gains.items(), corrected, strict=True)
-    )  # fmt: skip
+    )
 
 
-def interval(gains: NDArray[np.float64], *, level: float = 0.95, samples: int = 2000, seed: int = 0) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean of paired differences, one an article; resamples articles, as `Report.interval` does."""
+def interval(
+    gains: NDArray[np.float64], *, level: float = 0.95, samples: int = 2000, seed: int = 0
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of the mean of paired differences, one an article; resamples articles, as
+    `Report.interval` does."""
     values, counts = np.unique(gains, return_counts=True)
     drawn = np.random.default_rng(seed).multinomial(len(gains), counts / len(gains), size=samples)
     low, high = np.quantile(drawn @ values / len(gains), [(1 - level) / 2, (1 + level) / 2])
@@ -183,11 +199,13 @@ def plot(full: Outcome, found: Sequence[Contribution], measure: Measure | str) -
         return left + (value - low) / (high - low) * width
 
     out = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {right} {bottom + 60}" width="{right}" height="{bottom + 60}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {right} {bottom + 60}" width="{right}" '
+        f'height="{bottom + 60}" '
         'font-family="sans-serif" font-size="13">',
         f"<title>What each component of {escape(full.run.name)} contributes to {escape(str(measure))}</title>",
         f'<rect width="{right}" height="{bottom + 60}" fill="#ffffff"/>',
-        f'<text x="20" y="28" font-size="16">{escape(full.run.name)}: {escape(str(measure))} {full.report.mean(measure):.4f}</text>',
+        f'<text x="20" y="28" font-size="16">{escape(full.run.name)}: {escape(str(measure))} '
+        f"{full.report.mean(measure):.4f}</text>",
         f'<text x="20" y="48">what each component contributes (full − without), with paired 95 % intervals over '
         f"{len(full.report.articles):,} articles</text>",
     ]

@@ -33,7 +33,8 @@ class Ready:
     Args:
         recipe: as it will be run.
         kitchen: with data, store and networks.
-        deviations: in what it differs from the recipe as it was written, one sentence each; empty for the paper's own run.
+        deviations: in what it differs from the recipe as it was written, one sentence each; empty for the paper's own
+            run.
         name: of the run; names the encoder where that is not the recipe's.
         notes: what is fetched.
     """
@@ -64,7 +65,14 @@ class Ready:
         stem = re.sub(r"[^\w.-]+", "-", self.name)
         run_files.write(outcome.run, folder / f"{stem}.tsv")
         shown = self.kitchen.parts(self.recipe).test
-        contact_sheet(outcome.run, shown, folder / f"{stem}.html", title=self.title(outcome), report=outcome.report, about=self._about())
+        contact_sheet(
+            outcome.run,
+            shown,
+            folder / f"{stem}.html",
+            title=self.title(outcome),
+            report=outcome.report,
+            about=self._about(),
+        )
         with replacing(folder / f"{stem}.json") as stream:
             stream.write(json.dumps(self._record(outcome, seconds, seed), ensure_ascii=False, indent=1) + "\n")
         return stem
@@ -174,9 +182,13 @@ def find(
     for one in chosen.encoders.names:  # loaded before anything is computed
         shipped = kitchen.load(one).network
         if shipped and not chosen.network and shipped.saw(dataset.edition):
-            deviations += (f"{one} was trained on {dataset.edition}; figures on pairs that it saw say nothing about others",)
+            deviations += (
+                f"{one} was trained on {dataset.edition}; figures on pairs that it saw say nothing about others",
+            )
     shown = original.name + (f" on {encoder}" if encoder and (encoder,) != original.encoders.names else "")
-    return Ready(chosen, kitchen, deviations, shown, tuple(f"{need.what} are fetched now" for need in missing if need.fetched))
+    return Ready(
+        chosen, kitchen, deviations, shown, tuple(f"{need.what} are fetched now" for need in missing if need.fetched)
+    )
 
 
 def _network(path: Path | None) -> Network:

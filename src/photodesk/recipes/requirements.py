@@ -1,4 +1,5 @@
-"""What a recipe needs that this machine or the data lacks, all of it at once, and how to get each thing; nothing is loaded to find out."""
+"""What a recipe needs that this machine or the data lacks, all of it at once, and how to get each thing; nothing is
+loaded to find out."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ class Need:
     """One thing that is missing.
 
     Args:
-        kind: "library", "model", "translator", "data" (another edition), "part", "truth", "pictures", "pairs", "pretraining".
+        kind: "library", "model", "translator", "data" (another edition), "part", "truth", "pictures", "pairs",
+            "pretraining".
         what: the thing, for people.
         how: how to get it.
         fetched: whether photodesk fetches it by itself, if the hub can be reached.
@@ -50,8 +52,8 @@ class Need:
 def located(recipe: Recipe, folder: Path | None) -> Recipe:
     """The recipe with its models and its translator taken from `folder` where they lie there.
 
-    A model lies in the folder OWNER--NAME, as the hub's cache spells it, in OWNER/NAME or in NAME; photodesk's own folder for files placed by hand
-    is looked at as well.
+    A model lies in the folder OWNER--NAME, as the hub's cache spells it, in OWNER/NAME or in NAME; photodesk's own
+    folder for files placed by hand is looked at as well.
     """
     names = tuple(_located_encoder(name, folder) for name in recipe.encoders.names)
     texts = recipe.texts
@@ -119,12 +121,17 @@ def _of_encoder(name: str) -> Iterator[Need]:
         if one.path is not None:
             folder = one.path if one.path.is_dir() else one.path.parent
             if not one.path.exists() or not any(path.suffix in SUFFIXES for path in folder.glob("*")):
-                yield Need("model", f"a checkpoint of {one.family}:{one.model} in {one.path}", f"put one there ({', '.join(SUFFIXES)})")
+                yield Need(
+                    "model",
+                    f"a checkpoint of {one.family}:{one.model} in {one.path}",
+                    f"put one there ({', '.join(SUFFIXES)})",
+                )
         elif not model.is_here():
             repositories = " and ".join(dict.fromkeys(repository for repository, _ in model.files))
             places = " and ".join(dict.fromkeys(repository.replace("/", "--") for repository, _ in model.files))
             how = (
-                f"{model.megabytes / 1000:.1f} GB, fetched from the hub by itself; without a network put the files of {repositories} into "
+                f"{model.megabytes / 1000:.1f} GB, fetched from the hub by itself; without a network put the files of "
+                f"{repositories} into "
                 f"{places} of a folder and name it with --model-dir"
             )
             yield Need("model", f"the weights of {model.name}", how, fetched=True)
@@ -139,7 +146,10 @@ def _of_marian(name: str) -> Iterator[Need]:
         if wanted:
             yield Need("translator", f"{', '.join(wanted)} in {path}", "copy them from the model's own folder")
     elif hf_hub.find(name, ("source.spm",)) is None or hf_hub.find(name, MARIAN_WEIGHTS) is None:
-        how = f"run: hf download {name}; or put its files into {name.replace('/', '--')} of a folder and name it with --model-dir"
+        how = (
+            f"run: hf download {name}; or put its files into {name.replace('/', '--')} of a folder and name it with "
+            "--model-dir"
+        )
         yield Need("translator", f"the translation model {name}, 0.3 GB", how)
 
 
@@ -160,31 +170,45 @@ def of_pretraining(recipe: Recipe, pretrain: Dataset | None, *, network: bool = 
     """The data set to train on before, if the recipe names one, it is not at hand, and no trained network is."""
     if recipe.network and recipe.network.pretrain and not network:
         if pretrain is None:
-            how = "ask its authors (Tran et al., Transform and Tell, CVPR 2020) for it and name its folder with --pretrain"
+            how = (
+                "ask its authors (Tran et al., Transform and Tell, CVPR 2020) for it and name its folder with "
+                "--pretrain"
+            )
             yield Need("pretraining", f"{recipe.network.pretrain}, to train on before", how)
         elif recipe.network.pretrain not in pretrain.edition.split(" + "):
-            yield Need("pretraining", f"{recipe.network.pretrain}, and --pretrain is {pretrain.edition}", "name its folder with --pretrain")
+            yield Need(
+                "pretraining",
+                f"{recipe.network.pretrain}, and --pretrain is {pretrain.edition}",
+                "name its folder with --pretrain",
+            )
 
 
 def _of_parts(recipe: Recipe, test: Dataset) -> Iterator[Need]:
     if not test.pairs:
-        yield Need("truth", "the right photos of the articles that are measured", "put the organisers' truth file into the folder")
+        yield Need(
+            "truth",
+            "the right photos of the articles that are measured",
+            "put the organisers' truth file into the folder",
+        )
     here = {photo.id for photo in test.photos}
     wanted = {item.photo for item in test.listed} | {pair.photo for pair in test.pairs}
     if lacking := len(wanted - here):
         how = "run: photodesk fetch DATA" if any(item.url for item in test.listed) else recipe.data.how
         yield Need("pictures", f"{lacking:,} of {len(wanted):,} pictures that are ranked", how)
     if recipe.claim.pairs and recipe.claim.pairs > len(test.pairs):
-        yield Need("pairs", f"{recipe.claim.pairs:,} pairs to measure, and the data has {len(test.pairs):,}", recipe.data.how)
+        yield Need(
+            "pairs", f"{recipe.claim.pairs:,} pairs to measure, and the data has {len(test.pairs):,}", recipe.data.how
+        )
 
 
 def stand_in(
     recipe: Recipe, encoder: str, dataset: Dataset, *, pretrain: bool, network: bool, folder: Path | None = None
 ) -> tuple[Recipe, tuple[str, ...]]:
-    """The recipe with another encoder, on whatever data there is, and in what it differs from the recipe; one sentence each.
+    """The recipe with another encoder, on whatever data there is, and in what it differs from the recipe; one sentence
+    each.
 
-    Another encoder is a stand-in, so what cannot be had for it is left out instead of asked for: the translation, the set to train on before, the
-    recipe's own data.
+    Another encoder is a stand-in, so what cannot be had for it is left out instead of asked for: the translation, the
+    set to train on before, the recipe's own data.
 
     Args:
         recipe: the original.
@@ -198,7 +222,11 @@ def stand_in(
     if (encoder,) != recipe.encoders.names:
         said.append(f"the encoder is {encoder}, not {' + '.join(recipe.encoders.names)}")
         several = len(recipe.texts.words) > 1
-        models = Encoders((encoder,), (), recipe.encoders.normalise, recipe.encoders.learn) if several else Encoders((encoder,))
+        models = (
+            Encoders((encoder,), (), recipe.encoders.normalise, recipe.encoders.learn)
+            if several
+            else Encoders((encoder,))
+        )
         recipe = replace(recipe, encoders=models)
     recipe = located(recipe, folder)
     if any(need.kind == "translator" for need in of_machine(recipe)):
@@ -212,9 +240,13 @@ def stand_in(
     if recipe.data.edition not in dataset.edition.split(" + "):
         said.append(f"the data is {dataset.edition}, not {recipe.data.edition}")
         rest_needed = (
-            recipe.data.test != "all" or recipe.network is not None or (recipe.revision is not None and recipe.revision.bank == "rest")
+            recipe.data.test != "all"
+            or recipe.network is not None
+            or (recipe.revision is not None and recipe.revision.bank == "rest")
         )
-        fields = tuple(name for name in recipe.texts.fields if any(getattr(article, name) for article in dataset.articles))
+        fields = tuple(
+            name for name in recipe.texts.fields if any(getattr(article, name) for article in dataset.articles)
+        )
         if fields != recipe.texts.fields:
             lacking = ", ".join(name for name in recipe.texts.fields if name not in fields)
             fields = fields or ("title",)
@@ -222,13 +254,20 @@ def stand_in(
             recipe = replace(recipe, texts=replace(recipe.texts, fields=fields))
         network_ = replace(recipe.network, train=()) if recipe.network else None
         recipe = replace(
-            recipe, data=replace(recipe.data, subset="", test="grouped:0.2" if rest_needed else "all", seed=0), network=network_
+            recipe,
+            data=replace(recipe.data, subset="", test="grouped:0.2" if rest_needed else "all", seed=0),
+            network=network_,
         )
         if rest_needed:
             said.append(
-                "it has no parts of its own, so a fifth of it is measured, in groups that share no title, URL or picture with the rest"
+                "it has no parts of its own, so a fifth of it is measured, in groups that share no title, URL or "
+                "picture with the rest"
             )
-    elif recipe.data.test.startswith("grouped:") and "." not in recipe.data.test and int(recipe.data.test[8:]) > len(dataset.pairs) // 2:
+    elif (
+        recipe.data.test.startswith("grouped:")
+        and "." not in recipe.data.test
+        and int(recipe.data.test[8:]) > len(dataset.pairs) // 2
+    ):
         said.append(f"a fifth of the data is measured, since it has {len(dataset.pairs):,} pairs only")
         recipe = replace(recipe, data=replace(recipe.data, test="grouped:0.2"))
     return recipe, tuple(said)

@@ -1,7 +1,7 @@
 """Runs a recipe: its part of the data, its texts, models, network, fusion and revision; ours beside the paper's.
 
-The chain is that of `search.rank`, read from a file. Runs over several word limits or encoders are averaged as one concatenated embedding, so
-nothing here holds a score matrix.
+The chain is that of `search.rank`, read from a file. Runs over several word limits or encoders are averaged as one
+concatenated embedding, so nothing here holds a score matrix.
 """
 
 from __future__ import annotations
@@ -85,16 +85,25 @@ class Kitchen:
         """
         parts = self.parts(recipe)
         if not parts.test.pairs:
-            raise DataError(f"{recipe.name} cannot be measured: no article of {recipe.data.subset or 'the data'} has a known right photo")
+            raise DataError(
+                f"{recipe.name} cannot be measured: no article of {recipe.data.subset or 'the data'} has a known right "
+                "photo"
+            )
         used = [self._encoder(recipe, one) for one in recipe.encoders.names]
         faults: list[Fault] = []
         test = self._encodings(recipe, used, parts.test, faults)
         bank = (
-            self._encodings(recipe, used, parts.rest, faults, photos=False) if recipe.revision and recipe.revision.bank == "rest" else None
+            self._encodings(recipe, used, parts.rest, faults, photos=False)
+            if recipe.revision and recipe.revision.bank == "rest"
+            else None
         )
         weights = self._weights(recipe, used, parts.rest, faults)
         articles, photos = _fused(recipe, test, weights)
-        others = None if bank is None else _fused(recipe, [(b, p) for (b, _), (_, p) in zip(bank, test, strict=True)], weights)[0]
+        others = (
+            None
+            if bank is None
+            else _fused(recipe, [(b, p) for (b, _), (_, p) in zip(bank, test, strict=True)], weights)[0]
+        )
         method = recipe.revision.revision if recipe.revision else cosine()
         report = lambda done, of: self.progress("ranking", done, of)  # noqa: E731
         run = dual_softmax.top_k(articles, photos, method, 100, bank=others, name=name or recipe.name, progress=report)
@@ -103,7 +112,8 @@ class Kitchen:
         return Outcome(recipe, run, evaluate(run, parts.test.pairs, measures), tuple(dict.fromkeys(faults)))
 
     def _weights(self, recipe: Recipe, used: Sequence[Encoder], rest: Dataset, faults: list[Fault]) -> Sequence[float]:
-        """One for each encoder and word limit; learned ones are those that make the right photos of the pairs that are left most likely."""
+        """One for each encoder and word limit; learned ones are those that make the right photos of the pairs that are
+        left most likely."""
         if recipe.encoders.learn:
             known = self._encodings(recipe, used, rest, faults)
             return fusion.learn(known, rest.pairs, normalise=recipe.encoders.normalisation).weights
@@ -121,14 +131,17 @@ class Kitchen:
         return tuple(name for name in recipe.encoders.names if self.load(name).network is not None)
 
     def network_of(self, recipe: Recipe, name: str) -> Network | None:
-        """The T×V network that `recipe` uses with the encoder `name`: the ready one, else one trained once; None where it uses none."""
+        """The T×V network that `recipe` uses with the encoder `name`: the ready one, else one trained once; None where
+        it uses none."""
         if recipe.network is None or self.network is not None:
             return self.network if recipe.network else None
         key = (recipe.network, recipe.data, recipe.texts.preparations[-1], name)
         if key not in self._trained:
             before = self.pretrain if recipe.network.pretrain else None
             rest, preparation = self.parts(recipe).rest, recipe.texts.preparations[-1]
-            self._trained[key] = trained(recipe.network, self.load(name), rest, before, preparation, self.store, self.progress)
+            self._trained[key] = trained(
+                recipe.network, self.load(name), rest, before, preparation, self.store, self.progress
+            )
         return self._trained[key]
 
     def _encoder(self, recipe: Recipe, name: str) -> Encoder:
@@ -138,7 +151,8 @@ class Kitchen:
         towers = encoder.texts.fingerprint, encoder.photos.fingerprint
         if (network.text_tower, network.photo_tower) != towers:
             raise EncoderError(
-                f"the network was trained on {network.text_tower} and {network.photo_tower}, and {name} is {' and '.join(towers)}"
+                f"the network was trained on {network.text_tower} and {network.photo_tower}, and {name} is "
+                f"{' and '.join(towers)}"
             )
         return replace(encoder, network=network)
 
@@ -148,21 +162,29 @@ class Kitchen:
         """One an encoder and word limit, over the same articles and photos; without photos, an empty gallery."""
         found: list[Encoding] = []
         for encoder in used:
-            gallery, wrong = embed_photos(part.photos if photos else (), encoder, self.store, progress=self.progress if photos else silent)
+            gallery, wrong = embed_photos(
+                part.photos if photos else (), encoder, self.store, progress=self.progress if photos else silent
+            )
             faults += wrong
             for preparation in recipe.texts.preparations:
-                articles, wrong = embed_articles(part.articles, encoder, self.store, preparation=preparation, progress=self.progress)
+                articles, wrong = embed_articles(
+                    part.articles, encoder, self.store, preparation=preparation, progress=self.progress
+                )
                 faults += wrong
                 found.append((articles, gallery))
         shared = [set.intersection(*(set(one[side].ids) for one in found)) for side in (0, 1)]
         if not shared[0] or (photos and not shared[1]):
             first = f"; the first fault is: {faults[0]}" if faults else ""
-            raise DataError(f"nothing to rank: {len(shared[0])} articles have text, {len(shared[1])} photos can be opened{first}")
+            raise DataError(
+                f"nothing to rank: {len(shared[0])} articles have text, {len(shared[1])} photos can be opened{first}"
+            )
         return [(_kept(a, shared[0]), _kept(p, shared[1])) for a, p in found]
 
 
 def _kept(embeddings: Embeddings, ids: Collection[str]) -> Embeddings:
-    return embeddings if len(ids) == len(embeddings) else embeddings.take([name for name in embeddings.ids if name in ids])
+    return (
+        embeddings if len(ids) == len(embeddings) else embeddings.take([name for name in embeddings.ids if name in ids])
+    )
 
 
 def _fused(recipe: Recipe, encodings: Sequence[Encoding], weights: Sequence[float]) -> Encoding:
@@ -172,9 +194,16 @@ def _fused(recipe: Recipe, encodings: Sequence[Encoding], weights: Sequence[floa
 
 
 def trained(
-    net: Net, encoder: Encoder, data: Dataset, pretrain: Dataset | None, preparation: Preparation, store: Store, progress: Progress
+    net: Net,
+    encoder: Encoder,
+    data: Dataset,
+    pretrain: Dataset | None,
+    preparation: Preparation,
+    store: Store,
+    progress: Progress,
 ) -> Network:
-    """The network that a recipe's `[network]` asks for, trained on `data`, with all texts prepared as they will be ranked.
+    """The network that a recipe's `[network]` asks for, trained on `data`, with all texts prepared as they will be
+    ranked.
 
     Where those are titles, titles with tags are a second view (`pairs.VIEWS`).
 
@@ -189,7 +218,9 @@ def trained(
 
     sets = [each for each in (data, pretrain) if each is not None]
     weights = (1.0, 0.0) if pretrain is not None else ()
-    pairs = gather(sets, encoder.texts, encoder.photos, store, weights=weights, preparation=preparation, progress=progress)
+    pairs = gather(
+        sets, encoder.texts, encoder.photos, store, weights=weights, preparation=preparation, progress=progress
+    )
     kind, _, size = net.split.partition(":")
     share = float(size) if "." in size else min(int(size), int(pairs.main.sum()) // 2)
     return train.fit(
@@ -205,11 +236,22 @@ def trained(
 
 
 def beside(outcome: Outcome, title: str, *, seed: int = 0) -> Table:
-    """Ours beside the paper's: measure, paper, ours, its 95 % interval, the difference, and whether the interval holds the paper's number."""
+    """Ours beside the paper's: measure, paper, ours, its 95 % interval, the difference, and whether the interval holds
+    the paper's number."""
     rows = []
     for name, claimed in outcome.recipe.claim.numbers.items():
         ours = outcome.report.mean(name)
         low, high = outcome.report.interval(name, seed=seed)
         gap = ("" if ours < claimed else "+") + digits(ours - claimed)
-        rows.append((name, digits(claimed), digits(ours), digits(low), digits(high), gap, "yes" if low <= claimed <= high else "no"))
+        rows.append(
+            (
+                name,
+                digits(claimed),
+                digits(ours),
+                digits(low),
+                digits(high),
+                gap,
+                "yes" if low <= claimed <= high else "no",
+            )
+        )
     return Table(title, ("measure", "paper", "ours", "95 % from", "to", "ours − paper", "paper within"), tuple(rows))

@@ -1,7 +1,7 @@
 """Recipes: one row of a paper's table as a file that says what was claimed and how to run it; read strictly.
 
-A recipe is TOML in the folder `recipes` of this package, or a file of the user's. Every key has to be known, of its type, and of use: one
-that would change nothing is an error, so that a recipe never says more than is done.
+A recipe is TOML in the folder `recipes` of this package, or a file of the user's. Every key has to be known, of its
+type, and of use: one that would change nothing is an error, so that a recipe never says more than is done.
 """
 
 from __future__ import annotations
@@ -71,8 +71,9 @@ class Data:
         edition: as `photodesk check` calls the data.
         how: how a user gets it.
         subset: words that name the part to measure on; empty for all of the data.
-        test: "all" of that part; "random:0.2", a random share of it; or "grouped:2000", so many pairs (or a share) in whole groups of shared titles,
-            URLs and near-duplicate pictures. What is left over is free for training and banks.
+        test: "all" of that part; "random:0.2", a random share of it; or "grouped:2000", so many pairs (or a share) in
+            whole groups of shared titles, URLs and near-duplicate pictures. What is left over is free for training and
+            banks.
         seed: of that choice.
     """
 
@@ -107,10 +108,15 @@ class Texts:
 
     def __post_init__(self) -> None:
         if any(limit < 1 for limit in self.words) or len(set(self.words)) != len(self.words):
-            raise UsageError(f"words = {list(self.words)}: limits are from 1 on, each once; leave the key out to keep all words")
+            raise UsageError(
+                f"words = {list(self.words)}: limits are from 1 on, each once; leave the key out to keep all words"
+            )
         _check_weights("words", self.words, self.weights)
         if self.translate and not self.detect:
-            raise UsageError('translate needs detect = ["de", "en"] or the like, or texts in the target language would be translated too')
+            raise UsageError(
+                'translate needs detect = ["de", "en"] or the like, or texts in the target language would be '
+                "translated too"
+            )
         if self.detect and not self.translate:
             raise UsageError("detect is of no use without translate")
         assert self.preparations
@@ -118,13 +124,16 @@ class Texts:
     @property
     def preparations(self) -> tuple[Preparation, ...]:
         """One for every word limit, or one."""
-        plain = Preparation(self.fields, self.detect, translate=self.translate, keep_names=self.keep_names, clean=self.clean)
+        plain = Preparation(
+            self.fields, self.detect, translate=self.translate, keep_names=self.keep_names, clean=self.clean
+        )
         return tuple(replace(plain, max_words=limit) for limit in self.words) or (plain,)
 
 
 @dataclass(frozen=True, slots=True)
 class Encoders:
-    """Which models read texts and photos; the weighted, normalised cosines of several are summed (`fusion.concatenated`).
+    """Which models read texts and photos; the weighted, normalised cosines of several are summed
+    (`fusion.concatenated`).
 
     Args:
         weights: of the models; equal if empty.
@@ -143,7 +152,10 @@ class Encoders:
         for name in self.names:
             for model in spec.parse(name).values():
                 if model.family not in FAMILIES:
-                    raise UsageError(f"names: no encoder {name!r}{did_you_mean(model.family, list(FAMILIES))}; see: photodesk encoders")
+                    raise UsageError(
+                        f"names: no encoder {name!r}{did_you_mean(model.family, list(FAMILIES))}; see: photodesk "
+                        "encoders"
+                    )
         _check_weights("names", self.names, self.weights)
         if self.normalise not in get_args(Normalisation):
             raise UsageError(f"normalise = {self.normalise!r}{did_you_mean(self.normalise, get_args(Normalisation))}")
@@ -159,7 +171,8 @@ class Net:
     """A T×V network trained on the encoder's frozen features before anything is ranked.
 
     Args:
-        preset: how, one of `settings.PRESETS`: "default" as the shipped network, "straight" without landmarks, "paper2022".
+        preset: how, one of `settings.PRESETS`: "default" as the shipped network, "straight" without landmarks,
+            "paper2022".
         train: words that name the parts of the data to train on; empty for all that is not measured on.
         pretrain: edition of a data set to train on before; empty for none.
         split: which of the training pairs choose the best epoch, as `Data.test`.
@@ -175,7 +188,9 @@ class Net:
     def __post_init__(self) -> None:
         check_part("split", self.split)
         if self.preset not in PRESETS:
-            raise UsageError(f"preset = {self.preset!r}{did_you_mean(self.preset, PRESETS)}: expected {' or '.join(PRESETS)}")
+            raise UsageError(
+                f"preset = {self.preset!r}{did_you_mean(self.preset, PRESETS)}: expected {' or '.join(PRESETS)}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +199,8 @@ class Revise:
 
     Args:
         method: as `revisions.parse` reads it.
-        bank: "batch", the articles that are ranked, which makes the run transductive; or "rest", those of the data that are not measured on.
+        bank: "batch", the articles that are ranked, which makes the run transductive; or "rest", those of the data that
+            are not measured on.
     """
 
     method: str
@@ -192,11 +208,15 @@ class Revise:
 
     def __post_init__(self) -> None:
         if self.bank not in get_args(Literal["batch", "rest"]):
-            raise UsageError(f"bank = {self.bank!r}{did_you_mean(self.bank, ('batch', 'rest'))}: expected batch or rest")
+            raise UsageError(
+                f"bank = {self.bank!r}{did_you_mean(self.bank, ('batch', 'rest'))}: expected batch or rest"
+            )
         if self.revision.method == "cosine":
             raise UsageError("method = 'cosine' revises nothing; leave the section out")
         if self.revision.method == "sinkhorn" and self.bank == "rest":
-            raise UsageError("sinkhorn revises a batch as a whole and takes no bank; with bank = 'rest' use inverted_softmax")
+            raise UsageError(
+                "sinkhorn revises a batch as a whole and takes no bank; with bank = 'rest' use inverted_softmax"
+            )
 
     @property
     def revision(self) -> Revision:
@@ -241,14 +261,17 @@ class Recipe:
         if self.encoders.learn and (self.encoders.weights or self.texts.weights):
             raise UsageError("[encoders] learn = true finds the weights, so none are to be given")
         if self.encoders.learn and self.data.test == "all" and not self.data.subset:
-            raise UsageError("[encoders] learn = true needs pairs that are not measured, and [data] measures all; say test = …")
+            raise UsageError(
+                "[encoders] learn = true needs pairs that are not measured, and [data] measures all; say test = …"
+            )
         if self.network and len(self.encoders.names) > 1:
             raise UsageError("[network] is trained on one encoder, and [encoders] names several")
         if self.revision and self.revision.bank == "rest" and self.data.test == "all" and not self.data.subset:
             raise UsageError('[revision] bank = "rest": [data] measures on all articles, so none are left for a bank')
         if self.network and not self.network.train and self.data.test == "all" and not self.data.subset:
             raise UsageError(
-                "[network] has nothing to train on: [data] measures on all articles; name parts with train = […] or a test = …"
+                "[network] has nothing to train on: [data] measures on all articles; name parts with train = […] or a "
+                "test = …"
             )
 
     @property
@@ -267,7 +290,8 @@ def read(name: str | Path) -> Recipe:
     """A recipe by the name that `photodesk recipes` prints, or from a .toml file.
 
     Raises:
-        UsageError: no such recipe, or something in it is unknown, of the wrong type, of no use or impossible; says what was perhaps meant.
+        UsageError: no such recipe, or something in it is unknown, of the wrong type, of no use or impossible; says what
+        was perhaps meant.
     """
     path = Path(name)
     if path.suffix == ".toml":
@@ -276,7 +300,10 @@ def read(name: str | Path) -> Recipe:
         except OSError as error:
             raise UsageError(f"cannot read the recipe {path}: {error.strerror}") from None
     if str(name) not in names():
-        raise UsageError(f"no recipe {str(name)!r}{did_you_mean(str(name), names())}; see: photodesk recipes; a file's name ends in .toml")
+        raise UsageError(
+            f"no recipe {str(name)!r}{did_you_mean(str(name), names())}; see: photodesk recipes; a file's name ends in "
+            ".toml"
+        )
     return parse((resources.files("photodesk.recipes") / "tables" / f"{name}.toml").read_text("utf-8"), str(name))
 
 
@@ -287,7 +314,15 @@ def parse(text: str, name: str, where: str = "") -> Recipe:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{where} is not TOML: {error}") from None
-    sections = {"claim": Claim, "data": Data, "encoders": Encoders, "cost": Cost, "texts": Texts, "network": Net, "revision": Revise}
+    sections = {
+        "claim": Claim,
+        "data": Data,
+        "encoders": Encoders,
+        "cost": Cost,
+        "texts": Texts,
+        "network": Net,
+        "revision": Revise,
+    }
     values = {
         key: section(sections[key], value, f"{where}: [{key}]") if key in sections else value
         for key, value in content.items()
@@ -307,7 +342,9 @@ def check_part(key: str, text: str, others: tuple[str, ...] = ()) -> None:
     found = PART.fullmatch(text)
     if text not in others and not (found and float(found[2]) > 0 and (float(found[2]) < 1 or "." not in found[2])):
         known = " or ".join([*others, "random:0.2", "grouped:2000"])
-        raise UsageError(f"{key} = {text!r}: expected {known}; a share lies between 0 and 1, a number of pairs is whole")
+        raise UsageError(
+            f"{key} = {text!r}: expected {known}; a share lies between 0 and 1, a number of pairs is whole"
+        )
 
 
 def _check_weights(key: str, items: tuple[object, ...], weights: tuple[float, ...]) -> None:

@@ -1,4 +1,5 @@
-"""A data set as a recipe divides it: the parts that it names, what is drawn of them to be measured, and what is left."""
+"""A data set as a recipe divides it: the parts that it names, what is drawn of them to be measured, and what is
+left."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from photodesk.types import Dataset
 
 @dataclass(frozen=True)
 class Parts:
-    """A data set as a recipe divides it: what is measured, with its gallery, and what is left for training and banks."""
+    """A data set as a recipe divides it: what is measured, with its gallery, and what is left for training and
+    banks."""
 
     test: Dataset
     rest: Dataset
@@ -30,7 +32,8 @@ def in_part(subset: str, words: str) -> bool:
 def divide(recipe: Recipe, dataset: Dataset) -> Parts:
     """What a recipe measures of a data set, and what it leaves.
 
-    With `test = "all"` the gallery is every picture that the part's tables name; else it is the pictures of the pairs that are measured.
+    With `test = "all"` the gallery is every picture that the part's tables name; else it is the pictures of the pairs
+    that are measured.
 
     Raises:
         DataError: no article is of the parts that the recipe names; says which there are.
@@ -40,7 +43,8 @@ def divide(recipe: Recipe, dataset: Dataset) -> Parts:
         subsets = {article.subset for article in dataset.articles if article.id in named}
         listed = [item.photo for item in dataset.listed if item.subset in subsets]
         return Parts(
-            _only(dataset, named, listed if recipe.data.subset else [photo.id for photo in dataset.photos]), _only(dataset, pool - named)
+            _only(dataset, named, listed if recipe.data.subset else [photo.id for photo in dataset.photos]),
+            _only(dataset, pool - named),
         )
     drawn = _drawn(_only(dataset, pool), recipe.data.test, recipe.data.seed)
     return Parts(_only(dataset, named & drawn), _only(dataset, pool - drawn))
@@ -54,7 +58,8 @@ def candidates(recipe: Recipe, dataset: Dataset) -> Dataset:
 
 
 def parts_named(recipe: Recipe, dataset: Dataset) -> tuple[frozenset[str], frozenset[str]]:
-    """Articles of the part that a recipe measures, or draws from; and those of all parts that it names, which is all of them if it names none to
+    """Articles of the part that a recipe measures, or draws from; and those of all parts that it names, which is all of
+    them if it names none to
     train on.
 
     Raises:
@@ -62,10 +67,16 @@ def parts_named(recipe: Recipe, dataset: Dataset) -> tuple[frozenset[str], froze
     """
     train = recipe.network.train if recipe.network else ()
     wanted = [recipe.data.subset, *train]
-    of = {words: frozenset(article.id for article in dataset.articles if in_part(article.subset, words)) for words in wanted}
+    of = {
+        words: frozenset(article.id for article in dataset.articles if in_part(article.subset, words))
+        for words in wanted
+    }
     if lacking := [words for words in wanted if not of[words]]:
         known = ", ".join(sorted({article.subset for article in dataset.articles} - {""}))
-        raise DataError(f"the data has no part {lacking[0]!r}; its parts are: {known or 'none, its files are one'}; name one with --subset")
+        raise DataError(
+            f"the data has no part {lacking[0]!r}; its parts are: {known or 'none, its files are one'}; name one with "
+            "--subset"
+        )
     everything = frozenset(article.id for article in dataset.articles)
     return of[recipe.data.subset], frozenset().union(*of.values()) if train else everything
 
@@ -83,7 +94,8 @@ def _only(dataset: Dataset, articles: Collection[str], gallery: Collection[str] 
 
 
 def _drawn(dataset: Dataset, part: str, seed: int) -> frozenset[str]:
-    """Articles of the pairs that `part` draws: whole groups in random order until there are enough, as `photodesk train --test` keeps apart."""
+    """Articles of the pairs that `part` draws: whole groups in random order until there are enough, as `photodesk train
+    --test` keeps apart."""
     found = PART.fullmatch(part)
     assert found, part
     if found[1] == "random":  # an article with several photos stays whole

@@ -30,7 +30,8 @@ def section(kind: type[S], content: object, where: str) -> S:
         where: file and section, for messages.
 
     Raises:
-        UsageError: an unknown key (says which was perhaps meant), a missing one, a wrong type, or what the dataclass itself refuses.
+        UsageError: an unknown key (says which was perhaps meant), a missing one, a wrong type, or what the dataclass
+        itself refuses.
     """
     if not isinstance(content, dict):
         raise UsageError(f"{where} has to be a table of keys and values, not {content!r}")

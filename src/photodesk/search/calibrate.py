@@ -79,16 +79,27 @@ def _apart(found: Pairs, encoder: Encoder) -> splits.Mask:
     card = network.card
     test = card.get("test")
     if not card.get("test_pairs") or not isinstance(test, dict):
-        raise UsageError(f"{encoder.name} kept no pairs apart when it was trained; train it with: photodesk train … --test 2000")
+        raise UsageError(
+            f"{encoder.name} kept no pairs apart when it was trained; train it with: photodesk train … --test 2000"
+        )
     if card.get("refit"):
-        raise UsageError(f"{encoder.name} was trained again on every pair; name the network without --refit, and this one with --for")
+        raise UsageError(
+            f"{encoder.name} was trained again on every pair; name the network without --refit, and this one with --for"
+        )
     # whole groups make up the part, so asking for its size gives the same groups again
-    size, split, seed = int(str(card["test_pairs"])), splits.parse(str(card.get("split") or "grouped")), int(str(card.get("seed") or 0))
+    size, split, seed = (
+        int(str(card["test_pairs"])),
+        splits.parse(str(card.get("split") or "grouped")),
+        int(str(card.get("seed") or 0)),
+    )
     _, _, tested = splits.divide(found, split, validation=0, test=size, seed=seed)
     measured = pairs.measure(network, found.take(tested))
-    if int(tested.sum()) != size or any(abs(measured[name] - value) > NEAR for name, value in test.items() if name in measured):
+    if int(tested.sum()) != size or any(
+        abs(measured[name] - value) > NEAR for name, value in test.items() if name in measured
+    ):
         raise UsageError(
-            f"{encoder.name} was trained on other data than this: the part that it should have kept apart has not the measures that its card "
+            f"{encoder.name} was trained on other data than this: the part that it should have kept apart has not the "
+            "measures that its card "
             "names; name the same DATA in the same order as in its training"
         )
     return tested
@@ -121,12 +132,20 @@ def fit(
     bias, slope = _logistic(z, right, weight)
     made = Confidence(fingerprint, background, bias, slope, None, dict(about or {}))
     return Confidence(
-        fingerprint, background, bias, slope, measure(made, texts[~first], photos[~first], group[~first], seed=seed), made.about
+        fingerprint,
+        background,
+        bias,
+        slope,
+        measure(made, texts[~first], photos[~first], group[~first], seed=seed),
+        made.about,
     )
 
 
-def measure(made: Confidence, texts: FloatArray, photos: FloatArray, group: NDArray[np.int64], *, seed: int = 0) -> Reliability:
-    """How reliable it is on held-out pairs: each article with a gallery of `ODDS` photos, its own among them, the `SHOWN` best hits."""
+def measure(
+    made: Confidence, texts: FloatArray, photos: FloatArray, group: NDArray[np.int64], *, seed: int = 0
+) -> Reliability:
+    """How reliable it is on held-out pairs: each article with a gallery of `ODDS` photos, its own among them, the
+    `SHOWN` best hits."""
     rng = np.random.default_rng(seed)
     said, right, best = list[NDArray[np.float64]](), list[NDArray[np.bool_]](), list[tuple[float, bool]]()
     strict = 0
@@ -142,8 +161,14 @@ def measure(made: Confidence, texts: FloatArray, photos: FloatArray, group: NDAr
         strict += bool(group[np.argmax(photos @ text)] == group[i])
     found = Reliability.of(np.concatenate(said), np.concatenate(right))
     tops, hits = np.array([p for p, _ in best]), np.array([hit for _, hit in best])
-    kept = [(least, float((tops >= least).mean()), float(hits[tops >= least].mean())) for least in (0.0, *LEVELS) if (tops >= least).any()]
-    return Reliability(found.said, found.seen, found.hits, found.error, tuple(kept), strict / max(len(texts), 1), len(photos))
+    kept = [
+        (least, float((tops >= least).mean()), float(hits[tops >= least].mean()))
+        for least in (0.0, *LEVELS)
+        if (tops >= least).any()
+    ]
+    return Reliability(
+        found.said, found.seen, found.hits, found.error, tuple(kept), strict / max(len(texts), 1), len(photos)
+    )
 
 
 def _fitting_pairs(
@@ -188,12 +213,17 @@ def plot(found: Reliability) -> str:
         f'<text x="{edge - 6}" y="{edge + side - side * k / 4 + 4:.0f}" text-anchor="end">{high * k / 4:.2f}</text>'
         for k in range(5)
     )
-    dots = "".join(f'<circle cx="{point.split(",")[0]}" cy="{point.split(",")[1]}" r="4" fill="#0b5fa5"/>' for point in points)
+    dots = "".join(
+        f'<circle cx="{point.split(",")[0]}" cy="{point.split(",")[1]}" r="4" fill="#0b5fa5"/>' for point in points
+    )
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{side + 2 * edge}" height="{side + 2 * edge + 20}" font-family="sans-serif" font-size="11">'
-        f'<rect width="100%" height="100%" fill="#fff"/><rect x="{edge}" y="{edge}" width="{side}" height="{side}" fill="none" stroke="#999"/>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{side + 2 * edge}" height="{side + 2 * edge + 20}" '
+        'font-family="sans-serif" font-size="11">'
+        f'<rect width="100%" height="100%" fill="#fff"/><rect x="{edge}" y="{edge}" width="{side}" height="{side}" '
+        'fill="none" stroke="#999"/>'
         f'<path d="M{place(0, 0)} L{place(high, high)}" stroke="#999" stroke-dasharray="4"/>'
         f'<path d="M{" L".join(points)}" fill="none" stroke="#0b5fa5"/>{dots}{ticks}'
         f'<text x="{edge + side / 2}" y="{edge + side + 34}" text-anchor="middle">probability said</text>'
-        f'<text x="{edge}" y="{edge - 12}">share that was right; expected calibration error {found.error:.3f}</text></svg>\n'
+        f'<text x="{edge}" y="{edge - 12}">share that was right; expected calibration error '
+        f"{found.error:.3f}</text></svg>\n"
     )

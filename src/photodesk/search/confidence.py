@@ -1,9 +1,10 @@
-"""How likely a photo fits an article: a score against what the query scores with photos in general, through a curve fitted on held-out pairs.
+"""How likely a photo fits an article: a score against what the query scores with photos in general, through a curve
+fitted on held-out pairs.
 
-A cosine says little by itself: some articles are near to every photo. So a score s of a query q counts by z = (s − q·mean) / √(qᵀ·cov·q), with
-mean and covariance of ordinary photos, which are kept as a few directions. From there a logistic curve leads to a probability:
-that the photo is the article's own, if one in `ODDS` were. How many photos of an archive fit is not known to anybody; one in a hundred
-is what the pages say, and the measured galleries hold.
+A cosine says little by itself: some articles are near to every photo. So a score s of a query q counts by z = (s −
+q·mean) / √(qᵀ·cov·q), with mean and covariance of ordinary photos, which are kept as a few directions. From there a
+logistic curve leads to a probability: that the photo is the article's own, if one in `ODDS` were. How many photos of an
+archive fit is not known to anybody; one in a hundred is what the pages say, and the measured galleries hold.
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ class Background:
     def of(cls, rows: FloatArray, directions: int = DIRECTIONS) -> Background:
         """From (m, d) rows."""
         mean = rows.mean(axis=0, dtype=np.float64)
-        values, vectors = np.linalg.eigh(np.cov((rows - mean).astype(np.float64), rowvar=False, bias=True).reshape(rows.shape[1], -1))
+        values, vectors = np.linalg.eigh(
+            np.cov((rows - mean).astype(np.float64), rowvar=False, bias=True).reshape(rows.shape[1], -1)
+        )
         kept = min(directions, len(values))
         rest = float(np.clip(values[: len(values) - kept], 0, None).mean()) if kept < len(values) else 0.0
         factor = vectors[:, -kept:] * np.sqrt(np.clip(values[-kept:] - rest, 0, None))
@@ -80,7 +83,8 @@ class Reliability:
     Args:
         said: mean probability of each bin; seen: share of it that was right; hits: how many.
         error: expected calibration error: mean of |said − seen| over the hits.
-        precision: of the best hit of each gallery, where it is at least so likely: (least probability, share of galleries, share right).
+        precision: of the best hit of each gallery, where it is at least so likely: (least probability, share of
+            galleries, share right).
         strict: the same precision in one gallery of all measured photos, where one photo in `photos` is right.
         photos: of that gallery.
     """
@@ -136,12 +140,24 @@ class Confidence:
 
     def save(self, path: Path) -> None:
         """Write it as JSON, whole or not at all."""
-        found = {"format": FORMAT, "fingerprint": self.fingerprint, "bias": self.bias, "slope": self.slope, "about": dict(self.about)}
+        found = {
+            "format": FORMAT,
+            "fingerprint": self.fingerprint,
+            "bias": self.bias,
+            "slope": self.slope,
+            "about": dict(self.about),
+        }
         arrays = np.column_stack([self.background.mean, self.background.factor]).astype("<f2")
-        rows = {"shape": list(arrays.shape), "rest": self.background.rest, "float16": base64.b64encode(arrays.tobytes()).decode()}
+        rows = {
+            "shape": list(arrays.shape),
+            "rest": self.background.rest,
+            "float16": base64.b64encode(arrays.tobytes()).decode(),
+        }
         with replacing(path) as stream:
             json.dump(
-                {**found, "reliability": asdict(self.reliability) if self.reliability else None, "background": rows}, stream, indent=1
+                {**found, "reliability": asdict(self.reliability) if self.reliability else None, "background": rows},
+                stream,
+                indent=1,
             )
             stream.write("\n")
 
@@ -160,9 +176,13 @@ class Confidence:
             arrays = np.frombuffer(base64.b64decode(rows["float16"]), "<f2").astype(np.float32).reshape(rows["shape"])
             background = Background(arrays[:, 0].copy(), arrays[:, 1:].copy(), float(rows["rest"]))
             told = Reliability.read(found["reliability"]) if found["reliability"] else None
-            return cls(found["fingerprint"], background, float(found["bias"]), float(found["slope"]), told, found["about"])
+            return cls(
+                found["fingerprint"], background, float(found["bias"]), float(found["slope"]), told, found["about"]
+            )
         except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-            raise StoreError(f"{path} holds no confidence or is damaged ({error}); make it again with: photodesk calibrate") from None
+            raise StoreError(
+                f"{path} holds no confidence or is damaged ({error}); make it again with: photodesk calibrate"
+            ) from None
 
     @classmethod
     def find(cls, fingerprint: str, folder: Path | None = None) -> Confidence | None:
@@ -175,7 +195,8 @@ class Confidence:
 
 
 def shipped() -> tuple[float, float]:
-    """Bias and slope of the built-in model's curve: what is used, and said to be uncalibrated, where an encoder has none."""
+    """Bias and slope of the built-in model's curve: what is used, and said to be uncalibrated, where an encoder has
+    none."""
     with resources.as_file(resources.files("photodesk") / "models" / CONFIDENCE) as path:
         found = Confidence.load(path)
     return found.bias, found.slope

@@ -1,6 +1,8 @@
-"""An archive that answers one article, one photo or both: visual score, revision, names in captions and recent use, with a probability.
+"""An archive that answers one article, one photo or both: visual score, revision, names in captions and recent use,
+with a probability.
 
-Every part of a score is in spreads: one is the standard deviation of what the query scores with photos in general (`confidence.Background`).
+Every part of a score is in spreads: one is the standard deviation of what the query scores with photos in general
+(`confidence.Background`).
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ if TYPE_CHECKING:
     from photodesk.search.explain import Reason
 
 NAMES = 2.5
-"""Spreads that a photo gains whose caption has all the words and fits them best by BM25; others gain their share of both."""
+"""Spreads that a photo gains whose caption has all the words and fits them best by BM25; others gain their share of
+both."""
 WORDED = 20
 """Captions that are looked at for names."""
 USED = 3.0
@@ -48,10 +51,6 @@ VALUES = 2000
 """Values of a field among which one is looked for that was meant."""
 FRESH = 60.0
 """Seconds for which what is known of the archive as a whole is taken as it is."""
-
-
-
-
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,11 +77,14 @@ class Desk:
         StoreError: the archive was made by another encoder.
     """
 
-    def __init__(self, archive: Archive, encoder: Encoder | None = None, *, preparation: Preparation | None = None) -> None:
+    def __init__(
+        self, archive: Archive, encoder: Encoder | None = None, *, preparation: Preparation | None = None
+    ) -> None:
         self.archive, self.encoder = archive, encoder or registry.load(archive.settings.encoder)
         if not self.encoder.reads(archive.settings.fingerprint):
             raise StoreError(
-                f"{archive.folder} was made by {archive.settings.encoder} ({archive.settings.fingerprint}), and this is {self.encoder.name} "
+                f"{archive.folder} was made by {archive.settings.encoder} ({archive.settings.fingerprint}), and this "
+                f"is {self.encoder.name} "
                 f"({self.encoder.fingerprint}); make a new archive for it, or encode this one again: "
                 f"photodesk archive update {archive.folder} --encoder {self.encoder.name}"
             )
@@ -108,19 +110,27 @@ class Desk:
         used = self._used(question.used_days)
         where = question.where if question.used_days == 0 or not question.hide_used else _without(question.where, used)
         worded = self.archive.engine.lexical(asked.words, WORDED, where) if asked.words.strip() else ()
-        count = 4 * question.top if question.diverse else question.top + max(16, question.top // 2) + min(len(used), 200)
+        count = (
+            4 * question.top if question.diverse else question.top + max(16, question.top // 2) + min(len(used), 200)
+        )
         while True:
             near = self.archive.engine.search(asked.row, count, where, revised=asked.revised * whole.revised)
             points = self.archive.engine.get(list(dict.fromkeys(hit.photo for hit in (*near, *worded))), rows=True)
             ranked = self._scored(points, asked, whole, self._named(asked.words, worded, points), used)
-            chosen = _folded(ranked, question) if question.fold else [found for found in ranked if found.photo != question.like]
+            chosen = (
+                _folded(ranked, question)
+                if question.fold
+                else [found for found in ranked if found.photo != question.like]
+            )
             if len(chosen) >= question.top or len(near) < count or count > 5000:
                 break
             count *= 4
         if question.diverse:
             chosen = _diverse(chosen, {point.photo: point.row for point in points}, question.top)
         hits = self._complete(chosen[: question.top], listed=question.fold)
-        alone = question.article is not None and not question.like and question.picture is None  # what curves are fitted on
+        alone = (
+            question.article is not None and not question.like and question.picture is None
+        )  # what curves are fitted on
         calibrated = self.confidence is not None and alone
         nothing = max((hit.probability for hit in hits), default=0.0) < NOTHING and not any(
             hit.components["names"] >= NAMES / 2 for hit in hits
@@ -129,10 +139,13 @@ class Desk:
         if not hits:
             message = "no photo passes the filters" if question.where else "the archive is empty"
             alike = self._near(question.where)
-            message += "".join(f"; {name} {value!r} is not there, but {', '.join(map(repr, like))}" for name, value, like in alike)
+            message += "".join(
+                f"; {name} {value!r} is not there, but {', '.join(map(repr, like))}" for name, value, like in alike
+            )
         elif nothing:
             message = (
-                f"nothing in this archive fits: even the best of {whole.photos:,} photos is right in fewer than {NOTHING:.0%} of such cases"
+                f"nothing in this archive fits: even the best of {whole.photos:,} photos is right in fewer than "
+                f"{NOTHING:.0%} of such cases"
             )
         return Answer(
             hits,
@@ -156,7 +169,8 @@ class Desk:
         return found
 
     def facets(self, where: Filter, fields: Sequence[str] = FACETS) -> dict[str, Mapping[str, int]]:
-        """Field → value → photos that pass a filter; counted once for each filter and state of the archive, one after the other."""
+        """Field → value → photos that pass a filter; counted once for each filter and state of the archive, one after
+        the other."""
         known = self._known().facets
         with self._counting:
             found = known.setdefault(where, {})
@@ -240,7 +254,8 @@ class Desk:
         return self.reader.ask(question, whole.background, self._point(question.like).row if question.like else None)
 
     def _named(self, words: str, hits: Sequence[Hit], points: Sequence[Point]) -> dict[str, float]:
-        """What the best captions have of the words: id → share of the best score by BM25 times share of the words that are there."""
+        """What the best captions have of the words: id → share of the best score by BM25 times share of the words that
+        are there."""
         if not hits:
             return {}
         language, entries = self.archive.settings.language, {point.photo: point.entry for point in points}
@@ -262,25 +277,42 @@ class Desk:
     ) -> list[Found]:
         if not points:
             return []
-        rows, numbers = np.stack([point.row for point in points]), np.array([point.number for point in points], np.float32)
+        rows, numbers = (
+            np.stack([point.row for point in points]),
+            np.array([point.number for point in points], np.float32),
+        )
         parts = self.scores(asked, rows, numbers)
         today = datetime.datetime.now(datetime.UTC).date()
         names = np.array([NAMES * named.get(point.photo, 0.0) for point in points], np.float32)
-        days = [max(0, (today - datetime.date.fromisoformat(used[p.photo])).days) if p.photo in used else -1 for p in points]
+        days = [
+            max(0, (today - datetime.date.fromisoformat(used[p.photo])).days) if p.photo in used else -1 for p in points
+        ]
         date = np.array([0.0 if day < 0 else -USED / (1 + day / 30) for day in days], np.float32)
         total = parts["visual"] + parts["revision"] + names + date
         likely = self.probability(parts["visual"])
         found = [
             Found(
-                point.photo, float(total[i]), float(likely[i]), point.entry, (), used.get(point.photo, ""),
-                dict(zip(COMPONENTS, map(float, (parts["visual"][i], names[i], parts["revision"][i], date[i])), strict=True)),
+                point.photo,
+                float(total[i]),
+                float(likely[i]),
+                point.entry,
+                (),
+                used.get(point.photo, ""),
+                dict(
+                    zip(
+                        COMPONENTS,
+                        map(float, (parts["visual"][i], names[i], parts["revision"][i], date[i])),
+                        strict=True,
+                    )
+                ),
             )
             for i, point in enumerate(points)
-        ]  # fmt: skip
+        ]
         return sorted(found, key=lambda hit: (-hit.score, hit.photo))
 
     def _complete(self, hits: Sequence[Found], *, listed: bool) -> list[Found]:
-        """Hits with what their near-duplicates say, whether or not these pass the filters and were near enough to be looked at."""
+        """Hits with what their near-duplicates say, whether or not these pass the filters and were near enough to be
+        looked at."""
         groups = rights.groups(self.archive, {hit.photo: hit.entry for hit in hits})
         made = []
         for hit in hits:
@@ -330,8 +362,8 @@ def _folded(ranked: Sequence[Found], question: Question) -> list[Found]:
 def _diverse(ranked: Sequence[Found], rows: Mapping[str, FloatArray], top: int) -> list[Found]:
     """Greedily the photo that is best after its likeness to those above is taken off: maximal marginal relevance.
 
-    Source: Carbonell and Goldstein, The use of MMR, SIGIR 1998. Likeness is a cosine, scores are in spreads; both count from the
-    range that they have among the candidates.
+    Source: Carbonell and Goldstein, The use of MMR, SIGIR 1998. Likeness is a cosine, scores are in spreads; both count
+    from the range that they have among the candidates.
     """
     if not ranked:
         return []

@@ -1,8 +1,9 @@
-"""Why a photo: leave out a word of the article, cover a part of the photo, and see by how much the score falls (occlusion).
+"""Why a photo: leave out a word of the article, cover a part of the photo, and see by how much the score falls
+(occlusion).
 
-A fall is in spreads, as the score is: above 0 where the word or the region speaks for the photo. Source: Zeiler and Fergus, Visualizing and
-understanding convolutional networks, ECCV 2014, section 4; for words Li, Monroe and Jurafsky, Understanding neural networks through
-representation erasure, 2016.
+A fall is in spreads, as the score is: above 0 where the word or the region speaks for the photo. Source: Zeiler and
+Fergus, Visualizing and understanding convolutional networks, ECCV 2014, section 4; for words Li, Monroe and Jurafsky,
+Understanding neural networks through representation erasure, 2016.
 """
 
 from __future__ import annotations
@@ -42,8 +43,10 @@ class Reason:
 
     Args:
         found: the photo with score, probability and components.
-        words: of the article in their order, each with the fall of the score without it; long articles by runs of words.
-        heat: (rows, columns) fall of the score with a cell of the photo covered; (0, 0) where there is no picture to cover.
+        words: of the article in their order, each with the fall of the score without it; long articles by runs of
+            words.
+        heat: (rows, columns) fall of the score with a cell of the photo covered; (0, 0) where there is no picture to
+            cover.
         shares: part of each component in the score, its sign kept; absolute values add up to 1.
     """
 
@@ -115,7 +118,8 @@ def falls(desk: Scorer, question: Question, point: Point, found: Found) -> list[
     Args:
         desk: the archive.
         question: with an article.
-        point: the photo, with its row; what its caption has in common with the article counts for the words that are in both.
+        point: the photo, with its row; what its caption has in common with the article counts for the words that are in
+            both.
         found: the same as an answer.
     """
     assert question.article is not None
@@ -130,7 +134,9 @@ def falls(desk: Scorer, question: Question, point: Point, found: Found) -> list[
         if not len(texts) and not pictures:
             return 0.0  # nothing is asked: every photo is as good as photos in general
         asked = desk.reader.joined(texts, weights, pictures, desk.background)
-        return float(sum(part[0] for part in desk.scores(asked, point.row[None], np.array([point.number], np.float32)).values()))
+        return float(
+            sum(part[0] for part in desk.scores(asked, point.row[None], np.array([point.number], np.float32)).values())
+        )
 
     base = score(full, weights)
     out = []
@@ -148,7 +154,9 @@ def falls(desk: Scorer, question: Question, point: Point, found: Found) -> list[
     return out
 
 
-def covered(desk: Scorer, image: Image.Image, score: Callable[[FloatArray], FloatArray], grid: int = GRID) -> FloatArray:
+def covered(
+    desk: Scorer, image: Image.Image, score: Callable[[FloatArray], FloatArray], grid: int = GRID
+) -> FloatArray:
     """(grid, grid) by how much the score of a picture falls if a cell is covered with the mean colour of the picture.
 
     Args:
@@ -193,7 +201,8 @@ def picture(desk: Scorer, photo: str) -> Image.Image:
 
 
 def _units(parts: Sequence[Article]) -> Iterator[tuple[int, tuple[str, int, str], Article | None]]:
-    """(number of the part, (field, place of the first word, words), the part without them); None where nothing is left of it."""
+    """(number of the part, (field, place of the first word, words), the part without them); None where nothing is left
+    of it."""
     total = sum(len(getattr(part, name).split()) for part in parts for name in FIELDS)
     step = -(-total // MOST)
     for i, part in enumerate(parts):

@@ -1,8 +1,8 @@
 """An exact index: unit rows in one memory-mapped file, scanned by a matrix product.
 
-The folder holds `index.json` (what made it, and which files belong to it), `rows-….npy` ((m, d) float32), `photos-….jsonl` (id and path of
-each row) and perhaps `numbers-….npz` (what a revision takes off each row). The JSON is replaced last, so a kill leaves the old index or
-the new one.
+The folder holds `index.json` (what made it, and which files belong to it), `rows-….npy` ((m, d) float32),
+`photos-….jsonl` (id and path of each row) and perhaps `numbers-….npz` (what a revision takes off each row). The JSON is
+replaced last, so a kill leaves the old index or the new one.
 """
 
 from __future__ import annotations
@@ -39,11 +39,20 @@ class FlatIndex:
         embeddings: the rows, sorted by photo id.
         paths: photo id → file, or URL as a string.
         encoder: name of the encoder, as `encoders.load` reads it.
-        numbers: where the numbers of a revision are kept, if there are any. The name changes with the rows: numbers never outlive them.
+        numbers: where the numbers of a revision are kept, if there are any. The name changes with the rows: numbers
+            never outlive them.
     """
 
-    def __init__(self, folder: Path, embeddings: Embeddings, paths: dict[str, Path | str], encoder: str, numbers: Path) -> None:
-        self.folder, self.embeddings, self.paths, self.encoder, self.numbers = folder, embeddings, paths, encoder, numbers
+    def __init__(
+        self, folder: Path, embeddings: Embeddings, paths: dict[str, Path | str], encoder: str, numbers: Path
+    ) -> None:
+        self.folder, self.embeddings, self.paths, self.encoder, self.numbers = (
+            folder,
+            embeddings,
+            paths,
+            encoder,
+            numbers,
+        )
 
     @property
     def preparation(self) -> Path:
@@ -100,7 +109,9 @@ class FlatIndex:
             about = json.loads((folder / "index.json").read_text("utf-8"))
             if about["format"] != FORMAT:
                 raise StoreError(f"{folder} holds an index of format {about['format']}, not {FORMAT}; make it again")
-            listed = [json.loads(line) for line in (folder / f"photos-{about['files']}.jsonl").read_text("utf-8").splitlines()]
+            listed = [
+                json.loads(line) for line in (folder / f"photos-{about['files']}.jsonl").read_text("utf-8").splitlines()
+            ]
             rows = np.load(folder / f"rows-{about['files']}.npy", mmap_mode="r", allow_pickle=False)
             if rows.shape != (about["photos"], about["dim"]) or len(listed) != about["photos"]:
                 raise StoreError(f"{folder} is damaged: it should hold {about['photos']} photos; make it again")
@@ -109,12 +120,18 @@ class FlatIndex:
             return cls(folder, embeddings, paths, about["encoder"], folder / f"numbers-{about['files']}.npz")
         except FileNotFoundError as error:
             if (folder / "index.json").exists():
-                raise StoreError(f"{folder} is damaged: {Path(error.filename).name} is missing; make it again") from None
+                raise StoreError(
+                    f"{folder} is damaged: {Path(error.filename).name} is missing; make it again"
+                ) from None
             raise StoreError(f"{folder} holds no index; make one with: photodesk index PHOTOS -o {folder}") from None
         except (KeyError, TypeError, ValueError, OSError) as error:
-            raise StoreError(f"{folder} is damaged ({error}); make it again with: photodesk index PHOTOS -o {folder}") from None
+            raise StoreError(
+                f"{folder} is damaged ({error}); make it again with: photodesk index PHOTOS -o {folder}"
+            ) from None
 
-    def search(self, query: FloatArray, top: int, *, change: Callable[[FloatArray], FloatArray] | None = None) -> tuple[Hit, ...]:
+    def search(
+        self, query: FloatArray, top: int, *, change: Callable[[FloatArray], FloatArray] | None = None
+    ) -> tuple[Hit, ...]:
         """The `top` rows of highest cosine with a (d,) unit query, best first, ties by photo id.
 
         Args:
@@ -126,7 +143,9 @@ class FlatIndex:
         if change is not None:
             scores = change(scores)
         best, at = best_of(scores, np.arange(len(self))[None], min(top, len(self)))
-        return tuple(Hit(self.embeddings.ids[j], score) for j, score in zip(at[0].tolist(), best[0].tolist(), strict=True))
+        return tuple(
+            Hit(self.embeddings.ids[j], score) for j, score in zip(at[0].tolist(), best[0].tolist(), strict=True)
+        )
 
 
 def _place(path: Path | str) -> str:
@@ -166,10 +185,13 @@ def build_index(
             pictures = chain.from_iterable(unit.pictures() for unit in units)
             yield from ((0, batch) for batch in pipeline.encode(pictures, encoder.photos, shards.has))
 
-    made = store.collect(encoder.photos, results, of=sources.count(units), progress=lambda done, of: progress("photos", done, of))
+    made = store.collect(
+        encoder.photos, results, of=sources.count(units), progress=lambda done, of: progress("photos", done, of)
+    )
     if not len(made.photos):
         raise DataError(
-            f"{photos} holds no picture that can be opened" + (f"; the first fault is: {made.faults[0]}" if made.faults else "")
+            f"{photos} holds no picture that can be opened"
+            + (f"; the first fault is: {made.faults[0]}" if made.faults else "")
         )
     rows = np.empty((len(made.photos), encoder.network.dim if encoder.network else encoder.photos.dim), np.float32)
     for start in range(0, len(rows), 4096):
@@ -188,7 +210,8 @@ def revise_index(
     store: Store | None = None,
     progress: Progress = silent,
 ) -> tuple[dual_softmax.Numbers, tuple[Fault, ...]]:
-    """Take one number per photo from a bank of articles and keep them in the index: `Searcher` then ranks every article by revised scores.
+    """Take one number per photo from a bank of articles and keep them in the index: `Searcher` then ranks every article
+    by revised scores.
 
     Args:
         index: an open index; numbers that it held before are replaced.
@@ -209,7 +232,11 @@ def revise_index(
     encoder = Searcher(index, encoder).encoder
     photos = Embeddings(index.embeddings.ids, index.embeddings.rows, encoder.fingerprint)
     others, faults = embed_articles(
-        bank, encoder, store or Store(), preparation=preparation, progress=lambda _, done, of: progress("bank", done, of)
+        bank,
+        encoder,
+        store or Store(),
+        preparation=preparation,
+        progress=lambda _, done, of: progress("bank", done, of),
     )
     numbers = dual_softmax.numbers(others, photos, revision)
     index.numbers.unlink(missing_ok=True)  # a kill in between leaves none, not old ones beside another preparation
@@ -222,12 +249,13 @@ def revise_index(
 class Searcher:
     """One article at a time against an index of photos, with the same mathematics as `rank`.
 
-    Where the index holds numbers of a revision (`revise_index`), scores are revised like those of a `rank` with the same bank.
+    Where the index holds numbers of a revision (`revise_index`), scores are revised like those of a `rank` with the
+    same bank.
 
     Args:
         index: an open index.
-        encoder: the one that made it, or another text tower in the same space (`Encoder.reads`); None loads it by the name
-            that the index holds.
+        encoder: the one that made it, or another text tower in the same space (`Encoder.reads`); None loads it by the
+            name that the index holds.
 
     Attributes:
         numbers: what the index's revision takes off each photo; None where it has none.
@@ -242,7 +270,8 @@ class Searcher:
         self.encoder = (encoder or registry.load(index.encoder)).joint()
         if not self.encoder.reads(index.embeddings.encoder):
             raise StoreError(
-                f"{index.folder} was made by {index.encoder} ({index.embeddings.encoder}), and this is {self.encoder.name} "
+                f"{index.folder} was made by {index.encoder} ({index.embeddings.encoder}), and this is "
+                f"{self.encoder.name} "
                 f"({self.encoder.fingerprint}); make the index again with: photodesk index PHOTOS -o {index.folder}"
             )
         self.numbers = dual_softmax.Numbers.load(index.numbers) if index.numbers.exists() else None
@@ -260,16 +289,22 @@ class Searcher:
         Args:
             article: one article, or its headline.
             top: how many hits.
-            preparation: how the article becomes a text; None is as the bank of a revision was prepared, else titles as they are.
+            preparation: how the article becomes a text; None is as the bank of a revision was prepared, else titles as
+                they are.
             revised: False ranks by cosine even where the index holds numbers of a revision.
 
         Raises:
             UsageError: there is no text to search for.
-            StoreError: the numbers were taken from texts by another encoder, or from texts that were prepared in another way.
+            StoreError: the numbers were taken from texts by another encoder, or from texts that were prepared in
+            another way.
         """
         if isinstance(article, str):
             article = Article("query", article)
-        bank = self.index.preparation.read_text("utf-8") if revised and self.numbers and self.index.preparation.exists() else ""
+        bank = (
+            self.index.preparation.read_text("utf-8")
+            if revised and self.numbers and self.index.preparation.exists()
+            else ""
+        )
         preparation = preparation or (parse(bank) if bank else Preparation())
         if bank and str(preparation) != bank:
             raise StoreError(
@@ -286,6 +321,7 @@ class Searcher:
         if self.numbers.encoder != self.encoder.fingerprint:
             raise StoreError(
                 f"{self.index.folder} holds numbers of {self.numbers.revision} from texts that another encoder read "
-                f"({self.numbers.encoder}), and this is {self.encoder.fingerprint}; take them again with this one, or search by cosine"
+                f"({self.numbers.encoder}), and this is {self.encoder.fingerprint}; take them again with this one, or "
+                "search by cosine"
             )
         return self.index.search(rows[0], top, change=self.numbers.revised)

@@ -1,7 +1,8 @@
 """A question to a desk, the one row that an engine is searched with for it, and the answer.
 
-An article is its headline with lead, and its body in windows; a photo is a row of the same space. Each scores photos on a scale of its own, so each
-is divided by the spread of its scores before they are added: the sum is one row again, and any engine searches it exactly.
+An article is its headline with lead, and its body in windows; a photo is a row of the same space. Each scores photos on
+a scale of its own, so each is divided by the spread of its scores before they are added: the sum is one row again, and
+any engine searches it exactly.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
     from photodesk.search.confidence import Background
 
 WINDOW, WINDOWS = 60, 16
-"""Words of a body that are read at once, and windows at most: longer bodies have longer windows where the model takes them."""
+"""Words of a body that are read at once, and windows at most: longer bodies have longer windows where the model takes
+them."""
 SHORT = 40
 """Words of a window for models that cut long texts."""
 BODY = 0.5
@@ -55,7 +57,8 @@ class Question:
         like: id of a photo of the archive; picture: one from outside.
         where: which photos may be found; its phrase must stand in them word for word.
         words: names or keywords that lift photos whose captions have them; empty takes those of headline and lead.
-        used_days: what counts as recently used; 0 asks nothing. hide_used: leave such photos out, instead of pushing them down.
+        used_days: what counts as recently used; 0 asks nothing. hide_used: leave such photos out, instead of pushing
+            them down.
         diverse: prefer photos that differ from those above them.
         fold: near-duplicates are one hit.
         top: how many hits.
@@ -97,7 +100,8 @@ def windows(text: str, context: int) -> list[str]:
 
 
 class Reader:
-    """Turns questions into rows; what it has read it remembers, so that typing on costs only what is new. May be used from several threads.
+    """Turns questions into rows; what it has read it remembers, so that typing on costs only what is new. May be used
+    from several threads.
 
     Args:
         encoder: of the archive.
@@ -169,13 +173,23 @@ class Reader:
         return self.joined(texts, weights, pictures, background, words)
 
     def joined(
-        self, texts: FloatArray, weights: Sequence[float], pictures: Sequence[FloatArray], background: Background, words: str = ""
+        self,
+        texts: FloatArray,
+        weights: Sequence[float],
+        pictures: Sequence[FloatArray],
+        background: Background,
+        words: str = "",
     ) -> Asked:
         """(n, d) rows of texts with weights, and rows of photos, as one row."""
         rows = [*texts, *pictures]
-        scaled = [weight / background.spread(row) for row, weight in zip(rows, [*weights, *[1.0] * len(pictures)], strict=True)]
+        scaled = [
+            weight / background.spread(row)
+            for row, weight in zip(rows, [*weights, *[1.0] * len(pictures)], strict=True)
+        ]
         total = sum(scaled)
-        row: FloatArray = np.sum([r * np.float32(s / total) for r, s in zip(rows, scaled, strict=True)], axis=0, dtype=np.float32)
+        row: FloatArray = np.sum(
+            [r * np.float32(s / total) for r, s in zip(rows, scaled, strict=True)], axis=0, dtype=np.float32
+        )
         return Asked(row, float(sum(scaled[: len(texts)]) / total), words)
 
     def _read(self, articles: Sequence[Article]) -> FloatArray:
@@ -199,8 +213,10 @@ class Found:
         photo: its id; the thumbnail has the same.
         score: in spreads above what the query scores with photos in general; comparable within one answer.
         probability: that it fits, by what is to be seen.
-        entry: caption, credit, date and all else that is known of it; the usage terms are those of all its near-duplicates, see `rights`.
-        similar: near-duplicates in the archive that it stands for, the largest picture first; none where they are hits of their own.
+        entry: caption, credit, date and all else that is known of it; the usage terms are those of all its
+            near-duplicates, see `rights`.
+        similar: near-duplicates in the archive that it stands for, the largest picture first; none where they are hits
+            of their own.
         used: day of its last use, if that is recent.
         components: what makes its score: visual, names, revision, date (of its last use).
         origins: field of `entry` → near-duplicates that its value, or a part of its usage terms, came from.

@@ -48,14 +48,20 @@ def rank(
     if top < 1:
         raise UsageError(f"top={top}: an article needs at least one photo")
     if not dataset.photos:
-        raise DataError("the data set has no photo to rank; name their folder with --photos, or see its faults with: photodesk check")
+        raise DataError(
+            "the data set has no photo to rank; name their folder with --photos, or see its faults with: photodesk "
+            "check"
+        )
     encoder, store = (encoder or registry.load()).joint(), store or Store()
-    articles, article_faults = embed_articles(dataset.articles, encoder, store, preparation=preparation, progress=progress)
+    articles, article_faults = embed_articles(
+        dataset.articles, encoder, store, preparation=preparation, progress=progress
+    )
     photos, photo_faults = embed_photos(dataset.photos, encoder, store, progress=progress)
     if not len(articles) or not len(photos):
         first = [*article_faults, *photo_faults][0]
         raise DataError(
-            f"nothing to rank: {len(articles)} articles have text, {len(photos)} photos can be opened; the first fault is: {first}"
+            f"nothing to rank: {len(articles)} articles have text, {len(photos)} photos can be opened; the first fault "
+            f"is: {first}"
         )
     others, bank_faults = None, tuple[Fault, ...]()
     if bank is not None:

@@ -1,6 +1,8 @@
-"""The cleaning of the 2021 paper: contractions, articles, run-together words, spelling, lower case; and what it does to a table.
+"""The cleaning of the 2021 paper: contractions, articles, run-together words, spelling, lower case; and what it does to
+a table.
 
-Every step is a plain function of a text and its language and looks at one word at a time, so that `clean` can remember words.
+Every step is a plain function of a text and its language and looks at one word at a time, so that `clean` can remember
+words.
 """
 
 from __future__ import annotations
@@ -22,19 +24,23 @@ def _set(listed: str) -> frozenset[str]:
 
 
 _ENGLISH = {
-    "can't": "can not", "cannot": "can not", "won't": "will not", "shan't": "shall not", "ain't": "is not", "let's": "let us",
+    "can't": "can "
+             "not", "cannot": "can "
+                              "not", "won't": "will not", "shan't": "shall not", "ain't": "is not", "let's": "let us",
     "y'all": "you all", "gonna": "going to", "wanna": "want to", "gotta": "got to", "'tis": "it is", "'twas": "it was",
 }  # fmt: skip
 _ENGLISH_ENDS = {"m": "am", "re": "are", "ve": "have", "ll": "will", "d": "would"}
 _ENGLISH_NOT = _set("are could dare did do does had has have is may might must need ought should was were would")
 # After these, 's is "is"; after a noun it is a possessive and stays.
 _ENGLISH_IS = _set(
-    "everybody everyone everything he here how it nobody nothing she somebody someone that there this what when where who why"
+    "everybody everyone everything he here how it nobody nothing she somebody someone that there this what when where "
+    "who why"
 )
 _GERMAN = {"auf'm": "auf dem", "auf'n": "auf den", "mit'm": "mit dem", "so'n": "so ein", "so'ne": "so eine"}
 # After these, a German 's is "es"; after a noun (Willi's Imbiss) it stays.
 _GERMAN_ES = _set(
-    "bleibt da du er find gab geht gibt glaub hab hat hatte heißt ich ihr ist kann kommt läuft mach macht man muss ob sie so soll steht tut "
+    "bleibt da du er find gab geht gibt glaub hab hat hatte heißt ich ihr ist kann kommt läuft mach macht man muss ob "
+    "sie so soll steht tut "
     "war was wenn wer wie will wir wird wo wurde wär wäre"
 )
 _ARTICLES = _set("a an the")
@@ -56,7 +62,8 @@ def drop_articles(text: str, language: str = "en") -> str:
 
 
 def segment(text: str, language: str = "en") -> str:
-    """Part hashtags and words that were run together: "#BlackLivesMatter", "thepolice"; German and Dutch compounds stay.
+    """Part hashtags and words that were run together: "#BlackLivesMatter", "thepolice"; German and Dutch compounds
+    stay.
 
     Raises:
         MissingExtra: the word lists are not installed.
@@ -67,8 +74,8 @@ def segment(text: str, language: str = "en") -> str:
 def correct_spelling(text: str, language: str = "en") -> str:
     """Put right lower-case words that are one slip away from a much more frequent word.
 
-    Words with a capital or a digit (names, numbers), words of another language and compounds of known words stay. So does
-    the last word of a text that no sign ends: the 2021 texts are cut in the middle of a word.
+    Words with a capital or a digit (names, numbers), words of another language and compounds of known words stay. So
+    does the last word of a text that no sign ends: the 2021 texts are cut in the middle of a word.
 
     Raises:
         MissingExtra: the word lists are not installed.
@@ -92,10 +99,11 @@ STEPS_2021 = (segment, expand_contractions, correct_spelling, drop_articles, low
 
 
 def clean_with_ekphrasis(text: str, language: str = "en") -> str:
-    """The paper's own tool: lower case, contractions, articles, then every word through Ekphrasis' segmenter and corrector.
+    """The paper's own tool: lower case, contractions, articles, then every word through Ekphrasis' segmenter and
+    corrector.
 
-    Ekphrasis knows English only; a text in another language is only lower-cased. It corrects names as well, because it sees
-    no capitals, and parts every word that its counts would part.
+    Ekphrasis knows English only; a text in another language is only lower-cased. It corrects names as well, because it
+    sees no capitals, and parts every word that its counts would part.
 
     Raises:
         MissingExtra: Ekphrasis is not installed.
@@ -106,7 +114,9 @@ def clean_with_ekphrasis(text: str, language: str = "en") -> str:
     return _each(_ekphrasis, drop_articles(expand_contractions(lower(text))), language)
 
 
-def with_text(articles: Sequence[Article], fields: Sequence[str], *, drop: bool = False) -> tuple[tuple[Article, ...], tuple[Fault, ...]]:
+def with_text(
+    articles: Sequence[Article], fields: Sequence[str], *, drop: bool = False
+) -> tuple[tuple[Article, ...], tuple[Fault, ...]]:
     """Name the articles whose `fields` are all empty, and keep them or leave them out.
 
     Returns:
@@ -124,7 +134,8 @@ def with_text(articles: Sequence[Article], fields: Sequence[str], *, drop: bool 
 
 
 def label(values: Sequence[str]) -> tuple[tuple[int, ...], Mapping[str, int]]:
-    """Categories as whole numbers from 0, in alphabetical order of the categories, and the mapping that says which is which."""
+    """Categories as whole numbers from 0, in alphabetical order of the categories, and the mapping that says which is
+    which."""
     mapping = {value: number for number, value in enumerate(sorted(set(values)))}
     return tuple(mapping[value] for value in values), mapping
 
@@ -203,7 +214,8 @@ def _tools() -> tuple[Callable[[str], str], Callable[[str], str]]:
         for name in ("counts_1grams", "counts_2grams"):
             if not any((counts / f"{name}.{suffix}").is_file() for suffix in ("txt", "json")):
                 raise DataError(
-                    f"Ekphrasis has no word counts at {counts / name}.txt; unpack its stats.zip in {counts.parent} (its README says "
+                    f"Ekphrasis has no word counts at {counts / name}.txt; unpack its stats.zip in {counts.parent} "
+                    "(its README says "
                     f"where to download it), or use clean=2021, which needs no download"
                 )
         return segmenter.Segmenter(corpus="english").segment, corrector.SpellCorrector(corpus="english").correct

@@ -14,8 +14,8 @@ VERSION = 1
 
 UNKNOWN = "unknown"
 
-# Below this confidence a language is unknown. Of 120 titles in four languages 0.6 lets 118 through, none of them wrong; of their first
-# two words alone 94 right and 1 wrong, where 0 lets through 115 and 5 (benchmarks/text.py).
+# Below this confidence a language is unknown. Of 120 titles in four languages 0.6 lets 118 through, none of them wrong;
+# of their first two words alone 94 right and 1 wrong, where 0 lets through 115 and 5 (benchmarks/text.py).
 THRESHOLD = 0.6
 
 
@@ -41,7 +41,9 @@ def check(languages: Sequence[str]) -> None:
         UsageError: fewer than two, one twice, or not a two-letter code.
     """
     if len(set(languages)) != len(languages) or len(languages) < 2:
-        raise UsageError(f"detect={'+'.join(languages)!r}: name two or more languages to tell apart, each once, such as detect=de+en")
+        raise UsageError(
+            f"detect={'+'.join(languages)!r}: name two or more languages to tell apart, each once, such as detect=de+en"
+        )
     for code in languages:
         if not (len(code) == 2 and code.isascii() and code.isalpha() and code.islower()):
             raise UsageError(f"{code!r} is no ISO 639-1 code such as de or en")
@@ -52,7 +54,8 @@ def detect(texts: Sequence[str], languages: Sequence[str], *, threshold: float =
 
     Args:
         texts: n texts; one or two words are enough, more are surer.
-        languages: ISO 639-1 codes, two or more. A text in another language comes out as the nearest of these, or as unknown.
+        languages: ISO 639-1 codes, two or more. A text in another language comes out as the nearest of these, or as
+            unknown.
         threshold: the least confidence, 0 to 1.
 
     Raises:
@@ -66,7 +69,9 @@ def detect(texts: Sequence[str], languages: Sequence[str], *, threshold: float =
     answers = []
     for values in detector.compute_language_confidence_values_in_parallel(safe):
         # rounded: the sums' last digits differ from call to call
-        code, confidence = min(((v.language.iso_code_639_1.name.lower(), round(v.value, 6)) for v in values), key=lambda v: (-v[1], v[0]))
+        code, confidence = min(
+            ((v.language.iso_code_639_1.name.lower(), round(v.value, 6)) for v in values), key=lambda v: (-v[1], v[0])
+        )
         answers.append(Detected(code if confidence and confidence >= threshold else UNKNOWN, code, confidence))
     return tuple(answers)
 

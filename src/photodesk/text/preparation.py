@@ -1,6 +1,7 @@
 """Turn articles into the texts that an encoder reads: one frozen Preparation, its steps always in the same order.
 
-fields → detect (`languages`) → translate (`translate`, `translators/`, `names`) → clean (`cleaning`, `words`) → max_words.
+fields → detect (`languages`) → translate (`translate`, `translators/`, `names`) → clean (`cleaning`, `words`) →
+max_words.
 """
 
 from __future__ import annotations
@@ -76,8 +77,8 @@ class Preparation:
         fields: which fields of an article are read, in that order.
         detect: languages to tell apart, two or more ISO 639-1 codes; empty leaves the articles' own.
         threshold: the least confidence of the detection, 0 to 1; below it the language is unknown.
-        translate: a translator as `translators.load` reads it; empty for none. Articles already in its target language, in one it
-            does not read, or in an unknown one stay as they are.
+        translate: a translator as `translators.load` reads it; empty for none. Articles already in its target language,
+            in one it does not read, or in an unknown one stay as they are.
         keep_names: put names back that the translation changed.
         clean: "2021" or "ekphrasis"; empty for none. Where no language is known it takes English, as the paper does.
         max_words: how many words are kept; 0 keeps all.
@@ -109,11 +110,15 @@ class Preparation:
         if self.translate:
             translators.check(self.translate)
             if self.translate != self.translate.strip() or _COMMA.search(self.translate):
-                raise UsageError(f"translate={self.translate!r} cannot be told from the keys around it; rename the folder")
+                raise UsageError(
+                    f"translate={self.translate!r} cannot be told from the keys around it; rename the folder"
+                )
         if self.keep_names and not self.translate:
             raise UsageError("keep_names=yes needs a translate=…")
         if self.clean and self.clean not in CLEANINGS:
-            raise UsageError(f"clean={self.clean!r}{_guess(self.clean, CLEANINGS)}: expected none, {' or '.join(CLEANINGS)}")
+            raise UsageError(
+                f"clean={self.clean!r}{_guess(self.clean, CLEANINGS)}: expected none, {' or '.join(CLEANINGS)}"
+            )
         if self.max_words < 0:
             raise UsageError(f"max_words={self.max_words}: 0 keeps all words, any other limit is above 0")
 
@@ -139,7 +144,11 @@ class Preparation:
         if self.translate:
             from photodesk.text import proper_names, translation
 
-            parts += [translation.VERSION, proper_names.VERSION if self.keep_names else "", translators.load(self.translate).fingerprint]
+            parts += [
+                translation.VERSION,
+                proper_names.VERSION if self.keep_names else "",
+                translators.load(self.translate).fingerprint,
+            ]
         if self.keep_names or self.clean == "2021":
             parts += [spelling.VERSION, _version("wordfreq", "clean"), _version("pyspellchecker", "clean")]
         if self.clean:
@@ -151,7 +160,11 @@ class Preparation:
         return self.prepare([article]).texts[0]
 
     def prepare(
-        self, articles: Sequence[Article], *, keep_going: bool = False, progress: Callable[[int, int], None] | None = None
+        self,
+        articles: Sequence[Article],
+        *,
+        keep_going: bool = False,
+        progress: Callable[[int, int], None] | None = None,
     ) -> Prepared:
         """The prepared texts of `articles`, in their order; many at once are much faster than one at a time.
 
@@ -170,10 +183,17 @@ class Preparation:
         return done
 
     def stages(
-        self, articles: Sequence[Article], *, keep_going: bool = False, progress: Callable[[int, int], None] | None = None
+        self,
+        articles: Sequence[Article],
+        *,
+        keep_going: bool = False,
+        progress: Callable[[int, int], None] | None = None,
     ) -> Iterator[tuple[str, Prepared]]:
         """The name of every step that is on, and what the articles are after it; the last is what `prepare` returns."""
-        now = Prepared(tuple(join_fields(article, self.fields) for article in articles), tuple(article.language for article in articles))
+        now = Prepared(
+            tuple(join_fields(article, self.fields) for article in articles),
+            tuple(article.language for article in articles),
+        )
         yield "fields", now
         if self.detect:
             now = self._detect(articles, now)
@@ -183,7 +203,12 @@ class Preparation:
             yield "translate", now
         if self.clean:
             step = cleaning.clean if self.clean == "2021" else cleaning.clean_with_ekphrasis
-            now = replace(now, texts=tuple(step(text, language or "en") for text, language in zip(now.texts, now.languages, strict=True)))
+            now = replace(
+                now,
+                texts=tuple(
+                    step(text, language or "en") for text, language in zip(now.texts, now.languages, strict=True)
+                ),
+            )
             yield "clean", now
         if self.max_words:
             now = replace(now, texts=tuple(limit_words(text, self.max_words) for text in now.texts))
@@ -196,13 +221,18 @@ class Preparation:
         longer = [join_fields(articles[i], ("title", "lead", "text")) for i in short]
         for i, one in zip(short, language_id.detect(longer, self.detect, threshold=self.threshold), strict=True):
             found[i] = max(found[i], one, key=lambda detected: detected.confidence)
-        codes = tuple(a.language or UNKNOWN if one.language == UNKNOWN else one.language for a, one in zip(articles, found, strict=True))
+        codes = tuple(
+            a.language or UNKNOWN if one.language == UNKNOWN else one.language
+            for a, one in zip(articles, found, strict=True)
+        )
         notes = tuple(
             _note(article, "language unknown", f"at best {one.best} with {one.confidence:.2f}")
             for article, code, one in zip(articles, codes, found, strict=True)
             if code == UNKNOWN
         )
-        return replace(now, languages=codes, notes=now.notes + notes, confidences=tuple(one.confidence for one in found))
+        return replace(
+            now, languages=codes, notes=now.notes + notes, confidences=tuple(one.confidence for one in found)
+        )
 
     def _translate(
         self, articles: Sequence[Article], now: Prepared, keep_going: bool, progress: Callable[[int, int], None] | None
@@ -223,13 +253,19 @@ class Preparation:
             done = translation.translate(
                 originals, translator, source=code, keep_names=self.keep_names, keep_going=keep_going, progress=progress
             )
-            for i, text, fine, failure, changes in zip(rows, done.texts, done.done, done.failures, done.changes, strict=True):
+            for i, text, fine, failure, changes in zip(
+                rows, done.texts, done.done, done.failures, done.changes, strict=True
+            ):
                 if fine:
                     texts[i], codes[i] = text, translator.target
                 else:
-                    notes.append(_note(articles[i], "not translated", failure, "run it again; what was translated is kept"))
+                    notes.append(
+                        _note(articles[i], "not translated", failure, "run it again; what was translated is kept")
+                    )
                 if changes:
-                    notes.append(_note(articles[i], "names put back", ", ".join(f"{was} for {new}" for new, was in changes)))
+                    notes.append(
+                        _note(articles[i], "names put back", ", ".join(f"{was} for {new}" for new, was in changes))
+                    )
         return replace(now, texts=tuple(texts), languages=tuple(codes), notes=tuple(notes))
 
 
@@ -290,4 +326,6 @@ def _version(package: str, extra: str) -> str:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        raise MissingExtra(f'this needs {package}, which is not installed; run: pip install "photodesk[{extra}]"') from None
+        raise MissingExtra(
+            f'this needs {package}, which is not installed; run: pip install "photodesk[{extra}]"'
+        ) from None

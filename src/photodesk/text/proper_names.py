@@ -1,7 +1,7 @@
 """Names through a translation: what stands changed in it is put back as the original spells it, and reported.
 
-A capital marks names in English and all nouns in German, so a word counts as a changed name only if it is nearly, not quite, a
-capitalised word of the original, and the two are no ordinary words of their languages (Präsident, President).
+A capital marks names in English and all nouns in German, so a word counts as a changed name only if it is nearly, not
+quite, a capitalised word of the original, and the two are no ordinary words of their languages (Präsident, President).
 """
 
 from __future__ import annotations

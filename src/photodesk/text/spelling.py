@@ -1,7 +1,7 @@
 """What counts as a word: parts words that were run together and puts slips of spelling right, one word at a time.
 
-Two lists that come with their libraries answer: pyspellchecker knows what is spelled right, wordfreq how often it is written,
-right or wrong. Both work offline. A word list is loaded when its language is first asked for.
+Two lists that come with their libraries answer: pyspellchecker knows what is spelled right, wordfreq how often it is
+written, right or wrong. Both work offline. A word list is loaded when its language is first asked for.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ _COMPOUNDING = frozenset({"de", "nl"})
 _COMMON = 3e-6
 # A correction must be this frequent at least …
 _USUAL = 1e-6
-# … and this many times as frequent as what was written: the first where fingers slip most (two letters swapped, one doubled).
+# … and this many times as frequent as what was written: the first where fingers slip most (two letters swapped, one
+# doubled).
 _RATIO, _RATIO_OTHER = 30.0, 100.0
 # Words of up to four letters have too many neighbours: only swapped letters, only towards words like "the" and "with".
 _SHORT = 1e-3
@@ -43,7 +44,8 @@ class Words:
 
     Args:
         language: ISO 639-1 code.
-        right: lower-case words that are listed as right or too frequent to be slips → how often they are written (0 to 1).
+        right: lower-case words that are listed as right or too frequent to be slips → how often they are written (0 to
+            1).
         written: every word that is written at least once in a hundred million, case-folded → how often.
         letters: the letters that the language writes.
     """
@@ -108,7 +110,12 @@ def run_together(word: str, language: str) -> str:
     Raises:
         MissingExtra: the word lists are not installed.
     """
-    if language not in LANGUAGES or language in _COMPOUNDING or len(word) < 5 or not (word.isalpha() and word.islower()):
+    if (
+        language not in LANGUAGES
+        or language in _COMPOUNDING
+        or len(word) < 5
+        or not (word.isalpha() and word.islower())
+    ):
         return word
     if word in words(language).right or is_foreign(word, language):
         return word
@@ -127,7 +134,11 @@ def correct(word: str, language: str) -> str:
         return word
     vocabulary = words(language)
     own = vocabulary.share(word)
-    if word in vocabulary.right or (language in _COMPOUNDING and _is_compound(word, language)) or is_foreign(word, language):
+    if (
+        word in vocabulary.right
+        or (language in _COMPOUNDING and _is_compound(word, language))
+        or is_foreign(word, language)
+    ):
         return word
     least = _USUAL if len(word) > 4 else _SHORT
     best, most = word, 0.0
@@ -166,7 +177,10 @@ def _is_compound(word: str, language: str) -> bool:
     def usual(part: str) -> bool:
         return len(part) > 3 and right.get(part, 0.0) > _USUAL
 
-    return any(usual(word[:i]) and (usual(word[i:]) or (word[i] == "s" and usual(word[i + 1 :]))) for i in range(4, len(word) - 3))
+    return any(
+        usual(word[:i]) and (usual(word[i:]) or (word[i] == "s" and usual(word[i + 1 :])))
+        for i in range(4, len(word) - 3)
+    )
 
 
 def _humps(piece: str) -> Iterator[str]:
@@ -180,7 +194,8 @@ def _humps(piece: str) -> Iterator[str]:
 
 
 def _split(word: str, language: str) -> list[str]:
-    """The most frequent row of two or more right words that makes `word`; empty if it is one itself or none is found."""
+    """The most frequent row of two or more right words that makes `word`; empty if it is one itself or none is
+    found."""
     right = words(language).right
     small = word.lower()
     if small in right or len(small) != len(word) or len(small) > 60:

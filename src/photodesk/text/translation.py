@@ -1,4 +1,5 @@
-"""Translate texts sentence by sentence, in batches by length, and never the same sentence twice: results are kept on disk."""
+"""Translate texts sentence by sentence, in batches by length, and never the same sentence twice: results are kept on
+disk."""
 
 from __future__ import annotations
 
@@ -123,16 +124,16 @@ def translate(
 ) -> Translated:
     """Translate `texts`, all in language `source`.
 
-    Sentences that were translated before, by the same model, come from the cache on disk; what is new goes there batch by
-    batch, so that a stopped run goes on where it was.
+    Sentences that were translated before, by the same model, come from the cache on disk; what is new goes there batch
+    by batch, so that a stopped run goes on where it was.
 
     Args:
         texts: n texts of any number of sentences.
         translator: from `translators.load`.
         source: ISO 639-1; empty if not known.
         keep_names: put back names that the translation changed (`names.keep`).
-        keep_going: leave the originals where the translator fails, instead of raising. After three failures in a row the
-            translator is not asked again.
+        keep_going: leave the originals where the translator fails, instead of raising. After three failures in a row
+            the translator is not asked again.
         progress: called with (sentences done, sentences to do).
 
     Raises:
@@ -144,7 +145,9 @@ def translate(
     wanted = list(dict.fromkeys(piece for pieces in split for piece in pieces))
     with _Cache(translator.fingerprint, source) as cache:
         known = cache.read(wanted)
-        failed = _fill(known, [piece for piece in wanted if piece not in known], translator, source, cache, keep_going, progress)
+        failed = _fill(
+            known, [piece for piece in wanted if piece not in known], translator, source, cache, keep_going, progress
+        )
     out, changes, failures = [], [], []
     for text, pieces in zip(texts, split, strict=True):
         trouble = next((failed[piece] for piece in pieces if piece in failed), "")
@@ -166,7 +169,11 @@ def sentences(text: str) -> list[str]:
     for end in _END.finditer(text):
         after = text[end.end() : end.end() + 3].lstrip(_OPENING)[:1]
         last = text[start : end.start()].rpartition(" ")[2].lstrip(_OPENING).lower()
-        if end[0][0] == "." and end[0][1] != "." and (last in _SHORTENED or len(last) == 1 or (last.isdigit() and len(last) < 3)):
+        if (
+            end[0][0] == "."
+            and end[0][1] != "."
+            and (last in _SHORTENED or len(last) == 1 or (last.isdigit() and len(last) < 3))
+        ):
             continue
         if after.isupper() or after.isdigit():
             found.append(text[start : end.end() - 1])
@@ -175,9 +182,11 @@ def sentences(text: str) -> list[str]:
 
 
 def enough(text: str, max_words: int) -> str:
-    """As many of the first sentences as hold twice `max_words` words, so that no more is translated than is read; 0 is all.
+    """As many of the first sentences as hold twice `max_words` words, so that no more is translated than is read; 0 is
+    all.
 
-    Twice, because a translation may have fewer words: one of half the length has not been seen in German, Dutch or French.
+    Twice, because a translation may have fewer words: one of half the length has not been seen in German, Dutch or
+    French.
     """
     if not max_words:
         return text
@@ -255,7 +264,9 @@ def _fill(
             failed |= dict.fromkeys(batch, str(error))
             continue
         done = {sentence: " ".join(_encodable(answer).split()) for sentence, answer in zip(batch, answers, strict=True)}
-        failed |= dict.fromkeys((sentence for sentence, answer in done.items() if not answer), "the translation is empty")
+        failed |= dict.fromkeys(
+            (sentence for sentence, answer in done.items() if not answer), "the translation is empty"
+        )
         done = {sentence: answer for sentence, answer in done.items() if answer}
         cache.write(done)
         known |= done
@@ -281,7 +292,9 @@ class _Cache:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._base = sqlite3.connect(self._path, timeout=60)
             with self._base:
-                self._base.execute("CREATE TABLE IF NOT EXISTS translations (key BLOB PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID")
+                self._base.execute(
+                    "CREATE TABLE IF NOT EXISTS translations (key BLOB PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID"
+                )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -295,14 +308,18 @@ class _Cache:
         known = {}
         with self._named():
             for sentence in wanted:
-                if row := self._base.execute("SELECT text FROM translations WHERE key = ?", (self._key(sentence),)).fetchone():
+                if row := self._base.execute(
+                    "SELECT text FROM translations WHERE key = ?", (self._key(sentence),)
+                ).fetchone():
                     known[sentence] = str(row[0])
         return known
 
     def write(self, done: dict[str, str]) -> None:
         """Keep new translations."""
         with self._named(), self._base:
-            self._base.executemany("INSERT OR REPLACE INTO translations VALUES (?, ?)", [(self._key(s), text) for s, text in done.items()])
+            self._base.executemany(
+                "INSERT OR REPLACE INTO translations VALUES (?, ?)", [(self._key(s), text) for s, text in done.items()]
+            )
 
     @contextlib.contextmanager
     def _named(self) -> Iterator[None]:
@@ -310,5 +327,6 @@ class _Cache:
             yield
         except (sqlite3.Error, OSError) as error:
             raise StoreError(
-                f"the cache of translations {self._path} cannot be used: {error}; delete it if it is damaged, or name another folder in $PHOTODESK_CACHE"
+                f"the cache of translations {self._path} cannot be used: {error}; delete it if it is damaged, or name "
+                "another folder in $PHOTODESK_CACHE"
             ) from error

@@ -1,11 +1,12 @@
 """Where training starts: the closed-form network, by shrunken canonical correlation analysis of the pairs.
 
-Each side is whitened with its covariance plus a ridge; the directions in which texts and photos of right pairs agree most, weighted by a
-power of their correlation, are the joint space. It takes seconds to minutes, has no randomness but the choice of landmarks, and
-with a few thousand pairs is hard to beat.
+Each side is whitened with its covariance plus a ridge; the directions in which texts and photos of right pairs agree
+most, weighted by a power of their correlation, are the joint space. It takes seconds to minutes, has no randomness but
+the choice of landmarks, and with a few thousand pairs is hard to beat.
 
-With landmarks the photo side is a kernel machine: a photo is first described by how alike it is to some training photos. The shared block is
-tanh(g/2 · cosine − (g + 3)/2) there: so far to the left tanh is an exponential, so this is the kernel exp(g · cosine), a T×V network like any other.
+With landmarks the photo side is a kernel machine: a photo is first described by how alike it is to some training
+photos. The shared block is tanh(g/2 · cosine − (g + 3)/2) there: so far to the left tanh is an exponential, so this is
+the kernel exp(g · cosine), a T×V network like any other.
 
 The covariances are summed over blocks of pairs, so memory is that of the matrices.
 """
@@ -23,7 +24,8 @@ from photodesk.training.config import Settings
 from photodesk.training.pairs import BLOCK, Pairs
 from photodesk.types import FloatArray
 
-GAIN = 0.1  # standard deviation of tanh's arguments at the start: there it is straight, and bending costs a tenth of the recall
+# standard deviation of tanh's arguments at the start: there it is straight, and bending costs a tenth of the recall
+GAIN = 0.1
 FLOOR = 1e-5  # along the diagonal of the landmarks' kernel, which is about 0.1
 
 Matrix = NDArray[np.float64]
@@ -33,7 +35,8 @@ Lift = Callable[[FloatArray], FloatArray]
 
 @dataclass(frozen=True, eq=False)
 class Whitening:
-    """Per feature its mean (d,) over the pairs that the network is for, and its whitening matrix (d, d); None where it is taken as it is."""
+    """Per feature its mean (d,) over the pairs that the network is for, and its whitening matrix (d, d); None where it
+    is taken as it is."""
 
     texts: tuple[Affine | None, ...]
     photos: tuple[Affine | None, ...]
@@ -56,8 +59,9 @@ def closed_form(
 ) -> tuple[Network, Whitening]:
     """The network of the closed form, and the whitening that it rests on.
 
-    Each photo feature's shared part takes the directions that agree most with all texts; the pair blocks turn them towards
-    each text feature. With experts there is a member for the main data sets and one for each further one, and the text says how much each counts.
+    Each photo feature's shared part takes the directions that agree most with all texts; the pair blocks turn them
+    towards each text feature. With experts there is a member for the main data sets and one for each further one, and
+    the text says how much each counts.
 
     Args:
         pairs: the training part.
@@ -75,15 +79,24 @@ def closed_form(
         return np.concatenate([mark(y) for y, mark in zip(features, marks, strict=True)] if marks else features, axis=1)
 
     sources = [_moments(pairs, number, lift, sum(widths)) for number in range(len(pairs.weights))]
-    main = [source.count if weight == max(pairs.weights) else 0 for source, weight in zip(sources, pairs.weights, strict=True)]
+    main = [
+        source.count if weight == max(pairs.weights) else 0
+        for source, weight in zip(sources, pairs.weights, strict=True)
+    ]
     plans = [(settings, pairs.weights, main)]
     if settings.experts and not settings.epochs:
         further = [i for i, source in enumerate(sources) if source.count and not main[i]]
-        plans += [(settings.further(), (1.0,) * len(sources), [int(i == number) for i in range(len(sources))]) for number in further]
+        plans += [
+            (settings.further(), (1.0,) * len(sources), [int(i == number) for i in range(len(sources))])
+            for number in further
+        ]
     dims = text_dims, widths
     solved = [_solved(sources, weights, middle, dims, marks, how) for how, weights, middle in plans]
     shape = towers, tuple(text_dims), tuple(visual_dims)
-    members = [Network(*shape[0], *shape[1:], {name: np.ascontiguousarray(w, np.float32) for name, w in one.items()}) for one, _ in solved]
+    members = [
+        Network(*shape[0], *shape[1:], {name: np.ascontiguousarray(w, np.float32) for name, w in one.items()})
+        for one, _ in solved
+    ]
     if len(members) == 1:
         return members[0], solved[0][1]
     gate = _gate(sources, [middle for _, _, middle in plans])
@@ -104,7 +117,8 @@ def _solved(
     share = np.array(weights, float)
     total = sum(w * source.count for w, source in zip(share, sources, strict=True))
     tt, pp, tp = (
-        sum(w * getattr(source, name) for w, source in zip(share, sources, strict=True)) / total for name in ("texts", "photos", "cross")
+        sum(w * getattr(source, name) for w, source in zip(share, sources, strict=True)) / total
+        for name in ("texts", "photos", "cross")
     )
     text_mean, photo_mean = (
         np.average([getattr(s, name) for s in sources], axis=0, weights=middle) for name in ("text_mean", "photo_mean")
@@ -114,7 +128,9 @@ def _solved(
     for v, part in enumerate(photo_parts):
         covariance, mean = pp[part, part], photo_mean[part]
         cross = np.concatenate([w.T @ tp[rows, part] for rows, w in zip(text_parts, white, strict=True)])
-        solved = np.linalg.solve(covariance + settings.ridge / 50 * np.trace(covariance) * np.eye(len(covariance)), cross.T)
+        solved = np.linalg.solve(
+            covariance + settings.ridge / 50 * np.trace(covariance) * np.eye(len(covariance)), cross.T
+        )
         values, vectors = np.linalg.eigh(cross @ solved)
         strength = np.sqrt(np.maximum(values[::-1][:dim], 0))
         there = strength > 1e-6 * strength[0]  # directions beyond the rank of the data stay empty
@@ -135,7 +151,9 @@ def _solved(
             gain = GAIN / _spread(turned, covariance)
             out[f"pair.{v}.{t}.w"] = (marks[v].root @ turned if marks else turn) * gain
             out[f"pair.{v}.{t}.b"] = -mean @ turned * gain if marks else np.zeros(dim)
-    texts = [(text_mean[rows].astype(np.float32), w.astype(np.float32)) for rows, w in zip(text_parts, white, strict=True)]
+    texts = [
+        (text_mean[rows].astype(np.float32), w.astype(np.float32)) for rows, w in zip(text_parts, white, strict=True)
+    ]
     photos = [
         (photo_mean[part].astype(np.float32), whitening(pp[part, part], settings.ridge).astype(np.float32))
         for part in photo_parts
@@ -165,7 +183,8 @@ class Landmarks:
         projection: P (d, r).
         rows: W (r, m).
         bias: b (m,).
-        root: (m, m) makes of that the coordinates in which plain products are the kernel: the inverse of its triangular root.
+        root: (m, m) makes of that the coordinates in which plain products are the kernel: the inverse of its triangular
+            root.
     """
 
     projection: FloatArray
@@ -182,7 +201,8 @@ class Landmarks:
 
 
 def _landmarks(pairs: Pairs, part: slice, settings: Settings) -> Landmarks:
-    """Of training photos drawn at random, main data sets first; the directions are those in which the landmarks spread most."""
+    """Of training photos drawn at random, main data sets first; the directions are those in which the landmarks spread
+    most."""
     random = np.random.default_rng(settings.seed)
     main = np.unique(pairs.photo[pairs.main])
     others = np.setdiff1d(np.unique(pairs.photo), main)
@@ -195,15 +215,20 @@ def _landmarks(pairs: Pairs, part: slice, settings: Settings) -> Landmarks:
     sharp = np.float32(settings.sharpness / 2)
     kept = (inner * sharp).astype(np.float16).astype(np.float32)  # as the file will hold them
     bias = np.full(len(at), -(settings.sharpness + 3) / 2, np.float32)
-    kernel = 2 * np.exp(2 * (inner.T @ (inner * sharp) + bias).astype(np.float64))  # what 1 + tanh is but for its last few percent
+    kernel = 2 * np.exp(
+        2 * (inner.T @ (inner * sharp) + bias).astype(np.float64)
+    )  # what 1 + tanh is but for its last few percent
     kernel[np.diag_indices(len(kernel))] += FLOOR
     root = np.linalg.inv(np.linalg.cholesky(kernel)).T
     return Landmarks(projection, kept, bias, root.astype(np.float32))
 
 
 def _gate(sources: Sequence[_Moments], middles: Sequence[Sequence[float]]) -> Affine:
-    """How much each member counts for a text: a linear discriminant of the data sets that they are for, (d, K) and (K,)."""
-    means = np.array([np.average([source.text_mean for source in sources], axis=0, weights=middle) for middle in middles])
+    """How much each member counts for a text: a linear discriminant of the data sets that they are for, (d, K) and
+    (K,)."""
+    means = np.array(
+        [np.average([source.text_mean for source in sources], axis=0, weights=middle) for middle in middles]
+    )
     within = np.mean([source.texts / source.count for source in sources if source.count], axis=0)
     within[np.diag_indices(len(within))] += 0.1 * np.trace(within) / len(within)
     ways = np.linalg.solve(within, means.T)
@@ -228,7 +253,9 @@ def _moments(pairs: Pairs, source: int, lift: Lift, photo_dim: int) -> _Moments:
     text_dim = pairs.texts[0].shape[1]
     tt, pp, tp = (np.zeros(shape) for shape in ((text_dim, text_dim), (photo_dim, photo_dim), (text_dim, photo_dim)))
     at = np.flatnonzero(pairs.source == source)
-    at = at[np.argsort(pairs.photo[at], kind="stable")]  # pairs of one picture stand together: it is read and multiplied once
+    at = at[
+        np.argsort(pairs.photo[at], kind="stable")
+    ]  # pairs of one picture stand together: it is read and multiplied once
     text_sums, photo_sum = [np.zeros(text_dim) for _ in views], np.zeros(photo_dim)
     for block in _blocks(at):
         rows, _, counts = _pictures(pairs, block)

@@ -17,7 +17,8 @@ class Settings:
     """How to train; the defaults are those of the built-in model (LOG.md says what they were chosen against).
 
     Args:
-        loss: "infonce" (learned temperature), "margin" (hardest negative of the batch) or "margin_all" (every negative); both directions.
+        loss: "infonce" (learned temperature), "margin" (hardest negative of the batch) or "margin_all" (every
+            negative); both directions.
         dim: D, numbers per joint space; with the closed start at most as many as the smallest feature has.
         start: "closed" (closed-form correlation analysis) or "random" (Xavier-uniform).
         epochs: at most so many; 0 keeps the start.
@@ -25,21 +26,24 @@ class Settings:
         batch: pairs a step.
         optimiser: "adamw", "adam" or "rmsprop".
         rate: learning rate.
-        schedule: "cosine" falls to 0; "paper2022" multiplies by 0.99 an epoch, and by 0.5 when more than two epochs passed without a new best.
+        schedule: "cosine" falls to 0; "paper2022" multiplies by 0.99 an epoch, and by 0.5 when more than two epochs
+            passed without a new best.
         decay: weight decay.
         clip: limit of the gradient's norm; 0 for none.
         dropout: in every block.
         noise: standard deviation of the noise on features, as a share of theirs.
         temperature: where InfoNCE starts.
         margin: of the margin losses.
-        balanced: an epoch takes at most as many pairs of further data sets as of those that the network is for; else all of them.
+        balanced: an epoch takes at most as many pairs of further data sets as of those that the network is for; else
+            all of them.
         best_by: what the epoch is chosen by: measures joined by "+".
         ridge: of the photos in the closed start, in fiftieths of the total variance; text_ridge likewise.
         power: to which the correlations of the closed start are weights, both sides together.
         landmarks: training photos by which the closed start describes a photo; 0 takes its features straight.
         directions: numbers by which landmarks and photos are compared.
         sharpness: g of the kernel exp(g · cosine) with them.
-        experts: a member for the main data sets and one for each further one; each text says how much they count. Only without descent.
+        experts: a member for the main data sets and one for each further one; each text says how much they count. Only
+            without descent.
         precision: "auto" takes bfloat16 products where the CPU has them, else float32; or one of "bf16", "fp32".
         seed: of everything random.
     """
@@ -92,12 +96,16 @@ class Settings:
             or self.sharpness <= 0
             or self.directions < 1
         ):
-            raise UsageError("dim needs at least 1, batch 2, epochs 0, landmarks 0, directions 1, and ridges and sharpness more than 0")
+            raise UsageError(
+                "dim needs at least 1, batch 2, epochs 0, landmarks 0, directions 1, and ridges and sharpness more "
+                "than 0"
+            )
         if unknown := [name for name in self.best_by.split("+") if name not in MEASURES]:
             raise UsageError(f"best_by={self.best_by!r}: no measure {unknown[0]!r}; known are {', '.join(MEASURES)}")
 
     def further(self) -> Settings:
-        """How the expert for a further data set is solved: every pair counts, so there are many, and less has to be taken off."""
+        """How the expert for a further data set is solved: every pair counts, so there are many, and less has to be
+        taken off."""
         return replace(self, ridge=2 * self.ridge, text_ridge=self.text_ridge / 4, power=1.0)
 
     def goodness(self, measured: Mapping[str, float]) -> float:
@@ -105,20 +113,36 @@ class Settings:
         return sum(measured[name] for name in self.best_by.split("+"))
 
     def slowed(self, rate: float, stale: int) -> tuple[float, int]:
-        """The learning rate's factor and the count of epochs without a new best, after an epoch (2022 paper's reference code)."""
+        """The learning rate's factor and the count of epochs without a new best, after an epoch (2022 paper's reference
+        code)."""
         if self.schedule != "paper2022":
             return rate, stale
         return (rate * 0.99 * 0.5, 0) if stale > 2 else (rate * 0.99, stale)
 
     def six(self) -> tuple[Settings, ...]:
         """The trainings that the published result averages: two optimisers, three rates (2022 paper, section 4)."""
-        return tuple(replace(self, optimiser=kind, rate=rate) for kind in ("adam", "rmsprop") for rate in (1e-4, 5e-5, 1e-5))
+        return tuple(
+            replace(self, optimiser=kind, rate=rate) for kind in ("adam", "rmsprop") for rate in (1e-4, 5e-5, 1e-5)
+        )
 
 
 PAPER_2022 = Settings(
-    loss="margin", dim=2048, start="random", epochs=20, patience=10, batch=196, optimiser="adam", rate=1e-4, schedule="paper2022", decay=0.0,
-    clip=2.0, dropout=0.2, noise=0.0, balanced=False, best_by="R@1+R@5+R@10+back R@1+back R@5+back R@10",
-)  # fmt: skip
+    loss="margin",
+    dim=2048,
+    start="random",
+    epochs=20,
+    patience=10,
+    batch=196,
+    optimiser="adam",
+    rate=1e-4,
+    schedule="paper2022",
+    decay=0.0,
+    clip=2.0,
+    dropout=0.2,
+    noise=0.0,
+    balanced=False,
+    best_by="R@1+R@5+R@10+back R@1+back R@5+back R@10",
+)
 """The recipe of the 2022 paper: T×V as Galanopoulos and Mezaris train it (ECCVW 2022, section 4.2)."""
 
 STRAIGHT = Settings(landmarks=0, experts=False, ridge=0.1, text_ridge=0.1, power=1.5)

@@ -1,7 +1,8 @@
 """T×V in torch and its descent: an epoch at a time, the same for the same seed, whether or not it was interrupted.
 
-The module and its losses are those of Galanopoulos and Mezaris ("Are all combinations equal?", ECCVW 2022) as the 2022 NewsImages paper uses
-them (section 3.3): Linear → BatchNorm → tanh → Dropout blocks, a margin loss summed over the spaces; InfoNCE is ours beside it.
+The module and its losses are those of Galanopoulos and Mezaris ("Are all combinations equal?", ECCVW 2022) as the 2022
+NewsImages paper uses them (section 3.3): Linear → BatchNorm → tanh → Dropout blocks, a margin loss summed over the
+spaces; InfoNCE is ours beside it.
 """
 
 from __future__ import annotations
@@ -111,7 +112,8 @@ class Descent:
         return Epoch(number, float(total) / steps, self.network(), float(torch.exp(-self.scale.detach())))
 
     def _drawn(self, random: np.random.Generator) -> NDArray[np.int64]:
-        """The pairs of an epoch: all that the network is for, and at most as many others, so that neither drowns the other."""
+        """The pairs of an epoch: all that the network is for, and at most as many others, so that neither drowns the
+        other."""
         others = self._others if not self.settings.balanced else random.permutation(self._others)[: len(self._main)]
         return np.concatenate([self._main, others])
 
@@ -144,7 +146,8 @@ class Descent:
         return out
 
     def _take_over(self, start: Network) -> None:
-        """Weights of a network; the batch norms get the statistics of the data and undo them, so that the output stays."""
+        """Weights of a network; the batch norms get the statistics of the data and undo them, so that the output
+        stays."""
         torch, module, weights = self.torch, self.module, dict(start.weights)
         for v in range(len(self.dims[1])):
             if (
@@ -172,7 +175,10 @@ class Descent:
         torch = self.torch
         matrix, bias = weights[f"{name}.w"], weights[f"{name}.b"]
         if white is not None:  # x W + b is ((x − mean) white) (white⁻¹ W) + (b + mean W)
-            matrix, bias = np.linalg.solve(white[1].astype(np.float64), matrix).astype(np.float32), bias + white[0] @ matrix
+            matrix, bias = (
+                np.linalg.solve(white[1].astype(np.float64), matrix).astype(np.float32),
+                bias + white[0] @ matrix,
+            )
         linear, norm = block[0], block[1]
         linear.weight.copy_(torch.from_numpy(np.ascontiguousarray(matrix.T)))
         linear.bias.copy_(torch.from_numpy(np.ascontiguousarray(bias, np.float32)))
@@ -196,7 +202,10 @@ class Descent:
             if white is not None:
                 matrix = white[1] @ matrix
                 bias = bias - white[0] @ matrix
-            weights[f"{name}.w"], weights[f"{name}.b"] = np.array(matrix, np.float32, order="C"), np.array(bias, np.float32)
+            weights[f"{name}.w"], weights[f"{name}.b"] = (
+                np.array(matrix, np.float32, order="C"),
+                np.array(bias, np.float32),
+            )
 
         for v in range(len(self.dims[1])):
             fold(f"photo.{v}", self.module.photos[v], self._unwhite("photos", v))
@@ -206,9 +215,12 @@ class Descent:
         return Network(*self.towers, *self.dims, weights, exact=self._exact)
 
     def state(self) -> dict[str, Any]:
-        """Everything that the next epoch needs: tensors by name, three times the weights with Adam, so only made for who keeps it."""
+        """Everything that the next epoch needs: tensors by name, three times the weights with Adam, so only made for
+        who keeps it."""
         torch = self.torch
-        state = {f"module.{name}": tensor for name, tensor in self.module.state_dict().items()} | {"scale": self.scale.detach()}
+        state = {f"module.{name}": tensor for name, tensor in self.module.state_dict().items()} | {
+            "scale": self.scale.detach()
+        }
         for i, parameter in enumerate(p for part in self.optimiser.param_groups for p in part["params"]):
             for name, value in self.optimiser.state.get(parameter, {}).items():
                 state[f"optimiser.{i}.{name}"] = value if torch.is_tensor(value) else torch.tensor(value)
@@ -217,17 +229,23 @@ class Descent:
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
         torch = self.torch
-        self.module.load_state_dict({name.removeprefix("module."): t for name, t in state.items() if name.startswith("module.")})
+        self.module.load_state_dict(
+            {name.removeprefix("module."): t for name, t in state.items() if name.startswith("module.")}
+        )
         with torch.no_grad():
             self.scale.copy_(state["scale"])
         for i, parameter in enumerate(p for part in self.optimiser.param_groups for p in part["params"]):
             begin = f"optimiser.{i}."
-            found = {name.removeprefix(begin): tensor.clone() for name, tensor in state.items() if name.startswith(begin)}
+            found = {
+                name.removeprefix(begin): tensor.clone() for name, tensor in state.items() if name.startswith(begin)
+            }
             if found:
                 self.optimiser.state[parameter] = found
 
 
-def _ahead(drawn: Sequence[tuple[NDArray[np.int64], Any]], read: Callable[[Any], A]) -> Iterator[tuple[NDArray[np.int64], A]]:
+def _ahead(
+    drawn: Sequence[tuple[NDArray[np.int64], Any]], read: Callable[[Any], A]
+) -> Iterator[tuple[NDArray[np.int64], A]]:
     """Each batch with what is read of it; the next one is read while this one is computed."""
     with ThreadPoolExecutor(1) as pool:
         coming = pool.submit(read, drawn[0])
@@ -248,7 +266,9 @@ def losses(torch: Any, spaces: Sequence[Any], group: Any, scale: Any, settings: 
     if settings.loss == "infonce":
         logits = (sum(spaces) / len(spaces) * torch.exp(scale).clamp(max=100)).masked_fill(alike, -1e4)
         right = torch.arange(len(group))
-        return (torch.nn.functional.cross_entropy(logits, right) + torch.nn.functional.cross_entropy(logits.T, right)) / 2
+        return (
+            torch.nn.functional.cross_entropy(logits, right) + torch.nn.functional.cross_entropy(logits.T, right)
+        ) / 2
     total = torch.zeros(())
     for scores in spaces:
         own = scores.diagonal()

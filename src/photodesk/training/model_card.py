@@ -1,4 +1,5 @@
-"""The model card of a trained network: what it was trained on, how, how good it is; as data in its file and as a page beside it."""
+"""The model card of a trained network: what it was trained on, how, how good it is; as data in its file and as a page
+beside it."""
 
 from __future__ import annotations
 
@@ -77,7 +78,10 @@ def page(network: Network, name: str) -> str:
     lines += ["", f"{card.get('pairs', 0)} pairs were trained on{chosen}; "]
     lines[-1] += f"split `{card.get('split')}`, seed {card.get('seed')}."
     if card.get("refit"):
-        lines += ["The weights were then trained again on every pair, as they were found best: the figures below are of the ones before."]
+        lines += [
+            "The weights were then trained again on every pair, as they were found best: the figures below are of the "
+            "ones before."
+        ]
     if leaks := card.get("leaks"):
         found = ", ".join(f"{count} × {kind}" for kind, count in leaks.items())
         lines += [f"**The split leaks** ({found}): the figures are kinder than those on new data."]
@@ -87,7 +91,8 @@ def page(network: Network, name: str) -> str:
     if test := card.get("test"):
         intervals = card.get("test_intervals", {})
         lines += [
-            f"Texts against the pictures of the {card['test_pairs']} test pairs, which nothing was chosen by; nothing transductive.",
+            f"Texts against the pictures of the {card['test_pairs']} test pairs, which nothing was chosen by; nothing "
+            "transductive.",
             "",
             "| measure | value | 95 % interval |",
             "|---|---|---|",
@@ -106,7 +111,8 @@ def page(network: Network, name: str) -> str:
 
 
 def plot(card: Mapping[str, Any], measures: Sequence[str] = ("R@10", "R@100", "MRR@100")) -> str:
-    """The training as SVG: loss and validation measures by epoch, a line for each member of an average; of a closed form, which has no
+    """The training as SVG: loss and validation measures by epoch, a line for each member of an average; of a closed
+    form, which has no
     epochs, the measures on the test or else the validation part, with their intervals.
 
     Raises:
@@ -142,7 +148,10 @@ def _curves(left: Any, right: Any, members: Sequence[Mapping[str, Any]], measure
             values = [(row["epoch"], row[measure]) for row in rows if measure in row]
             if values:
                 (line,) = right.plot(
-                    *zip(*values, strict=True), marker=".", color=f"C{number}", label=measure if member is members[0] else None
+                    *zip(*values, strict=True),
+                    marker=".",
+                    color=f"C{number}",
+                    label=measure if member is members[0] else None,
                 )
                 best = values[int(np.argmax([row["epoch"] == member["epoch"] for row in rows if measure in row]))]
                 right.plot(*best, marker="o", color=line.get_color(), markersize=8, fillstyle="none")
@@ -159,9 +168,17 @@ def _bars(axes: Any, card: Mapping[str, Any], measures: Sequence[str]) -> None:
     there = [measure for measure in measures if measure in found]
     intervals = card.get("test_intervals", {}) if part == "test" else {}
     reach = np.array([np.abs(np.array(intervals.get(m, (found[m],) * 2)) - found[m]) for m in there]).reshape(-1, 2).T
-    axes.bar(there, [found[measure] for measure in there], yerr=reach, capsize=4, color=[f"C{i}" for i in range(len(there))])
+    axes.bar(
+        there, [found[measure] for measure in there], yerr=reach, capsize=4, color=[f"C{i}" for i in range(len(there))]
+    )
     for measure in there:
-        axes.annotate(f"{found[measure]:.3f}", (measure, 0), (0, 4), textcoords="offset points", ha="center", color="white")
+        axes.annotate(
+            f"{found[measure]:.3f}", (measure, 0), (0, 4), textcoords="offset points", ha="center", color="white"
+        )
     count = card.get(f"{part}_pairs", 0)
-    axes.set(title=f"Closed form, on {count:,} {part} pairs" if there else "Closed form; no part was kept apart to measure it on")
+    axes.set(
+        title=f"Closed form, on {count:,} {part} pairs"
+        if there
+        else "Closed form; no part was kept apart to measure it on"
+    )
     axes.grid(alpha=0.3, axis="y")

@@ -37,8 +37,9 @@ def module(torch: Any, dims: tuple[tuple[int, ...], tuple[int, ...]], width: tup
     class Product(torch.autograd.Function):  # type: ignore[misc]  # torch is untyped here
         """x Wᵀ + b of float32 numbers with bfloat16 products, instead of autocast's own.
 
-        The gradient of W is gᵀ x. Its product is twice as fast when gᵀ is laid out as rows first, which costs a seventh of it. The result
-        is float32 at once: tanh takes a fifth of what it takes in bfloat16, and what follows is rounded no more than the products are.
+        The gradient of W is gᵀ x. Its product is twice as fast when gᵀ is laid out as rows first, which costs a seventh
+        of it. The result is float32 at once: tanh takes a fifth of what it takes in bfloat16, and what follows is
+        rounded no more than the products are.
         """
 
         @staticmethod
@@ -63,12 +64,19 @@ def module(torch: Any, dims: tuple[tuple[int, ...], tuple[int, ...]], width: tup
             """As torch's, with 16 random bits a number from eight bytes at once: a tenth of its time on a CPU."""
             if not self.training or not dropout:
                 return x
-            bits = torch.empty(len(x), -(-x.shape[1] // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)[:, : x.shape[1]]
-            kept = torch.ge(bits, round(dropout * 65536) - 32768, out=torch.empty(x.shape, dtype=x.dtype))  # no booleans on the way
+            bits = (
+                torch.empty(len(x), -(-x.shape[1] // 4), dtype=torch.int64)
+                .random_(-(2**63), None)
+                .view(torch.int16)[:, : x.shape[1]]
+            )
+            kept = torch.ge(
+                bits, round(dropout * 65536) - 32768, out=torch.empty(x.shape, dtype=x.dtype)
+            )  # no booleans on the way
             return x * kept.div_(1 - dropout)
 
     def cosines(a: Any, b: Any) -> Any:
-        """Norms divide the n × n products, not the n × D rows: half the passes over them, forwards and more so backwards."""
+        """Norms divide the n × n products, not the n × D rows: half the passes over them, forwards and more so
+        backwards."""
         one, other = (torch.linalg.vector_norm(x, dim=1).clamp(min=1e-12) for x in (a, b))
         return (a @ b.T).float() / (one[:, None] * other)
 
@@ -83,13 +91,18 @@ def module(torch: Any, dims: tuple[tuple[int, ...], tuple[int, ...]], width: tup
         def forward(self, texts: Sequence[Any], photos: Sequence[Any]) -> list[Any]:
             """The T·V score matrices (n texts, n photos) of a batch."""
             shared = [block(y) for block, y in zip(self.photos, photos, strict=True)]
-            return [cosines(self.texts[t][v](x), self.pairs[v][t](y)) for t, x in enumerate(texts) for v, y in enumerate(shared)]
+            return [
+                cosines(self.texts[t][v](x), self.pairs[v][t](y))
+                for t, x in enumerate(texts)
+                for v, y in enumerate(shared)
+            ]
 
     return TxV()
 
 
 def clip(torch: Any, parameters: Sequence[Any], limit: float) -> None:
-    """Gradients shortened to a norm of at most `limit`, as torch's clip_grad_norm_; short ones are left alone, where that multiplies by 1."""
+    """Gradients shortened to a norm of at most `limit`, as torch's clip_grad_norm_; short ones are left alone, where
+    that multiplies by 1."""
     gradients = [p.grad for p in parameters if p.grad is not None]
     norm = float(torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))) + 1e-6
     if norm > limit:

@@ -1,4 +1,5 @@
-"""The training table: which text features belong with which photo features, read from the store when they are asked for."""
+"""The training table: which text features belong with which photo features, read from the store when they are asked
+for."""
 
 from __future__ import annotations
 
@@ -55,8 +56,8 @@ class Pairs:
         photo: (n,) row in `photos` of each pair.
         group: (n,) equal numbers are never negatives of each other and never split by `grouped`.
         source: (n,) number of the data set that the pair is from.
-        weights: weight of a pair of each data set. Those of the greatest weight are what the network is for: validation and test
-            pairs are of these.
+        weights: weight of a pair of each data set. Those of the greatest weight are what the network is for: validation
+            and test pairs are of these.
         facts: (n,) what the pair is known by, for the check of leakage: see `Fact`.
         faults: pictures that cannot be opened and articles without text, whose pairs are left out.
     """
@@ -88,7 +89,9 @@ class Pairs:
             photo=self.photo[chosen],
             group=self.group[chosen],
             source=self.source[chosen],
-            facts=tuple(fact for fact, kept in zip(self.facts, chosen.tolist(), strict=True) if kept) if self.facts else (),
+            facts=tuple(fact for fact, kept in zip(self.facts, chosen.tolist(), strict=True) if kept)
+            if self.facts
+            else (),
         )
 
     def text_rows(self, at: NDArray[np.int64], view: int = 0) -> FloatArray:
@@ -130,7 +133,8 @@ def gather(
     preparation: Preparation | None = None,
     progress: Progress = lambda stage, done, of: None,
 ) -> Pairs:
-    """Features and groups of every pair whose article has text and whose picture can be opened; the features stay on disk.
+    """Features and groups of every pair whose article has text and whose picture can be opened; the features stay on
+    disk.
 
     Args:
         datasets: one or more; ids need not differ between them.
@@ -139,7 +143,8 @@ def gather(
         store: where features are kept.
         weights: of a pair of each data set; missing ones are 1 for the first and 0.03 for others.
         preparation: how articles become texts; its fields, unless they are just the title, stand for the views.
-        progress: called with (stage, done, of): "hashes", "photos", then "texts", or for each of several views "texts, title".
+        progress: called with (stage, done, of): "hashes", "photos", then "texts", or for each of several views "texts,
+            title".
 
     Raises:
         DataError: a data set has no such pair.
@@ -149,9 +154,14 @@ def gather(
     merged = _merged(datasets)
     found = groups(merged, prints=store.prints(merged.photos, progress=functools.partial(progress, "hashes")))
     articles = {article.id: article for article in merged.articles}
-    prepared = {view: joined([articles[pair.article] for pair in merged.pairs], view, texts)[0] for view in _views(preparation, texts)}
+    prepared = {
+        view: joined([articles[pair.article] for pair in merged.pairs], view, texts)[0]
+        for view in _views(preparation, texts)
+    }
     first, *_ = prepared.values()
-    kept, features, broken = store.photo_rows(merged.photos, photos, progress=lambda done, of: progress("photos", done, of))
+    kept, features, broken = store.photo_rows(
+        merged.photos, photos, progress=lambda done, of: progress("photos", done, of)
+    )
     row = {photo.id: i for i, photo in enumerate(kept)}
     good = [i for i, (pair, text) in enumerate(zip(merged.pairs, first, strict=True)) if text and pair.photo in row]
     pairs = [merged.pairs[i] for i in good]
@@ -159,7 +169,8 @@ def gather(
     for number, dataset in enumerate(datasets):
         if not (source == number).any():
             raise DataError(
-                f"data set {number + 1} ({dataset.edition}) has no article with a title whose picture can be opened; see: photodesk check"
+                f"data set {number + 1} ({dataset.edition}) has no article with a title whose picture can be opened; "
+                "see: photodesk check"
             )
     stored = []
     for view, every in prepared.items():
@@ -181,15 +192,24 @@ def gather(
 def _unread(pairs: Sequence[Pair], texts: Sequence[str], articles: Mapping[str, Article]) -> Iterator[Fault]:
     for name in dict.fromkeys(pair.article for pair, text in zip(pairs, texts, strict=True) if not text):
         yield Fault(
-            articles[name].where, f"nothing to read: article {name.partition('/')[2]}", "left out", "give it a title, or leave it out"
+            articles[name].where,
+            f"nothing to read: article {name.partition('/')[2]}",
+            "left out",
+            "give it a title, or leave it out",
         )
 
 
 def _merged(datasets: Sequence[Dataset]) -> Dataset:
     """All as one: ids begin with the number of their data set, so that equal ones do not meet."""
-    articles = [replace(a, id=f"{n}/{a.id}", where=a.where or a.id) for n, dataset in enumerate(datasets) for a in dataset.articles]
+    articles = [
+        replace(a, id=f"{n}/{a.id}", where=a.where or a.id)
+        for n, dataset in enumerate(datasets)
+        for a in dataset.articles
+    ]
     photos = [replace(photo, id=f"{n}/{photo.id}") for n, dataset in enumerate(datasets) for photo in dataset.photos]
-    pairs = [Pair(f"{n}/{pair.article}", f"{n}/{pair.photo}") for n, dataset in enumerate(datasets) for pair in dataset.pairs]
+    pairs = [
+        Pair(f"{n}/{pair.article}", f"{n}/{pair.photo}") for n, dataset in enumerate(datasets) for pair in dataset.pairs
+    ]
     known, shown = {article.id for article in articles}, {photo.id for photo in photos}
     here = tuple(pair for pair in pairs if pair.article in known and pair.photo in shown)
     return replace(datasets[0], articles=tuple(articles), photos=tuple(photos), pairs=here)
@@ -207,7 +227,8 @@ def _fact(article: Article, photo: str, alike: str) -> Fact:
 
 
 def measure(network: Network, pairs: Pairs) -> dict[str, float]:
-    """R@1, R@5, R@10, R@100 and MRR@100 of texts against the pictures of the same pairs; `back` is pictures against the texts.
+    """R@1, R@5, R@10, R@100 and MRR@100 of texts against the pictures of the same pairs; `back` is pictures against the
+    texts.
 
     Nothing transductive. Memory is the embeddings and a block of scores.
     """
@@ -221,7 +242,8 @@ def measure(network: Network, pairs: Pairs) -> dict[str, float]:
 
 
 def text_ranks(network: Network, pairs: Pairs) -> NDArray[np.int64]:
-    """(n,) rank of each pair's picture among the pictures of all pairs, by its text; 0 where it is not among the first 100."""
+    """(n,) rank of each pair's picture among the pictures of all pairs, by its text; 0 where it is not among the first
+    100."""
     texts, photos = _embedded(network, pairs)
     return _ranks(texts, photos, *_sides(pairs))
 
@@ -240,7 +262,9 @@ def _embedded(network: Network, pairs: Pairs) -> tuple[FloatArray, FloatArray]:
     return np.concatenate(texts), np.concatenate(photos)
 
 
-def _ranks(queries: FloatArray, gallery: FloatArray, meant: NDArray[np.int64], means: NDArray[np.int64]) -> NDArray[np.int64]:
+def _ranks(
+    queries: FloatArray, gallery: FloatArray, meant: NDArray[np.int64], means: NDArray[np.int64]
+) -> NDArray[np.int64]:
     ranks = np.zeros(len(queries), np.int64)
     for start in range(0, len(queries), 1024):
         scores = queries[start : start + 1024] @ gallery.T

@@ -1,4 +1,5 @@
-"""Which pairs are trained on, which choose, which are measured: by group, at random or by time, each checked for leakage."""
+"""Which pairs are trained on, which choose, which are measured: by group, at random or by time, each checked for
+leakage."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ _DATE = re.compile(r"(\d{4})\D?(\d{2})\D?(\d{2})")
 LISTED = 20  # leaks that a message names
 
 NONE_LEFT = (
-    "no pair of the first data set is left to train on; keep fewer apart with --validation and --test (they take whole groups of pairs that "
+    "no pair of the first data set is left to train on; keep fewer apart with --validation and --test (they take whole "
+    "groups of pairs that "
     "share a title or picture)"
 )
 """What is said where every pair is kept apart."""
@@ -30,8 +32,8 @@ class Split:
     """How pairs are divided; prints as it parses: `grouped`, `random`, `time:2023-07-20`.
 
     Args:
-        kind: "grouped" never parts what shares a title, URL or (near-duplicate) picture; "random" parts anything, as the papers did;
-            "time" tests on articles from `date` on.
+        kind: "grouped" never parts what shares a title, URL or (near-duplicate) picture; "random" parts anything, as
+            the papers did; "time" tests on articles from `date` on.
         date: ISO date of "time".
     """
 
@@ -76,13 +78,16 @@ def held_out(group: NDArray[np.int64], count: int, *, seed: int) -> Mask:
 
 
 def divide(pairs: Pairs, split: Split, *, validation: float, test: float, seed: int) -> tuple[Mask, Mask, Mask]:
-    """(n,) training, validation and test part; the last two are of the data sets that the network is for (`Pairs.main`).
+    """(n,) training, validation and test part; the last two are of the data sets that the network is for
+    (`Pairs.main`).
 
     Args:
         pairs: all of them.
         split: how.
-        validation: how many pairs choose the epoch; below 1 a share of those that the network is for. By time it is the last ones before.
-        test: likewise; by time it is every pair from the date on, whatever this says, and those of further data sets are left out.
+        validation: how many pairs choose the epoch; below 1 a share of those that the network is for. By time it is the
+            last ones before.
+        test: likewise; by time it is every pair from the date on, whatever this says, and those of further data sets
+            are left out.
         seed: of the order.
 
     Raises:
@@ -99,11 +104,15 @@ def divide(pairs: Pairs, split: Split, *, validation: float, test: float, seed: 
         late = days >= split.date
         if not late[main].any():
             raise DataError(
-                f"no article is of {split.date} or later, the last is of {max(days[main])}; name an earlier day with --split time:"
+                f"no article is of {split.date} or later, the last is of {max(days[main])}; name an earlier day with "
+                "--split time:"
             )
         early = main[~late[main]]
         early = early[np.argsort(days[early], kind="stable")]
-        kept_apart = [late & pairs.main, _mask(pairs, early[max(0, len(early) - sizes[1]) :] if sizes[1] else early[:0])]
+        kept_apart = [
+            late & pairs.main,
+            _mask(pairs, early[max(0, len(early) - sizes[1]) :] if sizes[1] else early[:0]),
+        ]
     else:
         rest = main
         for step, size in enumerate(sizes):
@@ -143,7 +152,8 @@ def leaks(pairs: Pairs, one: Mask, other: Mask) -> dict[int, str]:
 
 
 def check(pairs: Pairs, parts: tuple[Mask, Mask, Mask], *, keep: bool = False) -> list[str]:
-    """What the parts (training, validation, test) share that they should not: a title, a URL, a (near-duplicate) picture.
+    """What the parts (training, validation, test) share that they should not: a title, a URL, a (near-duplicate)
+    picture.
 
     Args:
         pairs: all of them, with their facts.
@@ -159,7 +169,8 @@ def check(pairs: Pairs, parts: tuple[Mask, Mask, Mask], *, keep: bool = False) -
     if found and not keep:
         shown = [*lines[:LISTED], *([f"… and {len(lines) - LISTED} more"] if len(lines) > LISTED else [])]
         raise DataError(
-            f"{len(found)} pairs leak from one part of the split into another; use --split grouped, or --leaks keep to train as the papers "
+            f"{len(found)} pairs leak from one part of the split into another; use --split grouped, or --leaks keep to "
+            "train as the papers "
             "did and mark the result:\n  " + "\n  ".join(shown)
         )
     return lines

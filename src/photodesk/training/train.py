@@ -1,4 +1,5 @@
-"""Training a T×V network on frozen features: start, descent, the best epoch kept; pre-training, refitting and averaging around it.
+"""Training a T×V network on frozen features: start, descent, the best epoch kept; pre-training, refitting and averaging
+around it.
 
 `train` is one training; `fit` is the whole of `photodesk train`: parts, stages, members, measures, card.
 """
@@ -55,8 +56,8 @@ def train(
 ) -> Network:
     """Train on `pairs` and keep the epoch that is best on `validation`; the same seed gives the same weights.
 
-    Epoch 0 is the start, where it is not random. Without a validation part the last epoch is kept: to train on every pair as it was found
-    best before.
+    Epoch 0 is the start, where it is not random. Without a validation part the last epoch is kept: to train on every
+    pair as it was found best before.
 
     Args:
         pairs: the training part.
@@ -66,9 +67,10 @@ def train(
         dims: how the text and the photo rows divide into T and V features; None: one each.
         start: a trained network to go on from, instead of what the settings say.
         stop: run only so many of the epochs; the schedule stays that of all.
-        resume: file that holds the state after every epoch; where it is there and of the same training, training goes on from it
-            and ends with the same weights as if it had never stopped. The caller deletes it.
-        report: called with one dictionary an epoch: epoch, loss, temperature, seconds, the measures, whether it is the best.
+        resume: file that holds the state after every epoch; where it is there and of the same training, training goes
+            on from it and ends with the same weights as if it had never stopped. The caller deletes it.
+        report: called with one dictionary an epoch: epoch, loss, temperature, seconds, the measures, whether it is the
+            best.
 
     Raises:
         DataError: there is no pair to train on, or only one.
@@ -80,7 +82,8 @@ def train(
         raise DataError(splits.NONE_LEFT)
     if len(pairs) < 2:  # nothing to tell it from, and no spread
         raise DataError(
-            "training needs at least 2 pairs and is left with 1; keep fewer apart with --validation and --test, or give more DATA"
+            "training needs at least 2 pairs and is left with 1; keep fewer apart with --validation and --test, or "
+            "give more DATA"
         )
     validation = validation if validation is not None and len(validation) else None
     started = time.monotonic()
@@ -134,9 +137,19 @@ def train(
     return replace(best, card=card)
 
 
-def _key(pairs: Pairs, validation: Pairs | None, towers: tuple[str, str], dims: Dims, settings: Settings, start: Network | None) -> str:
-    """What makes a training the same one: towers (which name the fields they read) and how they divide, settings, start, pairs."""
-    parts = hashlib.sha256(repr((towers, tuple(map(tuple, dims)), settings, start.fingerprint if start else "")).encode())
+def _key(
+    pairs: Pairs,
+    validation: Pairs | None,
+    towers: tuple[str, str],
+    dims: Dims,
+    settings: Settings,
+    start: Network | None,
+) -> str:
+    """What makes a training the same one: towers (which name the fields they read) and how they divide, settings,
+    start, pairs."""
+    parts = hashlib.sha256(
+        repr((towers, tuple(map(tuple, dims)), settings, start.fingerprint if start else "")).encode()
+    )
     for table in (pairs, validation) if validation is not None else (pairs,):
         parts.update(repr(([view.shape for view in table.texts], table.photos.shape)).encode())
         for fact in table.facts:
@@ -170,8 +183,16 @@ def _resumed(path: Path | None, key: str) -> tuple[dict[str, Any], dict[str, Any
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
     except SafetensorError:
         return None
-    weights = {name.removeprefix("best."): tensor.numpy().copy() for name, tensor in tensors.items() if name.startswith("best.")}
-    return {name: tensor for name, tensor in tensors.items() if not name.startswith("best.")}, weights, json.loads(about["about"])
+    weights = {
+        name.removeprefix("best."): tensor.numpy().copy()
+        for name, tensor in tensors.items()
+        if name.startswith("best.")
+    }
+    return (
+        {name: tensor for name, tensor in tensors.items() if not name.startswith("best.")},
+        weights,
+        json.loads(about["about"]),
+    )
 
 
 def fit(
@@ -190,7 +211,8 @@ def fit(
     state: Path | None = None,
     report: EpochReport = lambda epoch: None,
 ) -> Network:
-    """Divide the pairs, pre-train, train, measure the test part, perhaps train again on everything; the card says all of it.
+    """Divide the pairs, pre-train, train, measure the test part, perhaps train again on everything; the card says all
+    of it.
 
     Args:
         pairs: of all data sets.
@@ -198,14 +220,15 @@ def fit(
         dims: how their rows divide into T and V features.
         settings: how to train.
         split: None is grouped.
-        validation: pairs that choose the epoch; below 1 a share. None: 700, but at most a tenth of those that the network is for, and none
-            without epochs.
+        validation: pairs that choose the epoch; below 1 a share. None: 700, but at most a tenth of those that the
+            network is for, and none without epochs.
         test: pairs that are only measured; below 1 a share.
         leaks: "error", or "keep" to train as the papers' random split does.
         pretrain: number of the data set that is trained on first; the others are fine-tuned on.
         average: train `settings.six()` and average them.
         refit: at the end, train again on every pair as it was found best.
-        state: begin of the files from which an interrupted training goes on; `forget` deletes them when the network is saved.
+        state: begin of the files from which an interrupted training goes on; `forget` deletes them when the network is
+            saved.
         report: as for `train`; rows also have `stage`, and the last one `test`.
 
     Raises:
@@ -216,15 +239,21 @@ def fit(
     if leaks not in ("error", "keep"):
         raise UsageError(f"leaks={leaks!r}: known are error and keep")
     if not settings.epochs and (pretrain is not None or average):
-        what, instead = ("--pretrain", "name BIG as further DATA") if pretrain is not None else ("--average", "leave it out")
-        raise UsageError(f"{what} needs descent (--preset paper2022, or --epochs 8); the closed form has one solution: {instead}")
+        what, instead = (
+            ("--pretrain", "name BIG as further DATA") if pretrain is not None else ("--average", "leave it out")
+        )
+        raise UsageError(
+            f"{what} needs descent (--preset paper2022, or --epochs 8); the closed form has one solution: {instead}"
+        )
     if validation is None:
         validation = min(700, int(pairs.main.sum()) // 10) if settings.epochs else 0
     parts = splits.divide(pairs, split, validation=validation, test=test, seed=settings.seed)
     leaked = splits.check(pairs, parts, keep=leaks == "keep")
     trained, validated, tested = parts
 
-    def one(stage: str, rest: Pairs, judge: Pairs | None, how: Settings, start: Network | None, stop: int | None = None) -> Network:
+    def one(
+        stage: str, rest: Pairs, judge: Pairs | None, how: Settings, start: Network | None, stop: int | None = None
+    ) -> Network:
         path = state.with_name(f"{state.name}.{stage.replace(' ', '-')}.part") if state else None
         tell = (lambda row: report({"stage": stage, **row})) if stage != "train" else report
         return train(rest, judge, towers, how, dims=dims, start=start, stop=stop, resume=path, report=tell)
@@ -236,7 +265,9 @@ def fit(
         table = replace(pairs.take(trained & big), weights=(1.0,) * len(pairs.weights))
         judged = splits.held_out(table.group, min(2000, len(table) // 10), seed=settings.seed)
         start = one("pretrain", table.take(~judged), table.take(judged), settings, None)
-        before = {"pretrained": {"pairs": start.card["pairs"], "epoch": start.card["epoch"], "history": start.card["history"]}}
+        before = {
+            "pretrained": {"pairs": start.card["pairs"], "epoch": start.card["epoch"], "history": start.card["history"]}
+        }
     many = settings.six() if average else (settings,)
     names = [f"{how.optimiser} {how.rate:g}" for how in many] if average else ["train"]
     rest, judge = pairs.take(trained & ~big), pairs.take(validated) if validated.any() else None
@@ -268,23 +299,30 @@ def forget(state: Path) -> None:
 
 
 def tested_card(network: Network, pairs: Pairs) -> dict[str, Any]:
-    """Measures of a part that nothing was chosen by, with 95 % intervals (bootstrap over groups of pairs that belong together)."""
+    """Measures of a part that nothing was chosen by, with 95 % intervals (bootstrap over groups of pairs that belong
+    together)."""
     ranks = text_ranks(network, pairs)
     values = {f"R@{k}": ((ranks > 0) & (ranks <= k)).astype(float) for k in (1, 5, 10, 100)}
     values["MRR@100"] = np.where(ranks > 0, 1 / np.maximum(ranks, 1), 0.0)
     means = _resampled(np.stack(list(values.values()), axis=1), pairs.group)
-    intervals = {name: [float(end) for end in np.quantile(means[:, i], [0.025, 0.975])] for i, name in enumerate(values)}
+    intervals = {
+        name: [float(end) for end in np.quantile(means[:, i], [0.025, 0.975])] for i, name in enumerate(values)
+    }
     return {"test_pairs": len(pairs), "test": measure(network, pairs), "test_intervals": intervals}
 
 
 def _resampled(values: NDArray[np.float64], group: NDArray[np.int64], *, draws: int = 2000) -> NDArray[np.float64]:
-    """(draws, k) means of the columns of (n, k) values over groups drawn with replacement; drawn in blocks, so that memory is bounded."""
+    """(draws, k) means of the columns of (n, k) values over groups drawn with replacement; drawn in blocks, so that
+    memory is bounded."""
     _, member = np.unique(group, return_inverse=True)
     sizes = np.bincount(member)
     sums = np.stack([sizes, *(np.bincount(member, column) for column in values.T)], axis=1)
     random, chance = np.random.default_rng(0), np.full(len(sizes), 1 / len(sizes))
     block = max(1, (1 << 22) // len(sizes))
-    found = [random.multinomial(len(sizes), chance, size=min(block, draws - start)) @ sums for start in range(0, draws, block)]
+    found = [
+        random.multinomial(len(sizes), chance, size=min(block, draws - start)) @ sums
+        for start in range(0, draws, block)
+    ]
     drawn = np.concatenate(found)
     means: NDArray[np.float64] = drawn[:, 1:] / drawn[:, :1]
     return means

@@ -28,7 +28,10 @@ def _problems(*codes: int) -> dict[int | str, dict[str, Any]]:
 
 
 def _picture(*codes: int) -> dict[int | str, dict[str, Any]]:
-    return {200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}, **_problems(404, *codes)}
+    return {
+        200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}},
+        **_problems(404, *codes),
+    }
 
 
 def router(service: Service, access: Access) -> APIRouter:
@@ -37,7 +40,9 @@ def router(service: Service, access: Access) -> APIRouter:
 
     def owner(request: Request) -> None:
         if not access.owner(dict(request.headers)):
-            raise HTTPException(403, "only who started the desk may ask this; the key stands in the archive's lock file")
+            raise HTTPException(
+                403, "only who started the desk may ask this; the key stands in the archive's lock file"
+            )
 
     @api.post("/search", tags=["search"], responses=_problems(404))
     def search(query: schemas.Query, request: Request) -> schemas.Answer:
@@ -46,7 +51,8 @@ def router(service: Service, access: Access) -> APIRouter:
 
     @api.post("/facets", tags=["search"], responses=_problems())
     async def facets(query: schemas.Query, request: Request) -> schemas.Facets:
-        """How many photos that pass the filters of a query have each value; a new filter may take a while, and searches do not wait for it."""
+        """How many photos that pass the filters of a query have each value; a new filter may take a while, and searches
+        do not wait for it."""
         return await service.facets(query, request.is_disconnected)
 
     @api.post("/why", tags=["search"], responses=_problems(404))
@@ -66,17 +72,20 @@ def router(service: Service, access: Access) -> APIRouter:
         responses={200: {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}}, **_problems()},
     )
     def picked() -> StreamingResponse:
-        """All picks as training pairs, one JSON object a line. `photodesk archive picks` writes them with the pictures."""
+        """All picks as training pairs, one JSON object a line. `photodesk archive picks` writes them with the
+        pictures."""
         return StreamingResponse(picks.lines(service.archive), media_type="application/x-ndjson")
 
     @api.delete("/picks/{article}/{photo}", tags=["picks"], responses=_problems(404))
     def withdraw(article: ArticleId, photo: PhotoId) -> schemas.Withdrawn:
-        """Take a pick back: the photo is not picked for the article any more. The archive's ledger goes on to say that it was, and until when."""
+        """Take a pick back: the photo is not picked for the article any more. The archive's ledger goes on to say that
+        it was, and until when."""
         return service.withdraw(article, photo)
 
     @api.post("/uses", tags=["picks"], status_code=201, responses=_problems(404))
     def use(asked: schemas.Use) -> schemas.Use:
-        """Note that a photo was printed or put online, as a content management system does; `used_days` of a search looks at it."""
+        """Note that a photo was printed or put online, as a content management system does; `used_days` of a search
+        looks at it."""
         return service.use(asked)
 
     @api.post(
@@ -85,7 +94,10 @@ def router(service: Service, access: Access) -> APIRouter:
         status_code=201,
         responses=_problems(415),
         openapi_extra={
-            "requestBody": {"required": True, "content": {name: {"schema": {"type": "string", "format": "binary"}} for name in TYPES}}
+            "requestBody": {
+                "required": True,
+                "content": {name: {"schema": {"type": "string", "format": "binary"}} for name in TYPES},
+            }
         },
     )
     async def upload(request: Request) -> schemas.Upload:
@@ -123,7 +135,10 @@ def router(service: Service, access: Access) -> APIRouter:
         "/photos/{photo}/original",
         tags=["photos"],
         response_class=Response,
-        responses={200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}, **_problems(404)},
+        responses={
+            200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}},
+            **_problems(404),
+        },
     )
     def original(photo: PhotoId) -> Response:
         """The file as it was added, if it still holds that very photo."""
@@ -137,9 +152,12 @@ def router(service: Service, access: Access) -> APIRouter:
         """Counts, faults, what came last, what is under way."""
         return service.state()
 
-    @api.post("/archive/chores", tags=["archive"], status_code=202, dependencies=[Depends(owner)], responses=_problems())
+    @api.post(
+        "/archive/chores", tags=["archive"], status_code=202, dependencies=[Depends(owner)], responses=_problems()
+    )
     def start(chore: schemas.Chore) -> schemas.Taken:
-        """Let the desk do a command of `photodesk archive`, one after the other. Wants the key of the archive's owner."""
+        """Let the desk do a command of `photodesk archive`, one after the other. Wants the key of the archive's
+        owner."""
         return schemas.Taken(chore=service.chores().start(chore.command, chore.options))
 
     @api.get("/archive/chores/{number}", tags=["archive"], dependencies=[Depends(owner)], responses=_problems(404))

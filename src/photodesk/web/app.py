@@ -40,7 +40,8 @@ def make(desk: DeskLike, access: Access) -> FastAPI:
         title="photodesk",
         version=__version__,
         summary="Finds the right photo of an archive for an article.",
-        description="Photos go by ids, never by paths. A desk that others can reach wants `Authorization: Bearer TOKEN`.",
+        description="Photos go by ids, never by paths. A desk that others can reach wants `Authorization: Bearer "
+        "TOKEN`.",
         docs_url=None,  # it would load scripts from elsewhere
         redoc_url=None,
         lifespan=lifespan,

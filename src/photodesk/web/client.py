@@ -1,7 +1,9 @@
-"""The client of a server that holds an archive: commands and questions go there over HTTP, outcomes and answers come back.
+"""The client of a server that holds an archive: commands and questions go there over HTTP, outcomes and answers come
+back.
 
-POST {url}/api/archive/chores {"command": …, "options": {…}} answers {"chore": n}; GET {url}/api/archive/chores/n answers what
-`worker.Worker.state` gives. Both want `Authorization: Bearer KEY`, with the key that stands in the archive's lock file.
+POST {url}/api/archive/chores {"command": …, "options": {…}} answers {"chore": n}; GET {url}/api/archive/chores/n
+answers what `worker.Worker.state` gives. Both want `Authorization: Bearer KEY`, with the key that stands in the
+archive's lock file.
 """
 
 from __future__ import annotations
@@ -27,10 +29,14 @@ if TYPE_CHECKING:
 POLL = 0.3
 """Seconds between two questions."""
 
-_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # keys and drafts are for the holder, not for a proxy
+_direct = urllib.request.build_opener(
+    urllib.request.ProxyHandler({})
+)  # keys and drafts are for the holder, not for a proxy
 
 
-def run(holder: ArchiveInUse, command: str, options: Mapping[str, Any], progress: Callable[[str, int, int], None]) -> Outcome:
+def run(
+    holder: ArchiveInUse, command: str, options: Mapping[str, Any], progress: Callable[[str, int, int], None]
+) -> Outcome:
     """Let the process that holds the archive do a chore.
 
     Raises:
@@ -63,13 +69,19 @@ def request(
     if not place.startswith(("http://", "https://")):
         raise StoreError(f"{place}: expected an address with http:// or https://")
     headers = {"Authorization": f"Bearer {holder.key}", "Content-Type": kind}
-    data = body if body is None or isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+    data = (
+        body
+        if body is None or isinstance(body, bytes)
+        else json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+    )
     asked = urllib.request.Request(place, data, headers)  # noqa: S310  checked above
     try:
         with _direct.open(asked, timeout=60) as answer:
             found = json.load(answer)
     except urllib.error.HTTPError as error:
-        raise StoreError(f"process {holder.pid} holds the archive and refuses this at {place}: {_detail(error)}") from None
+        raise StoreError(
+            f"process {holder.pid} holds the archive and refuses this at {place}: {_detail(error)}"
+        ) from None
     except (OSError, ValueError) as error:
         raise StoreError(f"process {holder.pid} holds the archive and does not take this at {place}: {error}") from None
     if not isinstance(found, dict):
@@ -109,7 +121,9 @@ def ask(holder: ArchiveInUse, question: Question, rank: int | None) -> tuple[Ans
     query = as_query(question, holder, base)
     told = request(f"{base}/search", holder, query)
     near = [(name, value, tuple(like)) for name, value, like in told["near"]]
-    answer = Answer([_found(hit) for hit in told["hits"]], told["nothing_fits"], told["message"], told["calibrated"], near=near)
+    answer = Answer(
+        [_found(hit) for hit in told["hits"]], told["nothing_fits"], told["message"], told["calibrated"], near=near
+    )
     reason = None
     if rank and rank <= len(answer.hits):
         hit = told["hits"][rank - 1]
@@ -132,7 +146,16 @@ def _found(hit: dict[str, Any]) -> Found:
         Similar(one["photo"], Entry(**{name: value for name, value in one.items() if name not in ("photo", "file")}))
         for one in hit["similar"]
     ]
-    return Found(hit["about"]["photo"], hit["score"], hit["probability"], entry, similar, hit["used"], hit["components"], hit["origins"])
+    return Found(
+        hit["about"]["photo"],
+        hit["score"],
+        hit["probability"],
+        entry,
+        similar,
+        hit["used"],
+        hit["components"],
+        hit["origins"],
+    )
 
 
 def as_query(question: Question, holder: ArchiveInUse, base: str) -> dict[str, Any]:
@@ -151,4 +174,8 @@ def as_query(question: Question, holder: ArchiveInUse, base: str) -> dict[str, A
     for name in ("credit", "terms", "keywords", "orientation"):
         query[name] = list(getattr(where, name))
     query |= {"words": question.words, "fold": question.fold}
-    return query | {"used_days": question.used_days, "used": "hide" if question.hide_used else "down", "diverse": question.diverse}
+    return query | {
+        "used_days": question.used_days,
+        "used": "hide" if question.hide_used else "down",
+        "diverse": question.diverse,
+    }

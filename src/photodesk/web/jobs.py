@@ -49,7 +49,8 @@ class Worker:
         return number
 
     def state(self, number: int) -> dict[str, Any] | None:
-        """`state` ("waiting", "running", "done", "failed" or "stopped"), `stage`, `done`, `total`, and at the end `message`, `faults` and `data`."""
+        """`state` ("waiting", "running", "done", "failed" or "stopped"), `stage`, `done`, `total`, and at the end
+        `message`, `faults` and `data`."""
         return self._states.get(number)
 
     def close(self) -> None:

@@ -20,12 +20,27 @@ from photodesk.web import schemas, translations
 from photodesk.web.security import COOKIE, Access
 from photodesk.web.service import FACETS, Service, UploadGoneError, told
 
-FIELDS = ("draft", "like", "upload", "since", "until", "phrase", "min_width", "min_height", "used_days", "used", "diverse")
+FIELDS = (
+    "draft",
+    "like",
+    "upload",
+    "since",
+    "until",
+    "phrase",
+    "min_width",
+    "min_height",
+    "used_days",
+    "used",
+    "diverse",
+)
 FILTERS = ("since", "until", "phrase", "min_width", "min_height", "used_days", "used", "diverse", *FACETS)
 YEAR = 365 * 24 * 3600
 
 _templates = Environment(
-    loader=FileSystemLoader(Path(__file__).with_name("templates")), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    loader=FileSystemLoader(Path(__file__).with_name("templates")),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
 )
 
 
@@ -48,7 +63,9 @@ class _Form:
         except ValidationError as error:
             bad = {str(one["loc"][0]) for one in error.errors()}
             self.wrong = "; ".join(f"{one['loc'][0]}: {one['msg']}" for one in error.errors())
-            self.query = schemas.Query.model_validate({name: value for name, value in fields.items() if name not in bad})
+            self.query = schemas.Query.model_validate(
+                {name: value for name, value in fields.items() if name not in bad}
+            )
         photo, _, rank = got.get("choice", [""])[0].partition(" ")
         self.photo, self.rank = photo, int(rank) if rank.isdecimal() and len(rank) < 6 else 1
 
@@ -59,7 +76,9 @@ def router(service: Service, access: Access) -> APIRouter:
 
     async def answered(request: Request, **what: bool) -> Response:
         form = _Form(await request.body())
-        if form.query.asks() and ("x-part" not in request.headers or form.cleared):  # else the script asks for the filters afterwards
+        if form.query.asks() and (
+            "x-part" not in request.headers or form.cleared
+        ):  # else the script asks for the filters afterwards
             with suppress(PhotodeskError):  # the search will say it
                 await service.facets(form.query, request.is_disconnected)
         return await run_in_threadpool(_desk, service, request, form, **what)
@@ -76,7 +95,14 @@ def router(service: Service, access: Access) -> APIRouter:
     async def filters(request: Request) -> Response:
         query = _Form(await request.body()).query
         found = await service.facets(query, request.is_disconnected)
-        return _answer(request, ["filters.html"], query=query, facets=_facets(found.facets, query), active=query.active(), wide=False)
+        return _answer(
+            request,
+            ["filters.html"],
+            query=query,
+            facets=_facets(found.facets, query),
+            active=query.active(),
+            wide=False,
+        )
 
     @pages.post("/why")
     async def why(request: Request) -> Response:
@@ -102,7 +128,9 @@ def router(service: Service, access: Access) -> APIRouter:
             counts=list(state.counts.items()),
             photos=state.counts["photos"],
             picks=state.counts["picks"],
-            recent=[_shown(one, request) | {"added": one.added.replace("T", " ").removesuffix("Z")} for one in state.recent],
+            recent=[
+                _shown(one, request) | {"added": one.added.replace("T", " ").removesuffix("Z")} for one in state.recent
+            ],
             faults=state.faults,
             more_faults=state.counts["faults"] - len(state.faults),
             about=[("engine", state.engine), ("encoder", state.encoder)],
@@ -116,12 +144,16 @@ def router(service: Service, access: Access) -> APIRouter:
     async def entered(request: Request) -> Response:
         import asyncio
 
-        token = parse_qs((await request.body()).decode("utf-8", "replace"), max_num_fields=10).get("token", [""])[0].strip()
+        token = (
+            parse_qs((await request.body()).decode("utf-8", "replace"), max_num_fields=10).get("token", [""])[0].strip()
+        )
         if not access.right(token):
             await asyncio.sleep(0.5)
             return _answer(request, ["enter.html"], status=401, here="", bad=True)
         there = RedirectResponse("/", 303)
-        there.set_cookie(COOKIE, access.session, max_age=YEAR, httponly=True, samesite="strict", secure=request.url.scheme == "https")
+        there.set_cookie(
+            COOKIE, access.session, max_age=YEAR, httponly=True, samesite="strict", secure=request.url.scheme == "https"
+        )
         return there
 
     return pages
@@ -129,7 +161,9 @@ def router(service: Service, access: Access) -> APIRouter:
 
 def _language(request: Request) -> str:
     return translations.chosen(
-        request.query_params.get("lang", ""), request.cookies.get("lang", ""), request.headers.get("accept-language", "")
+        request.query_params.get("lang", ""),
+        request.cookies.get("lang", ""),
+        request.headers.get("accept-language", ""),
     )
 
 
@@ -155,7 +189,9 @@ def _answer(request: Request, templates: list[str], *, status: int = 200, **more
     return response
 
 
-def _desk(service: Service, request: Request, form: _Form, *, why: bool = False, pick: bool = False, unpick: bool = False) -> Response:
+def _desk(
+    service: Service, request: Request, form: _Form, *, why: bool = False, pick: bool = False, unpick: bool = False
+) -> Response:
     w = translations.LANGUAGES[_language(request)]
     query, answer, reason, status = form.query, None, None, 200
     said, bad = form.wrong, bool(form.wrong)
@@ -168,7 +204,9 @@ def _desk(service: Service, request: Request, form: _Form, *, why: bool = False,
             service.withdraw(article.id, form.photo)
             said = w["unpicked_said"].format(rank=form.rank)
         if why:
-            reason = _reason(service.why(query, form.photo), form.rank, w) | {"picked": form.photo in service.picked(query)}
+            reason = _reason(service.why(query, form.photo), form.rank, w) | {
+                "picked": form.photo in service.picked(query)
+            }
         if query.asks() and not (why and part):
             answer = service.search(query)
             said = said or _said(answer, w)
@@ -208,7 +246,9 @@ def _desk(service: Service, request: Request, form: _Form, *, why: bool = False,
 
 def _said(answer: schemas.Answer, w: dict[str, str]) -> str:
     if not answer.hits:
-        near = "".join(" " + w["found_near"].format(value=value, like=", ".join(like)) for _, value, like in answer.near)
+        near = "".join(
+            " " + w["found_near"].format(value=value, like=", ".join(like)) for _, value, like in answer.near
+        )
         return w["found_none"] + near
     best = answer.hits[0]
     form = w["found"] if len(answer.hits) > 1 else w["found_one"]
@@ -271,7 +311,9 @@ def _facets(facets: Mapping[str, Mapping[str, int]], query: schemas.Query) -> li
         counts = facets.get(name, {})
         chosen: list[str] = list(getattr(query, name))
         others = [value for value in counts if value not in chosen][: max(8 - len(chosen), 0)]
-        values = [{"value": value, "count": counts.get(value, 0), "chosen": value in chosen} for value in [*chosen, *others]]
+        values = [
+            {"value": value, "count": counts.get(value, 0), "chosen": value in chosen} for value in [*chosen, *others]
+        ]
         if values:
             more = [value for value in counts if value not in chosen] if name != "orientation" else []
             found.append({"name": name, "choices": values, "more": more if len(more) > len(others) else []})
@@ -292,7 +334,10 @@ def _reason(why: schemas.Why, rank: int, w: dict[str, str]) -> dict[str, Any]:
     if cells:
         y, x = max(((y, x) for y in range(rows) for x in range(columns)), key=lambda at: why.heat[at[0]][at[1]])
         spot = w[f"spot_{3 * (3 * y // rows) + 3 * x // columns}"]
-    facts = [(name, getattr(about, name)) for name in ("headline", "caption", "byline", "credit", "copyright", "terms", "place")]
+    facts = [
+        (name, getattr(about, name))
+        for name in ("headline", "caption", "byline", "credit", "copyright", "terms", "place")
+    ]
     facts += [
         ("keywords", ", ".join(about.keywords)),
         ("taken", about.taken.replace("T", " ").removesuffix(" 00:00:00")),
@@ -316,7 +361,11 @@ def _reason(why: schemas.Why, rank: int, w: dict[str, str]) -> dict[str, Any]:
         "where": spot,
         "words": [{"text": word.text, "strength": min(4, max(0, round(4 * word.weight)))} for word in why.words],
         "shares": [
-            {"name": name, "value": value, "percent": f"{round(100 * value):+d}".replace("-", "−") if round(100 * value) else "0"}
+            {
+                "name": name,
+                "value": value,
+                "percent": f"{round(100 * value):+d}".replace("-", "−") if round(100 * value) else "0",
+            }
             for name, value in why.shares.items()
         ],
         "about": [

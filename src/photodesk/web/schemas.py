@@ -27,17 +27,27 @@ class _Strict(BaseModel):
 class Query(_Strict):
     """An article, a photo or both, and which photos may be found."""
 
-    draft: Annotated[str, Field(max_length=100_000, description="The first line is the headline, the rest lead and text.")] = ""
+    draft: Annotated[
+        str, Field(max_length=100_000, description="The first line is the headline, the rest lead and text.")
+    ] = ""
     headline: Annotated[str, Field(max_length=10_000, description="With lead and text instead of a draft.")] = ""
     lead: Annotated[str, Field(max_length=100_000)] = ""
     text: Annotated[str, Field(max_length=500_000)] = ""
-    language: Annotated[str, Field(max_length=20, description="Of the article, such as de; for a desk that translates.")] = ""
+    language: Annotated[
+        str, Field(max_length=20, description="Of the article, such as de; for a desk that translates.")
+    ] = ""
     like: Annotated[PhotoId | Literal[""], Field(description="A photo of the archive to compare with.")] = ""
-    upload: Annotated[PhotoId | Literal[""], Field(description="A photo that was sent to /api/uploads, to compare with.")] = ""
+    upload: Annotated[
+        PhotoId | Literal[""], Field(description="A photo that was sent to /api/uploads, to compare with.")
+    ] = ""
     since: Annotated[datetime.date | None, Field(description="First day taken.")] = None
     until: Annotated[datetime.date | None, Field(description="Last day taken.")] = None
     phrase: Annotated[
-        str, Field(max_length=200, description="Words that stand in the caption, the keywords or the like, one after the other.")
+        str,
+        Field(
+            max_length=200,
+            description="Words that stand in the caption, the keywords or the like, one after the other.",
+        ),
     ] = ""
     credit: Annotated[Values, Field(description="Any of these.")] = []
     terms: Annotated[Values, Field(description="Usage terms, any of these.")] = []
@@ -45,9 +55,15 @@ class Query(_Strict):
     orientation: Annotated[list[Format], Field(max_length=3, description="Any of these.")] = []
     min_width: Annotated[int, Field(ge=0, le=100_000, description="In pixels.")] = 0
     min_height: Annotated[int, Field(ge=0, le=100_000, description="In pixels.")] = 0
-    used_days: Annotated[int, Field(ge=0, le=LONGEST, description="What to take for recently used; 0 asks nothing.")] = 0
-    used: Annotated[Literal["down", "hide"], Field(description="What to do with photos that were used recently.")] = "down"
-    words: Annotated[str, Field(max_length=1000, description="Lift photos whose captions have these; empty: those of the headline.")] = ""
+    used_days: Annotated[
+        int, Field(ge=0, le=LONGEST, description="What to take for recently used; 0 asks nothing.")
+    ] = 0
+    used: Annotated[Literal["down", "hide"], Field(description="What to do with photos that were used recently.")] = (
+        "down"
+    )
+    words: Annotated[
+        str, Field(max_length=1000, description="Lift photos whose captions have these; empty: those of the headline.")
+    ] = ""
     fold: Annotated[bool, Field(description="Near-duplicates are one hit.")] = True
     diverse: Annotated[bool, Field(description="Prefer photos that differ from those above them.")] = False
     top: Annotated[int, Field(ge=1, le=MOST, description="How many photos at most.")] = 60
@@ -126,9 +142,12 @@ class Similar(_Strict):
 
 class _Grouped(_Strict):
     origins: Annotated[
-        dict[str, list[PhotoId]], Field(description="Field, and the near-duplicates that its value, or a part of the terms, came from.")
+        dict[str, list[PhotoId]],
+        Field(description="Field, and the near-duplicates that its value, or a part of the terms, came from."),
     ]
-    similar: Annotated[list[Similar], Field(description="Near-duplicates that this one stands for, the largest picture first.")]
+    similar: Annotated[
+        list[Similar], Field(description="Near-duplicates that this one stands for, the largest picture first.")
+    ]
 
 
 class Photo(_Grouped, About):
@@ -141,7 +160,10 @@ class Hit(_Grouped):
     rank: Annotated[int, Field(description="From 1.")]
     score: Annotated[float, Field(description="Comparable within one answer only.")]
     probability: Annotated[float, Field(ge=0, le=1, description="That the photo fits.")]
-    level: Annotated[int, Field(ge=0, le=4, description="The same in words: 4 fits well, 3 probably, 2 may fit, 1 doubtful, 0 hardly.")]
+    level: Annotated[
+        int,
+        Field(ge=0, le=4, description="The same in words: 4 fits well, 3 probably, 2 may fit, 1 doubtful, 0 hardly."),
+    ]
     duplicates: Annotated[int, Field(ge=0, description="Near-duplicates that this one stands for.")]
     used: Annotated[str, Field(description="The day it was used last; empty if it was not, lately.")]
     components: Annotated[dict[str, float], Field(description="What makes the score.")]
@@ -156,16 +178,21 @@ class Answer(_Strict):
     hits: list[Hit]
     message: Annotated[str, Field(description="In a sentence, where there is something to say.")]
     near: Annotated[
-        list[tuple[str, str, tuple[str, ...]]], Field(description="Filters that no photo passes, with values that are written much alike.")
+        list[tuple[str, str, tuple[str, ...]]],
+        Field(description="Filters that no photo passes, with values that are written much alike."),
     ]
     nothing_fits: Annotated[bool, Field(description="Even the best is not likely enough.")]
-    calibrated: Annotated[bool, Field(description="Whether probabilities were fitted for this model and kind of query.")]
+    calibrated: Annotated[
+        bool, Field(description="Whether probabilities were fitted for this model and kind of query.")
+    ]
 
 
 class Facets(_Strict):
     """What there is to filter by."""
 
-    facets: Annotated[dict[str, dict[str, int]], Field(description="Field, value, how many photos that pass the filters.")]
+    facets: Annotated[
+        dict[str, dict[str, int]], Field(description="Field, value, how many photos that pass the filters.")
+    ]
 
 
 class WhyQuery(_Strict):
@@ -190,7 +217,10 @@ class Why(_Grouped):
     probability: Annotated[float, Field(ge=0, le=1)]
     level: Annotated[int, Field(ge=0, le=4)]
     words: list[Word]
-    heat: Annotated[list[list[float]], Field(description="Rows of cells from the top: by how much the score falls if the cell is covered.")]
+    heat: Annotated[
+        list[list[float]],
+        Field(description="Rows of cells from the top: by how much the score falls if the cell is covered."),
+    ]
     shares: Annotated[dict[str, float], Field(description="What each component contributes to the score.")]
     components: Annotated[dict[str, float], Field(description="The score itself, by component.")]
     about: About

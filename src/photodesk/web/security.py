@@ -31,7 +31,8 @@ OPEN = ("/enter", "/static/")
 """What a visitor without a token is shown."""
 
 HEADERS = {
-    "content-security-policy": "default-src 'none'; img-src 'self' blob:; style-src 'self'; script-src 'self'; connect-src 'self'; "
+    "content-security-policy": "default-src 'none'; img-src 'self' blob:; style-src 'self'; script-src 'self'; "
+    "connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
@@ -50,8 +51,8 @@ class Access:
     Args:
         key: what the commands of the archive's owner show; opens everything, chores too.
         token: what everybody else shows; empty on a desk that only this machine can reach.
-        hosts: names by which browsers may ask while there is no token, so that no page of another site can reach the desk by
-            letting its own name point here.
+        hosts: names by which browsers may ask while there is no token, so that no page of another site can reach the
+            desk by letting its own name point here.
     """
 
     key: str
@@ -123,7 +124,9 @@ class Guard:
         try:
             await self._let(scope, receive, dressed)
         finally:
-            _log.info("%s %s %d %.0f ms", scope["method"], quote(scope["path"]), status, 1e3 * (time.perf_counter() - began))
+            _log.info(
+                "%s %s %d %.0f ms", scope["method"], quote(scope["path"]), status, 1e3 * (time.perf_counter() - began)
+            )
 
     async def _let(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
@@ -133,7 +136,9 @@ class Guard:
         if not (self._access.visitor(headers) or path.startswith(OPEN)):
             if scope["method"] == "GET" and "text/html" in headers.get("accept", ""):
                 return await _refuse(send, 303, "a token is wanted", {"location": "/enter"})
-            return await _refuse(send, 401, "show the token: Authorization: Bearer TOKEN", {"www-authenticate": "Bearer"})
+            return await _refuse(
+                send, 401, "show the token: Authorization: Bearer TOKEN", {"www-authenticate": "Bearer"}
+            )
         if scope["method"] not in ("GET", "HEAD", "OPTIONS") and _foreign(headers, scope.get("scheme", "http")):
             return await _refuse(send, 403, "a page of another site may not ask this")
         limit = self._upload_bytes if path == UPLOADS else TEXT_BYTES
@@ -164,7 +169,12 @@ class Guard:
         except TooLargeError:
             pass
         except Exception as error:  # our own mistake; its message may hold article text, so the log gets the place only
-            _log.error("%s in %s:\n%s", type(error).__name__, quote(scope["path"]), "".join(traceback.format_tb(error.__traceback__)))
+            _log.error(
+                "%s in %s:\n%s",
+                type(error).__name__,
+                quote(scope["path"]),
+                "".join(traceback.format_tb(error.__traceback__)),
+            )
             if not started and got <= limit:
                 await _refuse(send, 500, "the desk made a mistake; its log says where")
         if not started and got > limit:
@@ -194,6 +204,12 @@ async def _refuse(send: Send, status: int, detail: str, more: dict[str, str] | N
     import json
 
     body = json.dumps({"detail": detail}).encode()
-    headers: Iterable[tuple[str, str]] = {"content-type": "application/json", "content-length": str(len(body)), **(more or {})}.items()
-    await send({"type": "http.response.start", "status": status, "headers": [(k.encode(), v.encode()) for k, v in headers]})
+    headers: Iterable[tuple[str, str]] = {
+        "content-type": "application/json",
+        "content-length": str(len(body)),
+        **(more or {}),
+    }.items()
+    await send(
+        {"type": "http.response.start", "status": status, "headers": [(k.encode(), v.encode()) for k, v in headers]}
+    )
     await send({"type": "http.response.body", "body": body})

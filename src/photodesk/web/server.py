@@ -58,7 +58,9 @@ def run(
     """
     uvicorn = require("uvicorn", "serve")
     if token and len(token) < LEAST:
-        raise UsageError(f"a token of {len(token)} characters can be guessed; take {LEAST} or more, or leave it out to have one made")
+        raise UsageError(
+            f"a token of {len(token)} characters can be guessed; take {LEAST} or more, or leave it out to have one made"
+        )
     if not token and (names or not local(host)):  # what goes by other names is behind a proxy, which others can reach
         token = secrets.token_urlsafe(24)
     with Archive.open(folder, doing="serve") as archive, _listen(host, port) as listening:
@@ -74,7 +76,13 @@ def run(
         if token:
             say(f"visitors show this token: {token}")
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, server_header=False, timeout_keep_alive=75, timeout_graceful_shutdown=10, ws="none"
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=10,
+            ws="none",
         )
         uvicorn.Server(config).run(sockets=[listening])
 
@@ -82,13 +90,17 @@ def run(
 def _listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # asyncio turns delays off only where the protocol is named
+        made = socket.socket(
+            family, socket.SOCK_STREAM, socket.IPPROTO_TCP
+        )  # asyncio turns delays off only where the protocol is named
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind((host, port))
         made.listen(128)
         return made
     except OSError as error:
-        raise UsageError(f"cannot listen on {host}:{port}: {error.strerror or error}; name another --port or --host") from None
+        raise UsageError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}; name another --port or --host"
+        ) from None
 
 
 def _logging(texts: bool) -> None:

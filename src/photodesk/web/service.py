@@ -109,7 +109,10 @@ class Service:
         _texts.info("search %r", query.draft or query.headline or query.lead or query.text)
         answer = self.desk.ask(self._question(query))
         return schemas.Answer(
-            hits=[_hit(found, rank, self.archive.path if owner else lambda photo: "") for rank, found in enumerate(answer.hits, 1)],
+            hits=[
+                _hit(found, rank, self.archive.path if owner else lambda photo: "")
+                for rank, found in enumerate(answer.hits, 1)
+            ],
             message=answer.message,
             near=list(answer.near),
             nothing_fits=answer.nothing_fits,
@@ -117,7 +120,8 @@ class Service:
         )
 
     async def facets(self, query: schemas.Query, gone: Callable[[], Awaitable[bool]]) -> schemas.Facets:
-        """How many photos that pass a query's filters have each value; nothing if who asked is gone when the turn comes.
+        """How many photos that pass a query's filters have each value; nothing if who asked is gone when the turn
+        comes.
 
         One count at a time, and those who wait for theirs keep no thread from those who search.
         """
@@ -257,7 +261,10 @@ class Service:
             Fault(_below(fault.where, roots), bare(fault.what), fault.fate, bare(fault.advice))
             for fault, *_ in list(ledger.faults().values())[:50]
         ]
-        latest = [str(photo) for (photo,) in ledger.ask("SELECT photo FROM photos WHERE state = 1 ORDER BY added DESC, photo LIMIT 24")]
+        latest = [
+            str(photo)
+            for (photo,) in ledger.ask("SELECT photo FROM photos WHERE state = 1 ORDER BY added DESC, photo LIMIT 24")
+        ]
         return schemas.Archive(
             engine=self.archive.settings.engine.partition(":")[0],
             encoder=bare(self.archive.settings.encoder),
@@ -292,7 +299,8 @@ class Service:
 
 
 def told(error: Exception) -> str:
-    """What a visitor reads of an error; what is wrong with the archive names folders of this machine, so that is for the log."""
+    """What a visitor reads of an error; what is wrong with the archive names folders of this machine, so that is for
+    the log."""
     if not isinstance(error, StoreError):
         return str(error)
     _log.error("%s", error)
@@ -336,7 +344,10 @@ def _origins(origins: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
 
 def _similar(similar: Sequence[Similar], file: Callable[[str], str] = lambda photo: "") -> list[schemas.Similar]:
     names = [name for name in schemas.Similar.model_fields if name not in ("photo", "file")]
-    return [schemas.Similar(photo=one.photo, file=file(one.photo), **{name: getattr(one.entry, name) for name in names}) for one in similar]
+    return [
+        schemas.Similar(photo=one.photo, file=file(one.photo), **{name: getattr(one.entry, name) for name in names})
+        for one in similar
+    ]
 
 
 def _hit(found: Found, rank: int, file: Callable[[str], str]) -> schemas.Hit:

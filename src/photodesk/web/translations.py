@@ -229,7 +229,8 @@ GERMAN = {
     "id": "Kennung",
     "download": "Datei herunterladen",
     "key_help": "Tasten",
-    "key_list": "/ schreibt · Pfeile bewegen · Enter sagt warum · P nimmt oder nimmt zurück · M findet mehr davon · Esc schließt",
+    "key_list": "/ schreibt · Pfeile bewegen · Enter sagt warum · P nimmt oder nimmt zurück · M findet mehr davon · "
+    "Esc schließt",
     "single": "Einzelne Buchstaben und / sind Tasten",
     "busy": "Sucht …",
     "failed": "Das ging nicht:",
@@ -266,7 +267,8 @@ LANGUAGES = {"en": ENGLISH, "de": GERMAN}
 
 
 def chosen(asked: str, kept: str, accepted: str) -> str:
-    """The language of a visitor: what the address asks for, what was asked for before, what the browser prefers, English.
+    """The language of a visitor: what the address asks for, what was asked for before, what the browser prefers,
+    English.
 
     Args:
         asked: `lang` of the address.

@@ -1,6 +1,7 @@
 """A stranger's picture → a small upright one, decoded in a process of its own that gets only so much memory and time.
 
-`python -m photodesk.web.uploads SIDE` reads the bytes of a picture and writes `WIDTH HEIGHT\\n` and its RGB bytes; exit code 3: a message.
+`python -m photodesk.web.uploads SIDE` reads the bytes of a picture and writes `WIDTH HEIGHT\\n` and its RGB bytes; exit
+code 3: a message.
 """
 
 from __future__ import annotations

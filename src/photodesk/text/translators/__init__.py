@@ -59,7 +59,9 @@ def check(name: str) -> None:
     """
     kind, colon, rest = name.partition(":")
     if kind not in ("marian", "ctranslate2", "http", "https") or not colon or not rest.strip("/"):
-        raise UsageError(f"no translator {name!r}; it is none, marian:MODEL, ctranslate2:FOLDER or the http(s) address of a service")
+        raise UsageError(
+            f"no translator {name!r}; it is none, marian:MODEL, ctranslate2:FOLDER or the http(s) address of a service"
+        )
 
 
 @functools.lru_cache(maxsize=1)

@@ -42,7 +42,8 @@ class LibreTranslate:
             fine = False
         if not fine or "@" in parts.netloc or parts.query or parts.fragment:
             raise UsageError(
-                f"{url!r} is no address of a translation service; expected http(s)://host[:port], the key in $LIBRETRANSLATE_API_KEY"
+                f"{url!r} is no address of a translation service; expected http(s)://host[:port], the key in "
+                "$LIBRETRANSLATE_API_KEY"
             )
         self.target = target
         self._address = url.rstrip("/") + "/translate"
@@ -114,4 +115,6 @@ class _Stay(urllib.request.HTTPRedirectHandler):
     """A service that sends us elsewhere, with the texts and perhaps the key, is not followed."""
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> None:
-        raise TranslationError(f"translation service {req.full_url}: sends on to {newurl}; give that address if you trust it")
+        raise TranslationError(
+            f"translation service {req.full_url}: sends on to {newurl}; give that address if you trust it"
+        )

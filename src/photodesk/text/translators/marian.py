@@ -16,12 +16,23 @@ BEAMS = 4
 LONGEST = 256  # tokens that a translation may have; a model that repeats itself stops there
 
 _CODES = {
-    "deu": "de", "eng": "en", "fra": "fr", "nld": "nl", "ita": "it", "spa": "es", "por": "pt", "pol": "pl", "rus": "ru", "ukr": "uk", "tur": "tr",
-}  # fmt: skip
+    "deu": "de",
+    "eng": "en",
+    "fra": "fr",
+    "nld": "nl",
+    "ita": "it",
+    "spa": "es",
+    "por": "pt",
+    "pol": "pl",
+    "rus": "ru",
+    "ukr": "uk",
+    "tur": "tr",
+}
 
 
 class Pieces:
-    """A Marian model's SentencePiece vocabulary, as MarianTokenizer reads it but without the optional punctuation rules.
+    """A Marian model's SentencePiece vocabulary, as MarianTokenizer reads it but without the optional punctuation
+    rules.
 
     Args:
         folder: with `source.spm` and `target.spm`.
@@ -34,7 +45,9 @@ class Pieces:
     def __init__(self, folder: Path) -> None:
         processor = require("sentencepiece", "translate").SentencePieceProcessor
         try:
-            self._source, self._target = (processor(model_file=str(folder / name)) for name in ("source.spm", "target.spm"))
+            self._source, self._target = (
+                processor(model_file=str(folder / name)) for name in ("source.spm", "target.spm")
+            )
         except (OSError, RuntimeError) as error:
             raise TranslationError(
                 f"cannot read source.spm and target.spm in {folder}: {error}; copy both from the model's folder"
@@ -64,7 +77,9 @@ def languages(folder: Path, name: str) -> tuple[str, str]:
             return _CODES.get(source, source), _CODES.get(target, target)
     if found := re.search(r"(?:^|[-_/])([a-z]{2})-([a-z]{2})$", name.rstrip("/")):
         return found[1], found[2]
-    raise TranslationError(f"cannot tell which languages {name} translates; end the folder's name in -de-en or the like")
+    raise TranslationError(
+        f"cannot tell which languages {name} translates; end the folder's name in -de-en or the like"
+    )
 
 
 def identity(files: Sequence[Path], *options: object) -> str:
@@ -95,10 +110,14 @@ class Marian:
         try:
             with _quiet(self._transformers):
                 self._vocabulary: dict[str, int] = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
-                self._model: Any = self._transformers.MarianMTModel.from_pretrained(folder, local_files_only=True).eval()
+                self._model: Any = self._transformers.MarianMTModel.from_pretrained(
+                    folder, local_files_only=True
+                ).eval()
                 self._end, self._unknown, self._pad = (self._vocabulary[sign] for sign in ("</s>", "<unk>", "<pad>"))
         except Exception as error:
-            raise TranslationError(f"{folder} is not a whole MarianMT model: {type(error).__name__}: {str(error)[:300]}") from error
+            raise TranslationError(
+                f"{folder} is not a whole MarianMT model: {type(error).__name__}: {str(error)[:300]}"
+            ) from error
         self._piece_of = {number: piece for piece, number in self._vocabulary.items()}
         self.limit = int(self._model.config.max_position_embeddings) - 1
         self._longest = min(LONGEST, self.limit)
@@ -114,7 +133,10 @@ class Marian:
     def translate(self, sentences: Sequence[str], source: str = "") -> list[str]:
         """One translation per sentence, by beam search; TranslationError if the model fails."""
         torch = self._torch
-        rows = [[self._vocabulary.get(piece, self._unknown) for piece in self._pieces.cut(s)] + [self._end] for s in sentences]
+        rows = [
+            [self._vocabulary.get(piece, self._unknown) for piece in self._pieces.cut(s)] + [self._end]
+            for s in sentences
+        ]
         width = max(map(len, rows))
         ids = torch.full((len(rows), width), self._pad)
         for line, row in zip(ids, rows, strict=True):
@@ -130,7 +152,9 @@ class Marian:
         }
         try:
             with torch.inference_mode(), _quiet(self._transformers):
-                out = self._model.generate(input_ids=ids, attention_mask=(torch.arange(width) < lengths).long(), **options)
+                out = self._model.generate(
+                    input_ids=ids, attention_mask=(torch.arange(width) < lengths).long(), **options
+                )
         except (RuntimeError, IndexError) as error:
             raise TranslationError(f"the model failed on {len(rows)} sentences: {error}") from error
         return [self._pieces.join([self._piece_of.get(number, "<unk>") for number in row]) for row in out.tolist()]
@@ -145,8 +169,10 @@ def _folder(name: str) -> Path:
             path = Path(hub.snapshot_download(name, local_files_only=True))
         except (OSError, ValueError) as error:  # not in the cache, or no name of the hub
             raise TranslationError(
-                f"the translation model {name} is not on this machine and photodesk downloads none by itself; run: hf download {name}; or put "
-                f"config.json, source.spm, target.spm, vocab.json and model.safetensors (or pytorch_model.bin) in a folder and say marian:FOLDER"
+                f"the translation model {name} is not on this machine and photodesk downloads none by itself; run: hf "
+                f"download {name}; or put "
+                "config.json, source.spm, target.spm, vocab.json and model.safetensors (or pytorch_model.bin) in a "
+                "folder and say marian:FOLDER"
             ) from error
     wanted = ["config.json", "source.spm", "target.spm", "vocab.json"]
     missing = [file for file in wanted if not (path / file).is_file()]
