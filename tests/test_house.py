@@ -202,3 +202,13 @@ def test_links_of_the_docs_lead_somewhere():
     for path in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text("utf-8")):
             assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_the_readme_names_every_package_in_a_line():
+    inside = README.partition("## Inside")[2].partition("\n## ")[0]
+    named = {
+        name
+        for line in inside.splitlines()
+        for name in re.findall(r"`(\w+)`", line.split("|")[1] if "|" in line else "")
+    }
+    assert named == {path.parent.name for path in SOURCE.glob("*/__init__.py")} | {"models"}
