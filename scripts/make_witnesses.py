@@ -2,14 +2,14 @@
 
     python scripts/make_witnesses.py 81580d7
 
-A folder of witnesses is named after the commit that wrote it, and is never written again: tests/test_witnesses.py opens every
-folder of tests/data, whatever the formats are by then. When a format changes, commit the change, run this script with that
-commit's name, and commit the new folder beside the old ones. Nothing of a written folder depends on this script: it names its
-questions itself. tests/data/README.md lists the folders and the files of each format.
+A folder of witnesses is named after the commit that wrote it, and is never written again: tests/test_witnesses.py opens
+every folder of tests/data, whatever the formats are by then. When a format changes, commit the change, run this script
+with that commit's name, and commit the new folder beside the old ones. Nothing of a written folder depends on this
+script: it names its questions itself. tests/data/README.md lists the folders and the files of each format.
 
-    pictures.tar.xz         data/ (articles.csv, photos/), extra/ (a broken picture), bank.csv: what the others were made of
-    archive-edge.tar.xz     archive/: built-in model, Edge engine, bank, uses, picks, one of them taken back, a fault
-    archive-flat.tar.xz     archive/: the same with the flat engine and nnn as revision
+    pictures.tar.xz         data/ (articles.csv, photos/), extra/ (a broken picture), bank.csv: what the others were
+    made of archive-edge.tar.xz     archive/: built-in model, Edge engine, bank, uses, picks, one of them taken back, a
+    fault archive-flat.tar.xz     archive/: the same with the flat engine and nnn as revision
     archive-trained.tar.xz  archive/: flat engine, `txv@network.safetensors`, and its confidence.json of `calibrate`
     backup.tar.xz           archive/: `archive backup` of that one
     index.tar.xz            index/: plain
@@ -59,19 +59,39 @@ TRANSLATOR = "http://translations.invalid"
 CHECKPOINT = ("--preset", "paper2022", "--epochs", "8", "--dim", "2", "--validation", "0", "--precision", "fp32")
 
 COLOURS = {
-    "rot": (200, 40, 35), "blau": (30, 70, 190), "gelb": (240, 205, 50), "grün": (40, 140, 60), "weiß": (240, 240, 235),
-    "schwarz": (25, 25, 30), "orange": (240, 130, 30), "violett": (120, 50, 150), "grau": (130, 130, 135), "braun": (110, 70, 40),
-}  # fmt: skip
+    "rot": (200, 40, 35),
+    "blau": (30, 70, 190),
+    "gelb": (240, 205, 50),
+    "grün": (40, 140, 60),
+    "weiß": (240, 240, 235),
+    "schwarz": (25, 25, 30),
+    "orange": (240, 130, 30),
+    "violett": (120, 50, 150),
+    "grau": (130, 130, 135),
+    "braun": (110, 70, 40),
+}
 SHAPES = ("Kreise", "Balken", "Rauten", "Hügel", "Dächer", "Wellen")
 
 PHOTOS = Path(__file__).with_name("witness_photos.csv")
 """How each picture looks, what it says of itself, and the article that it belongs to, if any."""
 
-BANK = ("Streik bei der Bahn", "Bundestag berät den Haushalt", "Trainer nach Niederlage entlassen", "Neue Regeln für Mieter",
-        "Wolf in Brandenburg gesehen", "Ein Konzert im Park", "Preise für Brot steigen", "Radweg wird verlegt")  # fmt: skip
+BANK = (
+    "Streik bei der Bahn",
+    "Bundestag berät den Haushalt",
+    "Trainer nach Niederlage entlassen",
+    "Neue Regeln für Mieter",
+    "Wolf in Brandenburg gesehen",
+    "Ein Konzert im Park",
+    "Preise für Brot steigen",
+    "Radweg wird verlegt",
+)
 QUESTIONS: tuple[dict[str, Any], ...] = (
     {"title": "Hochwasser an der Elbe"},
-    {"title": "Schnee in den Bergen", "lead": "Der Winter ist zurück", "text": "In den Alpen fiel ein halber Meter. Straßen sind gesperrt."},
+    {
+        "title": "Schnee in den Bergen",
+        "lead": "Der Winter ist zurück",
+        "text": "In den Alpen fiel ein halber Meter. Straßen sind gesperrt.",
+    },
     {"title": "Ein Abend am Wasser", "words": "Rügen", "diverse": True, "top": 5},
     {"title": "Feuer", "where": {"credit": ["Studio Elbe"]}},
     {"title": "Sommer", "where": {"since": "2019-01-01", "until": "2021-12-31", "orientation": ["landscape"]}},
@@ -79,7 +99,7 @@ QUESTIONS: tuple[dict[str, Any], ...] = (
     {"title": "Am Fluss", "where": {"phrase": "an der Elbe"}},
     {"title": "Ein Fest", "used_days": 36500, "hide_used": True},
     {"title": "Lichter", "fold": False},
-)  # fmt: skip
+)
 """`where` are the filter's fields; the rest is the article's and the question's."""
 
 
@@ -93,7 +113,9 @@ def scene(shape: str, colours: Sequence[str], size: tuple[int, int], seed: int) 
     ink, sky, ground = (np.array(COLOURS[name], float) for name in colours)
     horizon = height * random.uniform(0.45, 0.75)
     along = np.linspace(0, 1, height)[:, None, None]
-    base = np.where((np.arange(height) < horizon)[:, None, None], sky * (0.65 + 0.5 * along), ground * (1.2 - 0.5 * along))
+    base = np.where(
+        (np.arange(height) < horizon)[:, None, None], sky * (0.65 + 0.5 * along), ground * (1.2 - 0.5 * along)
+    )
     coarse = random.normal(0, 18, (6, 8, 1)).repeat(-(-height // 6), 0).repeat(-(-width // 8), 1)[:height, :width]
     image = Image.fromarray(np.clip(np.broadcast_to(base, (height, width, 3)) + coarse, 0, 255).astype(np.uint8))
     image = image.filter(ImageFilter.GaussianBlur(3))
@@ -113,7 +135,9 @@ def scene(shape: str, colours: Sequence[str], size: tuple[int, int], seed: int) 
         elif shape == "Dächer":
             draw.polygon([(x - 2 * r, horizon + r), (x, horizon - 3 * r), (x + 2 * r, horizon + r)], fill)
         else:
-            draw.line([(i, y + r * np.sin(i / (2 + r) + x)) for i in range(0, width + 4, 4)], fill, width=max(2, int(r / 3)))
+            draw.line(
+                [(i, y + r * np.sin(i / (2 + r) + x)) for i in range(0, width + 4, 4)], fill, width=max(2, int(r / 3))
+            )
     return image
 
 
@@ -126,8 +150,15 @@ def described(image: Image.Image, about: Mapping[str, str], *, xmp: bool) -> byt
         body, marker = b"http://ns.adobe.com/xap/1.0/\0" + packet(about).encode(), b"\xff\xe1"
     else:
         day, clock = about["taken"].split("T")
-        fields = [(tag, about[name]) for name, tag in (("headline", 105), ("caption", 120), ("credit", 110), ("place", 90), ("terms", 40))]
-        fields += [(55, day.replace("-", "")), (60, clock.replace(":", "")), *((25, word) for word in about["keywords"].split(", "))]
+        fields = [
+            (tag, about[name])
+            for name, tag in (("headline", 105), ("caption", 120), ("credit", 110), ("place", 90), ("terms", 40))
+        ]
+        fields += [
+            (55, day.replace("-", "")),
+            (60, clock.replace(":", "")),
+            *((25, word) for word in about["keywords"].split(", ")),
+        ]
         sets = b"\x1c\x01\x5a\x00\x03\x1b%G"
         for number, text in fields:
             value = text.encode()
@@ -214,7 +245,11 @@ def table(path: Path, rows: Sequence[Sequence[str]]) -> None:
 def run(*words: str | Path, at: Path | None = None, codes: Sequence[int] = (0,), **environment: str) -> str:
     """The command line in a process of its own; returns what it wrote to stdout."""
     done = subprocess.run(
-        [sys.executable, "-m", "photodesk", *map(str, words)], cwd=at, env=os.environ | environment, capture_output=True, text=True
+        [sys.executable, "-m", "photodesk", *map(str, words)],
+        cwd=at,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
     )
     if done.returncode not in codes:
         sys.exit(f"photodesk {' '.join(map(str, words))} ended with {done.returncode}:\n{done.stderr}")
@@ -230,10 +265,17 @@ def archive(root: Path, folder: Path, at: Path, *options: str) -> None:
     flood, feast, winter = photos / "nord/regen.jpg", photos / "süd/fest.jpg", "Winter in den Bergen"
     run("archive", "use", folder, flood, feast, "--day", "2024-06-05", "--article", "Die Flut kommt", at=at)
     run("archive", "use", folder, feast, "--day", "2019-09-22", "--article", "O'zapft is", at=at)
-    picks = (("Hochwasser an der Elbe", flood, 1), (winter, photos / "süd/alpen.jpg", 3), (winter, photos / "nord/eis.jpg", 2))
+    picks = (
+        ("Hochwasser an der Elbe", flood, 1),
+        (winter, photos / "süd/alpen.jpg", 3),
+        (winter, photos / "nord/eis.jpg", 2),
+    )
     with served(folder, at) as ask:
         for title, path, rank in picks:
-            photo, query = hashlib.sha256(path.read_bytes()).hexdigest()[:32], {"headline": title, "lead": "Mit einem Vorspann"}
+            photo, query = (
+                hashlib.sha256(path.read_bytes()).hexdigest()[:32],
+                {"headline": title, "lead": "Mit einem Vorspann"},
+            )
             made = ask("POST", "picks", {"query": query, "photo": photo, "rank": rank, "score": 1.5})
         ask("DELETE", f"picks/{made['article']}/{made['photo']}")
 
@@ -254,7 +296,9 @@ def served(folder: Path, at: Path) -> Iterator[Any]:
 
         def ask(method: str, path: str, body: object = None) -> Any:
             data = json.dumps(body).encode() if body is not None else None
-            request = urllib.request.Request(f"{url}/api/{path}", data, {"content-type": "application/json"}, method=method)
+            request = urllib.request.Request(
+                f"{url}/api/{path}", data, {"content-type": "application/json"}, method=method
+            )
             with urllib.request.urlopen(request, timeout=60) as answer:
                 return json.load(answer)
 
@@ -270,7 +314,9 @@ class Translates(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        body = json.dumps({"translatedText": [" ".join(word[::-1] for word in text.split()) for text in asked["q"]]}).encode()
+        body = json.dumps(
+            {"translatedText": [" ".join(word[::-1] for word in text.split()) for text in asked["q"]]}
+        ).encode()
         self.send_response(200)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
@@ -312,17 +358,32 @@ def stopped(root: Path, store: Path, folder: Path) -> None:
 
 
 def seal(store: Path) -> None:
-    """The store's rows in full shards: 256 MB make one full by itself. The only step that no command and no public name does."""
-    from photodesk import upkeep
+    """The store's rows in full shards: 256 MB make one full by itself. The only step that no command and no public name
+    does."""
+    from photodesk.features import maintenance
 
-    for tower in upkeep.towers(store):
-        upkeep.compact(tower, shard_bytes=120_000)
+    for tower in maintenance.towers(store):
+        maintenance.compact(tower, shard_bytes=120_000)
 
 
 def pack(root: Path, name: str, to: Path) -> None:
     """`root/name` as a compressed tar that keeps holes: Edge sets much aside that it has not written yet."""
-    command = ["tar", "--create", "--sparse", "--hole-detection=raw", "--format=pax", "--pax-option=delete=atime,delete=ctime", "--sort=name",
-               "--owner=0", "--group=0", "--numeric-owner", "--mtime=@1700000000", "-C", str(root), *name.split()]  # fmt: skip
+    command = [
+        "tar",
+        "--create",
+        "--sparse",
+        "--hole-detection=raw",
+        "--format=pax",
+        "--pax-option=delete=atime,delete=ctime",
+        "--sort=name",
+        "--owner=0",
+        "--group=0",
+        "--numeric-owner",
+        "--mtime=@1700000000",
+        "-C",
+        str(root),
+        *name.split(),
+    ]
     made = subprocess.run(command, check=True, capture_output=True).stdout
     to.write_bytes(lzma.compress(made, preset=9 | lzma.PRESET_EXTREME))
 
@@ -376,7 +437,10 @@ def of_desk(held: photodesk.Archive, encoder: Any, questions: Sequence[dict[str,
     """What a desk answers, and which photos it takes for used."""
     desk = photodesk.Desk(held, encoder)
     used = desk.ask(question({"title": "Alles", "used_days": 36500, "fold": False}))
-    return {"answers": [asked(desk, about) for about in questions], "used": {hit.photo: hit.used for hit in used.hits if hit.used}}
+    return {
+        "answers": [asked(desk, about) for about in questions],
+        "used": {hit.photo: hit.used for hit in used.hits if hit.used},
+    }
 
 
 def of_ledger(folder: Path, run: Callable[..., str]) -> dict[str, Any]:
@@ -384,7 +448,10 @@ def of_ledger(folder: Path, run: Callable[..., str]) -> dict[str, Any]:
     stats = json.loads(run("archive", "stats", folder, "--json"))
     stats["jobs"] = [[job["command"], job["state"]] for job in stats["jobs"]]
     del stats["bytes"]
-    return {"stats": stats, "faults": [line.partition("extra/")[2] for line in run("archive", "faults", folder).splitlines()]}
+    return {
+        "stats": stats,
+        "faults": [line.partition("extra/")[2] for line in run("archive", "faults", folder).splitlines()],
+    }
 
 
 def of_picks(folder: Path, out: Path, run: Callable[..., str]) -> list[dict[str, str]]:
@@ -425,7 +492,10 @@ def of_store(text: str) -> dict[str, list[int]]:
 def of_runs(data: Path, files: Path, names: Sequence[str], run: Callable[..., str]) -> dict[str, Any]:
     """What `evaluate` says of run files; the intervals are drawn at random."""
     found = json.loads(run("evaluate", data, *(files / name for name in names), "--json"))
-    return {name: {key: each[key] for key in ("articles", "transductive", "means")} for name, each in zip(names, found, strict=True)}
+    return {
+        name: {key: each[key] for key in ("articles", "transductive", "means")}
+        for name, each in zip(names, found, strict=True)
+    }
 
 
 def losses(text: str) -> list[list[float]]:
@@ -442,10 +512,35 @@ def make(target: Path, root: Path) -> dict[str, Any]:
 
     cache = str(root / "lessons-store")
     first, second = lessons(root, "lessons", 190, 1), lessons(root, "more", 12, 2)
-    run("train", first, "-o", made / "network.safetensors", "--preset", "straight", "--dim", "16", "--test", "120", "--cache", cache)
+    run(
+        "train",
+        first,
+        "-o",
+        made / "network.safetensors",
+        "--preset",
+        "straight",
+        "--dim",
+        "16",
+        "--test",
+        "120",
+        "--cache",
+        cache,
+    )
     shutil.copy(made / "network.safetensors", target)
     few = lessons(root, "few", 14, 3)
-    run("train", few, second, "-o", made / "network-landmarks.safetensors", "--weights", "1,0.5", "--dim", "8", "--cache", cache)
+    run(
+        "train",
+        few,
+        second,
+        "-o",
+        made / "network-landmarks.safetensors",
+        "--weights",
+        "1,0.5",
+        "--dim",
+        "8",
+        "--cache",
+        cache,
+    )
     shutil.copy(made / "network-landmarks.safetensors", target)
 
     archives = {
@@ -495,9 +590,12 @@ def make(target: Path, root: Path) -> dict[str, Any]:
             found |= {"ledger": of_ledger(folder, run), "picks": of_picks(folder, made / f"{name}-picks", run)}
         expected["archives"][tar] = found
     expected["indexes"] = {
-        f"index{dash}": of_index(made / name / "index", builtin, titles) for name, dash in (("plain", ""), ("revised", "-revised"))
+        f"index{dash}": of_index(made / name / "index", builtin, titles)
+        for name, dash in (("plain", ""), ("revised", "-revised"))
     }
-    expected["networks"] = {name: of_network(target / f"{name}.safetensors") for name in ("network", "network-landmarks")}
+    expected["networks"] = {
+        name: of_network(target / f"{name}.safetensors") for name in ("network", "network-landmarks")
+    }
     expected["store"] = of_store(run("store", "verify", "--cache", store))
     expected["runs"] = of_runs(root / "data", files, ("run.tsv", "run.trec", "batch.tsv", "batch.trec"), run)
     expected["translations"] = {
@@ -523,10 +621,18 @@ def main(name: str) -> None:
     """Write the witnesses of this commit."""
     target = DATA / name
     if target.exists():
-        sys.exit(f"{target} is there already, and witnesses are never written again; give the name of the commit that is checked out")
+        sys.exit(
+            f"{target} is there already, and witnesses are never written again; give the name of the commit that is "
+            "checked out"
+        )
     with tempfile.TemporaryDirectory(prefix="photodesk-witness-") as root:
         expected = make(target, Path(root))
-    versions = {"photodesk": photodesk.__version__, "commit": name, "python": sys.version.split()[0], "numpy": np.__version__}
+    versions = {
+        "photodesk": photodesk.__version__,
+        "commit": name,
+        "python": sys.version.split()[0],
+        "numpy": np.__version__,
+    }
     with (target / "expected.json").open("w", encoding="utf-8") as stream:
         json.dump(rounded({"written_by": versions, **expected}), stream, ensure_ascii=False, separators=(",", ":"))
         stream.write("\n")

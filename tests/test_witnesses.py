@@ -1,4 +1,5 @@
-"""What earlier commits wrote opens, is well, and answers as it did: every folder of tests/data (scripts/make_witnesses.py).
+"""What earlier commits wrote opens, is well, and answers as it did: every folder of tests/data
+(scripts/make_witnesses.py).
 
 Only the command line and what `photodesk` itself exports is used here, so that it holds however the modules lie.
 """
@@ -143,13 +144,24 @@ def test_run_files_prepared_articles_and_exported_picks_are_read(unpack, expecte
     same(ask.of_runs(root / "data", root / "files", list(expected["runs"]), run), expected["runs"])
     articles = photodesk.read(root / "files/prepared.jsonl").articles
     assert [[article.id, article.title] for article in articles] == expected["translations"]["titles"]
-    assert sorted([pair.article, pair.photo] for pair in photodesk.read(root / "files/picks").pairs) == expected["exported"]
+    assert (
+        sorted([pair.article, pair.photo] for pair in photodesk.read(root / "files/picks").pairs)
+        == expected["exported"]
+    )
 
 
 def test_what_was_translated_is_not_asked_for_again(unpack, expected):
     root, wanted = unpack("translations"), expected["translations"]
     unpack("pictures")
-    run("prepare", root / "data", "-o", root / "out.jsonl", "-p", wanted["preparation"], PHOTODESK_CACHE=str(root / "cache"))
+    run(
+        "prepare",
+        root / "data",
+        "-o",
+        root / "out.jsonl",
+        "-p",
+        wanted["preparation"],
+        PHOTODESK_CACHE=str(root / "cache"),
+    )
     assert [[article.id, article.title] for article in photodesk.read(root / "out.jsonl").articles] == wanted["titles"]
 
 
