@@ -413,7 +413,7 @@ def question(about: dict[str, Any]) -> photodesk.Question:
 def asked(desk: photodesk.Desk, about: dict[str, Any]) -> dict[str, Any]:
     """A question with its answer, in JSON."""
     answer = desk.ask(question(about))
-    hits = [[hit.photo, hit.score, hit.probability, hit.duplicates] for hit in answer.hits]
+    hits = [[hit.photo, hit.score, hit.probability, len(hit.similar)] for hit in answer.hits]
     return {"question": about, "hits": hits, "nothing_fits": answer.nothing_fits, "calibrated": answer.calibrated}
 
 
