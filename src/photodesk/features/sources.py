@@ -270,7 +270,7 @@ def _parquet(place: str, group: int) -> Iterator[Picture]:
         holding = [name for name, kind in kinds.items() if "binary" in kind and not re.match(r"\w*list", kind)]
         column = next((name for name in BYTES if name in holding), holding[0] if len(holding) == 1 else "")
         if not column:
-            what = f"has no column with the bytes of pictures: {', '.join(kinds)}"
+            what = f"has no column with the bytes of pictures among {', '.join(kinds)}"
             raise PhotoError("source-no-photos", place, what, "call that column image")
         key = next((name for name in IDS if name in kinds and name != column), "")
         first = sum(table.metadata.row_group(i).num_rows for i in range(group))
