@@ -223,7 +223,7 @@ def test_every_code_of_a_fault_has_a_meaning_and_every_meaning_a_fault():
 def test_no_error_is_told_by_its_words():
     """But where a library has neither classes nor codes: each of these places says so."""
     reading = re.compile(
-        r" in (?:str\((?:error|exc)\)|reason\b|said\b|\w+\.what\b|reason\.lower)"
+        r"[\"'] (?:not )?in (?:str\(\w*err\w*\)|reason\b|said\b|\w+\.(?:what|advice|message|flaw)\b)"
         r"|(?:str\(\w*err\w*\)|\.what|\.message)\.(?:removeprefix|partition|rpartition|startswith|split\(\")"
     )
     found = {module_of(path) for path in FILES if reading.search(path.read_text("utf-8"))}
