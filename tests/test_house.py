@@ -198,6 +198,38 @@ def test_every_command_of_the_docs_exists_with_its_options():
                     assert word.partition("=")[0] in known, f"{path.name}: photodesk {line}"
 
 
+FAULTY = {"Fault", "Flaw", "PhotoError", "Repair", "_note", "say"}
+"""What makes a fault, its code first."""
+
+
+def test_every_code_of_a_fault_has_a_meaning_and_every_meaning_a_fault():
+    from photodesk.data.checks import MEANINGS
+
+    used = {"unknown"}  # what `archive.database` calls a fault that was noted before there were codes
+    for path in FILES:
+        tree = ast.parse(path.read_text("utf-8"))
+        if module_of(path) == "data.checks":  # all but the table
+            tree.body = [node for node in tree.body if not isinstance(node, ast.Assign)]
+        for call in ast.walk(tree):
+            if isinstance(call, ast.Call) and getattr(call.func, "id", getattr(call.func, "attr", "")) in FAULTY:
+                code = call.args[0] if call.args else None
+                if isinstance(code, ast.Constant):
+                    assert code.value in MEANINGS, f"{path}:{call.lineno}: {code.value!r} is not in MEANINGS"
+        constants = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+        used |= MEANINGS.keys() & constants
+    assert used == MEANINGS.keys()
+
+
+def test_no_error_is_told_by_its_words():
+    """But where a library has neither classes nor codes: each of these places says so."""
+    reading = re.compile(
+        r"[\"'] (?:not )?in (?:str\(\w*err\w*\)|reason\b|said\b|\w+\.(?:what|advice|message|flaw)\b)"
+        r"|(?:str\(\w*err\w*\)|\.what|\.message)\.(?:removeprefix|partition|rpartition|startswith|split\(\")"
+    )
+    found = {module_of(path) for path in FILES if reading.search(path.read_text("utf-8"))}
+    assert found == {"images", "features.pipeline", "engines.edge"}
+
+
 def test_links_of_the_docs_lead_somewhere():
     for path in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text("utf-8")):

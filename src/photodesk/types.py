@@ -69,16 +69,24 @@ class Fault:
     """Something wrong with the input that did not stop the work.
 
     Args:
+        code: what kind of thing is wrong, for programs: `subject-problem`, one of `data.checks.MEANINGS`. It stays the
+            same when the sentence is worded anew.
         where: `file` or `file:line`.
         what: what is wrong, with the value.
         fate: what photodesk did about it: "repaired", "kept" as it is, or "left out".
         advice: the next step for the user; empty if nothing needs doing.
     """
 
+    code: str
     where: str
     what: str
     fate: Fate
     advice: str = ""
+
+    @property
+    def subject(self) -> str:
+        """The first word of the code: "photo", "article", "table", …"""
+        return self.code.partition("-")[0]
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what} ({self.fate})" + (f"; {self.advice}" if self.advice else "")

@@ -14,12 +14,13 @@ import pytest
 from click.testing import CliRunner
 
 from doubles import echo, paint
+from photodesk import cli
 from photodesk.archive import commands as archive_commands
 from photodesk.archive import folders, ingest, maintenance, migration
 from photodesk.archive.archive import Archive
 from photodesk.cli import commands
 from photodesk.encoders.base import Encoder
-from photodesk.errors import ArchiveInUse, StoreError, UsageError
+from photodesk.errors import ArchiveInUse, InternalError, PhotodeskError, StoreError, UsageError
 from photodesk.files import digest
 from photodesk.web import client, jobs
 
@@ -210,6 +211,62 @@ def test_a_worker_tells_when_something_changed_and_forgets_old_outcomes(desk, mo
     hands.close()
     assert len(told) == 2
     assert [hands.state(number) is None for number in numbers] == [True, True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"folder": ["x"]}, {}, {"folders": ["x"], "archive": "y"}],
+    ids=["unknown", "missing", "given by the server"],
+)
+def test_options_that_a_chore_does_not_have_are_the_callers_mistake(desk, options):
+    jobs_before = desk.ledger.jobs()
+    with pytest.raises(UsageError, match=r"^add: .*argument"):
+        archive_commands.run(desk, echo, "add", options, lambda *_: None)
+    assert desk.ledger.jobs() == jobs_before
+
+
+def broken(archive, encoder, progress):
+    len(unexpected="argument")
+
+
+def test_a_mistake_within_a_chore_never_reads_as_the_users(desk, monkeypatch, caplog):
+    """Even where its message speaks of arguments."""
+    monkeypatch.setitem(archive_commands.CHORES, "verify", broken)
+    with pytest.raises(TypeError, match="argument"):
+        do(desk, "verify")
+    job = desk.ledger.jobs(1)[0]
+    assert (job.state, job.message.partition(":")[0]) == ("failed", "photodesk made a mistake, not you")
+    hands = jobs.Worker(desk, echo())
+    number = hands.start("verify", {})
+    hands_state = {}
+    while hands_state.get("state") != "failed":
+        time.sleep(0.01)
+        hands_state = hands.state(number)
+    hands.close()
+    assert hands_state["mistake"]
+    assert "TypeError" in hands_state["message"]
+    assert "in broken" in caplog.text  # the traceback
+
+
+def test_a_mistake_of_the_server_is_no_error_of_the_user(monkeypatch):
+    answers = iter([{"chore": 1}, {"state": "failed", "total": 0, "message": "TypeError: odd", "mistake": True}])
+    monkeypatch.setattr(client, "request", lambda *_: next(answers))
+    with pytest.raises(InternalError, match="the log of process 7 says where"):
+        client.run(ArchiveInUse("held", pid=7, url="http://127.0.0.1:1"), "verify", {}, lambda *_: None)
+    assert not issubclass(InternalError, PhotodeskError)
+
+
+def test_a_mistake_ends_with_a_code_of_its_own_and_a_traceback(monkeypatch, capsys):
+    def fail(*_, **__):
+        raise TypeError("missing argument")
+
+    monkeypatch.setattr(commands, "main", fail)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 70
+    said = capsys.readouterr().err
+    assert "in fail" in said
+    assert "a mistake of photodesk, not yours" in said
 
 
 def test_what_a_kill_left_running_is_stopped_when_the_archive_is_opened(desk):

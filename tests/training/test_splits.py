@@ -104,8 +104,10 @@ def test_by_time_nothing_of_later_days_is_trained_on_from_any_data_set():
 def test_each_kind_of_leak_is_named_with_both_places(kind, words):
     pairs = known(**{kind: {3: "shared", 50: "shared"}})
     one, other = np.arange(100) < 50, np.arange(100) >= 50
-    assert splits.leaks(pairs, one, other) == {3: f"a.csv:3 has {words} a.csv:50"}
-    assert splits.kinds(list(splits.leaks(pairs, one, other).values())) == {
+    found = splits.leaks(pairs, one, other)
+    assert found == {3: splits.Leak("a.csv:3", "a.csv:50", kind)}
+    assert str(found[3]) == f"a.csv:3 has {words} a.csv:50"
+    assert splits.kinds(found.values()) == {
         {"title": "same title", "url": "same URL", "photo": "same picture", "alike": "near-duplicate"}[kind]: 1
     }
 

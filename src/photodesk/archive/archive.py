@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from photodesk.engines.base import Engine, Space
 from photodesk.engines.registry import open_engine
 from photodesk.engines.schema import Point
 from photodesk.errors import StoreError, UsageError
-from photodesk.files import replacing
+from photodesk.files import as_store_error, replacing
 from photodesk.ranking import dual_softmax
 from photodesk.ranking.revisions import Revision, parse
 from photodesk.types import Embeddings, FloatArray
@@ -241,6 +241,18 @@ class Archive:
         self.drop(gone)
         return gone
 
+    def check(self, encoder: Encoder) -> None:
+        """Raise where the rows here are not an encoder's.
+
+        Raises:
+            StoreError: another encoder made the archive.
+        """
+        advice = (
+            "make a new archive for it, or encode this one again: photodesk archive update "
+            f"{self.folder} --encoder {encoder.name}"
+        )
+        encoder.check(self.settings.fingerprint, self.settings.encoder, self.folder, advice)
+
     def numbers(self, rows: FloatArray) -> FloatArray:
         """(m,) what the bank says of photos with these (m, d) rows; zeros while the bank is empty."""
         bank = self.bank()
@@ -341,9 +353,5 @@ def revise_tag(bank: Embeddings | None, revision: Revision) -> str:
     return content.hexdigest()[:32]
 
 
-@contextlib.contextmanager
-def _disk(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(f"cannot write {folder}: {error.strerror}; what was reported as done is kept") from None
+def _disk(folder: Path) -> contextlib.AbstractContextManager[None]:
+    return as_store_error(f"cannot write {folder}", "what was reported as done is kept")

@@ -7,6 +7,7 @@ A process that finds the archive held by a server sends its chore there (`remote
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,7 +20,7 @@ from photodesk.archive.archive import Archive
 from photodesk.archive.database import File
 from photodesk.archive.folders import gone
 from photodesk.encoders.base import Encoder
-from photodesk.errors import UsageError
+from photodesk.errors import PhotodeskError, UsageError
 from photodesk.types import Fault
 
 Progress = Callable[[str, int, int], None]
@@ -51,12 +52,16 @@ def run(
         progress: called with (stage, done, of).
 
     Raises:
-        UsageError: no such chore, or an unknown option.
+        UsageError: no such chore, an unknown option, or one is missing.
         PhotodeskError: it failed; what was done before is kept.
         StopError: `progress` raised it; the job is noted as stopped.
     """
     if command not in CHORES:
         raise UsageError(f"no chore {command!r}; known: {', '.join(CHORES)}")
+    try:
+        inspect.signature(CHORES[command]).bind(archive, encoder, progress, **options)
+    except TypeError as error:  # of the options' names: nothing of the chore has run yet
+        raise UsageError(f"{command}: {error}") from None
     if command in QUIET:
         return CHORES[command](archive, encoder, progress, **options)
     job = archive.ledger.begin(command)
@@ -71,17 +76,18 @@ def run(
 
     try:
         outcome = CHORES[command](archive, encoder, report, **options)
-    except TypeError as error:
-        archive.ledger.end(job, "failed", str(error))
-        if "argument" not in str(error):
-            raise
-        raise UsageError(f"{command}: {error}") from None
     except BaseException as error:
         stopped = isinstance(error, StopError) or not isinstance(error, Exception)
-        archive.ledger.end(job, "stopped" if stopped else "failed", str(error))
+        archive.ledger.end(job, "stopped" if stopped else "failed", reason(error))
         raise
     archive.ledger.end(job, "done", outcome.message)
     return outcome
+
+
+def reason(error: BaseException) -> str:
+    """Why a chore ended, as its record says it: a mistake of photodesk's own never reads as one of the user's."""
+    mistake = isinstance(error, Exception) and not isinstance(error, PhotodeskError | StopError | OSError)
+    return f"photodesk made a mistake, not you: {type(error).__name__}: {error}" if mistake else str(error)
 
 
 def add(archive: Archive, encoder: Callable[[], Encoder], progress: Progress, *, folders: Sequence[str]) -> Outcome:
@@ -114,12 +120,12 @@ def remove(
     """
     files, broken = list(archive.ledger.files()), list(archive.ledger.faults())
     faults = [
-        Fault(path, "the archive knows no file there", "left out", "check the name")
+        Fault("file-unknown", path, "the archive knows no file there", "left out", "check the name")
         for path in paths
         if not any(ingest.below(known, [path]) for known in chain((file.path for file in files), broken))
     ]
     faults += [
-        Fault(photo, "the archive has no such photo", "left out", "check the id")
+        Fault("photo-unknown", photo, "the archive has no such photo", "left out", "check the id")
         for photo in sorted({*photos} - {f.photo for f in files})
     ]
     lost, away = _lost(archive, files, force) if missing else (set[str](), list[str]())
@@ -129,7 +135,7 @@ def remove(
             f"bring the disk back, or, if they are gone for good: photodesk archive remove {archive.folder} "
             "--missing --force"
         )
-        faults.append(Fault(root, what, "kept", advice))
+        faults.append(Fault("folder-gone", root, what, "kept", advice))
     chosen = [
         file.path
         for file in files
@@ -190,11 +196,9 @@ def use(
             "SELECT photo FROM photos WHERE photo = ? UNION SELECT photo FROM files WHERE path = ?", (one, path)
         )
         found += [str(photo) for (photo,) in known]
-        faults += (
-            []
-            if known
-            else [Fault(one, "the archive has no such photo", "left out", "check id or path, or add the file first")]
-        )
+        if not known:
+            advice = "check id or path, or add the file first"
+            faults.append(Fault("photo-unknown", one, "the archive has no such photo", "left out", advice))
     day = archive.daybook.use(found, day, article)
     return Outcome(f"{len(found):,} photos used on {day}", faults)
 
@@ -225,7 +229,13 @@ def update(
     roots = [Path(root) for root in archive.ledger.roots()]
     away = [root for root in roots if not root.is_dir()]
     faults += [
-        Fault(str(root), "the folder is gone; its photos stay in the archive", "kept", "bring the disk back")
+        Fault(
+            "folder-gone",
+            str(root),
+            "the folder is gone; its photos stay in the archive",
+            "kept",
+            "bring the disk back",
+        )
         for root in away
     ]
     if there := [root for root in roots if root.is_dir()]:

@@ -58,6 +58,8 @@ MIGRATIONS = (
     """,
     # most photos are the only one of their group
     "CREATE INDEX photos_family ON photos (family) WHERE family <> photo",
+    # what was noted before faults had codes is looked at again with the next `add` or `update`, and gets one
+    "ALTER TABLE faults ADD COLUMN code TEXT NOT NULL DEFAULT 'unknown'; UPDATE faults SET mtime = -1",
 )
 
 
@@ -114,7 +116,7 @@ class Ledger:
         """
         if not create and not path.exists():
             raise StoreError(f"{path.parent} holds no archive; make one with: photodesk archive init {path.parent}")
-        try:
+        with _as_store_error(path):
             db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=FULL")
@@ -127,8 +129,6 @@ class Ledger:
                 raise StoreError(f"{path} is no archive of photodesk; make one with: photodesk archive init DIR")
             for number, step in enumerate(MIGRATIONS[version:], version + 1):
                 db.executescript(f"BEGIN IMMEDIATE;{step};PRAGMA user_version={number};COMMIT;")
-        except sqlite3.Error as error:
-            raise _trouble(path, error) from None
         return cls(path, db)
 
     def close(self) -> None:
@@ -139,26 +139,20 @@ class Ledger:
     @contextmanager
     def change(self) -> Iterator[sqlite3.Connection]:
         """A transaction: all that the block does is kept, or nothing."""
-        with self._lock:
+        with self._lock, _as_store_error(self.path):
+            self._db.execute("BEGIN IMMEDIATE")
             try:
-                self._db.execute("BEGIN IMMEDIATE")
-                try:
-                    yield self._db
-                    self._db.execute("COMMIT")
-                except BaseException:
-                    if self._db.in_transaction:
-                        self._db.execute("ROLLBACK")
-                    raise
-            except sqlite3.Error as error:
-                raise _trouble(self.path, error) from None
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
 
     def ask(self, question: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
         """All rows that answer a question in SQL."""
-        with self._lock:
-            try:
-                return self._db.execute(question, values).fetchall()
-            except sqlite3.Error as error:
-                raise _trouble(self.path, error) from None
+        with self._lock, _as_store_error(self.path):
+            return self._db.execute(question, values).fetchall()
 
     # settings
 
@@ -290,8 +284,12 @@ class Ledger:
         they change."""
         with self.change() as db:
             db.executemany(
-                "INSERT OR REPLACE INTO faults VALUES (?, ?, ?, ?, ?, ?)",
-                [(fault.where, fault.what, fault.advice, size, mtime, now()) for fault, size, mtime in faults],
+                "INSERT OR REPLACE INTO faults (path, code, what, advice, size, mtime, seen) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (fault.where, fault.code, fault.what, fault.advice, size, mtime, now())
+                    for fault, size, mtime in faults
+                ],
             )
 
     def forget_faults(self, paths: Sequence[str]) -> None:
@@ -301,8 +299,11 @@ class Ledger:
 
     def faults(self) -> dict[str, tuple[Fault, int, int]]:
         """Files that could not be taken, by path, with size and mtime."""
-        rows = self.ask("SELECT path, what, advice, size, mtime FROM faults ORDER BY path")
-        return {str(p): (Fault(str(p), str(w), "left out", str(a)), int(str(s)), int(str(m))) for p, w, a, s, m in rows}
+        found = {}
+        for row in self.ask("SELECT path, code, what, advice, size, mtime FROM faults ORDER BY path"):
+            path, code, what, advice, size, mtime = map(str, row)
+            found[path] = (Fault(code, path, what, "left out", advice), int(size), int(mtime))
+        return found
 
     # jobs
 
@@ -358,31 +359,49 @@ class Ledger:
 
     def copy(self, path: Path) -> None:
         """Write a consistent copy to a new file, while this one is in use."""
-        with self._lock:
-            try:
-                target = sqlite3.connect(path)
-                with target:
-                    self._db.backup(target)
-                target.close()
-            except sqlite3.Error as error:
-                raise _trouble(path, error) from None
+        with self._lock, _as_store_error(path):
+            target = sqlite3.connect(path)
+            with target:
+                self._db.backup(target)
+            target.close()
 
 
 def _signed(value: int) -> int:
     return value - 2**64 if value >= 2**63 else value
 
 
-def _trouble(path: Path, error: sqlite3.Error) -> StoreError:
-    reason = str(error)
-    if "full" in reason or "disk I/O" in reason:
-        what = "no room left on" if "full" in reason else "cannot write to"
-        return StoreError(
-            f"{what} the disk of {path.parent}; what was reported as done is kept: make room and repeat the command"
-        )
-    if "readonly" in reason or "read-only" in reason:
-        return StoreError(f"cannot write {path.parent}: it is read-only; nothing was changed")
-    if "locked" in reason:
-        return StoreError(f"{path.parent} is in use by another process; try again when it is done")
-    if "malformed" in reason or "not a database" in reason:
-        return StoreError(f"{path} is damaged ({reason}); restore it from a backup: see docs/archive.md")
-    return StoreError(f"cannot use {path}: {reason}; check that the folder exists and can be written")
+@contextmanager
+def _as_store_error(path: Path) -> Iterator[None]:
+    """What the disk, another process or a damaged file does to the SQLite file at `path` becomes a StoreError; anything
+    else that SQLite refuses is a mistake of ours, and stays what it is."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        # the low byte is the primary result code: https://sqlite.org/rescode.html; the module's own errors have none
+        trouble = _TROUBLE.get(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF)
+        if trouble is None:
+            raise
+        raise StoreError(trouble.format(file=path, folder=path.parent, reason=error)) from None
+
+
+_KEPT = "what was reported as done is kept: make room and repeat the command"
+_DAMAGED = "{file} is damaged ({reason}); restore it from a backup: see docs/archive.md"
+_IN_USE = "{folder} is in use by another process; try again when it is done"
+_CLOSED = "cannot use {file}: {reason}; check that the folder exists and can be written"
+_TROUBLE = {
+    sqlite3.SQLITE_FULL: "no room left on the disk of {folder}; " + _KEPT,
+    sqlite3.SQLITE_IOERR: "cannot write to the disk of {folder}; " + _KEPT,
+    sqlite3.SQLITE_READONLY: "cannot write {folder}: it is read-only; nothing was changed",
+    sqlite3.SQLITE_BUSY: _IN_USE,
+    sqlite3.SQLITE_LOCKED: _IN_USE,
+    sqlite3.SQLITE_PROTOCOL: _IN_USE,
+    sqlite3.SQLITE_CORRUPT: _DAMAGED,
+    sqlite3.SQLITE_NOTADB: _DAMAGED,
+    sqlite3.SQLITE_FORMAT: _DAMAGED,
+    sqlite3.SQLITE_CANTOPEN: _CLOSED,
+    sqlite3.SQLITE_PERM: _CLOSED,
+    sqlite3.SQLITE_AUTH: _CLOSED,
+    sqlite3.SQLITE_NOLFS: _CLOSED,
+    sqlite3.SQLITE_TOOBIG: _CLOSED,
+}
+"""SQLite's result code → what that means for an archive."""

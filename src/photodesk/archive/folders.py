@@ -58,21 +58,25 @@ def walk(folder: Path, faults: list[Fault], *, root: Path | None = None) -> Iter
         def unreadable(error: OSError) -> None:
             faults.append(
                 Fault(
-                    str(error.filename), f"folder cannot be read: {error.strerror}", "left out", "check its permissions"
+                    "folder-unreadable",
+                    str(error.filename),
+                    f"folder cannot be read: {error.strerror}",
+                    "left out",
+                    "check its permissions",
                 )
             )
 
         for base, below, names in os.walk(folder, onerror=unreadable):
             if LEDGER in names:
                 below.clear()
-                faults.append(
-                    Fault(base, "holds an archive of photodesk, whose thumbnails are no pictures of yours", "left out")
-                )
+                what = "holds an archive of photodesk, whose thumbnails are no pictures of yours"
+                faults.append(Fault("folder-archive", base, what, "left out"))
                 continue
             below[:] = sorted(name for name in below if not name.startswith("."))
             links = [Path(base, name) for name in below if Path(base, name).is_symlink()]
             faults += [
-                Fault(str(link), "is a link to a folder", "left out", "add that folder itself") for link in links
+                Fault("folder-link", str(link), "is a link to a folder", "left out", "add that folder itself")
+                for link in links
             ]
             beside = {
                 name for name in names if name.endswith(".xmp")
@@ -85,9 +89,8 @@ def walk(folder: Path, faults: list[Fault], *, root: Path | None = None) -> Iter
                 elif suffix != ".xmp" and not name.startswith("."):
                     others[suffix or "(none)"] += 1
         for suffix, count in sorted(others.items()):
-            faults.append(
-                Fault(str(folder), f"{count} files of kind {suffix} are no pictures that photodesk reads", "left out")
-            )
+            what = f"{count} files of kind {suffix} are no pictures that photodesk reads"
+            faults.append(Fault("file-foreign", str(folder), what, "left out"))
     else:
         raise UsageError(f"{folder} is no folder and no file")
     for path, xmps in found:
@@ -97,11 +100,10 @@ def walk(folder: Path, faults: list[Fault], *, root: Path | None = None) -> Iter
             yield Seen(path, root or folder, about.st_size, max(about.st_mtime_ns, *map(_changed, xmps), 0))
         except UnicodeError:
             name = os.fsencode(path).decode("utf-8", "backslashreplace")
-            faults.append(Fault(name, "its name is not UTF-8", "left out", "rename it"))
+            faults.append(Fault("file-name", name, "its name is not UTF-8", "left out", "rename it"))
         except OSError as error:
-            faults.append(
-                Fault(str(path), f"cannot be read: {error.strerror}", "left out", "check the file and its permissions")
-            )
+            what = f"cannot be read: {error.strerror}"
+            faults.append(Fault("photo-unreadable", str(path), what, "left out", "check the file and its permissions"))
 
 
 def sidecars(path: Path) -> list[Path]:

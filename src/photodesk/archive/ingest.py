@@ -23,9 +23,9 @@ from photodesk.archive.database import File, now
 from photodesk.archive.folders import Seen, gone, sidecars, walk
 from photodesk.encoders.base import Encoder
 from photodesk.engines.schema import Entry, Point
-from photodesk.errors import PhotoError, StoreError
+from photodesk.errors import PhotoError
 from photodesk.features.embed import photo_rows
-from photodesk.features.pipeline import BatchSize, fault, in_batches
+from photodesk.features.pipeline import BatchSize, in_batches
 from photodesk.files import digest
 from photodesk.types import Fault, FloatArray
 
@@ -101,7 +101,7 @@ def add(
         UsageError: no such folder.
         StoreError: another encoder, no room on the disk, or the archive is damaged; what was stored before is kept.
     """
-    _suits(archive, encoder)
+    archive.check(encoder)
     result = Intake()
     roots = archive.ledger.roots()
     found: dict[Path, Seen] = {}
@@ -133,17 +133,6 @@ def below(path: str, folders: Sequence[str | os.PathLike[str]]) -> bool:
     """Whether a path is one of some folders or files, or lies below one."""
     tops = [os.path.abspath(folder) for folder in folders]  # noqa: PTH100  as in walk
     return any(path == top or path.startswith(top.rstrip("/") + "/") for top in tops)
-
-
-def _suits(archive: Archive, encoder: Encoder) -> None:
-    made = archive.settings.fingerprint
-    if not encoder.reads(made):
-        raise StoreError(
-            f"{archive.folder} was made by {archive.settings.encoder} ({made}), and this is {encoder.name} "
-            f"({encoder.fingerprint}); "
-            f"make a new archive for it, or encode this one again: photodesk archive update {archive.folder} --encoder "
-            f"{encoder.name}"
-        )
 
 
 def _root(folder: Path, roots: Sequence[str]) -> Path | None:
@@ -199,7 +188,7 @@ def _read(
                     pixels[photo] = encoder.photos.prepare(picture.image)
             out.append((file, taken))
         except PhotoError as error:
-            out.append((file, fault(where, error)))
+            out.append((file, error.fault()))
     if not pixels:
         return out
     features = dict(zip(pixels, sizes.timed(encoder.photos.encode, np.stack(list(pixels.values()))), strict=True))
@@ -224,7 +213,7 @@ def _store(
     described: dict[str, Entry] = {}
     for taken in waiting:
         if taken.entry is not None:
-            result.faults += [Fault(str(taken.seen.path), note, "kept") for note in taken.notes]
+            result.faults += [Fault("photo-metadata", str(taken.seen.path), note, "kept") for note in taken.notes]
             if taken.photo in there:
                 described[taken.photo] = taken.entry
             elif taken.features is not None:
@@ -289,7 +278,8 @@ def _compare(archive: Archive, folders: Sequence[Path], seen: set[str], result: 
     lost = [file for file in absent if file.photo not in paths]
     result.missing = len(lost)
     result.faults += [
-        Fault(file.path, "the file is gone; its photo stays in the archive", "kept", advice) for file in lost
+        Fault("file-gone", file.path, "the file is gone; its photo stays in the archive", "kept", advice)
+        for file in lost
     ]
 
 

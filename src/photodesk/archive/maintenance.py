@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +16,8 @@ from photodesk.archive.database import Job
 from photodesk.archive.folders import gone
 from photodesk.archive.ingest import thumbnail
 from photodesk.errors import PhotoError, StoreError
-from photodesk.files import digest
-from photodesk.types import Fault
+from photodesk.files import as_store_error, digest
+from photodesk.types import Fate, Fault
 
 Progress = Callable[[str, int, int], None]
 
@@ -41,7 +41,13 @@ def verify(
     faults = []
     if wrong := archive.ledger.sound():
         faults.append(
-            Fault(LEDGER, f"SQLite finds: {wrong}", "kept", "restore the archive from a backup: see docs/archive.md")
+            Fault(
+                "archive-damaged",
+                LEDGER,
+                f"SQLite finds: {wrong}",
+                "kept",
+                "restore the archive from a backup: see docs/archive.md",
+            )
         )
     files: dict[str, list[str]] = {}
     for file in archive.ledger.files():
@@ -55,7 +61,8 @@ def verify(
             length = float(np.linalg.norm(point.row)) if len(point.row) == archive.settings.dim else 0.0
             if not abs(length - 1) < 1e-3 or not np.isfinite(point.number):
                 advice = "remove the photo and add its file again"
-                faults.append(Fault(point.photo, f"its row is damaged (length {length:.3g})", "kept", advice))
+                what = f"its row is damaged (length {length:.3g})"
+                faults.append(Fault("archive-row-damaged", point.photo, what, "kept", advice))
         strays += [point.photo for point in batch if point.photo not in known]
         progress("points", len(there), of)
     lost = sorted(known - there)
@@ -64,14 +71,18 @@ def verify(
         archive.engine.delete(strays)
         archive.ledger.forget(lost)
         archive.drop(empty)
-    fate, advice = ("repaired", "") if repair else ("kept", f"run: photodesk archive verify {archive.folder} --repair")
-    for names, what in ((strays, "the ledger does not know this point"), (empty, "no file stands behind this photo")):
-        faults += [Fault(name, what, fate, advice) for name in names]  # type: ignore[arg-type]
+    fate: Fate = "repaired" if repair else "kept"
+    advice = "" if repair else f"run: photodesk archive verify {archive.folder} --repair"
+    what = "the ledger does not know this point"
+    faults += [Fault("archive-point-unknown", name, what, fate, advice) for name in strays]
+    what = "no file stands behind this photo"
+    faults += [Fault("archive-photo-fileless", name, what, fate, advice) for name in empty]
     again = f"run: photodesk archive add {archive.folder} FOLDER" if repair else advice
-    faults += [Fault(name, "the engine has lost this photo", fate, again) for name in lost]  # type: ignore[arg-type]
+    faults += [Fault("archive-point-lost", name, "the engine has lost this photo", fate, again) for name in lost]
     if archive.engine.count() != (of - len(strays) - len(empty) if repair else of):
         faults.append(
             Fault(
+                "archive-count",
                 archive.settings.engine,
                 "it counts other points than it lists",
                 "kept",
@@ -90,16 +101,18 @@ def _files(
         there = [path for path in paths if not gone(path)]
         if not there:
             advice = f"if it is not coming back: photodesk archive remove {archive.folder} --missing"
-            yield Fault(paths[0], "the file is gone; its photo stays in the archive", "kept", advice)
+            yield Fault("file-gone", paths[0], "the file is gone; its photo stays in the archive", "kept", advice)
         for path in there if content else []:
             try:
                 if digest(images.content(Path(path))).hex() != photo:
-                    yield Fault(path, "its content changed", "kept", f"run: photodesk archive update {archive.folder}")
+                    advice = f"run: photodesk archive update {archive.folder}"
+                    yield Fault("file-changed", path, "its content changed", "kept", advice)
             except PhotoError as error:
-                yield Fault(path, str(error).removeprefix(f"{path} "), "kept", "check the file and its permissions")
+                yield error.fault("kept")
         small = archive.thumbnail(photo)
         if not small.is_file() or not small.stat().st_size or (content and not _decodes(small)):
             fault = Fault(
+                "thumbnail-missing",
                 str(small),
                 "the thumbnail is missing",
                 "kept",
@@ -110,9 +123,9 @@ def _files(
                     with images.guarded(there[0]):
                         made = thumbnail(images.load(Path(there[0]), size=THUMBNAIL))
                     archive.keep_thumbnail(photo, made)
-                    fault = Fault(str(small), "the thumbnail was missing", "repaired")
+                    fault = Fault("thumbnail-missing", str(small), "the thumbnail was missing", "repaired")
                 except PhotoError as error:
-                    fault = Fault(there[0], str(error).removeprefix(f"{there[0]} "), "kept", "get the picture again")
+                    fault = error.fault("kept")
             yield fault
         if done % 1000 == 0 or done == len(files):
             progress("files", done, len(files))
@@ -227,9 +240,5 @@ def backup(archive: Archive, target: Path, *, thumbnails: bool = True) -> None:
         raise
 
 
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, shutil.Error) as error:
-        raise StoreError(f"cannot write {folder}: {error}; make room or name another place") from None
+def _writing(folder: Path) -> AbstractContextManager[None]:
+    return as_store_error(f"cannot write {folder}", "make room or name another place")

@@ -95,9 +95,9 @@ def _prepared(archive: Archive, photo: str, tower: PhotoTower, faults: list[Faul
             pixels = tower.prepare(images.load(archive.thumbnail(photo)))
     except PhotoError:
         advice = f"bring its file back, or remove it: photodesk archive remove {archive.folder} --photo {photo}"
-        faults.append(Fault(photo, "neither its file nor its thumbnail can be read", "left out", advice))
+        faults.append(Fault("photo-gone", photo, "neither its file nor its thumbnail can be read", "left out", advice))
         return None
-    faults.append(Fault(photo, "its file is gone or changed; the thumbnail was encoded", "kept"))
+    faults.append(Fault("file-gone", photo, "its file is gone or changed; the thumbnail was encoded", "kept"))
     return pixels
 
 

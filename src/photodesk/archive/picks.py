@@ -15,7 +15,7 @@ from photodesk import images
 from photodesk.archive.archive import Archive
 from photodesk.archive.usage import Pick
 from photodesk.errors import PhotoError, StoreError, UsageError
-from photodesk.files import digest
+from photodesk.files import as_store_error, digest
 from photodesk.types import Article, Dataset, Fault, Pair, Photo
 
 FIELDS = ("id", "title", "lead", "text", "tags", "url", "date", "language")
@@ -106,15 +106,13 @@ def export(archive: Archive, folder: Path) -> tuple[int, list[Fault]]:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} is not empty; name a new folder for the picks")
     found, faults = rows(archive)
-    try:
+    with as_store_error(f"cannot write {folder}", "make room or name another place"):
         (folder / "photos").mkdir(parents=True)
         with (folder / TABLE).open("w", encoding="utf-8", newline="") as stream:
             table = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
             table.writeheader()
             for row in found:
                 table.writerow(row | {"file": _bring(Path(row["file"]), folder / "photos", row["photo"])})
-    except OSError as error:
-        raise StoreError(f"cannot write {folder}: {error.strerror}; make room or name another place") from None
     return len(found), faults
 
 
@@ -141,11 +139,15 @@ def _picture(archive: Archive, photo: str, faults: list[Fault]) -> Path | None:
         return found[0]
     small = archive.thumbnail(photo)
     if small.is_file():
-        faults.append(Fault(photo, "its file is gone or changed; the thumbnail stands in", "kept"))
+        faults.append(Fault("file-gone", photo, "its file is gone or changed; the thumbnail stands in", "kept"))
         return small
     faults.append(
         Fault(
-            photo, "neither its file nor a thumbnail is there", "left out", "bring the picture back, and pick it again"
+            "photo-gone",
+            photo,
+            "neither its file nor a thumbnail is there",
+            "left out",
+            "bring the picture back, and pick it again",
         )
     )
     return None

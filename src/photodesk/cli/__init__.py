@@ -1,12 +1,14 @@
 """The command line: thin, one command per public function, each file loaded only when its command is called.
 
-stdout carries data, stderr talk. Exit codes: 0 done, 1 done with named faults, 2 wrong call or unusable input.
+stdout carries data, stderr talk. Exit codes: 0 done, 1 done with named faults, 2 wrong call or unusable input, 70 a
+mistake of photodesk's own (the number of sysexits.h).
 """
 
 from __future__ import annotations
 
 import importlib
 import sys
+import traceback
 
 import click
 
@@ -92,4 +94,8 @@ def main() -> None:
         place, reason = error.filename2 or error.filename, error.strerror or str(error) or type(error).__name__
         click.echo(f"photodesk: {f'{place}: ' if place else ''}{reason}", err=True)
         code = 2
+    except Exception:  # Python's own way would end with 1, which says that all was done
+        traceback.print_exc()
+        click.echo("photodesk: this is a mistake of photodesk, not yours; report it with the lines above", err=True)
+        code = 70
     sys.exit(code if isinstance(code, int) else 0)

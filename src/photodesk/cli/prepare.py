@@ -107,7 +107,7 @@ def prepare(
         for pair in dataset.pairs:
             pairs.setdefault(pair.article, []).append(pair.photo)
         _write(out, articles, done, pairs, label, budgets)
-    of_texts = [fault for fault in dataset.faults if "picture" not in fault.what]
+    of_texts = [fault for fault in dataset.faults if fault.subject != "photo"]
     context.exit(1 if show_faults([*of_texts, *empty, *done.notes]) else 0)
 
 

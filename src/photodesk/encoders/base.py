@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from photodesk.errors import UsageError
+from photodesk.errors import StoreError, UsageError
 from photodesk.types import FloatArray
 
 if TYPE_CHECKING:
@@ -113,6 +113,22 @@ class Encoder:
         return fingerprint.endswith(
             "+" + "+".join(ours)
         )  # from the end: only a text tower's fingerprint may hold a + of its own
+
+    def check(self, fingerprint: str, name: str, place: object, advice: str) -> None:
+        """Raise where photo embeddings are not this encoder's; see `reads`.
+
+        Args:
+            fingerprint: of the encoder that made them; name: what that one is called.
+            place: where they are.
+            advice: how to come by this encoder's.
+
+        Raises:
+            StoreError: another encoder made them.
+        """
+        if not self.reads(fingerprint):
+            raise StoreError(
+                f"{place} was made by {name} ({fingerprint}), and this is {self.name} ({self.fingerprint}); {advice}"
+            )
 
     def joint(self) -> Encoder:
         """This encoder, if texts and photos can be compared by it.

@@ -8,7 +8,6 @@ preprocessing that cannot be known, weights of another resolution. Nothing is un
 from __future__ import annotations
 
 import contextlib
-import difflib
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -25,7 +24,7 @@ from photodesk.encoders.preprocess import Pixels
 from photodesk.encoders.spec import Spec
 from photodesk.encoders.text_cleanup import plain
 from photodesk.encoders.torch_runner import Runner
-from photodesk.errors import EncoderError, UsageError, require
+from photodesk.errors import EncoderError, UsageError, did_you_mean, require
 from photodesk.types import FloatArray
 
 if TYPE_CHECKING:
@@ -191,10 +190,7 @@ def known_model(open_clip: Any, name: str) -> dict[str, Any]:
     """The configuration of a model by name; UsageError names those that are spelled alike."""
     config: dict[str, Any] | None = open_clip.get_model_config(name) if name in open_clip.list_models() else None
     if config is None:
-        alike = difflib.get_close_matches(name, open_clip.list_models(), 4, 0.5)
-        raise UsageError(
-            f"open_clip knows no model {name!r}" + (f"; did you mean {' or '.join(alike)}?" if alike else "")
-        )
+        raise UsageError(f"open_clip knows no model {name!r}{did_you_mean(name, open_clip.list_models(), most=4)}")
     return config
 
 

@@ -26,6 +26,7 @@ from photodesk.engines import bm25
 from photodesk.engines.base import Space
 from photodesk.engines.schema import EVERYTHING, FACETS, Entry, Filter, Point, following, tokens
 from photodesk.errors import StoreError, require
+from photodesk.files import as_store_error
 from photodesk.types import FloatArray, Hit
 
 ROW, WORDS = "photo", "words"
@@ -166,10 +167,8 @@ class EdgeEngine:
     def snapshot(self, folder: Path) -> None:
         """See `index.Engine`; the shard's files as they are after a flush, while nobody else may write them."""
         self._do(lambda: self._shard.flush())
-        try:
+        with as_store_error(f"cannot copy the shard to {folder}", "make room or name another place"):
             shutil.copytree(self.path, folder)
-        except (OSError, shutil.Error) as error:
-            raise StoreError(f"cannot copy the shard to {folder}: {error}; make room or name another place") from None
 
     def close(self) -> None:
         """See `index.Engine`."""
@@ -285,6 +284,7 @@ def _extended(row: FloatArray, number: float) -> FloatArray:
 
 
 def _trouble(path: Path, error: Exception) -> StoreError:
+    # Edge raises one class without a number: there is nothing but its English to go by
     reason = " ".join(str(error).split())[:200]
     if "WouldBlock" in reason:
         return StoreError(f"another process has the shard {path} open; wait until it is done")

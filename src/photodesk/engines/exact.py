@@ -25,7 +25,7 @@ from photodesk.engines import bm25, int8
 from photodesk.engines.base import Space
 from photodesk.engines.schema import EVERYTHING, Entry, Filter, Point, counted
 from photodesk.errors import StoreError
-from photodesk.files import locked
+from photodesk.files import as_store_error, locked
 from photodesk.types import FloatArray, Hit
 
 FEW = 0.1
@@ -112,11 +112,12 @@ class ScanEngine:
             if slot < 0:
                 slots[i], grown = grown, grown + 1
         rows = np.stack([point.row for point in points]).astype(np.float32)
-        try:
-            self._slots.write(slots, rows)
-        except OSError as error:
-            self._free = sorted({*self._free, *(slot for slot in slots if slot < len(self._ids))})
-            raise StoreError(f"cannot write {self.path}: {error.strerror}; what was reported as done is kept") from None
+        with as_store_error(f"cannot write {self.path}", "what was reported as done is kept"):
+            try:
+                self._slots.write(slots, rows)
+            except OSError:
+                self._free = sorted({*self._free, *(slot for slot in slots if slot < len(self._ids))})
+                raise
         payloads = [json.dumps(point.entry.payload(), ensure_ascii=False) for point in points]
         lines = [
             (p.photo, slot, float(p.number), payload) for p, slot, payload in zip(points, slots, payloads, strict=True)
@@ -218,14 +219,12 @@ class ScanEngine:
     @_alone
     def snapshot(self, folder: Path) -> None:
         """See `index.Engine`."""
-        try:
+        with as_store_error(f"cannot copy the index to {folder}", "make room or name another place", sqlite3.Error):
             folder.mkdir(parents=True)
             self._slots.copy(folder)
             with sqlite3.connect(folder / "points.sqlite") as target:
                 self._db.backup(target)
             target.close()
-        except (OSError, sqlite3.Error) as error:
-            raise StoreError(f"cannot copy the index to {folder}: {error}; make room or name another place") from None
 
     @_alone
     def close(self) -> None:

@@ -135,12 +135,18 @@ def check(
     articles, photos = dict.fromkeys(articles), frozenset(photos)
     need = min(depth, len(photos)) if photos else depth
     faults = [
-        Fault(where, f"an article that the data set does not have: {a}", "kept", "remove the row")
+        Fault(
+            "run-article-unknown",
+            where,
+            f"an article that the data set does not have: {a}",
+            "kept",
+            "remove the row",
+        )
         for a in run
         if a not in articles
     ]
     faults += [
-        Fault(where, f"an article is missing: {a}", "kept", "rank it; it counts 0")
+        Fault("run-article-missing", where, f"an article is missing: {a}", "kept", "rank it; it counts 0")
         for a in articles
         if a not in run.hits
     ]
@@ -148,15 +154,28 @@ def check(
         ids = [hit.photo for hit in hits]
         if len(ids) != need:
             faults.append(
-                Fault(where, f"not {need} photos: {len(ids)} for article {article}", "kept", f"rank exactly {need}")
+                Fault(
+                    "run-length",
+                    where,
+                    f"not {need} photos: {len(ids)} for article {article}",
+                    "kept",
+                    f"rank exactly {need}",
+                )
             )
         if twice := [photo for photo, count in Counter(ids).items() if count > 1]:
             faults.append(
-                Fault(where, f"a photo more than once: {twice[0]} for article {article}", "kept", "rank it once")
+                Fault(
+                    "run-photo-twice",
+                    where,
+                    f"a photo more than once: {twice[0]} for article {article}",
+                    "kept",
+                    "rank it once",
+                )
             )
         if photos and (unknown := [photo for photo in ids if photo not in photos]):
             faults.append(
                 Fault(
+                    "run-photo-unknown",
                     where,
                     f"a photo that the data set does not have: {unknown[0]} for article {article}",
                     "kept",

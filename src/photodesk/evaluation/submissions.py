@@ -36,6 +36,7 @@ LAYOUT: dict[Edition, str] = {
     "2025": "[group]/RET_[approach]_LARGE|SMALL/[article]_[group]_[approach].png",
     "2026": "[group]_[approach]/[article]_[group]_[approach].png",
 }
+SAVE = f"save it as a PNG of {WIDTH} × {HEIGHT} pixels"
 _BATCH = 64
 _FOLDER: dict[Edition, str] = {"2025": r"([^/]+)/(?:RET|GEN)_([^/]+)_(?:LARGE|SMALL)", "2026": r"([^/]+_[^/]+)"}
 
@@ -149,6 +150,7 @@ def check(
                 if member.article not in wanted:
                     faults.append(
                         Fault(
+                            "submission-article-unknown",
                             where,
                             f"for an article that the data set does not have: {member.article}",
                             "kept",
@@ -156,25 +158,25 @@ def check(
                         )
                     )
                 if member.article in pictures.setdefault(member.folder, {}):
-                    faults.append(
-                        Fault(where, f"a second picture for one article: {member.article}", "kept", "keep one of them")
-                    )
+                    what = f"a second picture for one article: {member.article}"
+                    faults.append(Fault("submission-article-twice", where, what, "kept", "keep one of them"))
                     continue
                 try:
                     pixels = digest(_decoded(member.read()))
                 except PhotoError as error:
                     pictures[member.folder][member.article] = b""
-                    what = str(error).partition("; ")[0]
-                    faults.append(Fault(where, what, "kept", f"save it as a PNG of {WIDTH} × {HEIGHT} pixels"))
+                    faults.append(error.fault("kept", where=where, advice=SAVE))
                     continue
                 pictures[member.folder][member.article] = pixels
                 folder, article = shown.setdefault(pixels, (member.folder, member.article))
                 if edition == "2026" and folder != member.folder:
                     what = f"a picture stands twice across the group's runs: also in {folder} for article {article}"
-                    faults.append(Fault(where, what, "kept", "choose another picture in one of the two"))
+                    advice = "choose another picture in one of the two"
+                    faults.append(Fault("submission-photo-twice", where, what, "kept", advice))
     if not pictures:
         faults.append(
             Fault(
+                "submission-empty",
                 ", ".join(path.name for path in paths),
                 f"no picture of the form {LAYOUT[edition]}",
                 "kept",
@@ -185,11 +187,13 @@ def check(
         if missing := [article for article in wanted if article not in there]:
             some = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
             what = f"articles without a picture: {len(missing)} of {len(wanted)}, {some}"
-            faults.append(Fault(folder, what, "kept", "an article without a picture gets the lowest rating"))
+            advice = "an article without a picture gets the lowest rating"
+            faults.append(Fault("submission-article-missing", folder, what, "kept", advice))
         small = pictures.get(re.sub("_LARGE$", "_SMALL", folder), {}) if folder.endswith("_LARGE") else {}
         if other := next((article for article, pixels in small.items() if there.get(article, pixels) != pixels), None):
             what = f"another picture in the SMALL folder of this approach: article {other}"
-            faults.append(Fault(folder, what, "kept", "give one of the two approaches another name"))
+            advice = "give one of the two approaches another name"
+            faults.append(Fault("submission-approach-taken", folder, what, "kept", advice))
     return tuple(faults)
 
 
@@ -219,14 +223,20 @@ def _choose(run: Run, article: str, photos: Mapping[str, Photo], used: Collectio
         try:
             png, pixels = render(photos[hit.photo])
         except PhotoError as error:
-            faults.append(Fault(str(photos[hit.photo].path), str(error), "left out", "the next photo is taken"))
+            faults.append(error.fault(advice="the next photo is taken"))
             continue
         if pixels not in used:
             return png, faults
     why = "the run has no photo for it" + (" that the other runs do not show" if used else "")
     return b"", [
         *faults,
-        Fault(run.name, f"article without a picture, since {why}: {article}", "left out", "rank more photos for it"),
+        Fault(
+            "submission-no-photo",
+            run.name,
+            f"article without a picture, since {why}: {article}",
+            "left out",
+            "rank more photos for it",
+        ),
     ]
 
 
@@ -274,7 +284,7 @@ def _members(archive: zipfile.ZipFile, zip_name: str, edition: Edition, faults: 
             or not name.isprintable()
         ):
             what = f"not of the form {LAYOUT[edition]}: {name!r}"
-            faults.append(Fault(zip_name, what, "left out", "rename or remove it"))
+            faults.append(Fault("submission-name", zip_name, what, "left out", "rename or remove it"))
             continue
         yield _Member(name, folder, article, partial(_bounded, archive, info))
 
@@ -284,11 +294,11 @@ def _bounded(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
         with archive.open(info) as stream:
             data = stream.read(MAX_BYTES + 1)
     except Exception as error:  # damaged or hostile members end in any of a dozen exceptions
-        raise PhotoError(
-            f"cannot be read from the zip: {info.filename!r}, {str(error) or type(error).__name__}"
-        ) from None
+        what = f"cannot be read from the zip: {str(error) or type(error).__name__}"
+        raise PhotoError("photo-unreadable", info.filename, what, "make the zip again") from None
     if len(data) > MAX_BYTES:
-        raise PhotoError(f"more than {MAX_BYTES >> 20} MiB: {info.filename!r}")
+        what = f"is too large: it has more than {MAX_BYTES >> 20} MiB"
+        raise PhotoError("photo-too-large", info.filename, what, "make it smaller")
     return data
 
 
@@ -296,9 +306,11 @@ def _decoded(data: bytes) -> bytes:
     """The RGB pixels of a PNG of the right size; anything else is a PhotoError."""
     header = opened(data, where="the file")
     if header.format != "PNG":
-        raise PhotoError(f"not a PNG file, whatever its name says: {header.format}")
+        what = f"is not a PNG file, whatever its name says: {header.format}"
+        raise PhotoError("submission-format", "the file", what, SAVE)
     if header.size != (WIDTH, HEIGHT):
-        raise PhotoError(f"not {WIDTH} × {HEIGHT} pixels: {header.width} × {header.height}")
+        what = f"is not {WIDTH} × {HEIGHT} pixels: {header.width} × {header.height}"
+        raise PhotoError("submission-size", "the file", what, SAVE)
     return decode(data, where="the file").tobytes()
 
 

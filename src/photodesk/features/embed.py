@@ -66,6 +66,7 @@ def embed_articles(
             advice = "give it a title, or rank by other fields as well"
             faults.append(
                 Fault(
+                    "article-empty",
                     article.where or article.id,
                     f"nothing to read in {fields}: article {article.id}",
                     "left out",

@@ -95,7 +95,7 @@ def verify(folder: Path) -> Kept:
                 0,
                 size,
                 used,
-                (Fault(str(folder / "manifest.json"), str(error), "kept", "delete the folder"),),
+                (Fault("store-damaged", str(folder / "manifest.json"), str(error), "kept", "delete the folder"),),
             )
         if manifest is None:
             return Kept(
@@ -133,7 +133,8 @@ def _compared(folder: Path, manifest: Manifest) -> tuple[int, list[Fault]]:
     part = Part(folder, manifest, manifest.open_name, count)
     bad = sum(int((~part.sound(block)).sum()) for block in blocks(count))
     if bad:
-        faults.append(Fault(f"{part.path}.rows", f"{bad} of {count} rows are damaged", "left out", ADVICE))
+        what = f"{bad} of {count} rows are damaged"
+        faults.append(Fault("store-rows-damaged", f"{part.path}.rows", what, "left out", ADVICE))
     return count, faults
 
 
@@ -141,11 +142,10 @@ def _differences(folder: Path, name: str, sums: dict[str, str]) -> Iterator[Faul
     for suffix in SUFFIXES:
         path = folder / f"{name}.{suffix}"
         if not path.is_file():
-            yield Fault(str(path), "is listed and missing", "left out", ADVICE)
+            yield Fault("store-file-missing", str(path), "is listed and missing", "left out", ADVICE)
         elif file_sum(path) != sums[suffix]:
-            yield Fault(
-                str(path), "is not what was written: its SHA-256 differs from the manifest's", "left out", ADVICE
-            )
+            what = "is not what was written: its SHA-256 differs from the manifest's"
+            yield Fault("store-file-changed", str(path), what, "left out", ADVICE)
 
 
 @contextmanager

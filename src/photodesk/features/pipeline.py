@@ -114,7 +114,7 @@ def _encode(batch: Sequence[Picture], tower: PhotoTower, stored: Stored, sizes: 
             contents.setdefault(key, (i, data))
             found.append(key)
         except PhotoError as error:
-            found.append(fault(picture.where, error))
+            found.append(error.fault())
     broken: dict[bytes, PhotoError] = {}
     pixels: dict[bytes, NDArray[np.generic]] = {}
     for key, there in zip(contents, stored(list(contents)) if contents else (), strict=True):
@@ -126,24 +126,12 @@ def _encode(batch: Sequence[Picture], tower: PhotoTower, stored: Stored, sizes: 
                 pixels[key] = tower.prepare(images.decode(data, size=tower.size, where=batch[i].where))
         except PhotoError as error:
             broken[key] = error
-    keys = [
-        fault(batch[i].where, broken[key], of=batch) if isinstance(key, bytes) and key in broken else key
+    keys = [  # copies of one broken content were decoded once, under the first one's name
+        broken[key].fault(where=batch[i].where) if isinstance(key, bytes) and key in broken else key
         for i, key in enumerate(found)
     ]
     rows = sizes.timed(tower.encode, np.stack(list(pixels.values()))) if pixels else ()
     return Batch([(picture.photo, picture.where) for picture in batch], keys, dict(zip(pixels, rows, strict=True)))
-
-
-def fault(where: str, error: PhotoError, of: Sequence[Picture] = ()) -> Fault:
-    """What is wrong with a picture, as a fault that leaves it out."""
-    said = str(error)
-    for picture in (
-        *of,
-        Picture("", where, bytes),
-    ):  # copies of one broken content were decoded once, under the first one's name
-        said = said.removeprefix(f"{picture.where} ")
-    what, _, advice = said.partition("; ")
-    return Fault(where, what, "left out", advice or "replace or remove the file")
 
 
 class BatchSize:
@@ -173,6 +161,7 @@ class BatchSize:
         try:
             rows = work(batch)
         except (MemoryError, RuntimeError) as error:
+            # torch raises a class of its own on a GPU only, onnxruntime none: a RuntimeError with these words
             if len(batch) == 1 or not (isinstance(error, MemoryError) or "out of memory" in str(error).lower()):
                 raise
             self._limit, self._up = min(self._limit, len(batch) // 2), None

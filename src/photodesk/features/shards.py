@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photodesk.errors import StoreError
-from photodesk.files import locked, replacing
+from photodesk.files import as_store_error, locked, replacing
 from photodesk.types import FloatArray
 
 FORMAT = "photodesk-rows/2"
@@ -232,15 +232,11 @@ class Tail:
         stored = np.ascontiguousarray(rows, self._manifest.dtype)
         log = np.zeros(len(keys), RECORD)
         log["key"], log["crc"] = joined(keys), crc(keys, stored)
-        try:
+        with as_store_error(f"cannot write the store {self._folder}", "what was encoded so far is kept"):
             for file, array in zip(self._files, (stored, log), strict=True):
                 data = array.tobytes()
                 while data:  # a write may take only a part
                     data = data[file.write(data) :]
-        except OSError as error:
-            raise StoreError(
-                f"cannot write the store {self._folder}: {error.strerror}; what was encoded so far is kept"
-            ) from None
         self.at.update(zip(keys, range(self.count, self.count + len(keys)), strict=True))
         self.count += len(keys)
 
@@ -399,7 +395,7 @@ class Shards:
         self._at = dict(zip(split(keys), at.tolist(), strict=True))
 
     def __enter__(self) -> Shards:
-        try:
+        with as_store_error(f"cannot write the store {self.folder}", "set PHOTODESK_CACHE to a writable folder"):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock = locked(self.folder / "lock")
             try:
@@ -413,10 +409,6 @@ class Shards:
             except BaseException:
                 self._close()
                 raise
-        except OSError as error:
-            raise StoreError(
-                f"cannot write the store {self.folder}: {error.strerror}; set PHOTODESK_CACHE to a writable folder"
-            ) from None
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -244,5 +244,5 @@ def _commit(
     for i, (number, photo, place, _) in enumerate(found):
         if (other := first.setdefault(photo, i)) != i:
             what = f"has the id of another picture: {photo}, of {found[other][2]}"
-            faults.append((number, Fault(place, what, "left out", "give it an id of its own")))
+            faults.append((number, Fault("photo-id-taken", place, what, "left out", "give it an id of its own")))
     return [found[i] for i in first.values()], [fault for _, fault in sorted(faults, key=lambda one: one[0])]

@@ -23,7 +23,7 @@ from photodesk.encoders import registry
 from photodesk.encoders.base import Encoder
 from photodesk.engines import bm25
 from photodesk.engines.schema import FACETS, Entry, Filter, Point
-from photodesk.errors import StoreError, UsageError
+from photodesk.errors import UsageError
 from photodesk.search import confidence
 from photodesk.search.confidence import Background, Confidence
 from photodesk.search.query import COMPONENTS, LONGEST, MOST, Answer, Asked, Found, Near, Question, Reader
@@ -81,13 +81,7 @@ class Desk:
         self, archive: Archive, encoder: Encoder | None = None, *, preparation: Preparation | None = None
     ) -> None:
         self.archive, self.encoder = archive, encoder or registry.load(archive.settings.encoder)
-        if not self.encoder.reads(archive.settings.fingerprint):
-            raise StoreError(
-                f"{archive.folder} was made by {archive.settings.encoder} ({archive.settings.fingerprint}), and this "
-                f"is {self.encoder.name} "
-                f"({self.encoder.fingerprint}); make a new archive for it, or encode this one again: "
-                f"photodesk archive update {archive.folder} --encoder {self.encoder.name}"
-            )
+        archive.check(self.encoder)
         self.reader = Reader(self.encoder, preparation)
         self.confidence = Confidence.find(self.encoder.fingerprint, archive.folder)
         self._curve = (self.confidence.bias, self.confidence.slope) if self.confidence else confidence.shipped()

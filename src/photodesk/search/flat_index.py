@@ -21,7 +21,7 @@ from photodesk.features import pipeline, ray_cluster, sources
 from photodesk.features.embed import Progress, embed_articles, photo_rows, silent
 from photodesk.features.shards import Shards
 from photodesk.features.store import Store
-from photodesk.files import digest, replacing
+from photodesk.files import as_store_error, digest, replacing
 from photodesk.ranking import dual_softmax
 from photodesk.ranking.revisions import Revision
 from photodesk.ranking.similarity import best_of
@@ -84,7 +84,7 @@ class FlatIndex:
             "dim": embeddings.dim,
             "files": tag,
         }
-        try:
+        with as_store_error(f"cannot write the index {folder}", "make room or name another folder"):
             with replacing(folder / f"rows-{tag}.npy", "wb") as stream:
                 np.save(stream, rows)
             with replacing(folder / f"photos-{tag}.jsonl") as text:
@@ -94,8 +94,6 @@ class FlatIndex:
             for old in [*folder.glob("rows-*.npy"), *folder.glob("photos-*.jsonl"), *folder.glob("numbers-*")]:
                 if tag not in old.name:
                     old.unlink()
-        except OSError as error:
-            raise StoreError(f"cannot write the index {folder}: {error.strerror}") from None
         return cls.open(folder)
 
     @classmethod
@@ -268,12 +266,8 @@ class Searcher:
     def __init__(self, index: FlatIndex, encoder: Encoder | None = None) -> None:
         self.index = index
         self.encoder = (encoder or registry.load(index.encoder)).joint()
-        if not self.encoder.reads(index.embeddings.encoder):
-            raise StoreError(
-                f"{index.folder} was made by {index.encoder} ({index.embeddings.encoder}), and this is "
-                f"{self.encoder.name} "
-                f"({self.encoder.fingerprint}); make the index again with: photodesk index PHOTOS -o {index.folder}"
-            )
+        advice = f"make the index again with: photodesk index PHOTOS -o {index.folder}"
+        self.encoder.check(index.embeddings.encoder, index.encoder, index.folder, advice)
         self.numbers = dual_softmax.Numbers.load(index.numbers) if index.numbers.exists() else None
 
     @classmethod

@@ -9,8 +9,8 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from photodesk.errors import StoreError, TranslationError
-from photodesk.files import cache_folder, digest
+from photodesk.errors import TranslationError
+from photodesk.files import as_store_error, cache_folder, digest
 from photodesk.text import proper_names
 from photodesk.text.translators import Translator
 
@@ -321,12 +321,7 @@ class _Cache:
                 "INSERT OR REPLACE INTO translations VALUES (?, ?)", [(self._key(s), text) for s, text in done.items()]
             )
 
-    @contextlib.contextmanager
-    def _named(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            raise StoreError(
-                f"the cache of translations {self._path} cannot be used: {error}; delete it if it is damaged, or name "
-                "another folder in $PHOTODESK_CACHE"
-            ) from error
+    def _named(self) -> contextlib.AbstractContextManager[None]:
+        what = f"the cache of translations {self._path} cannot be used"
+        advice = "delete it if it is damaged, or name another folder in $PHOTODESK_CACHE"
+        return as_store_error(what, advice, sqlite3.Error)

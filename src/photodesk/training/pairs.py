@@ -192,6 +192,7 @@ def gather(
 def _unread(pairs: Sequence[Pair], texts: Sequence[str], articles: Mapping[str, Article]) -> Iterator[Fault]:
     for name in dict.fromkeys(pair.article for pair, text in zip(pairs, texts, strict=True) if not text):
         yield Fault(
+            "article-empty",
             articles[name].where,
             f"nothing to read: article {name.partition('/')[2]}",
             "left out",

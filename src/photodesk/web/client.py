@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from photodesk.archive.commands import Outcome
-from photodesk.errors import ArchiveInUse, StoreError
+from photodesk.errors import ArchiveInUse, InternalError, StoreError
 from photodesk.types import Fault
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def run(
     Raises:
         ArchiveInUse: it answers nowhere.
         StoreError: it does not answer, refuses, or the chore failed.
+        InternalError: the chore failed by a mistake of photodesk's own.
     """
     if not holder.url:
         raise holder
@@ -53,6 +54,8 @@ def run(
             progress(str(state["stage"]), int(state["done"]), int(state["total"]))
         if state["state"] == "done":
             return Outcome(state["message"], [Fault(**fault) for fault in state["faults"]], state["data"])
+        if state.get("mistake"):
+            raise InternalError(f"{state['message']}; the log of process {holder.pid} says where")
         if state["state"] in ("failed", "stopped"):
             raise StoreError(state["message"])
         time.sleep(POLL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections.abc import Callable, Mapping
@@ -10,9 +11,11 @@ from itertools import count
 from typing import Any
 
 from photodesk.archive.archive import Archive
-from photodesk.archive.commands import CHORES, QUIET, StopError, run
+from photodesk.archive.commands import CHORES, QUIET, StopError, reason, run
 from photodesk.encoders.base import Encoder
 from photodesk.errors import PhotodeskError, UsageError
+
+_log = logging.getLogger("photodesk.web")
 
 KEPT = 100
 """Chores whose outcome is remembered."""
@@ -75,8 +78,9 @@ class Worker:
                 self._states[number] |= {"state": "failed", "message": str(error)}
             except StopError as error:
                 self._states[number] |= {"state": "stopped", "message": str(error)}
-            except Exception as error:  # the server goes on, and the sender is told
-                self._states[number] |= {"state": "failed", "message": f"{type(error).__name__}: {error}"}
+            except Exception as error:  # our own mistake: the server goes on, the sender is told, the log says where
+                _log.exception("a mistake in the chore %s", command)
+                self._states[number] |= {"state": "failed", "message": reason(error), "mistake": True}
             self._states.pop(number - KEPT, None)
             if command not in QUIET:
                 self._after()

@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import ValidationError
 
 from photodesk.archive import rights
-from photodesk.errors import PhotodeskError
+from photodesk.errors import PhotodeskError, UsageError
 from photodesk.web import schemas, translations
 from photodesk.web.security import COOKIE, Access
 from photodesk.web.service import FACETS, Service, UploadGoneError, told
@@ -198,7 +198,7 @@ def _desk(
     part = "x-part" in request.headers
     try:
         if pick:
-            service.pick(schemas.PickQuery(query=query, photo=form.photo, rank=form.rank))
+            service.pick(_pick_query(query, form.photo, form.rank))
             said = w["picked_said"].format(rank=form.rank)
         if unpick and (article := query.article()):
             service.withdraw(article.id, form.photo)
@@ -212,9 +212,8 @@ def _desk(
             said = said or _said(answer, w)
         elif not part and request.method == "POST":
             said = said or w["no_draft"]
-    except (PhotodeskError, ValidationError) as error:
-        said = "; ".join(one["msg"] for one in error.errors()) if isinstance(error, ValidationError) else told(error)
-        said = w["upload_gone"] if isinstance(error, UploadGoneError) else said
+    except PhotodeskError as error:
+        said = w["upload_gone"] if isinstance(error, UploadGoneError) else told(error)
         bad, status = True, 200 if part else 400
     picked = service.picked(query) if answer else set()
     counts = service.counted(query) if answer else {}
@@ -242,6 +241,14 @@ def _desk(
     if counts is None:
         made.headers["x-filters"] = "later"
     return made
+
+
+def _pick_query(query: schemas.Query, photo: str, rank: int) -> schemas.PickQuery:
+    """What was sent to be picked; only here is a value that a model refuses the visitor's, elsewhere it is ours."""
+    try:
+        return schemas.PickQuery(query=query, photo=photo, rank=rank)
+    except ValidationError as error:
+        raise UsageError("; ".join(one["msg"] for one in error.errors())) from None
 
 
 def _said(answer: schemas.Answer, w: dict[str, str]) -> str:

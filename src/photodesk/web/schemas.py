@@ -300,6 +300,7 @@ class Progress(_Strict):
     done: int
     total: int
     message: str = ""
+    mistake: Annotated[bool, Field(description="It failed by a mistake of photodesk's own; see the log.")] = False
     faults: list[Fault] = []
     data: dict[str, object] = {}
 

@@ -26,7 +26,6 @@ from photodesk.engines.schema import Entry, Filter
 from photodesk.errors import PhotodeskError, PhotoError, StoreError, UsageError
 from photodesk.search import confidence, explain
 from photodesk.search.query import Answer, Found, Question
-from photodesk.types import Fault
 from photodesk.web import schemas, uploads
 from photodesk.web.jobs import Worker
 
@@ -258,7 +257,7 @@ class Service:
         counts = {name: ledger.count(name) for name in ("files", "faults", "picks", "uses", "bank")}
         roots = ledger.roots()
         faults = [
-            Fault(_below(fault.where, roots), bare(fault.what), fault.fate, bare(fault.advice))
+            replace(fault, where=_below(fault.where, roots), what=bare(fault.what), advice=bare(fault.advice))
             for fault, *_ in list(ledger.faults().values())[:50]
         ]
         latest = [
