@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from photodesk.archive.archive import LEDGER
+from photodesk.archive.archive import DATABASE
 from photodesk.errors import UsageError, require
 from photodesk.images import SUFFIXES
 from photodesk.types import Fault
@@ -63,7 +63,7 @@ def walk(folder: Path, faults: list[Fault], *, root: Path | None = None) -> Iter
             )
 
         for base, below, names in os.walk(folder, onerror=unreadable):
-            if LEDGER in names:
+            if DATABASE in names:
                 below.clear()
                 faults.append(
                     Fault(base, "holds an archive of photodesk, whose thumbnails are no pictures of yours", "left out")
@@ -183,7 +183,7 @@ def _standing(path: Path, folders: Sequence[Path]) -> Path | None:
     """The nearest folder of `path` that is still there, within the watched ones; None in an archive, which writes
     thumbnails itself."""
     above = [folder for folder in (path, *path.parents) if any(folder.is_relative_to(root) for root in folders)]
-    if any((folder / LEDGER).exists() for folder in above):
+    if any((folder / DATABASE).exists() for folder in above):
         return None
     return next((folder for folder in above if folder.is_dir()), None)
 
