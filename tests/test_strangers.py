@@ -161,7 +161,7 @@ def test_an_error_in_a_step_after_decoding_is_a_fault_wherever_pictures_pass(des
         desk.thumbnail(digest(elbe.path.read_bytes()).hex()).unlink()
         (fault,) = maintenance.verify(desk, repair=True)
         assert (fault.where, fault.fate) == (str(elbe.path), "kept")
-        assert "tile cannot extend" in fault.what
+        assert "the thumbnail is missing, and the file is damaged: tile cannot extend" in fault.what
         assert contact_sheet._thumbnail(elbe)[1].startswith("Cannot be shown: Elbe.png is damaged: tile cannot extend")
     with monkeypatch.context() as broken:
         broken.setattr(images, "phash", fails)

@@ -19,7 +19,7 @@ from photodesk.archive import folders, ingest, maintenance, migration
 from photodesk.archive.archive import Archive
 from photodesk.cli import commands
 from photodesk.encoders.base import Encoder
-from photodesk.errors import ArchiveInUse, StoreError, UsageError
+from photodesk.errors import ArchiveInUse, PhotoError, StoreError, UsageError
 from photodesk.files import digest
 from photodesk.web import client, jobs
 
@@ -420,3 +420,40 @@ def test_an_archive_gets_another_model_and_keeps_all_else(tmp_path, monkeypatch,
         assert desk.engine.search(negative().texts.encode(["Rom"])[0], 1)[0].photo == rom
         with pytest.raises(StoreError, match=r"update .*--encoder echo"):
             ingest.add(desk, echo(), [tmp_path / "photos"])
+
+
+def test_a_picture_is_of_a_file_with_that_very_content_else_of_the_thumbnail(desk, tmp_path):
+    path = tmp_path / "photos/Rom.png"
+    content = path.read_bytes()
+    rom = photo_of(path)
+    small = desk.thumbnail(rom)
+
+    def told(found):
+        return found.path, found.content, found.original
+
+    def originals_only(found):
+        if not found.original:
+            raise PhotoError("small")
+        raise ValueError("cannot be drawn")  # as an image library does
+
+    assert desk.picture(rom, told) == (path, content, True)
+    assert desk.picture(rom, told, small=True) == (small, small.read_bytes(), False)
+    with pytest.raises(PhotoError, match=r"Rom\.png is damaged: cannot be drawn"):
+        desk.picture(rom, originals_only)
+    paint(path, "Paris")
+    assert desk.picture(rom, told) == (small, small.read_bytes(), False)
+    small.unlink()
+    for first in (False, True):
+        with pytest.raises(PhotoError, match=r"another content|cannot be read"):
+            desk.picture(rom, told, small=first)
+
+
+def test_no_thumbnail_is_made_from_a_file_with_another_content(desk, tmp_path):
+    path = tmp_path / "photos/Rom.png"
+    rom = photo_of(path)
+    paint(path, "Paris")
+    desk.thumbnail(rom).unlink()
+    (fault,) = maintenance.verify(desk, repair=True)
+    assert (fault.where, fault.fate) == (str(path), "kept")
+    assert "another content" in fault.what
+    assert not desk.thumbnail(rom).exists()

@@ -43,7 +43,13 @@ THUMBNAIL = 320
 RESERVE = 128 * 2**20
 """Bytes that must be free on the disk before anything is added."""
 
+Progress = Callable[[str, int, int], None]
+"""Called with what is done, how far it is, and of how many."""
 T = TypeVar("T")
+
+
+def silent(stage: str, done: int, of: int) -> None:
+    """Reports progress to nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,24 +228,27 @@ class Archive:
             small: the thumbnail first, which costs no decoding of a large file.
 
         Raises:
-            PhotoError: there is neither, or `read` can take neither.
+            PhotoError: there is neither, or `read` can take neither; says what is wrong with the first one.
         """
-        sources = (self._thumbnail, self._original) if small else (self._original, self._thumbnail)
-        for source in sources:
-            with contextlib.suppress(PhotoError), images.guarded(photo):
-                if found := source(photo):
+        errors = []
+        for source in (self._thumbnail, self._original) if small else (self._original, self._thumbnail):
+            try:
+                found = source(photo)
+                with images.guarded(str(found.path)):
                     return read(found)
-        raise PhotoError(f"neither a file that holds photo {photo} nor its thumbnail can be read; bring its file back")
+            except PhotoError as error:
+                errors.append(error)
+        raise errors[0]
 
-    def _original(self, photo: str) -> Picture | None:
+    def _original(self, photo: str) -> Picture:
         for file in self.database.files(photo):
             with contextlib.suppress(PhotoError):
                 content = images.content(Path(file.path))
                 if digest(content).hex() == photo:
                     return Picture(Path(file.path), content, original=True)
-        return None
+        raise PhotoError(f"{self.path(photo)} is gone or has another content now; bring the picture back")
 
-    def _thumbnail(self, photo: str) -> Picture | None:
+    def _thumbnail(self, photo: str) -> Picture:
         path = self.thumbnail(photo)
         return Picture(path, images.content(path), original=False)
 

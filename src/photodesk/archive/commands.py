@@ -15,14 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from photodesk.archive import ingest, maintenance, migration
-from photodesk.archive.archive import Archive
+from photodesk.archive.archive import Archive, Progress
 from photodesk.archive.database import File
 from photodesk.archive.folders import gone
 from photodesk.encoders.base import Encoder
 from photodesk.errors import UsageError
 from photodesk.types import Fault
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,6 +160,11 @@ class Database:
             except sqlite3.Error as error:
                 raise _trouble(self.path, error) from None
 
+    def write(self, statement: str, *rows: Sequence[object]) -> None:
+        """A statement in SQL for each of some rows of values, in one transaction."""
+        with self.change() as db:
+            db.executemany(statement, rows)
+
     def ask(self, question: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
         """All rows that answer a question in SQL."""
         with self._lock:
@@ -176,8 +181,7 @@ class Database:
 
     def set(self, values: Mapping[str, str]) -> None:
         """Set or replace settings."""
-        with self.change() as db:
-            db.executemany("INSERT OR REPLACE INTO settings VALUES (?, ?)", list(values.items()))
+        self.write("INSERT OR REPLACE INTO settings VALUES (?, ?)", *values.items())
 
     def change_model(self, values: Mapping[str, str]) -> None:
         """Set the settings of another model and empty the bank, whose rows are of the old one; both or neither."""
@@ -226,8 +230,7 @@ class Database:
 
     def confirm(self, photos: Iterable[str]) -> None:
         """Say that photos are in the engine."""
-        with self.change() as db:
-            db.executemany("UPDATE photos SET state = 1 WHERE photo = ?", [(photo,) for photo in photos])
+        self.write("UPDATE photos SET state = 1 WHERE photo = ?", *((photo,) for photo in photos))
 
     def leaving(self, paths: Iterable[str]) -> list[str]:
         """Forget files; photos without any file left are returned, for the engine to delete and then `forget`."""
@@ -248,8 +251,7 @@ class Database:
 
     def leave(self, photos: Iterable[str]) -> None:
         """Say that photos are about to be deleted from the engine."""
-        with self.change() as db:
-            db.executemany("UPDATE photos SET state = 2 WHERE photo = ?", [(photo,) for photo in photos])
+        self.write("UPDATE photos SET state = 2 WHERE photo = ?", *((photo,) for photo in photos))
 
     def forget(self, photos: Iterable[str]) -> None:
         """Say that photos are out of the engine; with their files, so that what was only announced is taken up
@@ -345,23 +347,16 @@ class Database:
 
     def interrupted(self) -> None:
         """Mark jobs that a kill left waiting or running as stopped; for who holds the archive and has begun nothing."""
-        with self.change() as db:
-            db.execute("UPDATE jobs SET state = 'stopped' WHERE state IN ('waiting', 'running')")
+        self.write("UPDATE jobs SET state = 'stopped' WHERE state IN ('waiting', 'running')", ())
 
     def report(self, job: int, stage: str, done: int, total: int) -> None:
         """Note how far a job is; one that waited runs from now on."""
-        with self.change() as db:
-            db.execute(
-                "UPDATE jobs SET state = 'running', stage = ?, done = ?, total = ?, updated = ? WHERE job = ?",
-                (stage, done, total, now(), job),
-            )
+        change = "UPDATE jobs SET state = 'running', stage = ?, done = ?, total = ?, updated = ? WHERE job = ?"
+        self.write(change, (stage, done, total, now(), job))
 
     def end(self, job: int, state: State, message: str = "") -> None:
         """Note how a job ended."""
-        with self.change() as db:
-            db.execute(
-                "UPDATE jobs SET state = ?, message = ?, updated = ? WHERE job = ?", (state, message, now(), job)
-            )
+        self.write("UPDATE jobs SET state = ?, message = ?, updated = ? WHERE job = ?", (state, message, now(), job))
 
     def jobs(self, last: int = 20) -> list[Job]:
         """The latest jobs, newest first."""

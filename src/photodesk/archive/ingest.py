@@ -8,7 +8,7 @@ Every few seconds what is done is stored for good, so a command that was stopped
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ import numpy as np
 
 from photodesk import images
 from photodesk.archive import metadata
-from photodesk.archive.archive import THUMBNAIL, Archive
+from photodesk.archive.archive import THUMBNAIL, Archive, Progress, silent
 from photodesk.archive.database import File, now
 from photodesk.archive.folders import Seen, gone, sidecars, walk
 from photodesk.encoders.base import Encoder
@@ -36,8 +36,6 @@ TOGETHER = 64
 
 HASHED = 64
 """Pixels of the shorter side that a perceptual hash wants to see."""
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(slots=True)
@@ -84,7 +82,7 @@ def add(
     encoder: Encoder,
     folders: Sequence[Path],
     *,
-    progress: Progress = lambda stage, done, of: None,
+    progress: Progress = silent,
     reread: bool = False,
 ) -> Ingested:
     """Bring all pictures below some folders into the archive.
@@ -176,7 +174,7 @@ def _take(
         progress("reading", done, len(todo))
     again += _store(archive, encoder, waiting, known, groups, there, result)
     if again:
-        _take(archive, encoder, again, known, result, lambda stage, done, of: None)
+        _take(archive, encoder, again, known, result, silent)
 
 
 def _read(

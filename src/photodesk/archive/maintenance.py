@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,19 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from photodesk import images
-from photodesk.archive.archive import CONFIDENCE, DATABASE, THUMBNAIL, Archive, Picture
-from photodesk.archive.database import Job
+from photodesk.archive.archive import CONFIDENCE, DATABASE, THUMBNAIL, Archive, Picture, Progress, silent
+from photodesk.archive.database import Database, Job
 from photodesk.archive.folders import gone
 from photodesk.archive.ingest import thumbnail
 from photodesk.errors import PhotoError, StoreError
 from photodesk.files import digest
 from photodesk.types import Fault
-
-Progress = Callable[[str, int, int], None]
-
-
-def silent(stage: str, done: int, of: int) -> None:
-    """Reports progress to nobody."""
 
 
 def verify(
@@ -122,13 +116,13 @@ def _redraw(archive: Archive, photo: str) -> Fault:
             raise PhotoError(f"{found.path} is what is to be made")
         return thumbnail(images.decode(found.content, size=THUMBNAIL, where=str(found.path)))
 
-    small = str(archive.thumbnail(photo))
     try:
         archive.keep_thumbnail(photo, archive.picture(photo, drawn))
-    except PhotoError:
-        what = "the thumbnail is missing, and no file that holds the photo can be read"
-        return Fault(small, what, "kept", "get the picture again")
-    return Fault(small, "the thumbnail was missing", "repaired")
+    except PhotoError as error:
+        where = archive.path(photo)
+        what = f"the thumbnail is missing, and the file {str(error).removeprefix(where).strip()}"
+        return Fault(where, what, "kept", "get the picture again")
+    return Fault(str(archive.thumbnail(photo)), "the thumbnail was missing", "repaired")
 
 
 def _decodes(path: Path) -> bool:
@@ -225,8 +219,6 @@ def backup(archive: Archive, target: Path, *, thumbnails: bool = True) -> None:
         )
         with _writing(target):
             if kind != "qdrant" and Path(place).is_absolute():
-                from photodesk.archive.database import Database
-
                 copy = Database.open(partial / DATABASE)
                 copy.set({"engine": f"{kind}:shard"})
                 copy.close()

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photodesk import images
-from photodesk.archive.archive import Archive, Picture
-from photodesk.archive.maintenance import Progress, silent
+from photodesk.archive.archive import Archive, Picture, Progress, silent
 from photodesk.encoders.base import Encoder, PhotoTower
 from photodesk.engines.base import Engine, Space
 from photodesk.engines.registry import open_engine

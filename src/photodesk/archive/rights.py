@@ -24,7 +24,7 @@ FILLED = ("headline", "caption", "byline", "credit", "copyright", "keywords", "p
 
 @dataclass(frozen=True, slots=True)
 class Similar:
-    """A near-duplicate of a photo, with what it says of itself."""
+    """A near-duplicate of a photo, with its metadata."""
 
     photo: str
     entry: Entry

@@ -49,8 +49,8 @@ class UsageLog:
         day = day or now()[:10]
         if not is_day(day):
             raise UsageError(f"{day!r} is no day; expected YYYY-MM-DD, such as 2024-05-31")
-        with self.database.change() as db:
-            db.executemany("INSERT OR IGNORE INTO uses VALUES (?, ?, ?)", [(photo, day, article) for photo in photos])
+        rows = ((photo, day, article) for photo in photos)
+        self.database.write("INSERT OR IGNORE INTO uses VALUES (?, ?, ?)", *rows)
         return day
 
     def used(self, since: str) -> dict[str, str]:
@@ -64,11 +64,8 @@ class UsageLog:
     def pick(self, pick: Pick) -> None:
         """Note a choice."""
         about = {name: value for name in Article.__slots__ if (value := getattr(pick.article, name))}
-        with self.database.change() as db:
-            db.execute(
-                "INSERT INTO picks (at, article, photo, rank, score) VALUES (?, ?, ?, ?, ?)",
-                (pick.at or now(), json.dumps(about, ensure_ascii=False), pick.photo, pick.rank, pick.score),
-            )
+        row = (pick.at or now(), json.dumps(about, ensure_ascii=False), pick.photo, pick.rank, pick.score)
+        self.database.write("INSERT INTO picks (at, article, photo, rank, score) VALUES (?, ?, ?, ?, ?)", row)
 
     def withdraw(self, article: str, photo: str) -> str:
         """Take back every choice of a photo for an article (id) that stands; the database keeps them, and when
@@ -100,11 +97,8 @@ class UsageLog:
 
     def add_to_bank(self, articles: Sequence[str], rows: FloatArray) -> None:
         """Articles (ids) and their (n, d) float32 rows, standing for the queries to come."""
-        with self.database.change() as db:
-            db.executemany(
-                "INSERT OR REPLACE INTO bank VALUES (?, ?, ?)",
-                [(name, np.asarray(row, "<f4").tobytes(), now()) for name, row in zip(articles, rows, strict=True)],
-            )
+        made = ((name, np.asarray(row, "<f4").tobytes(), now()) for name, row in zip(articles, rows, strict=True))
+        self.database.write("INSERT OR REPLACE INTO bank VALUES (?, ?, ?)", *made)
 
     def bank(self) -> tuple[tuple[str, ...], FloatArray]:
         """Ids, ascending, and (n, d) float32 rows of the bank; (0, 0) where it is empty."""

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from photodesk.search.explain import Reason
     from photodesk.search.query import Answer, Found, Question
 
-OF_ARCHIVE = "of an archive"
-
 
 @click.command()
 @click.argument("index", type=click.Path(path_type=Path))

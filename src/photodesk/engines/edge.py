@@ -3,7 +3,7 @@ machine.
 
 Rows (see `points`), word weights and payloads are files that the system maps into memory.
 
-New points are searched as they are. `optimise` moves them into segments with 8-bit codes beside the rows: the codes of
+New points are searched as they are. `optimise` moves them into segments with 8-bit codes next to the rows: the codes of
 all photos are scanned, and the best `OVER` · k are scored by their rows. No graph is built. Segments are small, so that
 making one takes little memory. One process at a time may have a shard open; `archive` sees to that.
 """
@@ -133,29 +133,25 @@ class EdgeEngine(PointEngine):
                 self._do(lambda: self._shard.close())
                 self._shard = self._do(lambda: self._api.EdgeShard.load(str(self.path)))
 
-    def _retrieve(self, keys: list[str], vectors: list[str]) -> Sequence[Any]:
-        found: Sequence[Any] = self._do(lambda: self._shard.retrieve(keys, True, vectors or False))
-        return found
+    def _retrieve(self, keys: list[str], vectors: list[str]) -> Any:
+        return self._do(lambda: self._shard.retrieve(keys, True, vectors or False))
 
-    def _scroll(self, offset: Any, limit: int, where: Any, vectors: list[str]) -> tuple[Sequence[Any], Any]:
+    def _scroll(self, offset: Any, limit: int, where: Any, vectors: list[str]) -> Any:
         request = self._api.ScrollRequest(offset, limit, where, True, vectors or False)
-        found: tuple[Sequence[Any], Any] = self._do(lambda: self._shard.scroll(request))
-        return found
+        return self._do(lambda: self._shard.scroll(request))
 
-    def _query(self, query: Any, using: str, limit: int, where: Any) -> Sequence[Any]:
+    def _query(self, query: Any, using: str, limit: int, where: Any) -> Any:
         api = self._api
         codes = api.QuantizationSearchParams(rescore=True, oversampling=OVER)
         params = api.SearchParams(quantization=codes) if using == ROW else api.SearchParams(exact=True)
         request = api.SearchRequest(api.Query.Nearest(query, using), limit, 0, where, params)
-        found: Sequence[Any] = self._do(lambda: self._shard.search(request))
-        return found
+        return self._do(lambda: self._shard.search(request))
 
-    def _facet(self, field: str, limit: int, where: Any) -> Sequence[Any]:
+    def _facet(self, field: str, limit: int, where: Any) -> Any:
         # "exact" would count every value by a query of its own, ten times as long; without it segments are counted and
         # added up, which is as right here: a photo is in one segment only
         request = self._api.FacetRequest(field, limit, False, where)
-        hits: Sequence[Any] = self._do(lambda: self._shard.facet(request)).hits
-        return hits
+        return self._do(lambda: self._shard.facet(request)).hits
 
     def _change(self, operation: Any) -> None:
         self._do(lambda: self._shard.update(operation))

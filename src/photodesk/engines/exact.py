@@ -29,7 +29,10 @@ from photodesk.files import locked
 from photodesk.types import FloatArray, Hit
 
 FEW = 0.1
-"""Below this share of admitted rows they are gathered; above it all rows are scanned."""
+"""Below this share of admitted rows they are gathered; above it all rows are scanned, since rows that lie one after the
+other are read faster than scattered ones."""
+ROUNDING = 1e-5
+"""What float32 products of rows of unit length may be off by, generously."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -121,7 +124,7 @@ class ScanEngine:
         lines = [
             (p.photo, slot, float(p.offset), payload) for p, slot, payload in zip(points, slots, payloads, strict=True)
         ]
-        self._commit("INSERT OR REPLACE INTO points VALUES (?, ?, ?, ?)", lines)
+        self._commit("INSERT OR REPLACE INTO points VALUES (?, ?, ?, ?)", lines)  # from here on the rows count
         more = grown - len(self._ids)
         self._ids = np.concatenate([self._ids, np.full(more, "", "U32")])
         self._offsets = np.concatenate([self._offsets, np.zeros(more, np.float32)])
@@ -177,7 +180,7 @@ class ScanEngine:
         if not k:
             return ()
         at = self._candidates(query, k, admitted, revised)
-        # summed in double precision: what a row scores does not depend on which rows stand beside it
+        # summed in double precision: what a row scores does not depend on which other rows there are
         exact = self._slots.rows[at].astype(np.float64) @ query.astype(np.float64) - revised * self._offsets[at].astype(
             np.float64
         )
@@ -246,13 +249,14 @@ class ScanEngine:
         minus = np.float32(revised) * self._offsets
         some = np.flatnonzero(admitted)
         if len(some) <= FEW * len(admitted):
-            estimate, slack = self._slots.rows[some] @ query - minus[some], np.full(len(some), 1e-5, np.float32)
+            estimate, slack = self._slots.rows[some] @ query - minus[some], np.full(len(some), ROUNDING, np.float32)
         elif found := int8.bounded(self._slots.codes, self._slots.bounds, query):
             estimate, slack = found[0] - minus, found[1]
             if len(some) < len(admitted):
                 estimate, slack = estimate[some], slack[some]
         else:
-            estimate, slack = (self._slots.rows @ query - minus)[some], np.full(len(some), 1e-5, np.float32)
+            estimate, slack = (self._slots.rows @ query - minus)[some], np.full(len(some), ROUNDING, np.float32)
+        # k rows are at least that good for sure, so a row that cannot reach it is not among the best
         limit = np.partition(estimate - slack, len(some) - k)[len(some) - k]
         at: NDArray[np.intp] = some[estimate + slack >= limit]
         if len(at) > 20 * k + 10000:  # rows too much alike for their codes: float32 narrows them down
@@ -261,7 +265,7 @@ class ScanEngine:
                 if len(at) < len(minus) / 2
                 else (self._slots.rows @ query - minus)[at]
             )
-            limit = np.partition(estimate, len(at) - k)[len(at) - k] - 1e-5
+            limit = np.partition(estimate, len(at) - k)[len(at) - k] - ROUNDING
             at = at[estimate >= limit]
         return at
 
@@ -272,7 +276,7 @@ class ScanEngine:
                 for slot in np.flatnonzero(mask).tolist():
                     photo = str(self._ids[slot])
                     mask[slot] = where.admits(photo, self._entries[photo])
-            if len(self._admitted) > 64:
+            if len(self._admitted) > 64:  # a filter that excludes used photos is another one every day
                 self._admitted.clear()
             self._admitted[where] = mask
         return self._admitted[where]

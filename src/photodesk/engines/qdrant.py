@@ -162,17 +162,16 @@ class QdrantEngine(PointEngine):
     def _update(self, vectors: list[Any]) -> None:
         self._do(lambda: self.client.update_vectors(self.collection, vectors, wait=True))
 
-    def _retrieve(self, keys: list[str], vectors: list[str]) -> Sequence[Any]:
+    def _retrieve(self, keys: list[str], vectors: list[str]) -> Any:
         return self._do(
             lambda: self.client.retrieve(self.collection, keys, with_payload=True, with_vectors=vectors or False)
         )
 
-    def _scroll(self, offset: Any, limit: int, where: Any, vectors: list[str]) -> tuple[Sequence[Any], Any]:
+    def _scroll(self, offset: Any, limit: int, where: Any, vectors: list[str]) -> Any:
         ask = {"limit": limit, "scroll_filter": where, "with_payload": True, "with_vectors": vectors or False}
-        found: tuple[Sequence[Any], Any] = self._do(lambda: self.client.scroll(self.collection, offset=offset, **ask))
-        return found
+        return self._do(lambda: self.client.scroll(self.collection, offset=offset, **ask))
 
-    def _query(self, query: Any, using: str, limit: int, where: Any) -> Sequence[Any]:
+    def _query(self, query: Any, using: str, limit: int, where: Any) -> Any:
         m = self._m
         codes = m.QuantizationSearchParams(rescore=True, oversampling=4.0) if self.options.get("quantise") else None
         ask = {
@@ -182,13 +181,11 @@ class QdrantEngine(PointEngine):
             "limit": limit,
             "with_payload": False,
         }
-        found: Sequence[Any] = self._do(lambda: self.client.query_points(self.collection, query, **ask)).points
-        return found
+        return self._do(lambda: self.client.query_points(self.collection, query, **ask)).points
 
-    def _facet(self, field: str, limit: int, where: Any) -> Sequence[Any]:
+    def _facet(self, field: str, limit: int, where: Any) -> Any:
         ask = {"facet_filter": where, "limit": limit, "exact": True}
-        hits: Sequence[Any] = self._do(lambda: self.client.facet(self.collection, field, **ask)).hits
-        return hits
+        return self._do(lambda: self.client.facet(self.collection, field, **ask)).hits
 
     def _do(self, action: Callable[[], A]) -> A:
         if self._closed:
