@@ -916,7 +916,7 @@ def test_one_worker_however_many_ask_at_once(desk):
     service.close()
 
 
-def test_the_desk_looks_at_the_archive_again_after_a_chore(here):
+def test_the_desk_looks_at_the_archive_again_after_a_job(here):
     folder, _ = here
     with Archive.open(folder / "desk", doing="serve") as archive:
         desk = Desk(archive, echo())
