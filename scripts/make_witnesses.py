@@ -425,7 +425,7 @@ def of_engine(held: photodesk.Archive) -> dict[str, Any]:
     return {
         "photos": [point.photo for point in points],
         "rows": checksum([point.row for point in points]),
-        "numbers": checksum([[point.number for point in points]]),
+        "numbers": checksum([[point.offset for point in points]]),
         "entries": [point.entry.payload() for point in points],
         "searches": [[[hit.photo, hit.score] for hit in hits] for hits in searches],
         "words": [[hit.photo, hit.score] for hit in engine.lexical("Laternen an der Elbe", 5)],

@@ -97,7 +97,7 @@ class RunError(PhotodeskError):
 
 
 class InternalError(Exception):
-    """A mistake of photodesk's own, met by another process; the log of that one has the traceback. No `PhotodeskError`:
+    """A bug of photodesk's own, met by another process; the log of that one has the traceback. No `PhotodeskError`:
     there is nothing for the user to put right."""
 
 

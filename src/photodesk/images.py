@@ -281,6 +281,23 @@ def opened(data: bytes, *, where: str, pixels: int = MAX_PIXELS) -> ImageFile.Im
     return image
 
 
+def jpeg(image: Image.Image, *, size: int = 0, quality: int = 85, optimize: bool = False) -> bytes:
+    """A picture as JPEG.
+
+    Args:
+        image: RGB.
+        size: longest side in pixels; a smaller picture stays as it is, 0 keeps all sizes.
+        quality: of Pillow, 1 to 95.
+        optimize: take longer for some 5 % fewer bytes.
+    """
+    if size:
+        image = image.copy()
+        image.thumbnail((size, size))
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=quality, optimize=optimize)
+    return out.getvalue()
+
+
 def _format(image: ImageFile.ImageFile) -> str:
     return (
         image.format if image.format in FORMATS else "JPEG"

@@ -136,7 +136,7 @@ def test_a_cell_is_covered_and_nothing_else():
 
 
 def test_shares_add_up_and_have_the_sign_of_their_component(desk):
-    desk.archive.daybook.use([red(desk)], "2999-01-01")
+    desk.archive.usage.use([red(desk)], "2999-01-01")
     reason = desk.why(Question(Article("", "red"), used_days=3), red(desk))
     assert tuple(reason.shares) == COMPONENTS
     assert sum(map(abs, reason.shares.values())) == pytest.approx(1)
@@ -147,7 +147,7 @@ def test_without_a_picture_there_is_no_heat_and_without_a_text_no_word(desk):
     photo = red(desk)
     desk.archive.thumbnail(photo).unlink()
     assert desk.why(Question(Article("", "red")), photo).heat.size  # the file is there
-    for file in desk.archive.ledger.files(photo):
+    for file in desk.archive.database.files(photo):
         Path(file.path).unlink()
     reason = desk.why(Question(like=photo), photo)
     assert reason.heat.shape == (0, 0)

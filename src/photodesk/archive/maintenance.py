@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,19 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from photodesk import images
-from photodesk.archive.archive import CONFIDENCE, LEDGER, THUMBNAIL, Archive
-from photodesk.archive.database import Job
+from photodesk.archive.archive import CONFIDENCE, DATABASE, THUMBNAIL, Archive, Picture, Progress, silent
+from photodesk.archive.database import Database, Job
 from photodesk.archive.folders import gone
 from photodesk.archive.ingest import thumbnail
 from photodesk.errors import PhotoError, StoreError
 from photodesk.files import as_store_error, digest
 from photodesk.types import Fate, Fault
-
-Progress = Callable[[str, int, int], None]
-
-
-def silent(stage: str, done: int, of: int) -> None:
-    """Reports progress to nobody."""
 
 
 def verify(
@@ -39,27 +33,27 @@ def verify(
         progress: called with ("points" or "files", done, of).
     """
     faults = []
-    if wrong := archive.ledger.sound():
+    if wrong := archive.database.sound():
         faults.append(
             Fault(
                 "archive-damaged",
-                LEDGER,
+                DATABASE,
                 f"SQLite finds: {wrong}",
                 "kept",
                 "restore the archive from a backup: see docs/archive.md",
             )
         )
     files: dict[str, list[str]] = {}
-    for file in archive.ledger.files():
+    for file in archive.database.files():
         files.setdefault(file.photo, []).append(file.path)
-    known = set(archive.ledger.photos())
+    known = set(archive.database.photos())
     strays, there = [], set()
     of = archive.engine.count()
     for batch in archive.engine.scan(rows=True, batch=1000):
         for point in batch:
             there.add(point.photo)
             length = float(np.linalg.norm(point.row)) if len(point.row) == archive.settings.dim else 0.0
-            if not abs(length - 1) < 1e-3 or not np.isfinite(point.number):
+            if not abs(length - 1) < 1e-3 or not np.isfinite(point.offset):
                 advice = "remove the photo and add its file again"
                 what = f"its row is damaged (length {length:.3g})"
                 faults.append(Fault("archive-row-damaged", point.photo, what, "kept", advice))
@@ -69,11 +63,11 @@ def verify(
     empty = sorted(known & there - files.keys())
     if repair:
         archive.engine.delete(strays)
-        archive.ledger.forget(lost)
+        archive.database.forget(lost)
         archive.drop(empty)
     fate: Fate = "repaired" if repair else "kept"
     advice = "" if repair else f"run: photodesk archive verify {archive.folder} --repair"
-    what = "the ledger does not know this point"
+    what = "the database does not know this point"
     faults += [Fault("archive-point-unknown", name, what, fate, advice) for name in strays]
     what = "no file stands behind this photo"
     faults += [Fault("archive-photo-fileless", name, what, fate, advice) for name in empty]
@@ -97,6 +91,7 @@ def verify(
 def _files(
     archive: Archive, files: dict[str, list[str]], content: bool, repair: bool, progress: Progress
 ) -> Iterator[Fault]:
+    """Faults of files and thumbnails."""
     for done, (photo, paths) in enumerate(files.items(), 1):
         there = [path for path in paths if not gone(path)]
         if not there:
@@ -111,24 +106,35 @@ def _files(
                 yield error.fault("kept")
         small = archive.thumbnail(photo)
         if not small.is_file() or not small.stat().st_size or (content and not _decodes(small)):
-            fault = Fault(
-                "thumbnail-missing",
-                str(small),
-                "the thumbnail is missing",
-                "kept",
-                f"run: photodesk archive verify {archive.folder} --repair",
+            yield (
+                _redraw(archive, photo)
+                if repair
+                else Fault(
+                    "thumbnail-missing",
+                    str(small),
+                    "the thumbnail is missing",
+                    "kept",
+                    f"run: photodesk archive verify {archive.folder} --repair",
+                )
             )
-            if repair and there:
-                try:
-                    with images.guarded(there[0]):
-                        made = thumbnail(images.load(Path(there[0]), size=THUMBNAIL))
-                    archive.keep_thumbnail(photo, made)
-                    fault = Fault("thumbnail-missing", str(small), "the thumbnail was missing", "repaired")
-                except PhotoError as error:
-                    fault = error.fault("kept")
-            yield fault
         if done % 1000 == 0 or done == len(files):
             progress("files", done, len(files))
+
+
+def _redraw(archive: Archive, photo: str) -> Fault:
+    """Make the thumbnail of a photo again; what came of it."""
+
+    def drawn(found: Picture) -> bytes:
+        if not found.original:
+            raise PhotoError("thumbnail-missing", str(found.path), "is what is to be made")
+        return thumbnail(images.decode(found.content, size=THUMBNAIL, where=str(found.path)))
+
+    try:
+        archive.keep_thumbnail(photo, archive.picture(photo, drawn))
+    except PhotoError as error:
+        what = f"the thumbnail is missing, and the file {error.what}"
+        return Fault("thumbnail-missing", archive.path(photo), what, "kept", "get the picture again")
+    return Fault("thumbnail-missing", str(archive.thumbnail(photo)), "the thumbnail was missing", "repaired")
 
 
 def _decodes(path: Path) -> bool:
@@ -145,9 +151,9 @@ class Stats:
 
     Args:
         photos: how many; files: that hold them; groups: of near-duplicates, counted as one each.
-        missing: the ledger's faults: files that could not be taken.
-        uses, picks, bank: rows of the daybook.
-        revised: whether every photo has the number of the present bank.
+        missing: the database's faults: files that could not be taken.
+        uses, picks, bank: rows of the usage log.
+        revised: whether every photo has the offset by the present bank.
         taken: first and last day of the photos, empty if none has a date.
         facets: the most frequent values, by field.
         bytes: on disk, by part; the engine's is 0 for a server.
@@ -171,10 +177,10 @@ class Stats:
 
 
 def stats(archive: Archive) -> Stats:
-    """Counts, from the engine's own indexes and the ledger."""
-    count = archive.ledger.count
+    """Counts, from the engine's own indexes and the database."""
+    count = archive.database.count
     years = sorted(archive.engine.facets("year", 1000))
-    parts = {"ledger": archive.folder / LEDGER, "thumbnails": archive.folder / "thumbnails"}
+    parts = {"database": archive.folder / DATABASE, "thumbnails": archive.folder / "thumbnails"}
     kind, _, place = archive.settings.engine.partition(":")
     if kind != "qdrant":
         parts["engine"] = archive.folder / place
@@ -183,7 +189,7 @@ def stats(archive: Archive) -> Stats:
         encoder=archive.settings.encoder,
         photos=archive.engine.count(),
         files=count("files"),
-        groups=len(set(archive.ledger.prints()[1])),
+        groups=len(set(archive.database.hashes()[1])),
         faults=count("faults"),
         uses=count("uses"),
         picks=count("picks"),
@@ -194,7 +200,7 @@ def stats(archive: Archive) -> Stats:
             field: archive.engine.facets(field, 5) for field in ("credit", "terms", "keywords", "orientation", "place")
         },
         bytes={name: _size(path) for name, path in parts.items()},
-        jobs=archive.ledger.jobs(5),
+        jobs=archive.database.jobs(5),
     )
 
 
@@ -218,16 +224,14 @@ def backup(archive: Archive, target: Path, *, thumbnails: bool = True) -> None:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
     try:
-        archive.ledger.copy(partial / LEDGER)
+        archive.database.copy(partial / DATABASE)
         kind, _, place = archive.settings.engine.partition(":")
         archive.engine.snapshot(
             partial / ("snapshot" if kind == "qdrant" else "shard" if Path(place).is_absolute() else place)
         )
         with _writing(target):
             if kind != "qdrant" and Path(place).is_absolute():
-                from photodesk.archive.database import Ledger
-
-                copy = Ledger.open(partial / LEDGER)
+                copy = Database.open(partial / DATABASE)
                 copy.set({"engine": f"{kind}:shard"})
                 copy.close()
             if (archive.folder / CONFIDENCE).is_file():

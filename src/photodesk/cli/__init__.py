@@ -1,7 +1,7 @@
 """The command line: thin, one command per public function, each file loaded only when its command is called.
 
 stdout carries data, stderr talk. Exit codes: 0 done, 1 done with named faults, 2 wrong call or unusable input, 70 a
-mistake of photodesk's own (the number of sysexits.h).
+bug of photodesk's own (the number of sysexits.h).
 """
 
 from __future__ import annotations
@@ -96,6 +96,6 @@ def main() -> None:
         code = 2
     except Exception:  # Python's own way would end with 1, which says that all was done
         traceback.print_exc()
-        click.echo("photodesk: this is a mistake of photodesk, not yours; report it with the lines above", err=True)
+        click.echo("photodesk: this is a bug of photodesk, not your mistake; report it with the lines above", err=True)
         code = 70
     sys.exit(code if isinstance(code, int) else 0)

@@ -22,7 +22,7 @@ ARCHIVE = click.argument("archive", type=click.Path(path_type=Path))
 def archive() -> None:
     """Keep the photos of a desk: what is new is read, described and encoded, what is known is not.
 
-    An archive is a folder with an engine, thumbnails and a ledger. One process at a time holds it; where that is a
+    An archive is a folder with an engine, thumbnails and a database. One process at a time holds it; where that is a
     `serve`, the commands here hand their work to it.
 
     \b
@@ -83,14 +83,14 @@ def init(archive: Path, engine: str, encoder: str, language: str, revise: str) -
 def add(context: click.Context, /, archive: Path, folders: tuple[Path, ...], watch: bool, poll: bool) -> None:
     """Bring all pictures below FOLDERS into the archive, with what EXIF, IPTC and XMP say of them.
 
-    Known contents are skipped, moved files noted, everything that is left out is named. Stopped, the same command goes
-    on from there.
+    Known contents are skipped, moved files noted, everything that is left out is named. Stopped, the same command
+    resumes.
 
     \b
     photodesk archive add desk/ pictures/ --watch
     """
     named = [str(folder.absolute()) for folder in folders]
-    with chores_of(archive, "archive add") as do:
+    with commands_of(archive, "archive add") as do:
         bad = _watch(do, named, poll) if watch else _show(do("add", {"folders": named}))
     context.exit(1 if bad else 0)
 
@@ -150,7 +150,7 @@ def remove(
 
     if not (paths or photos or missing):
         raise UsageError("say what to remove: PATHS, --photo ID or --missing")
-    with chores_of(archive, "archive remove") as do:
+    with commands_of(archive, "archive remove") as do:
         named = [str(path.absolute()) for path in paths]
         bad = _show(do("remove", {"paths": named, "photos": list(photos), "missing": missing, "force": force}))
     context.exit(1 if bad else 0)
@@ -169,7 +169,7 @@ def use(context: click.Context, /, archive: Path, photos: tuple[str, ...], day: 
     photodesk archive use desk/ pictures/flood.jpg --day 2026-11-21 --article "Hochwasser an der Elbe"
     """
     named = [one if is_photo(one) else str(Path(one).absolute()) for one in photos]
-    with chores_of(archive, "archive use") as do:
+    with commands_of(archive, "archive use") as do:
         bad = _show(do("use", {"photos": named, "day": day, "article": article}))
     context.exit(1 if bad else 0)
 
@@ -182,7 +182,7 @@ def faults(archive: Path) -> None:
     \b
     photodesk archive faults desk/
     """
-    with chores_of(archive, "archive faults") as do:
+    with commands_of(archive, "archive faults") as do:
         outcome = do("faults", {})
     show_faults(outcome.faults, every=True, err=False)
     click.echo(outcome.message, err=True)
@@ -214,9 +214,9 @@ def update(context: click.Context, /, archive: Path, metadata: bool, bank: Path 
     photodesk archive update desk/ --encoder builtin
     """
     if encoder:
-        _renew(archive, encoder)
+        _reencode(archive, encoder)
     options = {"metadata": metadata, "bank": str(bank.absolute()) if bank else ""}
-    with chores_of(archive, "archive update") as do:
+    with commands_of(archive, "archive update") as do:
         bad = _show(do("update", options))
     context.exit(1 if bad else 0)
 
@@ -232,7 +232,7 @@ def stats(archive: Path, as_json: bool) -> None:
     """
     import json
 
-    with chores_of(archive, "archive stats") as do:
+    with commands_of(archive, "archive stats") as do:
         found = do("stats", {}).data
     if as_json:
         click.echo(json.dumps(found, ensure_ascii=False, indent=1))
@@ -264,7 +264,7 @@ def verify(context: click.Context, /, archive: Path, content: bool, repair: bool
     \b
     photodesk archive verify desk/
     """
-    with chores_of(archive, "archive verify") as do:
+    with commands_of(archive, "archive verify") as do:
         bad = _show(do("verify", {"content": content, "repair": repair}))
     context.exit(1 if bad else 0)
 
@@ -279,7 +279,7 @@ def backup(archive: Path, target: Path, no_thumbnails: bool) -> None:
     \b
     photodesk archive backup desk/ /mnt/backup/desk-2026-11-22
     """
-    with chores_of(archive, "archive backup") as do:
+    with commands_of(archive, "archive backup") as do:
         _show(do("backup", {"target": str(target.absolute()), "thumbnails": not no_thumbnails}))
 
 
@@ -303,7 +303,7 @@ def picks(context: click.Context, /, archive: Path, out: Path) -> None:
 
     `photodesk train --picks` does without the folder.
     """
-    with chores_of(archive, "archive picks") as do:
+    with commands_of(archive, "archive picks") as do:
         bad = _show(do("picks", {"target": str(out.absolute())}))
     context.exit(1 if bad else 0)
 
@@ -317,11 +317,11 @@ def move(archive: Path, uri: str) -> None:
     \b
     photodesk archive move desk/ "qdrant:http://10.0.0.5:6333/photos?shards=6&replicas=2"
     """
-    with chores_of(archive, "archive move") as do:
+    with commands_of(archive, "archive move") as do:
         _show(do("move", {"uri": uri}))
 
 
-def _renew(folder: Path, name: str) -> None:
+def _reencode(folder: Path, name: str) -> None:
     from photodesk.archive import migration
     from photodesk.archive.archive import Archive
     from photodesk.cli.options import load_encoder
@@ -332,9 +332,9 @@ def _renew(folder: Path, name: str) -> None:
         if encoder.reads(archive.settings.fingerprint):
             click.echo(f"{folder} is of that model already", err=True)
             return
-        old, bank = archive.settings.engine, archive.ledger.count("bank")
+        old, bank = archive.settings.engine, archive.database.count("bank")
         with bars() as progress:
-            count, faults = migration.renew(archive, encoder, progress)
+            count, faults = migration.reencode(archive, encoder, progress)
         show_faults(faults)
         click.echo(
             f"{count:,} photos encoded by {encoder.name} in {archive.settings.engine}; {old} may be deleted", err=True
@@ -353,8 +353,8 @@ def is_photo(text: str) -> bool:
 
 
 @contextmanager
-def chores_of(folder: Path, doing: str) -> Iterator[Any]:
-    """A function that does chores: here where the archive is free, at the server that holds it where it is not."""
+def commands_of(folder: Path, doing: str) -> Iterator[Any]:
+    """A function that runs commands: here where the archive is free, at the server that holds it where it is not."""
     import functools
 
     from photodesk.archive import commands

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from photodesk.search.explain import Reason
     from photodesk.search.query import Answer, Found, Question
 
-OF_ARCHIVE = "of an archive"
-
 
 @click.command()
 @click.argument("index", type=click.Path(path_type=Path))
@@ -86,10 +84,10 @@ def search(
     photodesk search desk/ "Hochwasser an der Elbe" --body draft.txt --words "Dresden Meißen" --since 2020-01-01 --why 1
     photodesk search desk/ --like flood.jpg --credit dpa --used-days 30
     """
-    from photodesk.archive.archive import LEDGER
+    from photodesk.archive.archive import DATABASE
     from photodesk.errors import UsageError
 
-    if (index / LEDGER).exists():
+    if (index / DATABASE).exists():
         if cosine or encoder:
             raise UsageError("--cosine and --encoder are for an index; an archive has its own encoder and revision")
         _archive(index, headline, top, as_json, options)

@@ -252,9 +252,9 @@ def train(
 def _picked(archive: Path) -> Dataset:
     """The picks of an archive, asked of the server where one holds it."""
     from photodesk.archive.picks import dataset
-    from photodesk.cli.archive import chores_of
+    from photodesk.cli.archive import commands_of
 
-    with chores_of(archive, "train") as do:
+    with commands_of(archive, "train") as do:
         found = do("pairs", {})
     return dataset(archive, found.data["rows"], found.faults)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 import itertools
 import math
 import os
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from photodesk.errors import PhotoError, UsageError
 from photodesk.files import replacing
-from photodesk.images import guarded, load
+from photodesk.images import guarded, jpeg, load
 from photodesk.types import Article, Hit, Photo, Run
 
 if TYPE_CHECKING:
@@ -208,15 +207,12 @@ def _thumbnail(photo: Photo | None) -> tuple[str, str]:
     """The photo as a JPEG data URI, or an empty text and the reason why not."""
     if photo is None:
         return "", "No file of this photo in the data set."
-    jpeg = io.BytesIO()
     try:
         with guarded(str(photo.path)):
-            image = load(photo.path, size=THUMBNAIL)
-            image.thumbnail((THUMBNAIL, THUMBNAIL))
-            image.save(jpeg, "JPEG", quality=75, optimize=True)
+            small = jpeg(load(photo.path, size=THUMBNAIL), size=THUMBNAIL, quality=75, optimize=True)
     except PhotoError as error:
         return "", f"Cannot be shown: {error}".replace(str(photo.path), photo.path.name)  # a page is sent to others
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode(), ""
+    return "data:image/jpeg;base64," + base64.b64encode(small).decode(), ""
 
 
 def _write(

@@ -264,7 +264,7 @@ class Desk:
         if not days:
             return {}
         since = datetime.datetime.now(datetime.UTC).date() - datetime.timedelta(days=days)
-        return self.archive.daybook.used(since.isoformat())
+        return self.archive.usage.used(since.isoformat())
 
     def _scored(
         self, points: Sequence[Point], asked: Asked, whole: _Whole, named: Mapping[str, float], used: Mapping[str, str]
@@ -273,7 +273,7 @@ class Desk:
             return []
         rows, numbers = (
             np.stack([point.row for point in points]),
-            np.array([point.number for point in points], np.float32),
+            np.array([point.offset for point in points], np.float32),
         )
         parts = self.scores(asked, rows, numbers)
         today = datetime.datetime.now(datetime.UTC).date()
@@ -325,8 +325,7 @@ class Desk:
             return self._whole
 
     def _look(self) -> _Whole:
-        ledger = self.archive.ledger
-        photos = ledger.photos()
+        photos = self.archive.database.photos()
         if self.confidence:
             background = self.confidence.background
         else:
@@ -335,7 +334,7 @@ class Desk:
             dim = self.archive.settings.dim
             rows = np.stack([point.row for point in points]) if points else np.eye(dim, dtype=np.float32)
             background = Background.of(rows)
-        state = (len(photos), photos[-1:], *ledger.ask("SELECT max(updated), count(*) FROM jobs"))
+        state = (len(photos), photos[-1:], *self.archive.database.last_job())
         facets = self._whole.facets if self._whole and self._whole.state == state else {}
         return _Whole(time.monotonic() + FRESH, len(photos), background, self.archive.revised(), facets, state)
 

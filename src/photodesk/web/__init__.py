@@ -20,7 +20,7 @@ def create_app(desk: DeskLike, *, key: str = "", token: str = "", hosts: frozens
 
     Args:
         desk: what answers.
-        key: opens everything, chores too; empty: nobody may start chores.
+        key: opens everything, commands too; empty: nobody may start commands.
         token: what visitors must show; empty only where nobody but this machine can reach the app.
         hosts: names that the app goes by where there is no token; by default those of this machine itself.
 

@@ -10,10 +10,11 @@ from fastapi import APIRouter, Depends, HTTPException, Path, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
+from photodesk import images
 from photodesk.archive import picks
 from photodesk.web import schemas, uploads
 from photodesk.web.security import Access
-from photodesk.web.service import GoneError, Service, UploadGoneError, jpeg
+from photodesk.web.service import GoneError, Service, UploadGoneError
 
 TYPES = ("image/jpeg", "image/png", "image/webp", "image/gif", "image/tiff", "image/bmp")
 FOREVER = {"cache-control": "private, max-age=31536000, immutable"}
@@ -78,8 +79,8 @@ def router(service: Service, access: Access) -> APIRouter:
 
     @api.delete("/picks/{article}/{photo}", tags=["picks"], responses=_problems(404))
     def withdraw(article: ArticleId, photo: PhotoId) -> schemas.Withdrawn:
-        """Take a pick back: the photo is not picked for the article any more. The archive's ledger goes on to say that
-        it was, and until when."""
+        """Take a pick back: the photo is not picked for the article any more. The archive's database keeps that it was,
+        and until when."""
         return service.withdraw(article, photo)
 
     @api.post("/uses", tags=["picks"], status_code=201, responses=_problems(404))
@@ -114,7 +115,7 @@ def router(service: Service, access: Access) -> APIRouter:
         picture = service.uploads.get(upload)
         if picture is None:
             raise UploadGoneError
-        return Response(jpeg(picture), media_type="image/jpeg")
+        return Response(images.jpeg(picture), media_type="image/jpeg")
 
     @api.get("/photos/{photo}", tags=["photos"], responses=_problems(404))
     def photo(photo: PhotoId) -> schemas.Photo:
@@ -152,20 +153,18 @@ def router(service: Service, access: Access) -> APIRouter:
         """Counts, faults, what came last, what is under way."""
         return service.state()
 
-    @api.post(
-        "/archive/chores", tags=["archive"], status_code=202, dependencies=[Depends(owner)], responses=_problems()
-    )
-    def start(chore: schemas.Chore) -> schemas.Taken:
-        """Let the desk do a command of `photodesk archive`, one after the other. Wants the key of the archive's
-        owner."""
-        return schemas.Taken(chore=service.chores().start(chore.command, chore.options))
+    @api.post("/archive/jobs", tags=["archive"], status_code=202, dependencies=[Depends(owner)], responses=_problems())
+    def start(asked: schemas.Command) -> schemas.Progress:
+        """Let the desk run a command of `photodesk archive`, one after the other; `faults`, `stats` and `use` are
+        answered at once, without a job. Wants the key of the archive's owner."""
+        return schemas.Progress.model_validate(service.jobs().start(asked.command, asked.options))
 
-    @api.get("/archive/chores/{number}", tags=["archive"], dependencies=[Depends(owner)], responses=_problems(404))
+    @api.get("/archive/jobs/{number}", tags=["archive"], dependencies=[Depends(owner)], responses=_problems(404))
     def progress(number: Annotated[int, Path(ge=1, le=2**31)]) -> schemas.Progress:
         """How far a command is. Wants the key of the archive's owner."""
-        state = service.chores().state(number)
+        state = service.jobs().state(number)
         if state is None:
-            raise GoneError(f"there is no chore {number}")
+            raise GoneError(f"there is no job {number}")
         return schemas.Progress.model_validate(state)
 
     return api

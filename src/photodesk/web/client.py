@@ -1,14 +1,13 @@
 """The client of a server that holds an archive: commands and questions go there over HTTP, outcomes and answers come
 back.
 
-POST {url}/api/archive/chores {"command": …, "options": {…}} answers {"chore": n}; GET {url}/api/archive/chores/n
-answers what `worker.Worker.state` gives. Both want `Authorization: Bearer KEY`, with the key that stands in the
+POST {url}/api/archive/jobs {"command": …, "options": {…}} and GET {url}/api/archive/jobs/N answer what
+`jobs.Worker.state` gives. Both want `Authorization: Bearer KEY`, with the key that stands in the
 archive's lock file.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import time
 import urllib.error
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from photodesk import images
 from photodesk.archive.commands import Outcome
 from photodesk.errors import ArchiveInUse, InternalError, StoreError
 from photodesk.types import Fault
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 POLL = 0.3
 """Seconds between two questions."""
+PATIENCE = 60
+"""Seconds without an answer after which a request has failed."""
+AT_ONCE = 600
+"""The same for commands that are answered at once: to count a large archive takes a while."""
 
 _direct = urllib.request.build_opener(
     urllib.request.ProxyHandler({})
@@ -37,19 +41,18 @@ _direct = urllib.request.build_opener(
 def run(
     holder: ArchiveInUse, command: str, options: Mapping[str, Any], progress: Callable[[str, int, int], None]
 ) -> Outcome:
-    """Let the process that holds the archive do a chore.
+    """Let the process that holds the archive run a command.
 
     Raises:
         ArchiveInUse: it answers nowhere.
-        StoreError: it does not answer, refuses, or the chore failed.
-        InternalError: the chore failed by a mistake of photodesk's own.
+        StoreError: it does not answer, refuses, or the command failed.
+        InternalError: the command failed by a bug of photodesk's own.
     """
     if not holder.url:
         raise holder
-    place = f"{holder.url.rstrip('/')}/api/archive/chores"
-    number = request(place, holder, {"command": command, "options": dict(options)})["chore"]
+    place = f"{holder.url.rstrip('/')}/api/archive/jobs"
+    state = request(place, holder, {"command": command, "options": dict(options)}, patience=AT_ONCE)
     while True:
-        state = request(f"{place}/{int(number)}", holder)
         if state["total"]:
             progress(str(state["stage"]), int(state["done"]), int(state["total"]))
         if state["state"] == "done":
@@ -59,10 +62,16 @@ def run(
         if state["state"] in ("failed", "stopped"):
             raise StoreError(state["message"])
         time.sleep(POLL)
+        state = request(f"{place}/{int(state['job'])}", holder)
 
 
 def request(
-    place: str, holder: ArchiveInUse, body: Mapping[str, Any] | bytes | None = None, kind: str = "application/json"
+    place: str,
+    holder: ArchiveInUse,
+    body: Mapping[str, Any] | bytes | None = None,
+    kind: str = "application/json",
+    *,
+    patience: float = PATIENCE,
 ) -> dict[str, Any]:
     """What the holder answers at an address: to GET, or to POST with an object or with bytes of a kind.
 
@@ -79,7 +88,7 @@ def request(
     )
     asked = urllib.request.Request(place, data, headers)  # noqa: S310  checked above
     try:
-        with _direct.open(asked, timeout=60) as answer:
+        with _direct.open(asked, timeout=patience) as answer:
             found = json.load(answer)
     except urllib.error.HTTPError as error:
         raise StoreError(
@@ -168,9 +177,8 @@ def as_query(question: Question, holder: ArchiveInUse, base: str) -> dict[str, A
     if article:
         query |= {"headline": article.title, "lead": article.lead, "text": article.text, "language": article.language}
     if question.picture is not None:
-        out = io.BytesIO()
-        question.picture.save(out, "JPEG", quality=92)
-        query["upload"] = request(f"{base}/uploads", holder, out.getvalue(), "image/jpeg")["upload"]
+        sent = images.jpeg(question.picture, quality=92)
+        query["upload"] = request(f"{base}/uploads", holder, sent, "image/jpeg")["upload"]
     for name in ("since", "until", "phrase", "min_width", "min_height"):
         if value := getattr(where, name):
             query[name] = value

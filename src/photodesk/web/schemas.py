@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from photodesk.archive.database import Job
+from photodesk.archive.database import Job, State
 from photodesk.engines.schema import Filter, tokens
 from photodesk.search.query import LONGEST, MOST
 from photodesk.types import Article, Fault
@@ -279,23 +279,18 @@ class Archive(_Strict):
     jobs: list[Job]
 
 
-class Chore(_Strict):
+class Command(_Strict):
     """A command for the archive, as `photodesk archive` has them."""
 
     command: Annotated[str, Field(max_length=100)]
     options: dict[str, object] = {}
 
 
-class Taken(_Strict):
-    """The number to ask for."""
-
-    chore: int
-
-
 class Progress(_Strict):
-    """How far a chore is."""
+    """How far a command is, and how it ended; the server remembers faults and data of the latest jobs."""
 
-    state: Literal["waiting", "running", "done", "failed", "stopped"]
+    job: Annotated[int | None, Field(description="Number to ask for; null for what is answered at once.")]
+    state: State
     stage: str
     done: int
     total: int

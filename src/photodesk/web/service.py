@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-import io
 import logging
 import os
 import re
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 from fastapi.concurrency import run_in_threadpool
 
-from photodesk.archive import ingest, picks, rights
-from photodesk.archive.archive import Archive
+from photodesk import images
+from photodesk.archive import ingest, rights
+from photodesk.archive.archive import Archive, Picture
 from photodesk.archive.database import now
 from photodesk.archive.rights import Similar
 from photodesk.archive.usage import Pick
@@ -91,15 +92,15 @@ class Service:
         self._worker: Worker | None = None
         self._starting, self._counting = threading.Lock(), asyncio.Lock()
 
-    def chores(self) -> Worker:
-        """Does what commands of the archive's owner ask for; started when it is first wanted."""
+    def jobs(self) -> Worker:
+        """Runs the commands of the archive's owner; started when it is first wanted."""
         with self._starting:  # two workers would be two writers
             if self._worker is None:
                 self._worker = Worker(self.archive, self.desk.encoder, self.desk.refresh)
             return self._worker
 
     def close(self) -> None:
-        """Stop the chore at hand; what it did is kept."""
+        """Stop the job at hand; what it did is kept."""
         if self._worker is not None:
             self._worker.close()
 
@@ -165,7 +166,7 @@ class Service:
         if article is None:
             raise PhotodeskError("a photo is picked for an article; write its headline")
         at = now()
-        self.archive.daybook.pick(Pick(article, asked.photo, asked.rank, asked.score, at))
+        self.archive.usage.pick(Pick(article, asked.photo, asked.rank, asked.score, at))
         return schemas.Picked(article=article.id, photo=asked.photo, rank=asked.rank, at=at)
 
     def use(self, asked: schemas.Use) -> schemas.Use:
@@ -175,7 +176,7 @@ class Service:
             GoneError: no such photo.
         """
         self.entry(asked.photo)
-        day = self.archive.daybook.use([asked.photo], asked.day.isoformat() if asked.day else "", asked.article)
+        day = self.archive.usage.use([asked.photo], asked.day.isoformat() if asked.day else "", asked.article)
         return schemas.Use(photo=asked.photo, day=datetime.date.fromisoformat(day), article=asked.article)
 
     def withdraw(self, article: str, photo: str) -> schemas.Withdrawn:
@@ -184,7 +185,7 @@ class Service:
         Raises:
             GoneError: no such pick stands.
         """
-        at = self.archive.daybook.withdraw(article, photo)
+        at = self.archive.usage.withdraw(article, photo)
         if not at:
             raise GoneError(f"photo {photo} is not picked for article {article}")
         return schemas.Withdrawn(article=article, photo=photo, at=at)
@@ -192,7 +193,7 @@ class Service:
     def picked(self, query: schemas.Query) -> set[str]:
         """Photos that are taken for this very text."""
         article = query.article()
-        return self.archive.daybook.picked(article.id) if article else set()
+        return self.archive.usage.picked(article.id) if article else set()
 
     def entry(self, photo: str) -> Entry:
         """What the archive knows of a photo.
@@ -231,13 +232,14 @@ class Service:
     def preview(self, photo: str) -> bytes:
         """A JPEG for a panel; the thumbnail where the file is gone or cannot be decoded in bounds."""
         self.entry(photo)
-        found = picks.original(self.archive, photo)
-        if found:
-            try:
-                return jpeg(uploads.shrink(found[1], PREVIEW))
-            except (PhotoError, uploads.BusyError):
-                pass
-        return self.thumbnail(photo)
+
+        def shrunk(found: Picture) -> bytes:
+            return images.jpeg(uploads.shrink(found.content, PREVIEW)) if found.original else found.content
+
+        try:
+            return self.archive.picture(photo, shrunk)
+        except (PhotoError, uploads.BusyError):
+            return self.thumbnail(photo)
 
     def original(self, photo: str) -> tuple[str, bytes]:
         """Name and content of a file that holds that very photo.
@@ -246,31 +248,30 @@ class Service:
             GoneError: there is none any more.
         """
         self.entry(photo)
-        found = picks.original(self.archive, photo)
-        if not found:
-            raise GoneError(f"the file of photo {photo} is gone or has another content now")
-        return found[0].name, found[1]
+        with suppress(PhotoError):
+            name, content, original = self.archive.picture(
+                photo, lambda found: (found.path.name, found.content, found.original)
+            )
+            if original:
+                return name, content
+        raise GoneError(f"the file of photo {photo} is gone or has another content now")
 
     def state(self) -> schemas.Archive:
         """What is in the archive, and what is going on there; folders of this machine are nobody's business."""
-        ledger = self.archive.ledger
-        counts = {name: ledger.count(name) for name in ("files", "faults", "picks", "uses", "bank")}
-        roots = ledger.roots()
+        database = self.archive.database
+        counts = {name: database.count(name) for name in ("files", "faults", "picks", "uses", "bank")}
+        roots = database.roots()
         faults = [
             replace(fault, where=_below(fault.where, roots), what=bare(fault.what), advice=bare(fault.advice))
-            for fault, *_ in list(ledger.faults().values())[:50]
-        ]
-        latest = [
-            str(photo)
-            for (photo,) in ledger.ask("SELECT photo FROM photos WHERE state = 1 ORDER BY added DESC, photo LIMIT 24")
+            for fault, *_ in list(database.faults().values())[:50]
         ]
         return schemas.Archive(
             engine=self.archive.settings.engine.partition(":")[0],
             encoder=bare(self.archive.settings.encoder),
             counts={"photos": self.archive.engine.count()} | counts,
             faults=faults,
-            recent=[about(point.photo, point.entry) for point in self.archive.engine.get(latest)],
-            jobs=[replace(job, message=bare(job.message)) for job in ledger.jobs(10)],
+            recent=[about(point.photo, point.entry) for point in self.archive.engine.get(database.latest(24))],
+            jobs=[replace(job, message=bare(job.message)) for job in database.jobs(10)],
         )
 
     def _question(self, query: schemas.Query) -> Question:
@@ -325,16 +326,6 @@ def about(photo: str, entry: Entry) -> schemas.About:
     """What the archive knows of a photo."""
     known = {name: getattr(entry, name) for name in schemas.About.model_fields if name not in ("photo", "keywords")}
     return schemas.About(photo=photo, keywords=list(entry.keywords), **known)
-
-
-def jpeg(picture: object) -> bytes:
-    """A picture as JPEG, without any metadata."""
-    from PIL import Image
-
-    assert isinstance(picture, Image.Image)
-    out = io.BytesIO()
-    picture.save(out, "JPEG", quality=85)
-    return out.getvalue()
 
 
 def _origins(origins: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
