@@ -22,7 +22,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 # From the ground up. A package imports from the floors below its own, never from above and never sideways.
 FLOORS = (
-    ("errors", "types", "files", "images", "text_repair"),
+    ("errors", "types", "files", "images", "machine", "text_repair"),
     ("data", "encoders", "engines", "ranking", "text"),
     ("evaluation", "features"),
     ("training",),
