@@ -11,9 +11,12 @@ import pytest
 from PIL import Image
 
 from doubles import EchoPhotos, EchoTexts, as_texts, paint
+from photodesk.encoders.concatenated import ConcatenatedTexts
 from photodesk.errors import StoreError
-from photodesk.features.store import Store
-from photodesk.types import Photo
+from photodesk.features.embed import prepared
+from photodesk.features.store import Store, text_keys
+from photodesk.text.preparation import Preparation
+from photodesk.types import Article, Photo
 
 
 def folder_of(tmp_path, words):
@@ -213,3 +216,27 @@ def test_hashes_of_pictures_are_kept_by_their_content(tmp_path, monkeypatch, dty
     assert sorted(direct) == ["0", "1", "2", "3"]
     monkeypatch.setattr(module, "phash", lambda image: pytest.fail("decoded again"))
     assert Store(tmp_path / "s", dtype=dtype).prints(gallery) == direct
+
+
+def test_keys_of_texts_are_those_of_earlier_stores():
+    """Computed by the version that joined fields before they came to the store: a store from then is still read."""
+    articles = [
+        Article("1", "Flood", "", "Long text\x1f here", "rain"),
+        Article("2", "", "", "Body only"),
+        Article("3", ""),
+    ]
+
+    def keys(*fields):
+        texts, _ = prepared(articles, Preparation(), ConcatenatedTexts([EchoTexts()], fields))
+        return [key.hex() for text, key in zip(texts, text_keys(texts), strict=True) if any(text)]
+
+    assert [key.hex() for key in text_keys(as_texts(["Hochwasser an der Elbe", "", "\ud83d"]))] == [
+        "4d050ed819d40640cde15828d0466326",
+        "e3b0c44298fc1c149afbf4c8996fb924",
+        "7586f70fb89addbc55ee252028451c6f",
+    ]
+    assert keys() == keys(("title",)) == ["61e369c8f0604cdb565d8fa81092cf19"]
+    assert keys(("title",), ("title", "text")) == [
+        "46acc1a37a9799ab4eddb4411083f96f",
+        "bc1a66139f8459e5e8f861fadda85490",
+    ]
