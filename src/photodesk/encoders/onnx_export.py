@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 LEAST = 0.99
-LARGE = 1_800_000_000  # bytes of a file from which on its weights lie beside it: ONNX files end at 2 GiB
+LARGE = 1_800_000_000  # bytes of a file from which on its weights lie next to it: ONNX files end at 2 GiB
 COUNT = 100
 TEXTS = (
     *SENTENCES,
@@ -212,7 +212,7 @@ def _towers(texts: openclip.Texts, photos: openclip.Photos, folder: Path, precis
 
 
 def _gather(apart: Path, target: Path) -> None:
-    """Bring a tower that the exporter wrote into `apart` to `target`; of a large one, all weights into one file beside
+    """Bring a tower that the exporter wrote into `apart` to `target`; of a large one, all weights into one file next to
     it."""
     if sum(path.stat().st_size for path in apart.iterdir()) < LARGE:
         (apart / target.name).rename(target)

@@ -42,7 +42,7 @@ EXTRA = "openclip"
 
 
 class Texts(TextTower):
-    """The text tower of an open_clip model. See `encoders.TextTower`."""
+    """The text tower of an open_clip model. See `base.TextTower`."""
 
     batch = 64
 
@@ -79,7 +79,7 @@ class Texts(TextTower):
 
 
 class Photos(PhotoTower):
-    """The photo tower of an open_clip model. See `encoders.PhotoTower`."""
+    """The photo tower of an open_clip model. See `base.PhotoTower`."""
 
     batch = 16
 
@@ -187,8 +187,8 @@ class _Named:
         return {tag: self.library.get_pretrained_cfg(self.name, tag) for tag in tags}
 
     def _told_by_place(self) -> dict[str, Any]:
-        """What open_clip knows of a local file by where it lies: in the hub's cache, or in the folder `hub.place` of a
-        repository."""
+        """What open_clip knows of a local file by where it lies: in the hub's cache, or in the folder `hf_hub.place` of
+        a repository."""
         for known in self._tags().values():
             repository = known.get("hf_hub", "").rpartition("/")[0]
             if repository and repository.replace("/", "--") in str(self.checkpoint.absolute()):
@@ -335,7 +335,7 @@ def known_tag(open_clip: Any, name: str, tag: str) -> dict[str, Any]:
 
 
 def _local(path: Path) -> tuple[Path, dict[str, Any]]:
-    """The checkpoint that a file or folder means, and what open_clip_config.json beside it says."""
+    """The checkpoint that a file or folder means, and what open_clip_config.json next to it says."""
     if path.is_dir():
         found = [path / name for name in FILES if (path / name).is_file()] or sorted(
             p for p in path.iterdir() if p.suffix in weights.SUFFIXES
@@ -391,7 +391,7 @@ def _text_config(name: str, near: Path) -> Path:
             folder = near
     if not folder.is_dir():
         folder = hf_hub.file(
-            name, ("config.json",), instead="openclip:MODEL@FOLDER with that config.json beside the weights"
+            name, ("config.json",), instead="openclip:MODEL@FOLDER with that config.json next to the weights"
         ).parent
     hf_hub.check_no_code(folder)
     return folder

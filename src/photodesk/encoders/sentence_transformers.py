@@ -25,7 +25,7 @@ EXTRA = "sentence"
 
 
 class Texts(TextTower):
-    """A sentence-transformers model as a text tower. See `encoders.TextTower`."""
+    """A sentence-transformers model as a text tower. See `base.TextTower`."""
 
     batch = 64
 

@@ -30,7 +30,7 @@ _thread = _Thread()
 
 
 def one_core() -> None:
-    """From now on torch computes on one core when this thread calls it, beside other threads like it."""
+    """From now on torch computes on one core when this thread calls it, next to other threads like it."""
     _thread.alone = True
 
 

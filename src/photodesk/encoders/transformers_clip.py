@@ -30,7 +30,7 @@ NEEDED = ("config.json", "preprocessor_config.json", "token*", "*.safetensors")
 
 
 class Texts(TextTower):
-    """The text tower of a Transformers model. See `encoders.TextTower`."""
+    """The text tower of a Transformers model. See `base.TextTower`."""
 
     batch = 64
 
@@ -73,7 +73,7 @@ class Texts(TextTower):
 
 
 class Photos(PhotoTower):
-    """The photo tower of a Transformers model. See `encoders.PhotoTower`.
+    """The photo tower of a Transformers model. See `base.PhotoTower`.
 
     What the model's image processor gives, several arrays in some models, travels as one row of numbers.
     """

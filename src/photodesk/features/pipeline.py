@@ -3,7 +3,7 @@ piles up.
 
 Every core takes a batch of pictures through all steps, so that decoding and inference share the cores by what each of
 them costs, and no queue lies between them; only so many batches are under way, so memory is bounded however many
-pictures come. What runs here runs unchanged in each worker of a cluster (`cluster.py`).
+pictures come. What runs here runs unchanged in each worker of a cluster (`ray_cluster.py`).
 """
 
 from __future__ import annotations
