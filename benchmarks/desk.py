@@ -28,9 +28,9 @@ from photodesk.archive.archive import Archive
 from photodesk.archive.database import File
 from photodesk.encoders import registry
 from photodesk.engines.schema import Filter, Point
-from photodesk.features import pipeline
 from photodesk.features.embed import embed_articles
 from photodesk.features.store import Store
+from photodesk.machine import cores
 from photodesk.search.desk import Desk
 from photodesk.search.query import Question
 from photodesk.types import Article
@@ -148,7 +148,7 @@ def main() -> None:
         print(f"{key:<20}{value}")
     if given.json:
         about = {
-            "cores": pipeline.cores(),
+            "cores": cores(),
             "machine": platform.machine(),
             "python": platform.python_version(),
             "load": os.getloadavg()[0],

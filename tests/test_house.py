@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import os
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 import photodesk
 from photodesk.cli import COMMANDS
+from photodesk.machine import cores
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src/photodesk"
@@ -22,7 +24,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 # From the ground up. A package imports from the floors below its own, never from above and never sideways.
 FLOORS = (
-    ("errors", "types", "files", "images", "text_repair"),
+    ("errors", "types", "files", "images", "machine", "text_repair"),
     ("data", "encoders", "engines", "ranking", "text"),
     ("evaluation", "features"),
     ("training",),
@@ -105,6 +107,25 @@ def test_no_circle_of_files():
 
 def test_the_package_has_few_files_of_its_own():
     assert len(list(SOURCE.glob("*.py"))) <= 8
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_cores_are_counted_in_one_place(path):
+    """Which respects affinity: a process that may use two of 64 cores starts no 64 threads."""
+    counts = {"cpu_count", "sched_getaffinity", "process_cpu_count"}
+    used = {node.attr for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Attribute)}
+    assert path.name == "machine.py" or not used & counts
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system knows no affinity")
+def test_affinity_is_respected():
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        assert cores() == 1
+    finally:
+        os.sched_setaffinity(0, before)
+    assert cores() == len(before)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))

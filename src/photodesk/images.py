@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photodesk.errors import PhotodeskError, PhotoError
+from photodesk.machine import cores
 from photodesk.types import Photo
 
 if TYPE_CHECKING:
@@ -419,7 +420,7 @@ def hashes(
         except PhotoError as error:
             return photo, error
 
-    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(threads or cores()) as pool:
         yield from pool.map(one, photos)
 
 

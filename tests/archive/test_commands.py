@@ -431,6 +431,9 @@ class Negative:
     def encode(self, batch):
         return -self._tower.encode(batch)
 
+    def read(self, texts):
+        return -self._tower.read(texts)
+
 
 def negative():
     return Encoder("negative", Negative(echo().texts), Negative(echo().photos))

@@ -16,8 +16,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import toys
 from photodesk.engines.base import Space
-from photodesk.engines.registry import open_engine
+from photodesk.engines.registry import ENGINES, open_engine
 from photodesk.engines.schema import FACETS, Entry, Filter, Point, counted, holds
 from photodesk.errors import StoreError, UsageError
 
@@ -42,9 +43,11 @@ WORDS = (
     "Präsidentin",
     "Feuer",
 )
+LOCAL = "flat", "edge", "toy"
+"""Engines whose files are on this machine, by the kind that their URI begins with; the first is the oracle."""
+
 KINDS = (
-    "flat",
-    "edge",
+    *LOCAL,
     "local",
     pytest.param("server", marks=pytest.mark.skipif(not SERVER, reason="PHOTODESK_QDRANT_URL is not set")),
 )
@@ -75,6 +78,11 @@ def unmake(engine):
     engine.close()
 
 
+@pytest.fixture(autouse=True)
+def toy(monkeypatch):
+    monkeypatch.setitem(ENGINES, "toy", toys.DictEngine.open)
+
+
 @pytest.fixture(params=KINDS)
 def engine(request, tmp_path):
     made = make(request.param, tmp_path)
@@ -82,7 +90,7 @@ def engine(request, tmp_path):
     unmake(made)
 
 
-@pytest.fixture(params=["edge", "flat"])
+@pytest.fixture(params=LOCAL)
 def kept(request, tmp_path):
     """URI of an engine whose files are on this machine."""
     made = make(request.param, tmp_path)

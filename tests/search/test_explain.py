@@ -12,7 +12,7 @@ from PIL import Image
 from photodesk.archive import ingest
 from photodesk.archive.archive import Archive
 from photodesk.encoders import registry
-from photodesk.encoders.base import Encoder
+from photodesk.encoders.base import Encoder, PhotoTower, TextTower
 from photodesk.errors import UsageError
 from photodesk.search import explain
 from photodesk.search.desk import Desk
@@ -23,7 +23,7 @@ pytest.importorskip("qdrant_edge")
 REASONS = ("red", "green", "blue")
 
 
-class Colours:
+class Colours(TextTower, PhotoTower):
     """A text is what colours it names, a photo how much of each it has: every part of a score can be counted by
     hand."""
 

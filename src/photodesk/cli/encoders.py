@@ -102,7 +102,7 @@ def _measured(encoder: Encoder, photos: int = 64, texts: int = 128) -> dict[str,
         for i, path in enumerate(files):
             scene(i).save(path, quality=90)
         pictures = [Photo(path.name, path) for path in files]
-        headlines = [f"{SENTENCES[i % len(SENTENCES)]} {i}" for i in range(texts + 8)]
+        headlines = [(f"{SENTENCES[i % len(SENTENCES)]} {i}",) for i in range(texts + 8)]
         store = Store(folder / "store")
         store.photos(pictures[photos:], encoder.photos)
         store.texts(headlines[texts:], encoder.texts)

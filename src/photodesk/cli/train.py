@@ -176,7 +176,7 @@ def train(
     from photodesk.data import datasets
     from photodesk.encoders import registry as families
     from photodesk.encoders import txv
-    from photodesk.encoders.concatenated import dims, towers
+    from photodesk.encoders.concatenated import towers
     from photodesk.errors import UsageError, require
     from photodesk.features.store import Store
     from photodesk.files import probe, replacing
@@ -217,7 +217,7 @@ def train(
     made = training.fit(
         pairs,
         (texts.fingerprint, photos.fingerprint),
-        (dims(texts), dims(photos)),
+        (texts.dims, photos.dims),
         settings,
         split=parts,
         validation=validation,

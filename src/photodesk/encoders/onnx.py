@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photodesk.encoders import checkpoint, onnx_session
-from photodesk.encoders.base import Encoder
+from photodesk.encoders.base import Encoder, PhotoTower, TextTower
 from photodesk.encoders.preprocess import Pixels
 from photodesk.encoders.spec import Spec
 from photodesk.encoders.text_cleanup import clean
@@ -30,8 +30,8 @@ FORMAT = "photodesk-onnx/1"
 EXTRA = "onnx"
 
 
-class Texts:
-    """An exported text tower. See `encoders.TextTower`."""
+class Texts(TextTower):
+    """An exported text tower. See `base.TextTower`."""
 
     batch = 64
 
@@ -67,8 +67,8 @@ class Texts:
         return [self._bytes.decode([piece]) for piece in bare] if self._bytes else bare
 
 
-class Photos:
-    """An exported photo tower. See `encoders.PhotoTower`."""
+class Photos(PhotoTower):
+    """An exported photo tower. See `base.PhotoTower`."""
 
     batch = 4  # fits the caches; measured best of 1 to 32 for fp32 and int8
 
@@ -135,7 +135,7 @@ def load(spec: Spec) -> Encoder:
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """What an export says of itself.
+    """The card of an export.
 
     Raises:
         EncoderError: it is no export, or one of another format.
@@ -165,12 +165,8 @@ def file_digest(path: Path) -> str:
 
 
 def _session(path: Path, threads: int) -> Any:
-    import onnxruntime
-
-    try:
-        return onnxruntime.InferenceSession(str(path), onnx_session.options(threads), providers=onnx_session.CPU)
-    except Exception as error:  # onnxruntime's own kinds
-        raise EncoderError(f"{path} is no model that onnxruntime runs: {' '.join(str(error).split())[:300]}") from None
+    with checkpoint.reading(f"{path} is no model that onnxruntime runs"):
+        return onnx_session.opened(str(path), onnx_session.options(threads))
 
 
 def _unit(rows: FloatArray) -> FloatArray:

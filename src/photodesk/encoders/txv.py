@@ -37,13 +37,13 @@ class Network:
     Args:
         text_tower: fingerprint of the tower whose features it was trained on.
         photo_tower: likewise for the photos.
-        text_dims: T sizes of the text features that lie side by side in a row; visual_dims likewise, V.
+        text_dims: T sizes of the text features that are concatenated in a row; visual_dims likewise, V.
         weights: `text.{t}.{v}.w` (d_t, D), `.b` (D,); `photo.{v}.w` (d_v, H); `pair.{v}.{t}.w` (H, D); float32 (in the
             paper H = D). With several members each name begins with the member's number and a dot, but photo blocks
             that all share. A block of landmarks has `photo.{v}.p` (d_v, r) before `photo.{v}.w`, which is (r, H) then,
             and 1 + tanh, so that what is far from a landmark counts 0. `gate.w` (Σ text_dims, K) and `gate.b` (K,)
             weigh the members for a text.
-        card: what the training run said of itself: data, seed, measures.
+        card: metadata of the training run: data, seed, measures.
         encoders: names of the encoders whose towers it was trained on.
         fields: what each text feature of a tower reads; empty: the text as it is prepared.
         members: K trainings that are averaged.

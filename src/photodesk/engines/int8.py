@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photodesk.errors import StoreError
+from photodesk.machine import cores
 from photodesk.types import FloatArray
 
 FILES = ("rows.bin", "codes.bin", "bounds.bin")
@@ -119,11 +120,10 @@ def _whole(query: FloatArray) -> tuple[FloatArray, np.float32]:
 
 
 def _shared_out(part: Any, rows: int) -> FloatArray:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     starts = range(0, rows, PART)
-    if cores == 1 or len(starts) < 2:  # threads would only cost
+    if cores() == 1 or len(starts) < 2:  # threads would only cost
         parts = list(map(part, starts))
     else:
-        with ThreadPoolExecutor(cores) as pool:
+        with ThreadPoolExecutor(cores()) as pool:
             parts = list(pool.map(part, starts))
     return np.concatenate(parts) if parts else np.empty(0, np.float32)

@@ -10,7 +10,6 @@ import base64
 import hashlib
 import itertools
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING
 from photodesk.errors import PhotoError, UsageError
 from photodesk.files import replacing
 from photodesk.images import guarded, jpeg, load
+from photodesk.machine import cores
 from photodesk.types import Article, Hit, Photo, Run
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ class _Album:
     def __init__(self, photos: Iterable[Photo], shown: Iterable[str]) -> None:
         files = {photo.id: photo for photo in photos}
         names = list(dict.fromkeys(shown))
-        with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+        with ThreadPoolExecutor(max_workers=min(4, cores())) as pool:
             thumbnails = pool.map(lambda name: _thumbnail(files.get(name)), names)
             self._made = {name: (f"p{i}", *made) for i, (name, made) in enumerate(zip(names, thumbnails, strict=True))}
 

@@ -10,7 +10,6 @@ A stranger's zip is only ever read: nothing is unpacked, no path in it is follow
 from __future__ import annotations
 
 import io
-import os
 import re
 import zipfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from typing import Literal, NamedTuple
 from photodesk.errors import PhotoError, RunError, UsageError
 from photodesk.files import digest, replacing
 from photodesk.images import decode, guarded, load, opened
+from photodesk.machine import cores
 from photodesk.types import Fault, Photo, Run
 
 Edition = Literal["2025", "2026"]
@@ -103,7 +103,7 @@ def write(
     with (
         replacing(path, "wb") as stream,
         zipfile.ZipFile(stream, "w") as archive,
-        ThreadPoolExecutor(os.cpu_count()) as pool,
+        ThreadPoolExecutor(cores()) as pool,
     ):
         for earlier in old:
             with _opened(earlier) as before:

@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 
 from photodesk.encoders.base import Encoder, TextTower
-from photodesk.encoders.concatenated import SEPARATOR
 from photodesk.features.store import Store
 from photodesk.text.preparation import Preparation
 from photodesk.types import Article, Embeddings, Fault, FloatArray, Photo
@@ -21,21 +20,17 @@ def silent(stage: str, done: int, of: int) -> None:
     """Reports progress to nobody."""
 
 
-def joined(
+def prepared(
     articles: Sequence[Article], preparation: Preparation, tower: TextTower
-) -> tuple[list[str], tuple[Fault, ...]]:
-    """n prepared texts as the tower reads them, and what the user should know of them.
+) -> tuple[list[tuple[str, ...]], tuple[Fault, ...]]:
+    """n texts as `TextTower.read` takes them, and what the user should know of them.
 
-    A tower that reads several fields on their own (`encoders/beside.py`) gets them prepared one by one, whatever fields
+    A tower that reads sets of fields by themselves (`TextTower.fields`) gets them prepared one by one, whatever fields
     are asked for.
     """
-    sets: Sequence[tuple[str, ...]] = getattr(tower, "fields", ())
-    if not sets:
-        prepared = preparation.prepare(articles)
-        return list(prepared.texts), prepared.notes
-    parts = [replace(preparation, fields=fields).prepare(articles) for fields in sets]
-    texts = [SEPARATOR.join(row) if any(row) else "" for row in zip(*(part.texts for part in parts), strict=True)]
-    return texts, tuple(dict.fromkeys(note for part in parts for note in part.notes))
+    parts = [replace(preparation, fields=fields).prepare(articles) for fields in tower.fields or (preparation.fields,)]
+    notes = dict.fromkeys(note for part in parts for note in part.notes)
+    return list(zip(*(part.texts for part in parts), strict=True)), tuple(notes)
 
 
 def embed_articles(
@@ -53,26 +48,20 @@ def embed_articles(
     Returns:
         n rows at most, one an article that has text; what went wrong.
     """
-    prepared, notes = joined(articles, preparation or Preparation(), encoder.texts)
+    preparation = preparation or Preparation()
+    every, notes = prepared(articles, preparation, encoder.texts)
     faults = list(notes)
     kept: list[Article] = []
-    texts: list[str] = []
-    for article, text in zip(articles, prepared, strict=True):
-        if text:
+    texts: list[tuple[str, ...]] = []
+    for article, text in zip(articles, every, strict=True):
+        if any(text):
             kept.append(article)
             texts.append(text)
         else:
-            fields = "+".join((preparation or Preparation()).fields)
+            fields = "+".join(preparation.fields)
             advice = "give it a title, or rank by other fields as well"
-            faults.append(
-                Fault(
-                    "article-empty",
-                    article.where or article.id,
-                    f"nothing to read in {fields}: article {article.id}",
-                    "left out",
-                    advice,
-                )
-            )
+            what = f"nothing to read in {fields}: article {article.id}"
+            faults.append(Fault("article-empty", article.where or article.id, what, "left out", advice))
     features = store.texts(texts, encoder.texts, progress=lambda done, of: progress("texts", done, of))
     rows = encoder.network.texts(features) if encoder.network else features
     return Embeddings(tuple(article.id for article in kept), rows, encoder.fingerprint), tuple(faults)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from photodesk.encoders.base import PhotoTower, TextTower
+from photodesk.encoders.base import PhotoTower, TextTower, Tower
 from photodesk.features import pipeline
 from photodesk.features.shards import Shards, StoredRows, folder_name
 from photodesk.files import cache_folder, digest
@@ -42,7 +42,7 @@ class Encoded:
     faults: Sequence[Fault]
 
 
-class Prints:
+class Prints(PhotoTower):
     """`photos.phash` as a photo tower, so that hashes are kept like features: a row is its 8 bytes as numbers, which
     float16 holds too.
 
@@ -79,8 +79,11 @@ class Store:
         self.folder = folder or cache_folder() / "features"
         self.dtype = dtype
 
-    def texts(self, texts: Sequence[str], tower: TextTower, *, progress: Progress = silent) -> FloatArray:
+    def texts(self, texts: Sequence[tuple[str, ...]], tower: TextTower, *, progress: Progress = silent) -> FloatArray:
         """Feature rows of `texts`, encoding only what is new.
+
+        Args:
+            texts: as `TextTower.read` takes them.
 
         Returns:
             (n texts, tower.dim) float32, in the order given.
@@ -93,7 +96,9 @@ class Store:
                     return rows
                 shards.forget([keys[i] for i in bad.tolist()])
 
-    def text_rows(self, texts: Sequence[str], tower: TextTower, *, progress: Progress = silent) -> StoredRows:
+    def text_rows(
+        self, texts: Sequence[tuple[str, ...]], tower: TextTower, *, progress: Progress = silent
+    ) -> StoredRows:
         """As `texts`, but the rows stay on disk until they are asked for: memory is bounded however many there are.
 
         Returns:
@@ -155,8 +160,8 @@ class Store:
                     return Encoded([one[1] for one in found], [one[2] for one in found], rows, faults)
                 shards.forget(bad)
 
-    def rows(self, keys: Sequence[bytes], tower: TextTower | PhotoTower) -> StoredRows:
-        """Rows by their keys (`files.digest` of a text in UTF-8 or of a picture file), without encoding and beside a
+    def rows(self, keys: Sequence[bytes], tower: Tower) -> StoredRows:
+        """Rows by their keys (of `text_keys`, or `files.digest` of a picture file), without encoding and beside a
         writer.
 
         Raises:
@@ -164,28 +169,28 @@ class Store:
         """
         return Shards.open(self.folder / folder_name(tower.fingerprint), tower.fingerprint, tower.dim).rows(keys)
 
-    def _shards(self, tower: TextTower | PhotoTower) -> Shards:
+    def _shards(self, tower: Tower) -> Shards:
         return Shards(self.folder / folder_name(tower.fingerprint), tower.fingerprint, tower.dim, dtype=self.dtype)
 
 
-def text_keys(texts: Sequence[str]) -> list[bytes]:
-    """The key of each text."""
-    return [digest(text.encode("utf-8", "surrogatepass")) for text in texts]
+def text_keys(texts: Sequence[tuple[str, ...]]) -> list[bytes]:
+    """The key of each text: the digest of its strings in UTF-8, joined by a sign that no prepared text has."""
+    return [digest("\x1f".join(text).encode("utf-8", "surrogatepass")) for text in texts]
 
 
 def _texts(
-    shards: Shards, keys: Sequence[bytes], texts: Sequence[str], tower: TextTower, progress: Progress
+    shards: Shards, keys: Sequence[bytes], texts: Sequence[tuple[str, ...]], tower: TextTower, progress: Progress
 ) -> StoredRows:
     """Encode what is not stored; the rows of all."""
     by_key = dict(zip(keys, texts, strict=True))
     todo = [key for key, stored in zip(by_key, shards.has(list(by_key)), strict=True) if not stored]
     # texts of like length share a pass, whatever their order in the file
-    todo.sort(key=lambda key: (len(by_key[key]), key))
+    todo.sort(key=lambda key: (sum(map(len, by_key[key])), key))
     done = len(by_key) - len(todo)
     progress(done, len(by_key))
     sizes = pipeline.BatchSize(tower.batch, tower.batch)  # halved where memory runs out
     for chunk in pipeline.chunks(todo, sizes):
-        shards.append(chunk, sizes.timed(tower.encode, [by_key[key] for key in chunk]))
+        shards.append(chunk, sizes.timed(tower.read, [by_key[key] for key in chunk]))
         done += len(chunk)
         progress(done, len(by_key))
     return shards.rows(keys)

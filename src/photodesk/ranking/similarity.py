@@ -6,7 +6,6 @@ model gets R@1 near 1/m and never 1.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from photodesk.errors import StoreError
+from photodesk.machine import cores
 from photodesk.ranking import bfloat16
 from photodesk.ranking.topk import Bits, Kept
 from photodesk.ranking.topk import best_of as best_of
@@ -134,8 +134,7 @@ def shared_out(rows: int, task: Callable[[slice], A]) -> list[A]:
     A product that takes all cores leaves them idle while its scores are read. Here each core multiplies and reads
     blocks of its own.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    parts = max(1, min(cores, rows // 256))
+    parts = max(1, min(cores(), rows // 256))
     if parts == 1:
         return [task(slice(0, rows))]
     edges = [rows * part // parts for part in range(parts + 1)]

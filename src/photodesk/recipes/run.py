@@ -212,7 +212,6 @@ def trained(
         UsageError: no such preset.
         MissingExtra: torch is not installed.
     """
-    from photodesk.encoders.concatenated import dims
     from photodesk.training import config, splits, train
     from photodesk.training.pairs import gather
 
@@ -226,7 +225,7 @@ def trained(
     return train.fit(
         pairs,
         (encoder.texts.fingerprint, encoder.photos.fingerprint),
-        (dims(encoder.texts), dims(encoder.photos)),
+        (encoder.texts.dims, encoder.photos.dims),
         replace(config.PRESETS[net.preset], seed=net.seed),
         split=splits.parse(kind),
         validation=share,

@@ -21,7 +21,7 @@ from photodesk.encoders.base import Encoder
 from photodesk.engines.schema import Entry, Point
 from photodesk.errors import PhotoError
 from photodesk.features.embed import photo_rows
-from photodesk.features.pipeline import cores
+from photodesk.machine import cores
 from photodesk.search.confidence import Background
 from photodesk.search.query import COMPONENTS, Asked, Found, Question, Reader
 from photodesk.types import Article, FloatArray

@@ -20,7 +20,7 @@ from photodesk.archive.rights import Similar
 from photodesk.encoders.base import Encoder
 from photodesk.engines.schema import EVERYTHING, Entry, Filter
 from photodesk.errors import UsageError
-from photodesk.features.embed import joined, photo_rows
+from photodesk.features.embed import photo_rows, prepared
 from photodesk.search import confidence
 from photodesk.search.confidence import Background
 from photodesk.text.preparation import Preparation, join_fields
@@ -119,7 +119,7 @@ class Reader:
         Raises:
             UsageError: there is no text.
         """
-        if sets := getattr(self.encoder.texts, "fields", ()):  # it reads each field by itself
+        if sets := self.encoder.texts.fields:  # it reads each by itself
             parts, weights = ([article], [1.0]) if any(join_fields(article, fields) for fields in sets) else ([], [])
         else:
             head = join_fields(article, ("title", "lead"))
@@ -193,8 +193,8 @@ class Reader:
         return Asked(row, float(sum(scaled[: len(texts)]) / total), words)
 
     def _read(self, articles: Sequence[Article]) -> FloatArray:
-        texts, _ = joined(articles, replace(self.preparation, fields=("title",)), self.encoder.texts)
-        features = self.encoder.texts.encode(texts)
+        texts, _ = prepared(articles, replace(self.preparation, fields=("title",)), self.encoder.texts)
+        features = self.encoder.texts.read(texts)
         rows: FloatArray = self.encoder.network.texts(features) if self.encoder.network else features
         return rows
 

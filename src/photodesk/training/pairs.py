@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from photodesk.data.groups import groups, title_key, url_key
 from photodesk.encoders.base import PhotoTower, TextTower
 from photodesk.errors import DataError
-from photodesk.features.embed import joined
+from photodesk.features.embed import prepared
 from photodesk.ranking.topk import best_of
 from photodesk.text.preparation import Preparation
 from photodesk.types import Article, Fault, FloatArray, Pair
@@ -154,16 +154,18 @@ def gather(
     merged = _merged(datasets)
     found = groups(merged, prints=store.prints(merged.photos, progress=functools.partial(progress, "hashes")))
     articles = {article.id: article for article in merged.articles}
-    prepared = {
-        view: joined([articles[pair.article] for pair in merged.pairs], view, texts)[0]
+    read = {
+        view: prepared([articles[pair.article] for pair in merged.pairs], view, texts)[0]
         for view in _views(preparation, texts)
     }
-    first, *_ = prepared.values()
+    first, *_ = read.values()
     kept, features, broken = store.photo_rows(
         merged.photos, photos, progress=lambda done, of: progress("photos", done, of)
     )
     row = {photo.id: i for i, photo in enumerate(kept)}
-    good = [i for i, (pair, text) in enumerate(zip(merged.pairs, first, strict=True)) if text and pair.photo in row]
+    good = [
+        i for i, (pair, text) in enumerate(zip(merged.pairs, first, strict=True)) if any(text) and pair.photo in row
+    ]
     pairs = [merged.pairs[i] for i in good]
     source = np.array([int(pair.photo.partition("/")[0]) for pair in pairs], np.int64)
     for number, dataset in enumerate(datasets):
@@ -173,8 +175,8 @@ def gather(
                 "see: photodesk check"
             )
     stored = []
-    for view, every in prepared.items():
-        stage = "texts" if len(prepared) == 1 else f"texts, {'+'.join(view.fields)}"
+    for view, every in read.items():
+        stage = "texts" if len(read) == 1 else f"texts, {'+'.join(view.fields)}"
         stored.append(store.text_rows([every[i] for i in good], texts, progress=functools.partial(progress, stage)))
     return Pairs(
         tuple(stored),
@@ -189,8 +191,10 @@ def gather(
     )
 
 
-def _unread(pairs: Sequence[Pair], texts: Sequence[str], articles: Mapping[str, Article]) -> Iterator[Fault]:
-    for name in dict.fromkeys(pair.article for pair, text in zip(pairs, texts, strict=True) if not text):
+def _unread(
+    pairs: Sequence[Pair], texts: Sequence[tuple[str, ...]], articles: Mapping[str, Article]
+) -> Iterator[Fault]:
+    for name in dict.fromkeys(pair.article for pair, text in zip(pairs, texts, strict=True) if not any(text)):
         yield Fault(
             "article-empty",
             articles[name].where,
@@ -218,7 +222,7 @@ def _merged(datasets: Sequence[Dataset]) -> Dataset:
 
 def _views(preparation: Preparation, texts: TextTower) -> list[Preparation]:
     """A network of titles also learns titles with tags; one of other fields learns these alone."""
-    if preparation.fields == ("title",) and not getattr(texts, "fields", ()):
+    if preparation.fields == ("title",) and not texts.fields:
         return [replace(preparation, fields=fields) for fields in VIEWS]
     return [preparation]
 
