@@ -7,8 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from doubles import desk, echo
 from photodesk.data import datasets
@@ -17,7 +15,7 @@ from photodesk.evaluation.evaluate import evaluate
 from photodesk.evaluation.significance import randomisation
 from photodesk.features.store import Store
 from photodesk.recipes import ablation, schema
-from photodesk.recipes.run import Kitchen, Outcome
+from photodesk.recipes.run import Outcome, Runner
 from photodesk.recipes.schema import Encoders, Net, Revise, Texts
 from photodesk.types import Hit, Pair, Run
 
@@ -99,19 +97,6 @@ def test_contributions_are_paired_differences():
     assert worse.transductive == "nnn"
 
 
-@given(st.lists(st.sampled_from([-1.0, -0.5, 0.0, 0.25, 1.0]), min_size=1, max_size=40), st.integers(0, 3))
-def test_the_interval_is_that_of_resampled_articles(gains, seed):
-    gains = np.array(gains)
-    low, high = ablation.interval(gains, seed=seed)
-    assert gains.min() - 1e-9 <= low <= high <= gains.max() + 1e-9
-    random = np.random.default_rng(seed + 100)
-    means = gains[random.integers(0, len(gains), (4000, len(gains)))].mean(axis=1)  # one article after the other
-    naive = np.quantile(means, [0.025, 0.975])
-    step = np.ptp(gains) / len(gains)
-    assert abs(low - naive[0]) <= 2 * step + 1e-9
-    assert abs(high - naive[1]) <= 2 * step + 1e-9
-
-
 def test_the_table_shows_the_largest_contribution_first():
     found = ablation.contributions(FULL, {"idle": SAME, "good": WORSE}, "MRR@100")
     table = ablation.table(FULL, found, "MRR@100")
@@ -146,7 +131,7 @@ def test_a_whole_ablation_compares_the_same_articles(tmp_path, monkeypatch):
     )
     one = replace(PLAIN, texts=Texts(words=(1, 3)), revision=Revise("dual_softmax", "batch"))
     steps = []
-    full, without = ablation.ablate(one, Kitchen(data, Store(tmp_path / "f")), name="mine", progress=steps.append)
+    full, without = ablation.ablate(one, Runner(data, Store(tmp_path / "f")), name="mine", progress=steps.append)
     assert steps == ["", "word limit", "1 words", "3 words", "revision", "fusion"]
     assert full.run.name == "mine"
     assert {outcome.report.articles for outcome in without.values()} == {full.report.articles}
@@ -154,4 +139,4 @@ def test_a_whole_ablation_compares_the_same_articles(tmp_path, monkeypatch):
     assert without["3 words"].report.mean("R@1") < 1.0  # all titles begin alike
     assert [outcome.run.transductive for outcome in without.values()].count("") == 1
     with pytest.raises(UsageError, match="no component that could be left out"):
-        ablation.ablate(PLAIN, Kitchen(data, Store(tmp_path / "f")))
+        ablation.ablate(PLAIN, Runner(data, Store(tmp_path / "f")))

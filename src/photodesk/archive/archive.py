@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from photodesk.errors import StoreError, UsageError
 from photodesk.files import replacing
 from photodesk.ranking import dual_softmax
 from photodesk.ranking.revisions import Revision, parse
-from photodesk.types import Embeddings, FloatArray
+from photodesk.types import Embeddings, FloatArray, Progress, silent
 
 LEDGER = "archive.sqlite"
 CONFIDENCE = "confidence.json"
@@ -256,7 +256,7 @@ class Archive:
             self._bank = Embeddings(names, rows, self.settings.fingerprint) if names else None
         return self._bank
 
-    def refresh(self, progress: Callable[[int, int], None] = lambda done, of: None) -> int:
+    def refresh(self, progress: Progress = silent) -> int:
         """Bring the numbers of all photos up to the present bank, if it changed since the last time; returns how many
         were set.
 
@@ -274,7 +274,7 @@ class Archive:
                 [point.photo for point in points], self.numbers(np.stack([point.row for point in points]))
             )
             done += len(points)
-            progress(done, of)
+            progress("revising", done, of)
         self.ledger.set({"numbers": tag})
         return done
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +27,7 @@ from photodesk.errors import PhotoError, StoreError
 from photodesk.features.embed import photo_rows
 from photodesk.features.pipeline import BatchSize, fault, in_batches
 from photodesk.files import digest
-from photodesk.types import Fault, FloatArray
+from photodesk.types import Fault, FloatArray, Progress, silent
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -37,8 +37,6 @@ TOGETHER = 64
 
 HASHED = 64
 """Pixels of the shorter side that a perceptual hash wants to see."""
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(slots=True)
@@ -85,7 +83,7 @@ def add(
     encoder: Encoder,
     folders: Sequence[Path],
     *,
-    progress: Progress = lambda stage, done, of: None,
+    progress: Progress = silent,
     reread: bool = False,
 ) -> Intake:
     """Bring all pictures below some folders into the archive.
@@ -173,7 +171,7 @@ def _take(
         progress("reading", done, len(todo))
     again += _store(archive, encoder, waiting, known, kin, there, result)
     if again:
-        _take(archive, encoder, again, known, result, lambda stage, done, of: None)
+        _take(archive, encoder, again, known, result, silent)
 
 
 def _read(

@@ -18,9 +18,11 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from photodesk.data.editions import scramble, unscramble
 from photodesk.errors import DataError, UsageError
+from photodesk.evaluation import bootstrap
 from photodesk.evaluation.metrics import DEFAULT, Measure, parse, parse_all
-from photodesk.evaluation.run_files import open_rows, scramble, unscramble
+from photodesk.evaluation.run_files import open_rows
 from photodesk.evaluation.tables import Table
 from photodesk.types import Pair, Run
 
@@ -80,19 +82,12 @@ class Report:
     def interval(
         self, measure: Measure | str, *, level: float = 0.95, samples: int = 2000, seed: int = 0
     ) -> tuple[float, float]:
-        """Percentile bootstrap interval of the mean, resampling articles.
-
-        A resample of n articles is a multinomial draw of how often each rank occurs, so its cost does not grow with n.
-
-        Source: Efron & Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
-        """
+        """Percentile bootstrap interval of the mean, resampling articles."""
         measure = parse(measure)
         self.values(measure)
         ranks, counts = np.unique(self.ranks, return_counts=True)
-        drawn = np.random.default_rng(seed).multinomial(len(self.ranks), counts / len(self.ranks), size=samples)
-        means = drawn @ measure.of(ranks) / self.denominator
-        low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-        return float(low), float(high)
+        drawn = bootstrap.sums(measure.of(ranks), counts, samples=samples, seed=seed)
+        return bootstrap.interval(drawn / self.denominator, level)
 
     def __iter__(self) -> Iterator[tuple[str, float, float, float]]:
         """Measure, mean, and the ends of its 95 % interval, for every measure."""

@@ -8,13 +8,14 @@ holds nothing of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from html import escape
 from math import floor, log10
 
 import numpy as np
 
+from photodesk.data.groups import held_out
 from photodesk.errors import DataError
 from photodesk.evaluation import significance
 from photodesk.evaluation.evaluate import Report, evaluate
@@ -30,7 +31,7 @@ from photodesk.ranking.revisions import (
     nnn,
     sinkhorn,
 )
-from photodesk.types import Embeddings, Pair
+from photodesk.types import Embeddings, Pair, Progress, silent
 
 GRID: tuple[Revision, ...] = (
     *(dual_softmax(t) for t in (0.01, 0.02, 0.05, 0.1, 0.3, 1)),
@@ -76,16 +77,8 @@ def validation_part(pairs: Sequence[Pair], groups: Mapping[str, int], count: int
             f"{len(pairs)}"
         )
     count = min(count, len(pairs) // 2)
-    sizes: dict[int, int] = {}
-    for pair in pairs:
-        sizes[groups[pair.article]] = sizes.get(groups[pair.article], 0) + 1
-    chosen, total = set(), 0
-    for group in np.random.default_rng(seed).permutation(np.array(sorted(sizes))).tolist():
-        if total >= count:
-            break
-        chosen.add(group)
-        total += sizes[group]
-    return frozenset(pair.article for pair in pairs if groups[pair.article] in chosen)
+    apart = held_out(np.array([groups[pair.article] for pair in pairs]), count, seed=seed)
+    return frozenset(pair.article for pair, kept in zip(pairs, apart, strict=True) if kept)
 
 
 def tune(
@@ -97,7 +90,7 @@ def tune(
     *,
     measures: Sequence[Measure] = MEASURES,
     name: str = "cosine",
-    progress: Callable[[int, int], None] = lambda done, of: None,
+    progress: Progress = silent,
 ) -> tuple[Trial, ...]:
     """Cosine, then every revision with the validation articles as batch and with all others as bank.
 
@@ -109,7 +102,7 @@ def tune(
         revisions: what to try; sinkhorn has no form with a bank.
         measures: what the reports hold.
         name: of the encoder.
-        progress: called with (trials done, trials).
+        progress: called with ("revisions", trials done, trials).
 
     Raises:
         DataError: no validation article, or no other, has text and a picture that can be opened.
@@ -134,7 +127,7 @@ def tune(
     for done, (revision, form) in enumerate(plan, 1):
         run = revise.top_k(test, gallery, revision, 100, bank=bank if form == "bank" else None, name=name)
         trials.append(Trial(revision, form, evaluate(run, truth, measures), significance.hubness(run, gallery.ids)))
-        progress(done, len(plan))
+        progress("revisions", done, len(plan))
     return tuple(trials)
 
 

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photodesk.errors import UsageError
-from photodesk.evaluation import significance
+from photodesk.evaluation import bootstrap, significance
 from photodesk.evaluation.evaluate import digits
 from photodesk.evaluation.metrics import Measure
 from photodesk.evaluation.tables import Table
 from photodesk.evaluation.tune import axis
-from photodesk.recipes.run import Kitchen, Outcome
+from photodesk.recipes.run import Outcome, Runner
 from photodesk.recipes.schema import Encoders, Recipe, Texts
 
 T = TypeVar("T")
@@ -116,31 +116,31 @@ def _plain(recipe: Recipe, texts: Texts, models: Encoders) -> Recipe:
 
 
 def ablate(
-    recipe: Recipe, kitchen: Kitchen, *, name: str = "", progress: Callable[[str], None] = lambda component: None
+    recipe: Recipe, runner: Runner, *, name: str = "", progress: Callable[[str], None] = lambda component: None
 ) -> tuple[Outcome, dict[str, Outcome]]:
     """Run a recipe and every recipe that lacks one component of it.
 
     Args:
         recipe: the full one.
-        kitchen: where it is run; features and networks are made once.
+        runner: where it is run; features and networks are made once.
         name: of the full run; the recipe's if empty.
         progress: called with the component that is left out next, "" for the full run.
 
     Raises:
         UsageError: the recipe has no component that could be left out.
     """
-    plans = variants(recipe, joint=kitchen.spaceless(recipe), trains=kitchen.network is None)
+    plans = variants(recipe, joint=runner.spaceless(recipe), trains=runner.network is None)
     if not plans:
         raise UsageError(
             f"{recipe.name} has no component that could be left out: one encoder reads whole titles, and nothing is "
             "revised"
         )
     progress("")
-    full = kitchen.cook(recipe, name or recipe.name)
+    full = runner.run(recipe, name or recipe.name)
     without = {}
     for component, plan in plans.items():
         progress(component)
-        without[component] = kitchen.cook(plan, f"{name or recipe.name} without {component}")
+        without[component] = runner.run(plan, f"{name or recipe.name} without {component}")
     return full, without
 
 
@@ -157,7 +157,7 @@ def contributions(
             component,
             without[component].report.mean(measure),
             float(gain.mean()),
-            *interval(gain, seed=seed),
+            *_interval(gain, seed),
             p,
             without[component].run.transductive,
         )
@@ -165,15 +165,10 @@ def contributions(
     )
 
 
-def interval(
-    gains: NDArray[np.float64], *, level: float = 0.95, samples: int = 2000, seed: int = 0
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean of paired differences, one an article; resamples articles, as
-    `Report.interval` does."""
+def _interval(gains: NDArray[np.float64], seed: int) -> tuple[float, float]:
+    """Of the mean of paired differences, one an article."""
     values, counts = np.unique(gains, return_counts=True)
-    drawn = np.random.default_rng(seed).multinomial(len(gains), counts / len(gains), size=samples)
-    low, high = np.quantile(drawn @ values / len(gains), [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return bootstrap.interval(bootstrap.sums(values, counts, seed=seed) / len(gains))
 
 
 def table(full: Outcome, found: Sequence[Contribution], measure: Measure | str) -> Table:

@@ -16,12 +16,12 @@ from photodesk.errors import MissingExtra, PhotodeskError, UsageError, require
 from photodesk.evaluation import run_files
 from photodesk.evaluation.contact_sheet import contact_sheet
 from photodesk.evaluation.tables import Table
-from photodesk.features.embed import Progress, silent
 from photodesk.features.store import Store
 from photodesk.files import replacing
 from photodesk.recipes import requirements, schema
-from photodesk.recipes.run import Kitchen, Outcome, beside
+from photodesk.recipes.run import Outcome, Runner, beside
 from photodesk.recipes.schema import Encoders, Recipe
+from photodesk.types import Progress, silent
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ class Ready:
 
     Args:
         recipe: as it will be run.
-        kitchen: with data, store and networks.
+        runner: with data, store and networks.
         deviations: in what it differs from the recipe as it was written, one sentence each; empty for the paper's own
             run.
         name: of the run; names the encoder where that is not the recipe's.
@@ -40,7 +40,7 @@ class Ready:
     """
 
     recipe: Recipe
-    kitchen: Kitchen
+    runner: Runner
     deviations: tuple[str, ...]
     name: str
     notes: tuple[str, ...] = ()
@@ -64,7 +64,7 @@ class Ready:
         """Write run file, contact sheet and record (.tsv, .html, .json) into `folder`; returns their common name."""
         stem = re.sub(r"[^\w.-]+", "-", self.name)
         run_files.write(outcome.run, folder / f"{stem}.tsv")
-        shown = self.kitchen.parts(self.recipe).test
+        shown = self.runner.parts(self.recipe).test
         contact_sheet(
             outcome.run,
             shown,
@@ -176,18 +176,18 @@ def find(
     lacking += [str(need) + (f" ({reach})" if need.fetched else "") for need in missing if reach or not need.fetched]
     if lacking or dataset is None:
         raise UsageError(f"{original.name} needs what is not here:\n" + "\n".join(f"- {line}" for line in lacking))
-    kitchen = Kitchen(dataset, Store(cache), before, ready, progress)
+    runner = Runner(dataset, Store(cache), before, ready, progress)
     if ready:
         deviations += (f"the T×V network is {network}, not one that was trained now",)
     for one in chosen.encoders.names:  # loaded before anything is computed
-        shipped = kitchen.load(one).network
+        shipped = runner.load(one).network
         if shipped and not chosen.network and shipped.saw(dataset.edition):
             deviations += (
                 f"{one} was trained on {dataset.edition}; figures on pairs that it saw say nothing about others",
             )
     shown = original.name + (f" on {encoder}" if encoder and (encoder,) != original.encoders.names else "")
     return Ready(
-        chosen, kitchen, deviations, shown, tuple(f"{need.what} are fetched now" for need in missing if need.fetched)
+        chosen, runner, deviations, shown, tuple(f"{need.what} are fetched now" for need in missing if need.fetched)
     )
 
 

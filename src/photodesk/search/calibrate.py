@@ -11,15 +11,14 @@ from numpy.typing import NDArray
 
 from photodesk.encoders.base import Encoder
 from photodesk.errors import DataError, UsageError
-from photodesk.features.embed import photo_rows
+from photodesk.features.embed import photo_rows, text_rows
 from photodesk.features.store import Store
 from photodesk.search.confidence import LEVELS, ODDS, SHOWN, Background, Confidence, Reliability
 from photodesk.training import pairs, splits
 from photodesk.training.pairs import Pairs
-from photodesk.types import FloatArray
+from photodesk.types import FloatArray, Progress, silent
 
 if TYPE_CHECKING:
-    from photodesk.features.embed import Progress
     from photodesk.types import Dataset
 
 FEWEST = 100
@@ -35,7 +34,7 @@ def calibrate(
     store: Store | None = None,
     *,
     seed: int = 0,
-    progress: Progress = lambda stage, done, of: None,
+    progress: Progress = silent,
 ) -> Confidence:
     """Fit and measure the confidence of an encoder.
 
@@ -57,8 +56,7 @@ def calibrate(
     if len(apart) < FEWEST:
         raise DataError(f"{len(apart)} pairs are left to calibrate on; {FEWEST} are the least that says anything")
     at = np.arange(len(apart))
-    features = apart.text_rows(at)
-    texts = encoder.network.texts(features) if encoder.network else features
+    texts = text_rows(apart.text_rows(at), encoder)
     about = {
         "data": ", ".join(f"{dataset.edition}: {len(dataset.pairs)} pairs" for dataset in datasets),
         "network": encoder.fingerprint,

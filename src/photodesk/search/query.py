@@ -20,7 +20,7 @@ from photodesk.archive.rights import Similar
 from photodesk.encoders.base import Encoder
 from photodesk.engines.schema import EVERYTHING, Entry, Filter
 from photodesk.errors import UsageError
-from photodesk.features.embed import joined, photo_rows
+from photodesk.features.embed import joined, photo_rows, text_rows
 from photodesk.search import confidence
 from photodesk.search.confidence import Background
 from photodesk.text.preparation import Preparation, join_fields
@@ -194,9 +194,7 @@ class Reader:
 
     def _read(self, articles: Sequence[Article]) -> FloatArray:
         texts, _ = joined(articles, replace(self.preparation, fields=("title",)), self.encoder.texts)
-        features = self.encoder.texts.encode(texts)
-        rows: FloatArray = self.encoder.network.texts(features) if self.encoder.network else features
-        return rows
+        return text_rows(self.encoder.texts.encode(texts), self.encoder)
 
 
 COMPONENTS = ("visual", "names", "revision", "date")

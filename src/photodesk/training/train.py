@@ -16,14 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from photodesk.data.groups import held_out
 from photodesk.encoders.txv import Network, averaged, rounded
 from photodesk.errors import DataError, UsageError
+from photodesk.evaluation import bootstrap
 from photodesk.files import replacing
 from photodesk.training import splits
 from photodesk.training.closed_form import Whitening, closed_form
-from photodesk.training.config import Settings
+from photodesk.training.config import FORTH, Settings
 from photodesk.training.gradient import Descent
 from photodesk.training.pairs import Pairs, measure, text_ranks
 
@@ -263,7 +264,7 @@ def fit(
     start: Network | None = None
     if pretrain is not None:
         table = replace(pairs.take(trained & big), weights=(1.0,) * len(pairs.weights))
-        judged = splits.held_out(table.group, min(2000, len(table) // 10), seed=settings.seed)
+        judged = held_out(table.group, min(2000, len(table) // 10), seed=settings.seed)
         start = one("pretrain", table.take(~judged), table.take(judged), settings, None)
         before = {
             "pretrained": {"pairs": start.card["pairs"], "epoch": start.card["epoch"], "history": start.card["history"]}
@@ -302,30 +303,16 @@ def tested_card(network: Network, pairs: Pairs) -> dict[str, Any]:
     """Measures of a part that nothing was chosen by, with 95 % intervals (bootstrap over groups of pairs that belong
     together)."""
     ranks = text_ranks(network, pairs)
-    values = {f"R@{k}": ((ranks > 0) & (ranks <= k)).astype(float) for k in (1, 5, 10, 100)}
-    values["MRR@100"] = np.where(ranks > 0, 1 / np.maximum(ranks, 1), 0.0)
-    means = _resampled(np.stack(list(values.values()), axis=1), pairs.group)
-    intervals = {
-        name: [float(end) for end in np.quantile(means[:, i], [0.025, 0.975])] for i, name in enumerate(values)
-    }
-    return {"test_pairs": len(pairs), "test": measure(network, pairs), "test_intervals": intervals}
-
-
-def _resampled(values: NDArray[np.float64], group: NDArray[np.int64], *, draws: int = 2000) -> NDArray[np.float64]:
-    """(draws, k) means of the columns of (n, k) values over groups drawn with replacement; drawn in blocks, so that
-    memory is bounded."""
-    _, member = np.unique(group, return_inverse=True)
+    _, member = np.unique(pairs.group, return_inverse=True)
     sizes = np.bincount(member)
-    sums = np.stack([sizes, *(np.bincount(member, column) for column in values.T)], axis=1)
-    random, chance = np.random.default_rng(0), np.full(len(sizes), 1 / len(sizes))
-    block = max(1, (1 << 22) // len(sizes))
-    found = [
-        random.multinomial(len(sizes), chance, size=min(block, draws - start)) @ sums
-        for start in range(0, draws, block)
-    ]
-    drawn = np.concatenate(found)
-    means: NDArray[np.float64] = drawn[:, 1:] / drawn[:, :1]
-    return means
+    totals = np.stack([sizes, *(np.bincount(member, each.of(ranks)) for each in FORTH)], axis=1)
+    drawn = bootstrap.sums(totals, np.ones_like(sizes))
+    intervals = zip(*bootstrap.interval(drawn[:, 1:] / drawn[:, :1]), strict=True)
+    return {
+        "test_pairs": len(pairs),
+        "test": measure(network, pairs),
+        "test_intervals": dict(zip(map(str, FORTH), map(list, intervals), strict=True)),
+    }
 
 
 def epoch_line(row: dict[str, Any]) -> str:
