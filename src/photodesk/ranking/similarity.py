@@ -203,14 +203,12 @@ def best(
             values[i], places[i] = best_of(values[i], places[i], k)
         found = places.astype(np.intp)
         return values, found if order is None else order[found]
-    values, found = np.empty((n, k), np.float32), np.empty((n, k), np.intp)
     rank = None if order is None else np.argsort(order)
     if n <= FEW:
-        taken = np.ones(n, np.float32) if weight is None else weight
-        for at in range(n):
-            values[at], found[at] = _one(rows[at], columns, k, rank, minus, taken[at])
+        singly = _one_by_one(rows, columns, k, rank, minus, weight)
         progress("ranking", m, m)
-        return values, found
+        return singly
+    values, found = np.empty((n, k), np.float32), np.empty((n, k), np.intp)
     precision = precision or Precision.of(n, columns)
     for start in range(0, n, CHUNK):
         i = slice(start, min(start + CHUNK, n))
@@ -307,30 +305,31 @@ def _candidates(
             again = Precision("float32", precision.length)
             values[rest], found[rest] = _candidates(rows[rest], columns, k, rank, minus, taken, again, silent)
         else:
-            for at, row in enumerate(rest):
-                values[row], found[row] = _one(
-                    rows[row], columns, k, rank, minus, np.float32(1) if taken is None else taken[at]
-                )
+            values[rest], found[rest] = _one_by_one(rows[rest], columns, k, rank, minus, taken)
     return values, found
 
 
-def _one(
-    row: FloatArray,
+def _one_by_one(
+    rows: FloatArray,
     columns: FloatArray,
     k: int,
     rank: NDArray[np.intp] | None,
     minus: FloatArray | None,
-    weight: np.float32,
+    weight: FloatArray | None,
 ) -> tuple[FloatArray, NDArray[np.intp]]:
-    """The best of one row by all its `dots`: for single rows, and for those whose scores are so alike that no product
-    can tell them apart."""
+    """`best` by all `dots` of each row: for a few rows, and for those whose scores are so alike that no product can
+    tell them apart."""
+    values, found = np.empty((len(rows), k), np.float32), np.empty((len(rows), k), np.intp)
     scores = np.empty(len(columns), np.float32)
-    for start in range(0, len(columns), PHOTOS):
-        j = slice(start, start + PHOTOS)
-        scores[j] = dots(row, columns[j], None if minus is None else minus[j], weight)
-    at = np.flatnonzero(scores >= np.partition(scores, len(scores) - k)[len(scores) - k])
-    at = at[np.lexsort((at if rank is None else rank[at], -scores[at]))[:k]]
-    return scores[at], at
+    for i, row in enumerate(rows):
+        taken = np.float32(1) if weight is None else weight[i]
+        for start in range(0, len(columns), PHOTOS):
+            j = slice(start, start + PHOTOS)
+            scores[j] = dots(row, columns[j], None if minus is None else minus[j], taken)
+        at = np.flatnonzero(scores >= np.partition(scores, len(scores) - k)[len(scores) - k])
+        found[i] = at[np.lexsort((at if rank is None else rank[at], -scores[at]))[:k]]
+        values[i] = scores[found[i]]
+    return values, found
 
 
 def comparable(articles: Embeddings, photos: Embeddings) -> None:

@@ -21,7 +21,7 @@ from photodesk.files import replacing
 from photodesk.recipes import requirements, schema
 from photodesk.recipes.run import Outcome, Runner, beside
 from photodesk.recipes.schema import Encoders, Recipe
-from photodesk.types import Progress, silent
+from photodesk.types import Dataset, Progress, silent
 
 T = TypeVar("T")
 
@@ -140,38 +140,19 @@ def find(
         UsageError: no such recipe, or something is missing: names all of it, and how to get it.
         EncoderError: a model cannot be loaded.
     """
-    original = chosen = schema.read(name)
+    original = schema.read(name)
     lacking: list[str] = []
     before = _tried("the set to train on before", lambda: datasets.read(pretrain), lacking) if pretrain else None
-    ready = _tried("the network", lambda: _network(network), lacking) if network else None
+    ready = _tried("the network", lambda: txv.load(network), lacking) if network else None
     if ready and not original.network:
         raise UsageError(f"{original.name} has no T×V network, so --network is of no use")
-    dataset = None
+    how = original.data.how
+    dataset = _tried("the data", lambda: datasets.read(data, photos=photos), lacking, how) if data else None
     if data is None:
-        lacking.append(f"{original.data.edition}: name its folder with --data; {original.data.how}")
-    else:
-        dataset = _tried("the data", lambda: datasets.read(data, photos=photos), lacking, original.data.how)
-    deviations: tuple[str, ...] = ()
-    if subset is not None:
-        chosen = replace(chosen, data=replace(chosen.data, subset=subset))
-        deviations = (f"the part {subset!r} is measured, not {original.data.subset!r}",)
-    if encoder and dataset:
-        chosen, more = requirements.stand_in(
-            chosen, encoder, dataset, pretrain=before is not None, network=ready is not None, folder=model_dir
-        )
-        deviations += more
-    elif encoder:
-        chosen = replace(chosen, encoders=Encoders((encoder,)))
-    chosen = requirements.located(chosen, model_dir)
-    missing = [
-        *requirements.of_machine(chosen, network=ready is not None),
-        *requirements.of_pretraining(chosen, before, network=ready is not None),
-    ]
-    for need in requirements.of_data(chosen, dataset) if dataset else ():
-        if encoder and need.kind in ("pictures", "pairs"):
-            deviations += (f"missing: {need.what}",)
-        elif not encoder or need.kind != "data":
-            missing.append(need)
+        lacking.append(f"{original.data.edition}: name its folder with --data; {how}")
+    chosen, deviations = _chosen(original, subset, encoder, dataset, before, ready, model_dir)
+    missing, without = _missing(chosen, encoder, dataset, before, ready)
+    deviations += without
     reach = _reach() if any(need.fetched for need in missing) else ""
     lacking += [str(need) + (f" ({reach})" if need.fetched else "") for need in missing if reach or not need.fetched]
     if lacking or dataset is None:
@@ -186,14 +167,49 @@ def find(
                 f"{one} was trained on {dataset.edition}; figures on pairs that it saw say nothing about others",
             )
     shown = original.name + (f" on {encoder}" if encoder and (encoder,) != original.encoders.names else "")
-    return Ready(
-        chosen, runner, deviations, shown, tuple(f"{need.what} are fetched now" for need in missing if need.fetched)
-    )
+    fetched = tuple(f"{need.what} are fetched now" for need in missing if need.fetched)
+    return Ready(chosen, runner, deviations, shown, fetched)
 
 
-def _network(path: Path | None) -> Network:
-    assert path is not None
-    return txv.load(path)
+def _chosen(
+    original: Recipe,
+    subset: str | None,
+    encoder: str | None,
+    dataset: Dataset | None,
+    before: Dataset | None,
+    ready: Network | None,
+    model_dir: Path | None,
+) -> tuple[Recipe, tuple[str, ...]]:
+    """The recipe with another part and encoder, if they are given, its models located; and in what it differs."""
+    chosen, deviations = original, tuple[str, ...]()
+    if subset is not None:
+        chosen = replace(chosen, data=replace(chosen.data, subset=subset))
+        deviations = (f"the part {subset!r} is measured, not {original.data.subset!r}",)
+    if encoder and dataset:
+        chosen, more = requirements.stand_in(
+            chosen, encoder, dataset, pretrain=before is not None, network=ready is not None, folder=model_dir
+        )
+        deviations += more
+    elif encoder:
+        chosen = replace(chosen, encoders=Encoders((encoder,)))
+    return requirements.located(chosen, model_dir), deviations
+
+
+def _missing(
+    chosen: Recipe, encoder: str | None, dataset: Dataset | None, before: Dataset | None, ready: Network | None
+) -> tuple[list[requirements.Need], tuple[str, ...]]:
+    """What has to be got, and what a run with a stand-in does without."""
+    missing = [
+        *requirements.of_machine(chosen, network=ready is not None),
+        *requirements.of_pretraining(chosen, before, network=ready is not None),
+    ]
+    without: tuple[str, ...] = ()
+    for need in requirements.of_data(chosen, dataset) if dataset else ():
+        if encoder and need.kind in ("pictures", "pairs"):
+            without += (f"missing: {need.what}",)
+        elif not encoder or need.kind != "data":
+            missing.append(need)
+    return missing, without
 
 
 def _tried(what: str, make: Callable[[], T], lacking: list[str], how: str = "") -> T | None:

@@ -162,13 +162,7 @@ def gather(
     row = {photo.id: i for i, photo in enumerate(kept)}
     good = [i for i, (pair, text) in enumerate(zip(merged.pairs, first, strict=True)) if text and pair.photo in row]
     pairs = [merged.pairs[i] for i in good]
-    source = np.array([int(pair.photo.partition("/")[0]) for pair in pairs], np.int64)
-    for number, dataset in enumerate(datasets):
-        if not (source == number).any():
-            raise DataError(
-                f"data set {number + 1} ({dataset.edition}) has no article with a title whose picture can be opened; "
-                "see: photodesk check"
-            )
+    source = _sources(pairs, datasets)
     stored = []
     for view, every in prepared.items():
         stage = "texts" if len(prepared) == 1 else f"texts, {'+'.join(view.fields)}"
@@ -184,6 +178,18 @@ def gather(
         tuple(_fact(articles[pair.article], pair.photo, found.alike[pair.photo]) for pair in pairs),
         (*broken, *_unread(merged.pairs, first, articles)),
     )
+
+
+def _sources(pairs: Sequence[Pair], datasets: Sequence[Dataset]) -> NDArray[np.int64]:
+    """(n,) number of the data set of each pair; a DataError if one has none."""
+    source = np.array([int(pair.photo.partition("/")[0]) for pair in pairs], np.int64)
+    for number, dataset in enumerate(datasets):
+        if not (source == number).any():
+            raise DataError(
+                f"data set {number + 1} ({dataset.edition}) has no article with a title whose picture can be opened; "
+                "see: photodesk check"
+            )
+    return source
 
 
 def _unread(pairs: Sequence[Pair], texts: Sequence[str], articles: Mapping[str, Article]) -> Iterator[Fault]:
