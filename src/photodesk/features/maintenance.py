@@ -94,9 +94,7 @@ def verify(folder: Path) -> Kept:
                 (Fault(str(folder / "manifest.json"), str(error), "kept", "delete the folder"),),
             )
         if manifest is None:
-            return Kept(
-                folder.name, 0, 0, "", 0, size, used, ()
-            )  # of an earlier version: taken over when it is next used
+            return Kept(folder.name, 0, 0, "", 0, size, used, ())
         try:
             count, faults = _compared(folder, manifest)
             now = read_manifest(folder)
