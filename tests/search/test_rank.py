@@ -13,6 +13,8 @@ from click.testing import CliRunner
 from doubles import constant, desk, echo, paint
 from photodesk.cli import commands
 from photodesk.data import datasets
+from photodesk.encoders import concatenated
+from photodesk.encoders.base import Encoder
 from photodesk.errors import DataError, StoreError, UsageError
 from photodesk.evaluation import run_files
 from photodesk.evaluation.evaluate import evaluate
@@ -21,6 +23,7 @@ from photodesk.ranking.revisions import nnn
 from photodesk.search.flat_index import FlatIndex, Searcher, build_index, revise_index
 from photodesk.search.rank import rank
 from photodesk.text.preparation import Preparation
+from photodesk.types import Article
 
 WORDS = ["Sea", "Wood", "Sun", "Moon", "Rain", "Schnee", "Sand", "Wüste", "Fire", "Stone", "Bread", "Glass"]
 
@@ -100,6 +103,16 @@ def test_one_article_gets_what_the_batch_gives_it(tmp_path):
         assert hits[0].photo == f"{word}.png"
         assert [hit.score for hit in hits] == pytest.approx([hit.score for hit in run[article.id][:5]], abs=1e-6)
     assert index.paths["Sea.png"] == (tmp_path / "photos" / "Sea.png").resolve()
+
+
+def test_one_article_is_read_by_the_fields_that_its_tower_reads(tmp_path):
+    texts, photos = concatenated.towers([echo()], (("lead",),))
+    encoder = Encoder("leads", texts, photos)
+    for word in WORDS:
+        paint(tmp_path / "photos" / f"{word}.png", word)
+    index, _ = build_index(tmp_path / "photos", tmp_path / "index", encoder, store=Store(tmp_path / "cache"))
+    for word in WORDS:
+        assert Searcher(index, encoder).search(Article("1", "another", lead=word), top=1)[0].photo == f"{word}.png"
 
 
 def test_an_index_made_again_replaces_the_old_one(tmp_path):

@@ -36,15 +36,6 @@ def test_days_are_read_from_the_dates_of_the_editions(date, day):
     assert splits.iso(date) == day
 
 
-def test_whole_groups_are_held_out():
-    group = np.arange(100) // 3
-    apart = splits.held_out(group, 20, seed=3)
-    assert 20 <= apart.sum() <= 22
-    assert not set(group[apart]) & set(group[~apart])
-    assert not splits.held_out(group, 0, seed=3).any()
-    assert not np.array_equal(apart, splits.held_out(group, 20, seed=4))
-
-
 def test_parts_are_of_the_main_data_set_and_others_bring_nothing_of_them_in():
     source = (np.arange(100) >= 70).astype(np.int64)
     pairs = replace(known(), group=np.arange(100) % 50, source=source, weights=(1.0, 0.1))

@@ -33,7 +33,7 @@ from photodesk.errors import PhotoError, StoreError, UsageError
 from photodesk.files import as_store_error, digest, replacing
 from photodesk.ranking import dual_softmax
 from photodesk.ranking.revisions import Revision, parse
-from photodesk.types import Embeddings, FloatArray
+from photodesk.types import Embeddings, FloatArray, Progress, silent
 
 DATABASE = "archive.sqlite"
 CONFIDENCE = "confidence.json"
@@ -43,13 +43,7 @@ THUMBNAIL = 320
 RESERVE = 128 * 2**20
 """Bytes that must be free on the disk before anything is added."""
 
-Progress = Callable[[str, int, int], None]
-"""Called with what is done, how far it is, and of how many."""
 T = TypeVar("T")
-
-
-def silent(stage: str, done: int, of: int) -> None:
-    """Reports progress to nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,7 +316,7 @@ class Archive:
             self._bank = Embeddings(names, rows, self.settings.fingerprint) if names else None
         return self._bank
 
-    def refresh(self, progress: Callable[[int, int], None] = lambda done, of: None) -> int:
+    def refresh(self, progress: Progress = silent) -> int:
         """Bring the offsets of all photos up to the present bank, if it changed since the last time; returns how many
         were set.
 
@@ -340,7 +334,7 @@ class Archive:
                 [point.photo for point in points], self.offsets(np.stack([point.row for point in points]))
             )
             done += len(points)
-            progress(done, of)
+            progress("revising", done, of)
         self.database.set({"numbers": tag})
         return done
 

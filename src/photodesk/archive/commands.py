@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from photodesk.archive import ingest, maintenance, migration
-from photodesk.archive.archive import Archive, Progress
+from photodesk.archive.archive import Archive
 from photodesk.archive.database import File
 from photodesk.archive.folders import gone
 from photodesk.encoders.base import Encoder
 from photodesk.errors import PhotodeskError, UsageError
-from photodesk.types import Fault
+from photodesk.types import Fault, Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,12 +259,13 @@ def update(
             datasets.read(Path(bank)).articles,
             encoder(),
             Store(),
-            progress=lambda _, d, of: progress("bank", d, of),
+            stage="bank",
+            progress=progress,
         )
         archive.usage.add_to_bank(rows.ids, rows.rows)
         faults += wrong
         words.append(f"{len(rows):,} articles in the bank")
-    if revised := archive.refresh(lambda d, of: progress("revising", d, of)):
+    if revised := archive.refresh(progress):
         words.append(f"{revised:,} photos revised")
     archive.engine.optimise()
     return Outcome("; ".join(words) or "nothing to do", faults)

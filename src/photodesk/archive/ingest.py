@@ -17,7 +17,7 @@ import numpy as np
 
 from photodesk import images
 from photodesk.archive import metadata
-from photodesk.archive.archive import THUMBNAIL, Archive, Progress, silent
+from photodesk.archive.archive import THUMBNAIL, Archive
 from photodesk.archive.database import File, now
 from photodesk.archive.folders import Seen, gone, sidecars, walk
 from photodesk.encoders.base import Encoder
@@ -26,7 +26,7 @@ from photodesk.errors import PhotoError
 from photodesk.features.embed import photo_rows
 from photodesk.features.pipeline import BatchSize, in_batches
 from photodesk.files import digest
-from photodesk.types import Fault, FloatArray
+from photodesk.types import Fault, FloatArray, Progress, silent
 
 if TYPE_CHECKING:
     from PIL import Image

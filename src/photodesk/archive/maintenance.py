@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from photodesk import images
-from photodesk.archive.archive import CONFIDENCE, DATABASE, THUMBNAIL, Archive, Picture, Progress, silent
+from photodesk.archive.archive import CONFIDENCE, DATABASE, THUMBNAIL, Archive, Picture
 from photodesk.archive.database import Database, Job
 from photodesk.archive.folders import gone
 from photodesk.archive.ingest import thumbnail
 from photodesk.errors import PhotoError, StoreError
 from photodesk.files import as_store_error, digest
-from photodesk.types import Fate, Fault
+from photodesk.types import Fate, Fault, Progress, silent
 
 
 def verify(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photodesk import images
-from photodesk.archive.archive import Archive, Picture, Progress, silent
+from photodesk.archive.archive import Archive, Picture
 from photodesk.encoders.base import Encoder, PhotoTower
 from photodesk.engines.base import Engine, Space
 from photodesk.engines.registry import open_engine
@@ -18,7 +18,7 @@ from photodesk.errors import PhotoError, StoreError
 from photodesk.features.embed import photo_rows
 from photodesk.features.pipeline import chunks
 from photodesk.files import digest
-from photodesk.types import Fault
+from photodesk.types import Fault, Progress, silent
 
 TOGETHER = 64
 """Photos that are stored at a time."""

@@ -130,7 +130,7 @@ def _prepare(wanted: Preparation, articles: Sequence[Article], keep_going: bool)
         return wanted.prepare(
             articles,
             keep_going=keep_going,
-            progress=lambda finished, of: bar.update(task, completed=finished, total=of),
+            progress=lambda _, finished, of: bar.update(task, completed=finished, total=of),
         )
 
 

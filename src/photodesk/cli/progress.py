@@ -8,7 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from photodesk.features.embed import Progress
+    from photodesk.types import Progress
 
 EVERY = 30.0
 """Seconds between two lines where stderr is no terminal."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _PATH = click.Path(path_type=Path)
 
 
-def _kitchen_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def _run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for decorate in (
         cache_option,
         click.option("--latex", "form", flag_value="latex", help="Print a LaTeX table (booktabs)."),
@@ -122,7 +122,7 @@ def _status(missing: Sequence[Need], data_known: bool) -> str:
 
 
 def _show_ready(ready: Ready) -> None:
-    show_data(ready.kitchen.dataset)
+    show_data(ready.runner.dataset)
     for line in (*ready.notes, *(f"differs from the recipe: {line}" for line in ready.deviations)):
         click.echo(line, err=True)
 
@@ -134,7 +134,7 @@ def _print(table: Table, remarks: Iterable[str], form: str | None) -> None:
 
 
 @click.command()
-@_kitchen_options
+@_run_options
 @click.option(
     "--out",
     "-o",
@@ -164,16 +164,16 @@ def reproduce(context: click.Context, /, recipe: str, out: Path, form: str | Non
     with bars() as progress:
         ready = find(recipe, progress=progress, **options)
         _show_ready(ready)
-        outcome = ready.kitchen.cook(ready.recipe, ready.name)
+        outcome = ready.runner.run(ready.recipe, ready.name)
     seconds = time.monotonic() - started
     stem = ready.write(outcome, out, seconds=seconds, seed=seed)
     _print(ready.table(outcome, seed=seed), ready.remarks(), form)
     click.echo(f"{stem}.tsv, {stem}.html and {stem}.json are in {out}; {seconds / 60:.1f} minutes", err=True)
-    context.exit(1 if show_faults([*ready.kitchen.dataset.faults, *outcome.faults]) else 0)
+    context.exit(1 if show_faults([*ready.runner.dataset.faults, *outcome.faults]) else 0)
 
 
 @click.command()
-@_kitchen_options
+@_run_options
 @click.option("--measure", "-m", default="MRR@100", show_default=True, help="R@1, R@5, R@10, R@50, R@100 or MRR@100.")
 @click.option(
     "--plot",
@@ -211,11 +211,11 @@ def ablate(
         ready = find(recipe, progress=progress, **options)
         _show_ready(ready)
         said = lambda part: click.echo(f"without {part}" if part else "in full", err=True)  # noqa: E731
-        full, without = ablation.ablate(ready.recipe, ready.kitchen, name=ready.name, progress=said)
+        full, without = ablation.ablate(ready.recipe, ready.runner, name=ready.name, progress=said)
     found = ablation.contributions(full, without, deciding, seed=seed)
     _print(ablation.table(full, found, deciding), ready.remarks(), form)
     with replacing(plot) as stream:
         stream.write(ablation.plot(full, found, deciding))
     click.echo(f"plot in {plot}", err=True)
     faults = dict.fromkeys(fault for outcome in (full, *without.values()) for fault in outcome.faults)
-    context.exit(1 if show_faults([*ready.kitchen.dataset.faults, *faults]) else 0)
+    context.exit(1 if show_faults([*ready.runner.dataset.faults, *faults]) else 0)

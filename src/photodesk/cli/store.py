@@ -34,8 +34,6 @@ def store(context: click.Context, /, action: str, cache: Path | None, float16: b
     photodesk store compact --float16
     photodesk store gc --days 90
     """
-    import functools
-
     from photodesk.cli.options import show_faults
     from photodesk.cli.progress import bars
     from photodesk.errors import UsageError
@@ -53,9 +51,7 @@ def store(context: click.Context, /, action: str, cache: Path | None, float16: b
     for tower in () if action == "verify" else maintenance.towers(folder):
         if action == "compact":
             with bars() as progress:
-                rows, dropped = maintenance.compact(
-                    tower, dtype="float16" if float16 else "", progress=functools.partial(progress, tower.name)
-                )
+                rows, dropped = maintenance.compact(tower, dtype="float16" if float16 else "", progress=progress)
             click.echo(f"{tower.name}: {rows} rows kept, {dropped} records dropped", err=True)
         else:
             click.echo(f"{tower.name}: {maintenance.gc(tower, days=days) / 1e6:,.1f} MB freed", err=True)

@@ -278,18 +278,13 @@ def _weights(text: str | None, count: int) -> tuple[float, ...]:
 
 
 def _drawn(card: Any, path: Path) -> str:
-    from photodesk.errors import MissingExtra
     from photodesk.files import replacing
     from photodesk.training import model_card as cards
 
     if not (card.get("settings", {}).get("epochs") or card.get("test") or card.get("validation_pairs")):
         return ""  # a closed form that was not measured: there is nothing to draw
-    try:
-        svg = cards.plot(card)
-    except MissingExtra:
-        return ""
     with replacing(path) as stream:
-        stream.write(svg)
+        stream.write(cards.plot(card))
     return f", its plot is {path}"
 
 

@@ -109,7 +109,7 @@ def tune(
             part,
             grid,
             name=model.name,
-            progress=lambda done, of: progress("revisions", done, of),
+            progress=progress,
         )
     table = tuning.table(trials, deciding, seed=seed)
     click.echo({"markdown": table.markdown, "latex": table.latex}.get(form or "", table.text)())

@@ -176,7 +176,9 @@ class _Reader:
         The ids stay as participants got them, since run files use them; title, text and pictures do not tell the
         truth's place.
         """
-        true = {key: editions.true_id(key) for key, edition in self.edition_of.items() if edition == editions.TEST_2021}
+        true = {
+            key: editions.unscramble(key) for key, edition in self.edition_of.items() if edition == editions.TEST_2021
+        }
         true = {key: other for key, other in true.items() if self.edition_of.get(other) == editions.TRUTH_2021}
         if not true:
             return

@@ -211,9 +211,14 @@ def subset_name(name: str) -> str:
     return stem
 
 
-def true_id(scrambled: str) -> str:
-    """The id in 2021's truth file of an article in its test file, whose ids are scrambled."""
-    return scrambled[6:10] + scrambled[1:6]
+def scramble(article: str) -> str:
+    """The id that the 2021 test set shows for a true article id of nine digits; any other text as it is."""
+    return f"1{article[4:9]}{article[:4]}" if re.fullmatch(r"[0-9]{9}", article) else article
+
+
+def unscramble(article: str) -> str:
+    """The true article id behind a ten-digit one of the 2021 test set; any other text as it is."""
+    return article[6:10] + article[1:6] if re.fullmatch(r"[0-9]{10}", article) else article
 
 
 def unfold(record: dict[str, Any]) -> list[dict[str, Any]]:

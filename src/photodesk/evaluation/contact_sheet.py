@@ -231,10 +231,6 @@ def _write(
         (name for row in rows for name in (*(hit.photo for hit in row.hits), row.wanted) if name is not None),
     )
     look = (package_files("photodesk.evaluation") / "contact_sheet.css").read_text("utf-8").replace("\r\n", "\n")
-    styles = [f":root {{ --columns: {min(top, 5)}; }}\n{look}", album.style()]
-    policy = " ".join(
-        f"'sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()}'" for style in styles
-    )
     facts = {
         "Run": run.name,
         "Articles": f"{len(run):,}",
@@ -243,17 +239,7 @@ def _write(
         **about,
     }
     with replacing(path) as page:
-        page.write(
-            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-            f'<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; style-src {policy}; img-src '
-            "data:; "
-            "base-uri 'none'; form-action 'none'\">\n"
-            '<meta name="viewport" content="width=device-width, initial-scale=1">\n<meta name="color-scheme" '
-            'content="light dark">\n'
-            '<meta name="referrer" content="no-referrer">\n<link rel="icon" '
-            f'href="data:,">\n<title>{_e(title)}</title>\n'
-        )
-        page.writelines(f"<style>{style}</style>\n" for style in styles)
+        page.write(_head(title, [f":root {{ --columns: {min(top, 5)}; }}\n{look}", album.style()]))
         page.write(
             '</head>\n<body>\n<a class="skip" href="#articles">Skip to the '
             f"articles</a>\n<header>\n<h1>{_e(title)}</h1>\n"
@@ -279,6 +265,21 @@ def _write(
             "</main>\n<footer>Made by photodesk. A higher score is better. The pictures belong to their "
             "owners.</footer>\n</body>\n</html>\n"
         )
+
+
+def _head(title: str, styles: Sequence[str]) -> str:
+    """Title, style sheets, and a policy that allows nothing but them."""
+    policy = " ".join(
+        f"'sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()}'" for style in styles
+    )
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; style-src {policy}; img-src data:; '
+        "base-uri 'none'; form-action 'none'\">\n"
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n<meta name="referrer" content="no-referrer">\n'
+        f'<link rel="icon" href="data:,">\n<title>{_e(title)}</title>\n'
+    ) + "".join(f"<style>{style}</style>\n" for style in styles)
 
 
 def _measures(report: Report | None) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import quote, unquote
 
+from photodesk.data.editions import scramble, unscramble
 from photodesk.errors import RunError, UsageError
 from photodesk.files import replacing
 from photodesk.types import Fault, Hit, Run
@@ -183,16 +184,6 @@ def check(
                 )
             )
     return tuple(faults)
-
-
-def scramble(article: str) -> str:
-    """The id that the 2021 test set shows for a true article id of nine digits; any other text as it is."""
-    return f"1{article[4:9]}{article[:4]}" if re.fullmatch(r"[0-9]{9}", article) else article
-
-
-def unscramble(article: str) -> str:
-    """The true article id behind a ten-digit one of the 2021 test set; any other text as it is."""
-    return article[6:10] + article[1:6] if re.fullmatch(r"[0-9]{10}", article) else article
 
 
 def respelt(run: Run, known: Collection[str]) -> Run:

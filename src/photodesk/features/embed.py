@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,14 +10,7 @@ import numpy as np
 from photodesk.encoders.base import Encoder, TextTower
 from photodesk.features.store import Store
 from photodesk.text.preparation import Preparation
-from photodesk.types import Article, Embeddings, Fault, FloatArray, Photo
-
-Progress = Callable[[str, int, int], None]
-"""Called with (stage, done, of) while something long is under way."""
-
-
-def silent(stage: str, done: int, of: int) -> None:
-    """Reports progress to nobody."""
+from photodesk.types import Article, Embeddings, Fault, FloatArray, Photo, Progress, silent
 
 
 def prepared(
@@ -39,6 +32,7 @@ def embed_articles(
     store: Store,
     *,
     preparation: Preparation | None = None,
+    stage: str = "texts",
     progress: Progress = silent,
 ) -> tuple[Embeddings, tuple[Fault, ...]]:
     """Embeddings of the articles' prepared texts, in their order.
@@ -62,9 +56,9 @@ def embed_articles(
             advice = "give it a title, or rank by other fields as well"
             what = f"nothing to read in {fields}: article {article.id}"
             faults.append(Fault("article-empty", article.where or article.id, what, "left out", advice))
-    features = store.texts(texts, encoder.texts, progress=lambda done, of: progress("texts", done, of))
-    rows = encoder.network.texts(features) if encoder.network else features
-    return Embeddings(tuple(article.id for article in kept), rows, encoder.fingerprint), tuple(faults)
+    features = store.texts(texts, encoder.texts, stage=stage, progress=progress)
+    ids = tuple(article.id for article in kept)
+    return Embeddings(ids, text_rows(features, encoder), encoder.fingerprint), tuple(faults)
 
 
 def embed_photos(
@@ -75,12 +69,15 @@ def embed_photos(
     Returns:
         m rows at most; what went wrong.
     """
-    kept, features, faults = store.photos(
-        photos, encoder.photos, progress=lambda done, of: progress("photos", done, of)
-    )
+    kept, features, faults = store.photos(photos, encoder.photos, progress=progress)
     return Embeddings(tuple(photo.id for photo in kept), photo_rows(features, encoder), encoder.fingerprint), tuple(
         faults
     )
+
+
+def text_rows(features: FloatArray, encoder: Encoder) -> FloatArray:
+    """(n, d) embeddings of text features."""
+    return encoder.network.texts(features) if encoder.network else features
 
 
 def photo_rows(features: FloatArray, encoder: Encoder) -> FloatArray:

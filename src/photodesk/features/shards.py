@@ -405,7 +405,6 @@ class Shards:
                     self.manifest.write(self.folder)
                 sweep(self.folder, self.manifest)
                 self._tail = Tail(self.folder, self.manifest, self._at, self._count)
-                self._adopt()
             except BaseException:
                 self._close()
                 raise
@@ -420,20 +419,6 @@ class Shards:
             self._count = self._tail.count
         self._tail = None
         os.close(self._lock)
-
-    def _adopt(self) -> None:
-        """Take over the one file in which a tower's rows were kept before there were shards, then delete it."""
-        old = self.folder / "rows.bin"
-        if not old.exists():
-            return
-        record = np.dtype([("key", "S16"), ("row", "<f4", (self.manifest.dim,)), ("crc", "<u4"), ("unused", "V12")])
-        for block in blocks(old.stat().st_size // record.itemsize):
-            found = np.fromfile(old, record, len(block), offset=int(block[0]) * record.itemsize)
-            good = (crc(split(found["key"]), found["row"]) == found["crc"]) & (self.find(found["key"]) < 0)
-            self.append(split(found["key"][good]), found["row"][good])
-        assert self._tail
-        self._tail.sync()
-        old.unlink()
 
     def __len__(self) -> int:
         return len(self.keys())

@@ -18,7 +18,7 @@ from photodesk.encoders import registry
 from photodesk.encoders.base import Encoder
 from photodesk.errors import DataError, StoreError, UsageError
 from photodesk.features import pipeline, ray_cluster, sources
-from photodesk.features.embed import Progress, embed_articles, photo_rows, silent
+from photodesk.features.embed import embed_articles, photo_rows, prepared, text_rows
 from photodesk.features.shards import Shards
 from photodesk.features.store import Store
 from photodesk.files import as_store_error, digest, replacing
@@ -26,7 +26,7 @@ from photodesk.ranking import dual_softmax
 from photodesk.ranking.revisions import Revision
 from photodesk.ranking.similarity import best_of
 from photodesk.text.preparation import Preparation, parse
-from photodesk.types import Article, Embeddings, Fault, FloatArray, Hit
+from photodesk.types import Article, Embeddings, Fault, FloatArray, Hit, Progress, silent
 
 FORMAT = "photodesk-flat/1"
 
@@ -183,9 +183,7 @@ def build_index(
             pictures = chain.from_iterable(unit.pictures() for unit in units)
             yield from ((0, batch) for batch in pipeline.encode(pictures, encoder.photos, shards.has))
 
-    made = store.collect(
-        encoder.photos, results, of=sources.count(units), progress=lambda done, of: progress("photos", done, of)
-    )
+    made = store.collect(encoder.photos, results, of=sources.count(units), progress=progress)
     if not len(made.photos):
         raise DataError(
             f"{photos} holds no picture that can be opened"
@@ -234,7 +232,8 @@ def revise_index(
         encoder,
         store or Store(),
         preparation=preparation,
-        progress=lambda _, done, of: progress("bank", done, of),
+        stage="bank",
+        progress=progress,
     )
     numbers = dual_softmax.numbers(others, photos, revision)
     index.numbers.unlink(missing_ok=True)  # a kill in between leaves none, not old ones beside another preparation
@@ -305,11 +304,10 @@ class Searcher:
                 f"{self.index.folder} holds numbers of a bank prepared by {bank}, and this article by {preparation}; "
                 "prepare it alike, take the numbers again, or search by cosine"
             )
-        text = preparation(article)
-        if not text:
+        texts, _ = prepared([article], preparation, self.encoder.texts)
+        if not any(texts[0]):
             raise UsageError("there is nothing to search for: the text is empty")
-        features = self.encoder.texts.encode([text])
-        rows = self.encoder.network.texts(features) if self.encoder.network else features
+        rows = text_rows(self.encoder.texts.read(texts), self.encoder)
         if not revised or self.numbers is None:
             return self.index.search(rows[0], top)
         if self.numbers.encoder != self.encoder.fingerprint:

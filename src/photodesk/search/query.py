@@ -20,7 +20,7 @@ from photodesk.archive.rights import Similar
 from photodesk.encoders.base import Encoder
 from photodesk.engines.schema import EVERYTHING, Entry, Filter
 from photodesk.errors import UsageError
-from photodesk.features.embed import photo_rows, prepared
+from photodesk.features.embed import photo_rows, prepared, text_rows
 from photodesk.search import confidence
 from photodesk.search.confidence import Background
 from photodesk.text.preparation import Preparation, join_fields
@@ -194,9 +194,7 @@ class Reader:
 
     def _read(self, articles: Sequence[Article]) -> FloatArray:
         texts, _ = prepared(articles, replace(self.preparation, fields=("title",)), self.encoder.texts)
-        features = self.encoder.texts.read(texts)
-        rows: FloatArray = self.encoder.network.texts(features) if self.encoder.network else features
-        return rows
+        return text_rows(self.encoder.texts.read(texts), self.encoder)
 
 
 COMPONENTS = ("visual", "names", "revision", "date")

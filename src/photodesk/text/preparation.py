@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import fields as dataclass_fields
 from importlib import metadata
@@ -18,7 +18,7 @@ from photodesk.errors import MissingExtra, UsageError, did_you_mean
 from photodesk.text import cleaning, language_id, spelling, translators
 from photodesk.text.language_id import UNKNOWN
 from photodesk.text_repair import mend
-from photodesk.types import Article, Fault
+from photodesk.types import Article, Fault, Progress, silent
 
 # Part of every fingerprint: raise it when a step here starts to give another output.
 VERSION = 2
@@ -164,14 +164,14 @@ class Preparation:
         articles: Sequence[Article],
         *,
         keep_going: bool = False,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress = silent,
     ) -> Prepared:
         """The prepared texts of `articles`, in their order; many at once are much faster than one at a time.
 
         Args:
             articles: n articles.
             keep_going: leave originals where the translator fails, with a note, instead of raising.
-            progress: called with (sentences translated, sentences to translate).
+            progress: called with ("sentences", sentences translated, sentences to translate).
 
         Raises:
             MissingExtra: a step's library is not installed.
@@ -187,7 +187,7 @@ class Preparation:
         articles: Sequence[Article],
         *,
         keep_going: bool = False,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress = silent,
     ) -> Iterator[tuple[str, Prepared]]:
         """The name of every step that is on, and what the articles are after it; the last is what `prepare` returns."""
         now = Prepared(
@@ -234,9 +234,7 @@ class Preparation:
             now, languages=codes, notes=now.notes + notes, confidences=tuple(one.confidence for one in found)
         )
 
-    def _translate(
-        self, articles: Sequence[Article], now: Prepared, keep_going: bool, progress: Callable[[int, int], None] | None
-    ) -> Prepared:
+    def _translate(self, articles: Sequence[Article], now: Prepared, keep_going: bool, progress: Progress) -> Prepared:
         from photodesk.text import translation
 
         translator = translators.load(self.translate)

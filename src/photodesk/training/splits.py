@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from photodesk.data.groups import held_out
 from photodesk.errors import DataError, UsageError
 from photodesk.training.pairs import Fact, Pairs
 
@@ -75,15 +76,6 @@ def iso(date: str) -> str:
         return datetime.date.fromisoformat(day).isoformat()
     except ValueError:
         return ""
-
-
-def held_out(group: NDArray[np.int64], count: int, *, seed: int) -> Mask:
-    """(n,) which pairs to keep apart: whole groups in random order until `count` pairs are reached."""
-    there, number = np.unique(group, return_inverse=True)
-    sizes = np.bincount(number, minlength=len(there))
-    order = np.random.default_rng(seed).permutation(len(there))
-    chosen = order[: int(np.searchsorted(np.cumsum(sizes[order]), count)) + 1] if count else order[:0]
-    return np.isin(number, chosen)
 
 
 def divide(pairs: Pairs, split: Split, *, validation: float, test: float, seed: int) -> tuple[Mask, Mask, Mask]:

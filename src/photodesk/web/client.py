@@ -12,7 +12,7 @@ import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,7 +20,7 @@ import click
 from photodesk import images
 from photodesk.archive.commands import Outcome
 from photodesk.errors import ArchiveInUse, InternalError, StoreError
-from photodesk.types import Fault
+from photodesk.types import Fault, Progress
 
 if TYPE_CHECKING:
     from photodesk.search.explain import Reason
@@ -38,9 +38,7 @@ _direct = urllib.request.build_opener(
 )  # keys and drafts are for the holder, not for a proxy
 
 
-def run(
-    holder: ArchiveInUse, command: str, options: Mapping[str, Any], progress: Callable[[str, int, int], None]
-) -> Outcome:
+def run(holder: ArchiveInUse, command: str, options: Mapping[str, Any], progress: Progress) -> Outcome:
     """Let the process that holds the archive run a command.
 
     Raises:
