@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from photodesk.cli.options import show_faults
+from photodesk.cli.options import PATH, encoder_option, json_option, load_encoder, out_option, print_json, show_faults
+from photodesk.cli.progress import bars
 
 if TYPE_CHECKING:
     from photodesk.archive.archive import Archive
     from photodesk.archive.commands import Outcome
 
-ARCHIVE = click.argument("archive", type=click.Path(path_type=Path))
+ARCHIVE = click.argument("archive", type=PATH)
 
 
 @click.group("archive")
@@ -41,9 +42,7 @@ def archive() -> None:
     metavar="URI",
     help="edge:PATH, flat:PATH or qdrant:http://host:6333/collection.",
 )
-@click.option(
-    "--encoder", default="builtin", show_default=True, help="The model that reads texts and photos; see `encoders`."
-)
+@encoder_option
 @click.option(
     "--language", default="german", show_default=True, help="Of the captions, for word search: endings and stop words."
 )
@@ -62,7 +61,6 @@ def init(archive: Path, engine: str, encoder: str, language: str, revise: str) -
     photodesk archive init desk/ --engine "qdrant:http://10.0.0.5:6333/photos?shards=6&replicas=2"
     """
     from photodesk.archive.archive import Archive
-    from photodesk.cli.options import load_encoder
     from photodesk.ranking import revisions
 
     made = Archive.create(
@@ -90,7 +88,7 @@ def add(context: click.Context, /, archive: Path, folders: tuple[Path, ...], wat
     photodesk archive add desk/ pictures/ --watch
     """
     named = [str(folder.absolute()) for folder in folders]
-    with chores_of(archive, "archive add") as do:
+    with commands_of(archive, "archive add") as do:
         bad = _watch(do, named, poll) if watch else _show(do("add", {"folders": named}))
     context.exit(1 if bad else 0)
 
@@ -120,7 +118,7 @@ def _watch(do: Callable[..., Outcome], folders: list[str], poll: bool) -> bool:
 
 @archive.command()
 @ARCHIVE
-@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, type=PATH)
 @click.option("--photo", "photos", multiple=True, metavar="ID", help="A photo by its id; may be given several times.")
 @click.option(
     "--missing",
@@ -150,7 +148,7 @@ def remove(
 
     if not (paths or photos or missing):
         raise UsageError("say what to remove: PATHS, --photo ID or --missing")
-    with chores_of(archive, "archive remove") as do:
+    with commands_of(archive, "archive remove") as do:
         named = [str(path.absolute()) for path in paths]
         bad = _show(do("remove", {"paths": named, "photos": list(photos), "missing": missing, "force": force}))
     context.exit(1 if bad else 0)
@@ -168,8 +166,10 @@ def use(context: click.Context, /, archive: Path, photos: tuple[str, ...], day: 
     \b
     photodesk archive use desk/ pictures/flood.jpg --day 2026-11-21 --article "Hochwasser an der Elbe"
     """
+    from photodesk.search.schema import is_photo
+
     named = [one if is_photo(one) else str(Path(one).absolute()) for one in photos]
-    with chores_of(archive, "archive use") as do:
+    with commands_of(archive, "archive use") as do:
         bad = _show(do("use", {"photos": named, "day": day, "article": article}))
     context.exit(1 if bad else 0)
 
@@ -182,7 +182,7 @@ def faults(archive: Path) -> None:
     \b
     photodesk archive faults desk/
     """
-    with chores_of(archive, "archive faults") as do:
+    with commands_of(archive, "archive faults") as do:
         outcome = do("faults", {})
     show_faults(outcome.faults, every=True, err=False)
     click.echo(outcome.message, err=True)
@@ -216,26 +216,24 @@ def update(context: click.Context, /, archive: Path, metadata: bool, bank: Path 
     if encoder:
         _renew(archive, encoder)
     options = {"metadata": metadata, "bank": str(bank.absolute()) if bank else ""}
-    with chores_of(archive, "archive update") as do:
+    with commands_of(archive, "archive update") as do:
         bad = _show(do("update", options))
     context.exit(1 if bad else 0)
 
 
 @archive.command()
 @ARCHIVE
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@json_option
 def stats(archive: Path, as_json: bool) -> None:
     """Say what is in the archive.
 
     \b
     photodesk archive stats desk/
     """
-    import json
-
-    with chores_of(archive, "archive stats") as do:
+    with commands_of(archive, "archive stats") as do:
         found = do("stats", {}).data
     if as_json:
-        click.echo(json.dumps(found, ensure_ascii=False, indent=1))
+        print_json(found)
         return
     for name in ("engine", "encoder", "photos", "files", "groups", "faults", "uses", "picks", "bank"):
         click.echo(f"{name:<12}{found[name]:,}" if isinstance(found[name], int) else f"{name:<12}{found[name]}")
@@ -264,14 +262,14 @@ def verify(context: click.Context, /, archive: Path, content: bool, repair: bool
     \b
     photodesk archive verify desk/
     """
-    with chores_of(archive, "archive verify") as do:
+    with commands_of(archive, "archive verify") as do:
         bad = _show(do("verify", {"content": content, "repair": repair}))
     context.exit(1 if bad else 0)
 
 
 @archive.command()
 @ARCHIVE
-@click.argument("target", type=click.Path(path_type=Path))
+@click.argument("target", type=PATH)
 @click.option("--no-thumbnails", is_flag=True, help="Leave them out; `verify --repair` makes them again.")
 def backup(archive: Path, target: Path, no_thumbnails: bool) -> None:
     """Write a copy to the new folder TARGET, which is an archive itself.
@@ -279,20 +277,13 @@ def backup(archive: Path, target: Path, no_thumbnails: bool) -> None:
     \b
     photodesk archive backup desk/ /mnt/backup/desk-2026-11-22
     """
-    with chores_of(archive, "archive backup") as do:
+    with commands_of(archive, "archive backup") as do:
         _show(do("backup", {"target": str(target.absolute()), "thumbnails": not no_thumbnails}))
 
 
 @archive.command()
 @ARCHIVE
-@click.option(
-    "--out",
-    "-o",
-    required=True,
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="New folder: a data set for `train`.",
-)
+@out_option("DIR", "New folder: a data set for `train`.", PATH)
 @click.pass_context
 def picks(context: click.Context, /, archive: Path, out: Path) -> None:
     """Write the photos that were picked in `serve`, with their articles, as pairs to train on.
@@ -303,7 +294,7 @@ def picks(context: click.Context, /, archive: Path, out: Path) -> None:
 
     `photodesk train --picks` does without the folder.
     """
-    with chores_of(archive, "archive picks") as do:
+    with commands_of(archive, "archive picks") as do:
         bad = _show(do("picks", {"target": str(out.absolute())}))
     context.exit(1 if bad else 0)
 
@@ -317,15 +308,13 @@ def move(archive: Path, uri: str) -> None:
     \b
     photodesk archive move desk/ "qdrant:http://10.0.0.5:6333/photos?shards=6&replicas=2"
     """
-    with chores_of(archive, "archive move") as do:
+    with commands_of(archive, "archive move") as do:
         _show(do("move", {"uri": uri}))
 
 
 def _renew(folder: Path, name: str) -> None:
     from photodesk.archive import migration
     from photodesk.archive.archive import Archive
-    from photodesk.cli.options import load_encoder
-    from photodesk.cli.progress import bars
 
     encoder = load_encoder(name)
     with Archive.open(folder, doing="archive update") as archive:
@@ -347,19 +336,14 @@ def _renew(folder: Path, name: str) -> None:
             )
 
 
-def is_photo(text: str) -> bool:
-    """Whether it is a photo's id."""
-    return len(text) == 32 and set(text) <= set("0123456789abcdef")
-
-
 @contextmanager
-def chores_of(folder: Path, doing: str) -> Iterator[Any]:
-    """A function that does chores: here where the archive is free, at the server that holds it where it is not."""
+def commands_of(folder: Path, doing: str) -> Iterator[Any]:
+    """A function that runs commands of `archive.commands`: here where the archive is free, at the server that holds it
+    where it is not."""
     import functools
 
     from photodesk.archive import commands
     from photodesk.archive.archive import Archive
-    from photodesk.cli.progress import bars
     from photodesk.encoders import registry
     from photodesk.errors import ArchiveInUse
     from photodesk.web import client
