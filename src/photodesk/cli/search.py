@@ -107,12 +107,14 @@ def search(
 
 def _search_index(folder: Path, headline: str, top: int, as_json: bool, cosine: bool, encoder: str | None) -> None:
     from photodesk.search.flat_index import Searcher
-    from photodesk.search.schema import IndexHit
+    from photodesk.search.schema import DIGITS, IndexHit
 
     searcher = Searcher.open(folder, load_encoder(encoder) if encoder else None)
     found = searcher.search(headline, top=top, revised=not cosine)
     paths = searcher.index.paths
-    hits = [IndexHit(rank, hit.score, hit.photo, str(paths[hit.photo])) for rank, hit in enumerate(found, 1)]
+    hits = [
+        IndexHit(rank, round(hit.score, DIGITS), hit.photo, str(paths[hit.photo])) for rank, hit in enumerate(found, 1)
+    ]
     if as_json:
         print_json({"hits": [asdict(hit) for hit in hits]})
     for hit in () if as_json else hits:
@@ -166,7 +168,8 @@ def _show(answer: Answer, reason: Why | None, rank: int | None, as_json: bool, s
     from photodesk.search.confidence import WORDS
 
     if rank and not reason:
-        click.echo(f"--why {rank}: the answer has {len(answer.hits)} photos only", err=True)
+        count = len(answer.hits)
+        click.echo(f"--why {rank}: the answer has {count} photo{'s' * (count != 1)}", err=True)
     if as_json:
         print_json(asdict(answer) | ({"why": asdict(reason)} if reason else {}))
         return

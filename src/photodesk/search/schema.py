@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 PHOTO = "[0-9a-f]{32}"
 """A photo's id."""
 _STEPS = ", ".join(f"{level} {words}" for level, words in enumerate(confidence.WORDS))
-DIGITS = 4
+DIGITS = 6
 """Of every score, probability and share after the point."""
 
 
