@@ -23,7 +23,7 @@ ARCHIVE = click.argument("archive", type=PATH)
 def archive() -> None:
     """Keep the photos of a desk: what is new is read, described and encoded, what is known is not.
 
-    An archive is a folder with an engine, thumbnails and a ledger. One process at a time holds it; where that is a
+    An archive is a folder with an engine, thumbnails and a database. One process at a time holds it; where that is a
     `serve`, the commands here hand their work to it.
 
     \b
@@ -73,7 +73,7 @@ def init(archive: Path, engine: str, encoder: str, language: str, revise: str) -
 @archive.command()
 @ARCHIVE
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
-@click.option("--watch", is_flag=True, help="Go on: take what comes into the folders until you press Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Keep watching: take what comes into the folders until you press Ctrl-C.")
 @click.option(
     "--poll", is_flag=True, help="With --watch: look again and again, for network disks that announce nothing."
 )
@@ -81,8 +81,8 @@ def init(archive: Path, engine: str, encoder: str, language: str, revise: str) -
 def add(context: click.Context, /, archive: Path, folders: tuple[Path, ...], watch: bool, poll: bool) -> None:
     """Bring all pictures below FOLDERS into the archive, with what EXIF, IPTC and XMP say of them.
 
-    Known contents are skipped, moved files noted, everything that is left out is named. Stopped, the same command goes
-    on from there.
+    Known contents are skipped, moved files noted, everything that is left out is named. After a stop
+    the same command resumes.
 
     \b
     photodesk archive add desk/ pictures/ --watch
@@ -108,7 +108,7 @@ def _watch(do: Callable[..., Outcome], folders: list[str], poll: bool) -> bool:
         except PhotodeskError as error:
             if first:
                 raise
-            click.echo(f"{error}; the watch goes on", err=True)
+            click.echo(f"{error}; still watching", err=True)
             bad, again = True, {folder for folder in wanted if Path(folder).exists()}
         if first:
             click.echo(f"watching {', '.join(folders)}; Ctrl-C ends it", err=True)
@@ -202,7 +202,7 @@ def faults(archive: Path) -> None:
 @click.option(
     "--encoder",
     metavar="NAME",
-    help="Encode every photo again with this model, and use it from then on; not beside `serve`.",
+    help="Encode every photo again with this model, and use it from then on; not while `serve` runs.",
 )
 @click.pass_context
 def update(context: click.Context, /, archive: Path, metadata: bool, bank: Path | None, encoder: str | None) -> None:

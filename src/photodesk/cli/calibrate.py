@@ -35,7 +35,7 @@ def calibrate(
     """Fit how likely a photo fits to the score that it has, on pairs that the encoder was not trained on.
 
     Name the same DATA as in `train`. Half of the pairs are fitted on, the other half say how reliable the result is.
-    What was encoded is kept, so a second call takes seconds and one that was stopped goes on.
+    What was encoded is kept, so a second call takes seconds and one that was stopped resumes.
 
     \b
     photodesk train newsimages2025/ -o net.safetensors --test 2000

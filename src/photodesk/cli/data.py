@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from photodesk.cli.options import PATH, data_options, read_data, show_data, show_faults
+from photodesk.cli.options import PATH, data_options, show_faults, shown_data
 
 if TYPE_CHECKING:
     from photodesk.types import Fault
@@ -59,8 +59,7 @@ def check(context: click.Context, /, every: bool, out: Path | None, no_decode: b
     from photodesk.cli.progress import ticks
     from photodesk.data import checks
 
-    dataset = read_data(options)
-    show_data(dataset)
+    dataset = shown_data(options)
     with ticks("pictures", len(dataset.photos)) as tick:
         faults = checks.check(dataset, decode=not no_decode, tick=tick)
     if out:
@@ -106,7 +105,7 @@ def fetch(
     """Fetch the pictures that a data set names by URL and that are not there yet.
 
     For releases without pictures, such as 2021's. Asks politely, only hosts that the files name, saves only whole
-    pictures, and writes every request to fetch.log in the photo folder. Stopped, the same command goes on from there.
+    pictures, and writes every request to fetch.log in the photo folder. After a stop the same command resumes.
     The pictures belong to their publishers: whether you may use them is for you to know.
 
     \b
@@ -120,8 +119,7 @@ def fetch(
     base: Path = options["data"] or options["articles"] or Path()
     folder = to or options["photos"] or (base if base.is_dir() else base.parent) / "newsimages"
     options["photos"] = folder if folder.is_dir() else None
-    dataset = read_data(options)
-    show_data(dataset)
+    dataset = shown_data(options)
     have = {photo.id for photo in dataset.photos}
     wanted = [item for item in dataset.listed if item.url and item.photo not in have]
     manners = Manners(rate=rate, retries=retries, contact=contact, allow_private=allow_private_for_tests)

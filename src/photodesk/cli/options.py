@@ -12,6 +12,7 @@ import click
 
 if TYPE_CHECKING:
     from photodesk.encoders.base import Encoder
+    from photodesk.evaluation.metrics import Measure
     from photodesk.evaluation.tables import Table
     from photodesk.types import Dataset, Fault
 
@@ -106,6 +107,28 @@ def show_data(dataset: Dataset) -> None:
         counts[article.subset] = counts.get(article.subset, 0) + 1
     if counts.keys() - {""}:
         click.echo("subsets: " + ", ".join(f"{name or '(none)'} {count}" for name, count in counts.items()), err=True)
+
+
+def shown_data(options: dict[str, Any]) -> Dataset:
+    """`read_data`, then `show_data`."""
+    dataset = read_data(options)
+    show_data(dataset)
+    return dataset
+
+
+def deciding_measure(text: str, known: Sequence[Measure]) -> Measure:
+    """The measure of --measure, one of those that a command prints.
+
+    Raises:
+        UsageError: it is another.
+    """
+    from photodesk.errors import UsageError
+    from photodesk.evaluation import metrics
+
+    measure = metrics.parse(text)
+    if measure not in known:
+        raise UsageError(f"--measure {text}: expected one of {', '.join(map(str, known))}")
+    return measure
 
 
 def show_faults(faults: Sequence[Fault], *, every: bool = False, err: bool = True) -> bool:

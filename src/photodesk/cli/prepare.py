@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from photodesk.cli.options import FILE, data_options, preparation_option, read_data, show_data, show_faults
+from photodesk.cli.options import FILE, data_options, preparation_option, show_faults, shown_data
 from photodesk.cli.progress import bars
 
 if TYPE_CHECKING:
@@ -87,8 +87,7 @@ def prepare(
         raise UsageError(f"{out}: the prepared articles are JSON lines; end the name in .jsonl")
     wanted = texts.parse(preparation)
     towers = {name: _tower(name) for name in encoders}
-    dataset = read_data(options)
-    show_data(dataset)
+    dataset = shown_data(options)
     click.echo(str(wanted), err=True)
     articles, empty = cleaning.with_text(dataset.articles, wanted.fields, drop=drop_empty)
     done = _prepare(wanted, articles, keep_going)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +17,15 @@ from photodesk.cli.options import (
     load_encoder,
     out_option,
     preparation_option,
-    read_data,
-    show_data,
     show_faults,
+    shown_data,
 )
 from photodesk.cli.progress import bars
 
 if TYPE_CHECKING:
     from photodesk.encoders.base import Encoder
-    from photodesk.types import Dataset, Run
+    from photodesk.ranking.revisions import Revision
+    from photodesk.types import Article, Dataset, Run
 
 
 @click.command()
@@ -59,8 +60,8 @@ def rank(
     """Rank the photos for every article and write a run file.
 
     DATA is a folder of any NewsImages edition: an article file and a folder of pictures; or give --articles and
-    --photos. What was encoded is kept: the same command a second time encodes nothing, and one that was stopped goes
-    on. --revise without --bank reads the other articles of DATA: run file, report and tables then call the run
+    --photos. What was encoded is kept: the same command a second time encodes nothing, and one that was stopped
+    resumes. --revise without --bank reads the other articles of DATA: run file, report and tables then call the run
     transductive.
 
     \b
@@ -69,12 +70,10 @@ def rank(
     photodesk rank newsimages2021/ --out run.trec -p "fields=title+text, max_words=40"
     photodesk rank newsimages2025/ --out run.tsv --revise "dual_softmax(temperature=1)" --bank archive.csv
     """
-    from photodesk.data import datasets
     from photodesk.errors import UsageError
     from photodesk.evaluation import run_files
     from photodesk.features.store import Store
     from photodesk.files import probe
-    from photodesk.ranking import revisions
     from photodesk.search import rank as ranking
     from photodesk.text import preparation as texts
 
@@ -82,14 +81,8 @@ def rank(
         raise UsageError(f"{out}: a run file ends in {' or '.join(run_files.SUFFIXES)}")
     for path in filter(None, (out, report)):
         probe(path)
-    if bank and not revise:
-        raise UsageError(
-            "--bank says what --revise is to read; give it a revision as well, such as --revise dual_softmax"
-        )
-    revision = revisions.parse(revise) if revise else None
-    others = datasets.read(bank).articles if bank else None
-    dataset = read_data(options)
-    show_data(dataset)
+    revision, others = _revision(revise, bank)
+    dataset = shown_data(options)
     loaded = load_encoder(encoder)
     about = {"Encoder": encoder, "Texts": preparation} | _caution(encoder, loaded, dataset)
     with bars() as progress:
@@ -108,6 +101,18 @@ def rank(
     if report:
         _report(run, dataset, report, out.stem, about)
     context.exit(1 if show_faults([*dataset.faults, *faults]) else 0)
+
+
+def _revision(text: str | None, bank: Path | None) -> tuple[Revision | None, Sequence[Article] | None]:
+    from photodesk.data import datasets
+    from photodesk.errors import UsageError
+    from photodesk.ranking import revisions
+
+    if bank and not text:
+        raise UsageError(
+            "--bank says what --revise is to read; give it a revision as well, such as --revise dual_softmax"
+        )
+    return revisions.parse(text) if text else None, datasets.read(bank).articles if bank else None
 
 
 def _caution(name: str, encoder: Encoder, dataset: Dataset) -> dict[str, str]:

@@ -12,6 +12,7 @@ import click
 from photodesk.cli.options import (
     PATH,
     cache_option,
+    deciding_measure,
     form_options,
     json_option,
     out_option,
@@ -146,7 +147,7 @@ def _print(table: Table, remarks: Iterable[str], form: str | None) -> None:
 @out_option("DIR", "Folder for run file, report and record.", PATH, default="reproduced", show_default=True)
 @click.pass_context
 def reproduce(context: click.Context, /, recipe: str, out: Path, form: str | None, seed: int, **options: Any) -> None:
-    """Run a recipe, a row of a paper's table, and print ours beside the paper's numbers.
+    """Run a recipe, a row of a paper's table, and print ours next to the paper's numbers.
 
     First everything that is missing is named at once, with how to get it; nothing is computed before. Then: language
     detection, translation, cleaning, word limits, encoder, T×V network, fusion, revision. Writes NAME.tsv, NAME.html
@@ -196,15 +197,12 @@ def ablate(
     photodesk ablate own-best --data newsimages2025/ --plot ablation.svg
     photodesk ablate 2022-rss-run4 --data newsimages2022/ --pretrain nytimes800k/ -m R@10
     """
-    from photodesk.errors import UsageError
     from photodesk.evaluation import metrics
     from photodesk.files import replacing
     from photodesk.recipes import ablation
     from photodesk.recipes.preflight import find
 
-    deciding = metrics.parse(measure)
-    if deciding not in metrics.DEFAULT:
-        raise UsageError(f"--measure {measure}: ablate knows {', '.join(map(str, metrics.DEFAULT))}")
+    deciding = deciding_measure(measure, metrics.DEFAULT)
     with bars() as progress:
         ready = find(recipe, progress=progress, **options)
         _show_ready(ready)

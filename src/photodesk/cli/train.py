@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from photodesk.cli.progress import bars
 
 if TYPE_CHECKING:
     from photodesk.encoders.txv import Network
+    from photodesk.training.config import Settings
     from photodesk.types import Dataset
 
 
@@ -161,40 +162,25 @@ def train(
     photodesk train rss/ rt/ tw/ --weights 1,1,1 --preset paper2022 --split random --validation 0.2 --leaks keep \\
         --encoder openclip:ViT-H-14/laion2b_s32b_b79k --pretrain nytimes800k/ --average -o txv.safetensors
     """
-    from photodesk.data import datasets
     from photodesk.encoders import registry
     from photodesk.encoders.concatenated import dims, towers
-    from photodesk.errors import UsageError, require
     from photodesk.features.store import Store
-    from photodesk.files import probe
-    from photodesk.training import model_card, splits
-    from photodesk.training import pairs as pairing
+    from photodesk.training import model_card, pairs, splits
     from photodesk.training import train as training
-    from photodesk.training.config import PRESETS
 
-    if out.suffix != ".safetensors":
-        raise UsageError(f"{out}: a network file ends in .safetensors")
     count = len(data) + len(picks)
-    if not count:
-        raise UsageError("say what to train on: DATA, or --picks ARCHIVE")
     how = {name: options.pop(name) for name in ("validation", "test", "leaks", "average", "refit")}
-    settings = replace(PRESETS[preset], **{name: value for name, value in options.items() if value is not None})
-    parts, given = splits.parse(split), _weights(weights, count)
-    if settings.epochs:
-        require("torch", "train")
-    probe(out)
+    settings = _settings(out, count, preset, options)
+    parts, given = splits.parse(split), (*_weights(weights, count), *((0.0,) if pretrain else ()))
     report = _reporter(tensorboard)
-    read = [*map(datasets.read, data), *map(_picked, picks), *([datasets.read(pretrain)] if pretrain else [])]
-    for dataset in read:
-        show_data(dataset)
+    read = _read(data, picks, pretrain)
     loaded = [registry.load(name) for name in dict.fromkeys(encoders)]
     sets = tuple(tuple(each.split("+")) for each in fields)
     texts, photos = towers(loaded, sets)
-    given = (*given, 0.0) if pretrain else given
     with bars() as progress:
-        pairs = pairing.gather(read, texts, photos, Store(cache), weights=given, progress=progress)
+        gathered = pairs.gather(read, texts, photos, Store(cache), weights=given, progress=progress)
     made = training.fit(
-        pairs,
+        gathered,
         (texts.fingerprint, photos.fingerprint),
         (dims(texts), dims(photos)),
         settings,
@@ -204,9 +190,35 @@ def train(
         report=report,
         **how,
     )
-    card = {**made.card, **model_card.origin(read, pairs.weights)}
+    card = {**made.card, **model_card.origin(read, gathered.weights)}
     _write(replace(made, card=card, encoders=tuple(encoder.name for encoder in loaded), fields=sets), out)
-    context.exit(1 if show_faults([*(fault for dataset in read for fault in dataset.faults), *pairs.faults]) else 0)
+    context.exit(1 if show_faults([*(fault for dataset in read for fault in dataset.faults), *gathered.faults]) else 0)
+
+
+def _settings(out: Path, count: int, preset: str, options: dict[str, Any]) -> Settings:
+    """The preset with what was given instead; all that can be refused before anything is read is refused here."""
+    from photodesk.errors import UsageError, require
+    from photodesk.files import probe
+    from photodesk.training.config import PRESETS
+
+    if out.suffix != ".safetensors":
+        raise UsageError(f"{out}: a network file ends in .safetensors")
+    settings = replace(PRESETS[preset], **{name: value for name, value in options.items() if value is not None})
+    if not count:
+        raise UsageError("say what to train on: DATA, or --picks ARCHIVE")
+    if settings.epochs:
+        require("torch", "train")
+    probe(out)
+    return settings
+
+
+def _read(data: Sequence[Path], picks: Sequence[Path], pretrain: Path | None) -> list[Dataset]:
+    from photodesk.data import datasets
+
+    read = [*map(datasets.read, data), *map(_picked, picks), *([datasets.read(pretrain)] if pretrain else [])]
+    for dataset in read:
+        show_data(dataset)
+    return read
 
 
 def _write(network: Network, out: Path) -> None:

@@ -11,15 +11,15 @@ from photodesk.cli.options import (
     FILE,
     cache_option,
     data_options,
+    deciding_measure,
     encoder_option,
     form_options,
     load_encoder,
     preparation_option,
     print_tables,
-    read_data,
     seed_option,
-    show_data,
     show_faults,
+    shown_data,
 )
 from photodesk.cli.progress import bars
 
@@ -79,12 +79,9 @@ def tune(
 
     \b
     photodesk tune newsimages2025/ --plot tune.svg
-    photodesk tune newsimages2025/ -r "dual_softmax(temperature=1)" -r "nnn(k=128, alpha=0.75)" --validation 1500
-    --markdown
+    photodesk tune newsimages2025/ -r "dual_softmax(temperature=1)" -r "nnn(k=128, alpha=0.75)" --markdown
     """
     from photodesk.data.groups import groups
-    from photodesk.errors import UsageError
-    from photodesk.evaluation import metrics
     from photodesk.evaluation import tune as tuning
     from photodesk.features.embed import embed_articles, embed_photos
     from photodesk.features.store import Store
@@ -92,13 +89,10 @@ def tune(
     from photodesk.ranking import revisions
     from photodesk.text import preparation as preparing
 
-    deciding = metrics.parse(measure)
-    if deciding not in tuning.MEASURES:
-        raise UsageError(f"--measure {measure}: tune prints and decides by {', '.join(map(str, tuning.MEASURES))}")
+    deciding = deciding_measure(measure, tuning.MEASURES)
     grid = tuple(revisions.parse(each) for each in texts) or tuning.GRID
     model, prepared = load_encoder(encoder), preparing.parse(preparation)
-    dataset = read_data(options)
-    show_data(dataset)
+    dataset = shown_data(options)
     part = tuning.validation_part(dataset.pairs, groups(dataset).articles, validation, seed=seed)
     store = Store(cache)
     with bars() as progress:

@@ -79,7 +79,7 @@ def router(service: Service, access: Access) -> APIRouter:
 
     @api.delete("/picks/{article}/{photo}", tags=["picks"], responses=_problems(404))
     def withdraw(article: ArticleId, photo: PhotoId) -> schemas.Withdrawn:
-        """Take a pick back: the photo is not picked for the article any more. The archive's ledger goes on to say that
+        """Take a pick back: the photo is not picked for the article any more. The archive still records that
         it was, and until when."""
         return service.withdraw(article, photo)
 
