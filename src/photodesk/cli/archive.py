@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -88,9 +88,10 @@ def add(context: click.Context, /, archive: Path, folders: tuple[Path, ...], wat
     photodesk archive add desk/ pictures/ --watch
     """
     named = [str(folder.absolute()) for folder in folders]
+    if not watch:
+        _run(context, archive, "add", folders=named)
     with commands_of(archive, "archive add") as do:
-        bad = _watch(do, named, poll) if watch else _show(do("add", {"folders": named}))
-    context.exit(1 if bad else 0)
+        context.exit(1 if _watch(do, named, poll) else 0)
 
 
 def _watch(do: Callable[..., Outcome], folders: list[str], poll: bool) -> bool:
@@ -148,10 +149,8 @@ def remove(
 
     if not (paths or photos or missing):
         raise UsageError("say what to remove: PATHS, --photo ID or --missing")
-    with commands_of(archive, "archive remove") as do:
-        named = [str(path.absolute()) for path in paths]
-        bad = _show(do("remove", {"paths": named, "photos": list(photos), "missing": missing, "force": force}))
-    context.exit(1 if bad else 0)
+    named = [str(path.absolute()) for path in paths]
+    _run(context, archive, "remove", paths=named, photos=list(photos), missing=missing, force=force)
 
 
 @archive.command()
@@ -169,9 +168,7 @@ def use(context: click.Context, /, archive: Path, photos: tuple[str, ...], day: 
     from photodesk.search.schema import is_photo
 
     named = [one if is_photo(one) else str(Path(one).absolute()) for one in photos]
-    with commands_of(archive, "archive use") as do:
-        bad = _show(do("use", {"photos": named, "day": day, "article": article}))
-    context.exit(1 if bad else 0)
+    _run(context, archive, "use", photos=named, day=day, article=article)
 
 
 @archive.command()
@@ -215,10 +212,7 @@ def update(context: click.Context, /, archive: Path, metadata: bool, bank: Path 
     """
     if encoder:
         _renew(archive, encoder)
-    options = {"metadata": metadata, "bank": str(bank.absolute()) if bank else ""}
-    with commands_of(archive, "archive update") as do:
-        bad = _show(do("update", options))
-    context.exit(1 if bad else 0)
+    _run(context, archive, "update", metadata=metadata, bank=str(bank.absolute()) if bank else "")
 
 
 @archive.command()
@@ -262,23 +256,21 @@ def verify(context: click.Context, /, archive: Path, content: bool, repair: bool
     \b
     photodesk archive verify desk/
     """
-    with commands_of(archive, "archive verify") as do:
-        bad = _show(do("verify", {"content": content, "repair": repair}))
-    context.exit(1 if bad else 0)
+    _run(context, archive, "verify", content=content, repair=repair)
 
 
 @archive.command()
 @ARCHIVE
 @click.argument("target", type=PATH)
 @click.option("--no-thumbnails", is_flag=True, help="Leave them out; `verify --repair` makes them again.")
-def backup(archive: Path, target: Path, no_thumbnails: bool) -> None:
+@click.pass_context
+def backup(context: click.Context, /, archive: Path, target: Path, no_thumbnails: bool) -> None:
     """Write a copy to the new folder TARGET, which is an archive itself.
 
     \b
     photodesk archive backup desk/ /mnt/backup/desk-2026-11-22
     """
-    with commands_of(archive, "archive backup") as do:
-        _show(do("backup", {"target": str(target.absolute()), "thumbnails": not no_thumbnails}))
+    _run(context, archive, "backup", target=str(target.absolute()), thumbnails=not no_thumbnails)
 
 
 @archive.command()
@@ -294,22 +286,20 @@ def picks(context: click.Context, /, archive: Path, out: Path) -> None:
 
     `photodesk train --picks` does without the folder.
     """
-    with commands_of(archive, "archive picks") as do:
-        bad = _show(do("picks", {"target": str(out.absolute())}))
-    context.exit(1 if bad else 0)
+    _run(context, archive, "picks", target=str(out.absolute()))
 
 
 @archive.command()
 @ARCHIVE
 @click.argument("uri")
-def move(archive: Path, uri: str) -> None:
+@click.pass_context
+def move(context: click.Context, /, archive: Path, uri: str) -> None:
     """Stream the points to another engine, compare every one there, and use that engine from then on.
 
     \b
     photodesk archive move desk/ "qdrant:http://10.0.0.5:6333/photos?shards=6&replicas=2"
     """
-    with commands_of(archive, "archive move") as do:
-        _show(do("move", {"uri": uri}))
+    _run(context, archive, "move", uri=uri)
 
 
 def _renew(folder: Path, name: str) -> None:
@@ -371,6 +361,13 @@ def commands_of(folder: Path, doing: str) -> Iterator[Any]:
 
     with held:
         yield do
+
+
+def _run(context: click.Context, archive: Path, command: str, **options: Any) -> NoReturn:
+    """Run a command, say what came of it, and end with 1 if any fault needs the user."""
+    with commands_of(archive, f"archive {command}") as do:
+        bad = _show(do(command, options))
+    context.exit(1 if bad else 0)
 
 
 def _show(outcome: Outcome) -> bool:
