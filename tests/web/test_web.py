@@ -126,6 +126,8 @@ def test_filters_reach_the_desk(web, desk, ids):
         {"draft": "Rom", "like": "../../etc/passwd"},
         {"draft": "Rom", "since": "gestern"},
         {"draft": "Rom", "top": 0},
+        {"draft": "Rom", "top": "3"},
+        {"draft": "Rom", "diverse": 0.0},
         {"draft": "Rom", "orientation": ["round"]},
         {"draft": "Rom", "path": "/etc/passwd"},
         [],

@@ -109,7 +109,7 @@ def _watch(do: Callable[..., Outcome], folders: list[str], poll: bool) -> bool:
         except PhotodeskError as error:
             if first:
                 raise
-            click.echo(f"{error}; still watching", err=True)
+            click.echo(f"{error}; the watch goes on", err=True)
             bad, again = True, {folder for folder in wanted if Path(folder).exists()}
         if first:
             click.echo(f"watching {', '.join(folders)}; Ctrl-C ends it", err=True)

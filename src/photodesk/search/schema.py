@@ -72,10 +72,10 @@ class Query:
     terms: tuple[str, ...] = field(default=(), metadata=_is("Usage terms, any of these.", max_length=50))
     keywords: tuple[str, ...] = field(default=(), metadata=_is("All of these.", max_length=50))
     orientation: tuple[Orientation, ...] = field(default=(), metadata=_is("Any of these.", max_length=3))
-    min_width: int = field(default=0, metadata=_is("In pixels.", ge=0, le=100_000))
-    min_height: int = field(default=0, metadata=_is("In pixels.", ge=0, le=100_000))
+    min_width: int = field(default=0, metadata=_is("In pixels.", strict=True, ge=0, le=100_000))
+    min_height: int = field(default=0, metadata=_is("In pixels.", strict=True, ge=0, le=100_000))
     used_days: int = field(
-        default=0, metadata=_is("What to take for recently used; 0 asks nothing.", ge=0, le=query.LONGEST)
+        default=0, metadata=_is("What to take for recently used; 0 asks nothing.", strict=True, ge=0, le=query.LONGEST)
     )
     used: Literal["down", "hide"] = field(
         default="down", metadata=_is("What to do with photos that were used recently.")
@@ -84,9 +84,9 @@ class Query:
         default="",
         metadata=_is("Lift photos whose captions have these; empty: those of the headline.", max_length=1000),
     )
-    fold: bool = field(default=True, metadata=_is("Near-duplicates are one hit."))
-    diverse: bool = field(default=False, metadata=_is("Prefer photos that differ from those above them."))
-    top: int = field(default=60, metadata=_is("How many photos at most.", ge=1, le=query.MOST))
+    fold: bool = field(default=True, metadata=_is("Near-duplicates are one hit.", strict=True))
+    diverse: bool = field(default=False, metadata=_is("Prefer photos that differ from those above them.", strict=True))
+    top: int = field(default=60, metadata=_is("How many photos at most.", strict=True, ge=1, le=query.MOST))
 
     def asks(self) -> bool:
         """Whether there is anything to search for."""

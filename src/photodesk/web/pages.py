@@ -33,8 +33,8 @@ FIELDS = (
     "min_height",
     "used_days",
     "used",
-    "diverse",
 )
+NUMBERS = ("min_width", "min_height", "used_days")
 FILTERS = ("since", "until", "phrase", "min_width", "min_height", "used_days", "used", "diverse", *FACETS)
 YEAR = 365 * 24 * 3600
 _QUERY = TypeAdapter(schema.Query)
@@ -54,6 +54,8 @@ class _Form:
         got = parse_qs(body.decode("utf-8", "replace"), max_num_fields=500)
         fields: dict[str, Any] = {name: got[name][0] for name in FIELDS if name in got}
         fields |= {name: got[name] for name in FACETS if name in got}
+        fields |= {name: int(text) for name in NUMBERS if (text := fields.get(name, "")[:10]).isdecimal()}
+        fields |= {"diverse": True} if "diverse" in got else {}
         if "like_this" in got:
             fields |= {"like": got["like_this"][0], "upload": ""}
         if "upload_this" in got:
