@@ -181,7 +181,7 @@ def test_the_built_in_model_works_from_the_command_line(tmp_path, monkeypatch):
     assert call("index", folder / "newsimages", "-o", tmp_path / "index").exit_code == 0
     found = call("search", tmp_path / "index", "Wüste", "--top", "3", "--json")
     assert found.exit_code == 0, found.output
-    hits = json.loads(found.stdout)
+    hits = json.loads(found.stdout)["hits"]
     assert len(hits) == 3
     assert hits[0]["score"] >= hits[1]["score"] >= hits[2]["score"]
     run = run_files.read(tmp_path / "run.tsv")
@@ -234,12 +234,12 @@ def test_one_article_gets_what_rank_gives_it_with_the_same_bank(tmp_path, monkey
     run = run_files.read(tmp_path / "run.trec")
     differs = False
     for article in datasets.read(folder).articles:
-        hits = json.loads(call("search", tmp_path / "index", article.title, "--top", "12", "--json").stdout)
+        hits = json.loads(call("search", tmp_path / "index", article.title, "--top", "12", "--json").stdout)["hits"]
         assert [hit["photo"].removesuffix(".png") for hit in hits] == [hit.photo for hit in run[article.id]]
         assert [hit["score"] for hit in hits] == pytest.approx([hit.score for hit in run[article.id]], abs=1e-5)
         plain = json.loads(
             call("search", tmp_path / "index", article.title, "--top", "12", "--json", "--cosine").stdout
-        )
+        )["hits"]
         differs |= plain != hits
     assert differs == (revision != "cosine")
 

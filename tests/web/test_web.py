@@ -16,7 +16,7 @@ import sys
 import threading
 import urllib.request
 import zlib
-from dataclasses import replace
+from dataclasses import fields, replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -34,12 +34,13 @@ from photodesk.archive import ingest
 from photodesk.archive.archive import Archive
 from photodesk.archive.database import now
 from photodesk.data import datasets
+from photodesk.engines.schema import Entry
 from photodesk.errors import PhotoError, StoreError, UsageError
 from photodesk.files import digest
 from photodesk.search.desk import Desk
 from photodesk.search.query import COMPONENTS
-from photodesk.web import create_app, schemas, server, uploads
-from photodesk.web.schemas import Query
+from photodesk.search.schema import Query
+from photodesk.web import create_app, server, uploads
 from photodesk.web.security import TEXT_BYTES
 from photodesk.web.server import local
 from photodesk.web.service import FACETS, Service
@@ -81,7 +82,7 @@ def ids(made):
 def test_an_article_finds_its_photo(web, ids):
     for word, photo in ids.items():
         answer = web.post("/api/search", json={"draft": f"{word}\nLead.\nText."}).json()
-        assert answer["hits"][0]["about"]["photo"] == photo
+        assert answer["hits"][0]["photo"] == photo
         assert [hit["rank"] for hit in answer["hits"]] == list(range(1, 9))
         assert answer["nothing_fits"] is False
 
@@ -107,12 +108,12 @@ def test_filters_reach_the_desk(web, desk, ids):
         "fold": False,
     }
     answer = web.post("/api/search", json=sent).json()
-    assert {hit["about"]["photo"] for hit in answer["hits"]} == {ids["Köln"], ids["Basel"]}
+    assert {hit["photo"] for hit in answer["hits"]} == {ids["Köln"], ids["Basel"]}
     assert web.post("/api/facets", json=sent).json()["facets"]["credit"] == {"dpa": 2}
     assert (desk.asked[-1].words, desk.asked[-1].fold) == ("Basel", False)
     assert (desk.asked[-1].used_days, desk.asked[-1].hide_used, desk.asked[-1].diverse) == (9, True, False)
     assert (
-        web.post("/api/search", json={"draft": "Rom", "phrase": "Bild von Köln"}).json()["hits"][0]["about"]["photo"]
+        web.post("/api/search", json={"draft": "Rom", "phrase": "Bild von Köln"}).json()["hits"][0]["photo"]
         == ids["Köln"]
     )
 
@@ -125,6 +126,8 @@ def test_filters_reach_the_desk(web, desk, ids):
         {"draft": "Rom", "like": "../../etc/passwd"},
         {"draft": "Rom", "since": "gestern"},
         {"draft": "Rom", "top": 0},
+        {"draft": "Rom", "top": "3"},
+        {"draft": "Rom", "diverse": 0.0},
         {"draft": "Rom", "orientation": ["round"]},
         {"draft": "Rom", "path": "/etc/passwd"},
         [],
@@ -247,11 +250,11 @@ def test_a_photo_from_outside_is_searched_with(web, ids):
     assert sent.status_code == 201
     assert (sent.json()["width"], sent.json()["height"]) == (640, 320)
     answer = web.post("/api/search", json={"upload": sent.json()["upload"]}).json()
-    assert answer["hits"][0]["about"]["photo"] == ids["Ulm"]
+    assert answer["hits"][0]["photo"] == ids["Ulm"]
     kept = Image.open(io.BytesIO(web.get(f"/api/uploads/{sent.json()['upload']}").content))
     assert kept.size == (640, 320)
     assert web.post("/api/search", json={"upload": "0" * 32}).status_code == 404
-    assert web.post("/api/search", json={"like": ids["Graz"]}).json()["hits"][0]["about"]["photo"] == ids["Graz"]
+    assert web.post("/api/search", json={"like": ids["Graz"]}).json()["hits"][0]["photo"] == ids["Graz"]
 
 
 def bomb(width, height):
@@ -720,7 +723,7 @@ def test_uses_come_over_http_and_push_a_photo_down(here, tmp_path):
 
             def first(**more):
                 answer = web.post("/api/search", json={"draft": "Rom", "words": "x", "used_days": 30, **more}).json()
-                return answer["hits"][0]["about"]["photo"]
+                return answer["hits"][0]["photo"]
 
             assert first() == ids["Rom"]
             noted = web.post("/api/uses", json={"photo": ids["Rom"], "article": "https://news.example/1"})
@@ -763,8 +766,6 @@ def test_an_answer_carries_the_embargo_and_the_list_of_near_duplicates(held):
     web, large, small, folder = held
     sent = {"draft": "Rom", "words": "x", "credit": ["epd"], "min_width": 300}
     listed = {
-        "photo": small,
-        "file": "",
         "source": "agency/held.png",
         "credit": "KNA",
         "terms": EMBARGO,
@@ -772,17 +773,20 @@ def test_an_answer_carries_the_embargo_and_the_list_of_near_duplicates(held):
         "height": 30,
     }
     hit = web.post("/api/search", json=sent).json()["hits"][0]
-    assert (hit["about"]["photo"], hit["about"]["terms"], hit["about"]["credit"]) == (large, EMBARGO, "epd")
-    assert (hit["duplicates"], hit["similar"], hit["origins"]) == (1, [listed], {"terms": [small]})
+    assert (hit["photo"], hit["about"]["terms"], hit["about"]["credit"]) == (large, EMBARGO, "epd")
+    (one,) = hit["similar"]
+    assert (one["photo"], one["file"], one["about"] | listed) == (small, "", one["about"])
+    assert (hit["duplicates"], hit["origins"]) == (1, {"terms": [small]})
     owner = web.post("/api/search", json=sent, headers={"authorization": "Bearer key"}).json()["hits"][0]
-    assert owner["similar"] == [listed | {"file": str(folder / "photos/agency/held.png")}]
+    assert owner["similar"] == [one | {"file": str(folder / "photos/agency/held.png")}]
     why = web.post("/api/why", json={"query": sent, "photo": large}).json()
     alone = web.get(f"/api/photos/{large}").json()
-    assert [one["similar"] for one in (why, alone)] == [[listed]] * 2
-    assert why["about"]["terms"] == alone["terms"] == EMBARGO
+    assert why["similar"] == alone["similar"] == [one]
+    assert why["about"] == alone["about"] == hit["about"]
     assert why["origins"] == alone["origins"] == {"terms": [small]}
     other = web.get(f"/api/photos/{small}").json()
-    assert (other["credit"], other["caption"][:7], other["origins"]["caption"]) == ("KNA", "Ein Bil", [large])
+    about = other["about"]
+    assert (about["credit"], about["caption"][:7], other["origins"]["caption"]) == ("KNA", "Ein Bil", [large])
 
 
 @pytest.mark.parametrize(("lang", "said"), [("en", ENGLISH), ("de", GERMAN)])
@@ -860,7 +864,7 @@ def test_every_word_is_used(web):
     said = "".join(
         path.read_text("utf-8")
         for path in [*folder.glob("*.py"), *folder.glob("templates/*"), *folder.glob("static/*.js")]
-        if path.name != "words.py"
+        if path.name != "translations.py"
     )
     made = {
         "name",
@@ -869,7 +873,7 @@ def test_every_word_is_used(web):
         *(f"state_{name}" for name in ("running", "done", "stopped", "failed")),
     }
     made |= {
-        *schemas.About.model_fields,
+        *(field.name for field in fields(Entry)),
         *COMPONENTS,
         *FACETS,
         "landscape",

@@ -247,8 +247,8 @@ class Archive:
         return Picture(path, images.content(path), original=False)
 
     def path(self, photo: str) -> str:
-        """Where a file of a photo is; its id where the archive knows none."""
-        return next((file.path for file in self.database.files(photo)), photo)
+        """Where a file of a photo is; empty where the archive knows none."""
+        return next((file.path for file in self.database.files(photo)), "")
 
     def keep_thumbnail(self, photo: str, picture: bytes) -> None:
         """Store the thumbnail of a photo, as JPEG."""

@@ -31,7 +31,7 @@ COMMANDS = {
     "prepare": ("prepare", "Detect, translate, clean and cut the texts of articles, and show before and after."),
     "rank": ("rank", "Rank the photos for every article of a data set and write a run file."),
     "recipes": ("recipes", "List the rows of the papers' tables that can be run, and what each needs."),
-    "reproduce": ("recipes", "Run a row of a paper's table and print ours beside it."),
+    "reproduce": ("recipes", "Run a row of a paper's table and print ours next to it."),
     "search": ("search", "Find photos of an archive or an index for one article or photo."),
     "serve": ("serve", "Serve an archive in the browser and over HTTP: paste a draft, see the photos that fit."),
     "store": ("store", "Look after what was encoded: verify it, make it smaller, delete what nobody uses."),
@@ -83,7 +83,7 @@ def main() -> None:
         error.show()
         code = error.exit_code
     except click.Abort:
-        click.echo("stopped; what was finished is kept, the same command goes on from there", err=True)
+        click.echo("stopped; what was finished is kept, and the same command resumes", err=True)
         code = 130
     except PhotodeskError as error:
         click.echo(f"photodesk: {error}", err=True)

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 
 import click
 
+from photodesk.cli.options import cache_option, show_faults
+from photodesk.cli.progress import bars
+
 if TYPE_CHECKING:
     from photodesk.features.maintenance import Kept
 
 
 @click.command()
 @click.argument("action", type=click.Choice(["verify", "compact", "gc"]))
-@click.option("--cache", type=click.Path(path_type=Path), metavar="DIR", help="The store, if not the user's cache.")
+@cache_option
 @click.option("--float16", is_flag=True, help="compact: keep numbers in half the bytes from now on.")
 @click.option(
     "--days",
@@ -34,8 +37,7 @@ def store(context: click.Context, /, action: str, cache: Path | None, float16: b
     photodesk store compact --float16
     photodesk store gc --days 90
     """
-    from photodesk.cli.options import show_faults
-    from photodesk.cli.progress import bars
+
     from photodesk.errors import UsageError
     from photodesk.features import maintenance
     from photodesk.features.store import Store

@@ -20,6 +20,7 @@ from photodesk.encoders.base import Encoder, PhotoTower, TextTower
 from photodesk.encoders.preprocess import Pixels
 from photodesk.encoders.spec import Spec
 from photodesk.encoders.text_cleanup import clean
+from photodesk.encoders.txv import unit
 from photodesk.errors import EncoderError, UsageError, require
 from photodesk.types import FloatArray
 
@@ -58,7 +59,7 @@ class Texts(TextTower):
         ids = np.array([one.ids for one in found], np.int64)
         if self._about["zeroed"] is not None:
             ids[ids == self._about["zeroed"]] = 0
-        return _unit(self._session.run(None, {"ids": ids})[0])
+        return unit(self._session.run(None, {"ids": ids})[0])
 
     def tokens(self, text: str) -> list[str]:
         """The pieces that the model reads of `text`."""
@@ -82,7 +83,7 @@ class Photos(PhotoTower):
 
     def encode(self, batch: NDArray[np.generic]) -> FloatArray:
         """(n, dim) float32 unit rows."""
-        return _unit(self._session.run(None, {"pixels": self.pixels.scaled(batch)})[0])
+        return unit(self._session.run(None, {"pixels": self.pixels.scaled(batch)})[0])
 
 
 def load(spec: Spec) -> Encoder:
@@ -167,8 +168,3 @@ def file_digest(path: Path) -> str:
 def _session(path: Path, threads: int) -> Any:
     with checkpoint.reading(f"{path} is no model that onnxruntime runs"):
         return onnx_session.opened(str(path), onnx_session.options(threads))
-
-
-def _unit(rows: FloatArray) -> FloatArray:
-    unit: FloatArray = (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)).astype(np.float32)
-    return unit

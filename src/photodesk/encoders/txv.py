@@ -139,7 +139,7 @@ class Network:
         if "gate.w" not in self.weights:
             return rows
         odds = features @ self.weights["gate.w"] + self.weights["gate.b"]
-        share = _unit(np.exp(odds - odds.max(axis=1, keepdims=True)))
+        share = unit(np.exp(odds - odds.max(axis=1, keepdims=True)))
         weighed: FloatArray = rows * np.repeat(share, self.dim // self.members, axis=1) * np.float32(self.members**0.5)
         return weighed
 
@@ -149,7 +149,7 @@ class Network:
         out = np.empty((len(features), self.dim), np.float32)
         parts = _split(features, self.visual_dims, "photo")
         for start in range(0, len(features), PHOTOS):
-            out[start : start + PHOTOS] = self._photos([_unit(part[start : start + PHOTOS]) for part in parts])
+            out[start : start + PHOTOS] = self._photos([unit(part[start : start + PHOTOS]) for part in parts])
         return out
 
     def _photos(self, parts: Sequence[FloatArray]) -> FloatArray:
@@ -187,13 +187,14 @@ def _split(features: FloatArray, dims: Sequence[int], kind: str) -> list[FloatAr
     return np.split(features, np.cumsum(dims)[:-1], axis=1)
 
 
-def _unit(x: FloatArray) -> FloatArray:
-    y: FloatArray = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), np.float32(1e-12))
-    return y
+def unit(rows: FloatArray) -> FloatArray:
+    """Rows of length 1; a row of zeros stays."""
+    long: FloatArray = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-12))
+    return long
 
 
 def _joined(spaces: Sequence[FloatArray]) -> FloatArray:
-    return np.concatenate([_unit(space) / np.float32(len(spaces) ** 0.5) for space in spaces], axis=1)
+    return np.concatenate([unit(space) / np.float32(len(spaces) ** 0.5) for space in spaces], axis=1)
 
 
 def averaged(

@@ -162,6 +162,9 @@ class Filter:
                 raise UsageError(f"{day!r} is no day; expected YYYY-MM-DD, such as 2024-05-31")
         if unknown := set(self.orientation) - set(ORIENTATIONS):
             raise UsageError(f"orientation {min(unknown)!r}; known: {', '.join(ORIENTATIONS)}")
+        for name in ("credit", "terms", "keywords"):
+            if "" in getattr(self, name):
+                raise UsageError(f"{name}: an empty value; leave the filter out to ask nothing")
         if self.phrase and not tokens(self.phrase):
             raise UsageError(f"the phrase {self.phrase!r} has no letter and no digit to look for")
 

@@ -69,8 +69,7 @@ class FlatIndex:
         Raises:
             StoreError: the folder holds something else, or cannot be written.
         """
-        if folder.exists() and not (folder / "index.json").exists() and any(folder.iterdir()):
-            raise StoreError(f"{folder} is not empty and holds no index; name a new folder")
+        check_folder(folder)
         order = sorted(range(len(embeddings)), key=lambda i: embeddings.ids[i])
         rows = np.ascontiguousarray(embeddings.rows[order])
         lines = [json.dumps({"id": embeddings.ids[i], "path": _place(paths[i])}, ensure_ascii=False) for i in order]
@@ -146,6 +145,18 @@ class FlatIndex:
         )
 
 
+def check_folder(folder: Path) -> None:
+    """Whether an index may be written there: in a new or empty folder, or over an earlier index.
+
+    Raises:
+        StoreError: it holds something else, or is no folder.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise StoreError(f"{folder} is a file; name a new folder for the index")
+    if folder.exists() and not (folder / "index.json").exists() and any(folder.iterdir()):
+        raise StoreError(f"{folder} is not empty and holds no index; name a new folder")
+
+
 def _place(path: Path | str) -> str:
     return path if isinstance(path, str) else str(path.resolve())
 
@@ -170,9 +181,11 @@ def build_index(
         progress: called with ("photos", done, of).
 
     Raises:
+        StoreError: the folder of the index holds something else, such as the pictures.
         DataError: there is no source, or no picture in it can be opened.
         UsageError: the encoder is for `train` only (`Encoder.joint`).
     """
+    check_folder(Path(index))
     encoder, store = (encoder or registry.load()).joint(), store or Store()
     units, faults = sources.find(photos)
 

@@ -1,8 +1,8 @@
 """A question to a desk, the one row that an engine is searched with for it, and the answer.
 
 An article is its headline with lead, and its body in windows; a photo is a row of the same space. Each scores photos on
-a scale of its own, so each is divided by the spread of its scores before they are added: the sum is one row again, and
-any engine searches it exactly.
+a scale of its own, so each is divided by the standard deviation of its scores before they are added: the sum is one row
+again, and any engine searches it exactly.
 """
 
 from __future__ import annotations
@@ -27,12 +27,7 @@ from photodesk.text.preparation import Preparation, join_fields
 from photodesk.types import Article, FloatArray
 
 if TYPE_CHECKING:
-    pass
-
-if TYPE_CHECKING:
     from PIL import Image
-
-    from photodesk.search.confidence import Background
 
 WINDOW, WINDOWS = 60, 16
 """Words of a body that are read at once, and windows at most: longer bodies have longer windows where the model takes
@@ -40,7 +35,7 @@ them."""
 SHORT = 40
 """Words of a window for models that cut long texts."""
 BODY = 0.5
-"""Weight of all windows of the body together, beside 1 of headline and lead."""
+"""Weight of all windows of the body together, against 1 of headline and lead."""
 REMEMBERED = 2048
 MOST = 10_000
 """Photos of one answer."""
@@ -81,8 +76,8 @@ class Asked:
     """A question as numbers.
 
     Args:
-        row: (d,); a photo's score is `row · photo − revised · number`.
-        revised: how much of a photo's number is taken off: photos that are asked with have no part in it.
+        row: (d,); a photo's score is `row · photo − revised · offset`.
+        revised: how much of a photo's hubness offset is subtracted: photos that are asked with have no part in it.
         words: what captions are searched for.
     """
 
@@ -199,7 +194,6 @@ class Reader:
 
 COMPONENTS = ("visual", "names", "revision", "date")
 
-
 Near = tuple[str, str, tuple[str, ...]]
 
 
@@ -209,7 +203,7 @@ class Found:
 
     Args:
         photo: its id; the thumbnail has the same.
-        score: in spreads above what the query scores with photos in general; comparable within one answer.
+        score: in standard deviations above what the query scores with photos in general; comparable within one answer.
         probability: that it fits, by what is to be seen.
         entry: caption, credit, date and all else that is known of it; the usage terms are those of all its
             near-duplicates, see `rights`.

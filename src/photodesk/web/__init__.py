@@ -1,8 +1,9 @@
 """The photo desk over HTTP and in the browser: `create_app` gives the app that `photodesk serve` runs.
 
-access      who may ask, limits, headers, the log         api, models   what programs ask, as OpenAPI has it
-pages       forms and their parts, from templates/        words         what they say, in English and German
-service     between these and the desk                    uploads       strangers' pictures, decoded apart
+security    who may ask, limits, headers, the log         api, schemas  what programs ask, as OpenAPI has it
+pages       forms and their parts, from templates/        translations  what they say, in English and German
+service     between these and the desk                    uploads       untrusted pictures, decoded apart
+jobs        commands for the archive, one by one          client        asks a server from the command line
 """
 
 from __future__ import annotations

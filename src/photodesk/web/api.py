@@ -12,6 +12,7 @@ from fastapi.responses import StreamingResponse
 
 from photodesk import images
 from photodesk.archive import picks
+from photodesk.search import schema
 from photodesk.web import schemas, uploads
 from photodesk.web.security import Access
 from photodesk.web.service import GoneError, Service, UploadGoneError
@@ -46,20 +47,20 @@ def router(service: Service, access: Access) -> APIRouter:
             )
 
     @api.post("/search", tags=["search"], responses=_problems(404))
-    def search(query: schemas.Query, request: Request) -> schemas.Answer:
+    def search(query: schema.Query, request: Request) -> schema.Answer:
         """The best photos for an article, a photo, or both. A query without any of these has no answer (400)."""
         return service.search(query, owner=access.owner(dict(request.headers)))
 
     @api.post("/facets", tags=["search"], responses=_problems())
-    async def facets(query: schemas.Query, request: Request) -> schemas.Facets:
+    async def facets(query: schema.Query, request: Request) -> schemas.Facets:
         """How many photos that pass the filters of a query have each value; a new filter may take a while, and searches
         do not wait for it."""
         return await service.facets(query, request.is_disconnected)
 
     @api.post("/why", tags=["search"], responses=_problems(404))
-    def why(asked: schemas.WhyQuery) -> schemas.Why:
+    def why(asked: schemas.WhyQuery, request: Request) -> schema.Why:
         """Which words, which part of the picture and which component made a photo's score. Takes a second or so."""
-        return service.why(asked.query, asked.photo)
+        return service.why(asked.query, asked.photo, owner=access.owner(dict(request.headers)))
 
     @api.post("/picks", tags=["picks"], status_code=201, responses=_problems(404))
     def pick(asked: schemas.PickQuery) -> schemas.Picked:
@@ -79,8 +80,8 @@ def router(service: Service, access: Access) -> APIRouter:
 
     @api.delete("/picks/{article}/{photo}", tags=["picks"], responses=_problems(404))
     def withdraw(article: ArticleId, photo: PhotoId) -> schemas.Withdrawn:
-        """Take a pick back: the photo is not picked for the article any more. The archive's database keeps that it was,
-        and until when."""
+        """Take a pick back: the photo is not picked for the article any more. The archive still records that
+        it was, and until when."""
         return service.withdraw(article, photo)
 
     @api.post("/uses", tags=["picks"], status_code=201, responses=_problems(404))
@@ -118,9 +119,9 @@ def router(service: Service, access: Access) -> APIRouter:
         return Response(images.jpeg(picture), media_type="image/jpeg")
 
     @api.get("/photos/{photo}", tags=["photos"], responses=_problems(404))
-    def photo(photo: PhotoId) -> schemas.Photo:
+    def photo(photo: PhotoId, request: Request) -> schema.Photo:
         """What the archive knows of a photo and of its near-duplicates."""
-        return service.about(photo)
+        return service.about(photo, owner=access.owner(dict(request.headers)))
 
     @api.get("/photos/{photo}/thumbnail", tags=["photos"], response_class=Response, responses=_picture())
     def thumbnail(photo: PhotoId) -> Response:

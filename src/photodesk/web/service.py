@@ -13,20 +13,18 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol
 
-import numpy as np
 from fastapi.concurrency import run_in_threadpool
 
 from photodesk import images
 from photodesk.archive import ingest, rights
 from photodesk.archive.archive import Archive, Picture
 from photodesk.archive.database import now
-from photodesk.archive.rights import Similar
 from photodesk.archive.usage import Pick
 from photodesk.encoders.base import Encoder
 from photodesk.engines.schema import Entry, Filter
-from photodesk.errors import PhotodeskError, PhotoError, StoreError, UsageError
-from photodesk.search import confidence, explain
-from photodesk.search.query import Answer, Found, Question
+from photodesk.errors import PhotodeskError, PhotoError, StoreError
+from photodesk.search import explain, schema
+from photodesk.search.query import Answer, Question
 from photodesk.web import schemas, uploads
 from photodesk.web.jobs import Worker
 
@@ -36,7 +34,6 @@ _texts = logging.getLogger("photodesk.web.texts")  # silent unless it is asked f
 FACETS = ("orientation", "credit", "keywords", "terms")
 """Fields whose values are counted; each costs a look at all photos that pass a new filter."""
 
-ID = "[0-9a-f]{32}"
 PREVIEW = 1280
 """Longest side of a preview, in pixels."""
 
@@ -104,22 +101,12 @@ class Service:
         if self._worker is not None:
             self._worker.close()
 
-    def search(self, query: schemas.Query, *, owner: bool = False) -> schemas.Answer:
+    def search(self, query: schema.Query, *, owner: bool = False) -> schema.Answer:
         """The photos for a query; where their files are is for the owner."""
         _texts.info("search %r", query.draft or query.headline or query.lead or query.text)
-        answer = self.desk.ask(self._question(query))
-        return schemas.Answer(
-            hits=[
-                _hit(found, rank, self.archive.path if owner else lambda photo: "")
-                for rank, found in enumerate(answer.hits, 1)
-            ],
-            message=answer.message,
-            near=list(answer.near),
-            nothing_fits=answer.nothing_fits,
-            calibrated=answer.calibrated,
-        )
+        return schema.answer(self.desk.ask(self._question(query)), self._files(owner))
 
-    async def facets(self, query: schemas.Query, gone: Callable[[], Awaitable[bool]]) -> schemas.Facets:
+    async def facets(self, query: schema.Query, gone: Callable[[], Awaitable[bool]]) -> schemas.Facets:
         """How many photos that pass a query's filters have each value; nothing if who asked is gone when the turn
         comes.
 
@@ -129,31 +116,18 @@ class Service:
             found = {} if await gone() else await run_in_threadpool(self.desk.facets, query.filter(), FACETS)
         return schemas.Facets(facets={name: dict(values) for name, values in found.items()})
 
-    def counted(self, query: schemas.Query) -> Mapping[str, Mapping[str, int]] | None:
+    def counted(self, query: schema.Query) -> Mapping[str, Mapping[str, int]] | None:
         """The same, at once; None where it is yet to be counted."""
         return self.desk.counted(query.filter(), FACETS)
 
-    def why(self, query: schemas.Query, photo: str) -> schemas.Why:
-        """What made the score of a photo.
+    def why(self, query: schema.Query, photo: str, *, owner: bool = False) -> schema.Why:
+        """What made the score of a photo; where its file is is for the owner.
 
         Raises:
             GoneError: no such photo.
         """
         self.entry(photo)
-        reason = self.desk.why(self._question(query), photo)
-        most = max((abs(weight) for _, weight in reason.words), default=0.0) or 1.0
-        return schemas.Why(
-            photo=photo,
-            probability=reason.found.probability,
-            level=level(reason.found.probability),
-            words=[schemas.Word(text=text, weight=weight / most, fall=weight) for text, weight in reason.words],
-            heat=np.asarray(reason.heat, float).tolist(),
-            shares=dict(reason.shares),
-            components=dict(reason.found.components),
-            about=about(photo, reason.found.entry),
-            origins=_origins(reason.found.origins),
-            similar=_similar(reason.found.similar),
-        )
+        return schema.why(self.desk.why(self._question(query), photo), self._files(owner))
 
     def pick(self, asked: schemas.PickQuery) -> schemas.Picked:
         """Note that a photo was taken for an article.
@@ -190,7 +164,7 @@ class Service:
             raise GoneError(f"photo {photo} is not picked for article {article}")
         return schemas.Withdrawn(article=article, photo=photo, at=at)
 
-    def picked(self, query: schemas.Query) -> set[str]:
+    def picked(self, query: schema.Query) -> set[str]:
         """Photos that are taken for this very text."""
         article = query.article()
         return self.archive.usage.picked(article.id) if article else set()
@@ -201,13 +175,13 @@ class Service:
         Raises:
             GoneError: no such photo.
         """
-        found = self.archive.engine.get([photo]) if re.fullmatch(ID, photo) else []
+        found = self.archive.engine.get([photo]) if schema.is_photo(photo) else []
         if not found:
             raise GoneError(f"the archive has no photo {photo}")
         return found[0].entry
 
-    def about(self, photo: str) -> schemas.Photo:
-        """What the archive knows of a photo and of its near-duplicates.
+    def about(self, photo: str, *, owner: bool = False) -> schema.Photo:
+        """What the archive knows of a photo and of its near-duplicates; where their files are is for the owner.
 
         Raises:
             GoneError: no such photo.
@@ -216,7 +190,7 @@ class Service:
         group = rights.groups(self.archive, {photo: own})[photo]
         entry, origins = group.known(photo, own)
         similar = [one for one in group.members if one.photo != photo]
-        return schemas.Photo(**dict(about(photo, entry)), origins=_origins(origins), similar=_similar(similar))
+        return schema.photo(photo, entry, origins, similar, self._files(owner))
 
     def thumbnail(self, photo: str) -> bytes:
         """A small JPEG.
@@ -270,13 +244,16 @@ class Service:
             encoder=bare(self.archive.settings.encoder),
             counts={"photos": self.archive.engine.count()} | counts,
             faults=faults,
-            recent=[about(point.photo, point.entry) for point in self.archive.engine.get(database.latest(24))],
+            recent=[
+                schema.Known(point.photo, "", point.entry) for point in self.archive.engine.get(database.latest(24))
+            ],
             jobs=[replace(job, message=bare(job.message)) for job in database.jobs(10)],
         )
 
-    def _question(self, query: schemas.Query) -> Question:
-        if not query.asks():
-            raise UsageError("there is nothing to search for: send a draft, a photo of the archive (like) or an upload")
+    def _files(self, owner: bool) -> schema.Files:
+        return self.archive.path if owner else schema.untold
+
+    def _question(self, query: schema.Query) -> Question:
         picture = None
         if query.upload:
             picture = self.uploads.get(query.upload)
@@ -284,18 +261,7 @@ class Service:
                 raise UploadGoneError
         if query.like:
             self.entry(query.like)
-        return Question(
-            article=query.article(),
-            like=query.like,
-            picture=picture,
-            where=query.filter(),
-            words=query.words,
-            used_days=query.used_days,
-            hide_used=query.used == "hide",
-            diverse=query.diverse,
-            fold=query.fold,
-            top=query.top,
-        )
+        return query.question(picture)
 
 
 def told(error: Exception) -> str:
@@ -315,43 +281,3 @@ def bare(text: str) -> str:
 
 def _below(path: str, roots: Sequence[str]) -> str:
     return next((os.path.relpath(path, root) for root in roots if ingest.below(path, [root])), os.path.basename(path))  # noqa: PTH119
-
-
-def level(probability: float) -> int:
-    """How surely a photo fits, in five steps."""
-    return sum(probability >= least for least in confidence.LEVELS)
-
-
-def about(photo: str, entry: Entry) -> schemas.About:
-    """What the archive knows of a photo."""
-    known = {name: getattr(entry, name) for name in schemas.About.model_fields if name not in ("photo", "keywords")}
-    return schemas.About(photo=photo, keywords=list(entry.keywords), **known)
-
-
-def _origins(origins: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    return {field: list(photos) for field, photos in origins.items()}
-
-
-def _similar(similar: Sequence[Similar], file: Callable[[str], str] = lambda photo: "") -> list[schemas.Similar]:
-    names = [name for name in schemas.Similar.model_fields if name not in ("photo", "file")]
-    return [
-        schemas.Similar(photo=one.photo, file=file(one.photo), **{name: getattr(one.entry, name) for name in names})
-        for one in similar
-    ]
-
-
-def _hit(found: Found, rank: int, file: Callable[[str], str]) -> schemas.Hit:
-    return schemas.Hit(
-        rank=rank,
-        score=found.score,
-        probability=found.probability,
-        level=level(found.probability),
-        duplicates=len(found.similar),
-        used=found.used,
-        components=dict(found.components),
-        group=found.entry.group,
-        file=file(found.photo),
-        about=about(found.photo, found.entry),
-        origins=_origins(found.origins),
-        similar=_similar(found.similar, file),
-    )

@@ -1,4 +1,4 @@
-"""A stranger's picture → a small upright one, decoded in a process of its own that gets only so much memory and time.
+"""An untrusted picture → a small upright one, decoded in a process of its own that gets only so much memory and time.
 
 `python -m photodesk.web.uploads SIDE` reads the bytes of a picture and writes `WIDTH HEIGHT\\n` and its RGB bytes; exit
 code 3: the arguments of a PhotoError, as JSON.
@@ -69,7 +69,7 @@ def shrink(data: bytes, side: int = SIDE) -> Image.Image:
         raise BusyError("too many pictures are being decoded; try again in a moment")
     try:
         with _together:
-            done = subprocess.run(  # noqa: S603  our own module; the stranger's bytes are its input
+            done = subprocess.run(  # noqa: S603  our own module; the untrusted bytes are its input
                 [sys.executable, "-m", "photodesk.web.uploads", str(side)],
                 input=data,
                 capture_output=True,
