@@ -56,7 +56,7 @@ def shelf(tmp_path_factory):
     twin(folder / "photos/agency/held.png", folder / "photos/Rom.png", (40, 30), terms=TERMS, credit="KNA")
     with Archive.open(folder / "desk") as archive:
         ingest.add(archive, echo(), [folder / "photos"])
-        archive.daybook.use([photos["Köln"]], TODAY)
+        archive.usage.use([photos["Köln"]], TODAY)
     return folder / "desk", photos["Rom"]
 
 

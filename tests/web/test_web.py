@@ -870,7 +870,7 @@ def test_every_word_is_used(web):
         "name",
         *(f"level_{i}" for i in range(5)),
         *(f"spot_{i}" for i in range(9)),
-        *(f"state_{name}" for name in ("running", "done", "stopped", "failed")),
+        *(f"state_{name}" for name in ("waiting", "running", "done", "stopped", "failed")),
     }
     made |= {
         *(field.name for field in fields(Entry)),
