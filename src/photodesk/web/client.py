@@ -137,11 +137,11 @@ def ask(holder: ArchiveInUse, question: Question, rank: int | None) -> tuple[Ans
 
 def _found(hit: dict[str, Any]) -> Found:
     from photodesk.archive.rights import Similar
-    from photodesk.engines.schema import Entry
+    from photodesk.engines.schema import LISTS, Entry
     from photodesk.search.query import Found
 
     known = {name: value for name, value in hit["about"].items() if name != "photo"}
-    entry = Entry(**known | {"keywords": tuple(known["keywords"]), "group": hit["group"]})
+    entry = Entry(**known | {name: tuple(known[name]) for name in LISTS} | {"group": hit["group"]})
     similar = [
         Similar(one["photo"], Entry(**{name: value for name, value in one.items() if name not in ("photo", "file")}))
         for one in hit["similar"]

@@ -120,8 +120,18 @@ class About(_Strict):
     copyright: str = ""
     keywords: list[str] = []
     place: str = ""
-    taken: Annotated[str, Field(description="ISO 8601, time of the place.")] = ""
+    taken: Annotated[str, Field(description="ISO 8601, time of the place, as far as it is known.")] = ""
     terms: str = ""
+    people: list[str] = []
+    event: str = ""
+    alt_text: str = ""
+    shown: Annotated[str, Field(description="Places that are shown.")] = ""
+    sublocation: str = ""
+    rating: int = 0
+    label: str = ""
+    urgency: int = 0
+    provider: str = ""
+    instructions: str = ""
     width: int = 0
     height: int = 0
     source: Annotated[str, Field(description="Path below the folder that was added.")] = ""

@@ -22,7 +22,7 @@ from photodesk.archive.database import now
 from photodesk.archive.rights import Similar
 from photodesk.archive.usage import Pick
 from photodesk.encoders.base import Encoder
-from photodesk.engines.schema import Entry, Filter
+from photodesk.engines.schema import LISTS, Entry, Filter
 from photodesk.errors import PhotodeskError, PhotoError, StoreError, UsageError
 from photodesk.search import confidence, explain
 from photodesk.search.query import Answer, Found, Question
@@ -324,8 +324,8 @@ def level(probability: float) -> int:
 
 def about(photo: str, entry: Entry) -> schemas.About:
     """What the archive knows of a photo."""
-    known = {name: getattr(entry, name) for name in schemas.About.model_fields if name not in ("photo", "keywords")}
-    return schemas.About(photo=photo, keywords=list(entry.keywords), **known)
+    known = {name: getattr(entry, name) for name in schemas.About.model_fields if name != "photo"}
+    return schemas.About(photo=photo, **known | {name: list(known[name]) for name in LISTS})
 
 
 def jpeg(picture: object) -> bytes:
