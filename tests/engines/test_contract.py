@@ -107,7 +107,12 @@ def entry(rng, i):
         terms=str(rng.choice(["", "editorial", "free"])),
         place=str(rng.choice(["", "Wien", "Köln"])),
         byline=str(rng.choice(["", "Ada Ott"])),
-        taken=str(rng.choice(["", "2023-12-31T23:59:59", "2024-01-01T00:00:00", "2024-02-29T12:00:00"])),
+        taken=str(
+            rng.choice(["", "2023-12-31T23:59:59", "2024-01-01T00:00:00", "2024-02-29T12:00:00", "2024-01", "2023"])
+        ),
+        people=tuple(rng.choice(["Anna Beispiel", "Bo Lie"], int(rng.integers(0, 3)), replace=False).tolist()),
+        label=str(rng.choice(["", "Rot", "Grün"])),
+        rating=int(rng.integers(-1, 6)),
     )
 
 
@@ -145,6 +150,10 @@ FILTERS = (
     Filter(orientation=("portrait",)),
     Filter(orientation=("landscape", "square"), min_width=1000),
     Filter(min_height=991),
+    Filter(people=("Anna Beispiel",)),
+    Filter(people=("Anna Beispiel", "Bo Lie"), label=("Rot", "Grün")),
+    Filter(min_rating=1),
+    Filter(min_rating=5),
     Filter(since="2024-01-01"),
     Filter(until="2023-12-31"),
     Filter(since="2024-01-01", until="2024-01-01"),

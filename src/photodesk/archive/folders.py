@@ -26,8 +26,8 @@ class Seen:
         path: absolute; links stay as the user named them.
         root: the folder that was asked for.
         size: in bytes; mtime in nanoseconds.
-        sidecar: name of the XMP file beside it, empty if there is none, with its own size (-1 if it cannot be looked at)
-            and mtime.
+        sidecar: name of the XMP file beside it, empty if there is none, with its own size (-1 if it cannot be looked
+            at) and mtime.
     """
 
     path: Path

@@ -24,7 +24,7 @@ import numpy as np
 
 from photodesk.engines import bm25
 from photodesk.engines.base import Space
-from photodesk.engines.schema import EVERYTHING, FACETS, Entry, Filter, Point, following, tokens
+from photodesk.engines.schema import EVERYTHING, FACETS, NUMBERS, Entry, Filter, Point, following, tokens
 from photodesk.errors import StoreError, require
 from photodesk.types import FloatArray, Hit
 
@@ -78,8 +78,9 @@ class EdgeEngine:
         except Exception as error:  # Edge knows no kinds
             raise _trouble(path, error) from None
         engine = cls(path, space, uri or f"edge:{path}", shard, api)
-        if create:
-            for name, schema in _indexes(api).items():
+        there = engine._do(shard.info).payload_schema  # of an older photodesk it lacks fields that came later
+        if missing := {name: schema for name, schema in _indexes(api).items() if name not in there}:
+            for name, schema in missing.items():
                 engine._update(api.UpdateOperation.create_field_index(name, schema))
             engine._do(shard.flush)
         return engine
@@ -214,12 +215,18 @@ class EdgeEngine:
         if where.since or where.until:
             end = f"{day}T00:00:00Z" if where.until and (day := following(where.until)) else None
             is_("taken", range=api.RangeDateTime(gte=where.since + "T00:00:00Z" if where.since else None, lt=end))
-        for field, values in (("credit", where.credit), ("terms", where.terms), ("orientation", where.orientation)):
+        for field, values in (
+            ("credit", where.credit),
+            ("terms", where.terms),
+            ("orientation", where.orientation),
+            ("label", where.label),
+        ):
             if values:
                 is_(field, match=api.MatchAny(list(values)))
-        for keyword in where.keywords:
-            is_("keywords", match=api.MatchValue(keyword))
-        for field, least in (("width", where.min_width), ("height", where.min_height)):
+        for field, values in (("keywords", where.keywords), ("people", where.people)):
+            for value in values:
+                is_(field, match=api.MatchValue(value))
+        for field, least in (("width", where.min_width), ("height", where.min_height), ("rating", where.min_rating)):
             if least:
                 is_(field, range=api.RangeFloat(gte=float(least)))
         if where.phrase:
@@ -259,7 +266,7 @@ def _indexes(api: Any) -> dict[str, Any]:
     cold = api.Memory.Cold
     return {
         **{name: api.KeywordIndexParams(memory=cold) for name in FACETS},
-        **{name: api.IntegerIndexParams(lookup=False, range=True, memory=cold) for name in ("width", "height")},
+        **{name: api.IntegerIndexParams(lookup=False, range=True, memory=cold) for name in NUMBERS},
         "taken": api.DatetimeIndexParams(memory=cold),
         "text": api.TextIndexParams(
             tokenizer=api.TokenizerType.Word, lowercase=True, phrase_matching=True, memory=cold

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
@@ -19,7 +19,7 @@ import numpy as np
 
 from photodesk.engines import bm25
 from photodesk.engines.base import Space
-from photodesk.engines.schema import EVERYTHING, FACETS, Entry, Filter, Point, following, tokens
+from photodesk.engines.schema import EVERYTHING, FACETS, NUMBERS, Entry, Filter, Point, following, tokens
 from photodesk.errors import StoreError, UsageError, require
 from photodesk.files import replacing
 from photodesk.types import FloatArray, Hit
@@ -82,9 +82,11 @@ class QdrantEngine:
             )
         if create:
             engine._create()
-        size = engine._do(lambda: client.get_collection(collection)).config.params.vectors[ROW].size - 1
+        about = engine._do(lambda: client.get_collection(collection))
+        size = about.config.params.vectors[ROW].size - 1
         if size != space.dim:
             raise StoreError(f"{uri} holds rows of {size} numbers and the archive's encoder makes {space.dim}")
+        engine._index(about.payload_schema)
         return engine
 
     def upsert(self, points: Sequence[Point]) -> None:
@@ -215,17 +217,20 @@ class QdrantEngine:
                 hnsw_config=None if option.get("exact") == "no" else m.HnswConfigDiff(m=0),
             )
         )
+
+    def _index(self, there: Container[str]) -> None:
+        """Index what can be asked for and is not indexed yet: a collection of an older photodesk lacks fields that came
+        later."""
+        m = self._m
         schemas: dict[str, Any] = {name: m.KeywordIndexParams(type="keyword", on_disk=True) for name in FACETS}
-        schemas |= {
-            name: m.IntegerIndexParams(type="integer", lookup=False, range=True) for name in ("width", "height")
-        }
+        schemas |= {name: m.IntegerIndexParams(type="integer", lookup=False, range=True) for name in NUMBERS}
         schemas["taken"] = m.DatetimeIndexParams(type="datetime", on_disk=True)
         words = m.TokenizerType.WORD
         schemas["text"] = m.TextIndexParams(
             type="text", tokenizer=words, lowercase=True, phrase_matching=True, on_disk=True
         )
-        for name, schema in schemas.items():
-            self._do(lambda name=name, schema=schema: self.client.create_payload_index(self.collection, name, schema))  # type: ignore[misc]
+        for name in (name for name in schemas if name not in there):
+            self._do(lambda name=name: self.client.create_payload_index(self.collection, name, schemas[name]))  # type: ignore[misc]
 
     def _made(self, point: Point) -> Any:
         entry = point.entry.payload()
@@ -261,12 +266,18 @@ class QdrantEngine:
         if where.since or where.until:
             end = f"{day}T00:00:00Z" if where.until and (day := following(where.until)) else None
             is_("taken", range=m.DatetimeRange(gte=where.since + "T00:00:00Z" if where.since else None, lt=end))
-        for field, values in (("credit", where.credit), ("terms", where.terms), ("orientation", where.orientation)):
+        for field, values in (
+            ("credit", where.credit),
+            ("terms", where.terms),
+            ("orientation", where.orientation),
+            ("label", where.label),
+        ):
             if values:
                 is_(field, match=m.MatchAny(any=list(values)))
-        for keyword in where.keywords:
-            is_("keywords", match=m.MatchValue(value=keyword))
-        for field, least in (("width", where.min_width), ("height", where.min_height)):
+        for field, values in (("keywords", where.keywords), ("people", where.people)):
+            for value in values:
+                is_(field, match=m.MatchValue(value=value))
+        for field, least in (("width", where.min_width), ("height", where.min_height), ("rating", where.min_rating)):
             if least:
                 is_(field, range=m.Range(gte=least))
         if where.phrase:

@@ -15,8 +15,11 @@ from photodesk.types import FloatArray
 Orientation = Literal["landscape", "portrait", "square"]
 ORIENTATIONS: tuple[Orientation, ...] = ("landscape", "portrait", "square")
 
-FACETS = ("credit", "terms", "keywords", "orientation", "byline", "place", "year")
+FACETS = ("credit", "terms", "keywords", "orientation", "byline", "place", "year", "people", "label")
 """Fields whose values can be counted."""
+
+NUMBERS = ("width", "height", "rating")
+"""Fields that a filter sets a least value for."""
 
 LISTS = ("keywords", "people")
 """Fields of an entry that have several values."""
@@ -164,6 +167,9 @@ class Filter:
         credit: any of these, exactly.
         terms: usage terms, any of these, exactly.
         keywords: all of these, exactly.
+        people: all of these are shown, by names exactly as they are written.
+        label: any of these, exactly.
+        min_rating: 1 to 5.
         orientation: any of these.
         min_width: in pixels; min_height likewise.
         phrase: these words in this order stand in headline, caption, keywords, place or byline; case does not count.
@@ -180,6 +186,9 @@ class Filter:
     min_height: int = 0
     phrase: str = ""
     without: tuple[str, ...] = ()
+    people: tuple[str, ...] = ()
+    label: tuple[str, ...] = ()
+    min_rating: int = 0
 
     def __post_init__(self) -> None:
         for day in (self.since, self.until):
@@ -202,6 +211,9 @@ class Filter:
             and (not self.credit or entry.credit in self.credit)
             and (not self.terms or entry.terms in self.terms)
             and set(self.keywords) <= set(entry.keywords)
+            and set(self.people) <= set(entry.people)
+            and (not self.label or entry.label in self.label)
+            and (not self.min_rating or entry.rating >= self.min_rating)
             and (not self.orientation or entry.orientation in self.orientation)
             and entry.width >= self.min_width
             and entry.height >= self.min_height
