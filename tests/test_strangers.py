@@ -217,8 +217,8 @@ def test_nothing_that_libraries_say_of_odd_files_is_printed(tmp_path):
         data[rng.randrange(8, 400)] ^= 0xFF
         (tmp_path / f"lzw{i}.tif").write_bytes(data)
     code = (
-        "import pathlib, sys\nfrom photodesk import metadata, photos\nfrom photodesk.errors import PhotoError\nbroken "
-        "= 0\n"
+        "import pathlib, sys\nfrom photodesk import images as photos\nfrom photodesk.archive import metadata\n"
+        "from photodesk.errors import PhotoError\nbroken = 0\n"
         "for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):\n"
         "    try:\n        metadata.read(photos.read(path.read_bytes(), where=path.name))\n"
         "    except PhotoError:\n        broken += 1\n"

@@ -90,6 +90,20 @@ def kept(request, tmp_path):
     return f"{request.param}:{tmp_path / request.param}"
 
 
+def test_a_shard_of_an_older_photodesk_gets_the_indexes_that_came_later(tmp_path):
+    from qdrant_edge import UpdateOperation
+
+    made = make("edge", tmp_path)
+    made.upsert([Point(photo(1), points(1)[0].row, Entry(people=("Anna Beispiel",), width=1, height=1))])
+    made._update(UpdateOperation.delete_field_index("people"))
+    with pytest.raises(StoreError):
+        made.facets("people")
+    made.close()
+    again = open_engine(f"edge:{tmp_path / 'edge'}", SPACE)
+    assert again.facets("people") == {"Anna Beispiel": 1}
+    again.close()
+
+
 def photo(i):
     return f"{i * 2654435761 % 2**64:032x}"
 

@@ -181,7 +181,7 @@ def _png_text(kind: bytes, rest: bytes) -> bytes:
 
 def _raw(text: bytes) -> bytes:
     """A profile that ImageMagick wrote as a text: its name, its length and hexadecimal digits."""
-    match = re.match(rb"\s*\S+\s+\d+\s+([0-9a-fA-F\s]+)", text)
+    match = re.match(rb"\s*[^\n]+\n\s*\d+\n([0-9a-fA-F\s]+)", text)
     digits = b"".join(match[1].split()) if match else b""
     return bytes.fromhex(digits[: len(digits) // 2 * 2].decode())
 

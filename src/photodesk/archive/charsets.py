@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-_COMMON = frozenset("äöüßéèêëàâáçñóòôúùûíîïåøæœãõÄÖÜÉÈÀÁÇÑÓÅØÆÍÚ")
+_FREQUENT, _COMMON = frozenset("äöüßéÄÖÜ"), frozenset("èêëàâáçñóòôúùûíîïåøæœãõÉÈÀÁÇÓÅØÆ")
 """Letters beside ASCII of the languages whose programs wrote Windows-1252 or MacRoman."""
 _OPENING, _CLOSING, _ALONE = frozenset("“„‚‘«»¿¡‹…©€£"), frozenset("”“’‘«»…™®°›€ªº²³"), frozenset("–—…•©®€£§«»·°×")
 _HIGH = re.compile(r"[^\x00-\x7f]")
@@ -38,23 +38,26 @@ def _plausible(text: str) -> float:
     found = 0.0
     for match in _HIGH.finditer(text):
         sign, at = match[0], match.start()
-        before, after = text[at - 1 : at] if at else "", text[at + 1 : at + 2]
+        before, after, second = text[at - 1 : at] if at else "", text[at + 1 : at + 2], text[at + 2 : at + 3]
         inside, follows = before.isalpha(), after.isalpha()
         if sign == "\ufffd":
             found -= 2
+        elif sign == "\xa0":
+            found += 0.5
         elif sign.isalpha():
-            if sign.isupper() and before.islower():
+            found += sign in _FREQUENT or 0.4 * (sign in _COMMON)
+            if (sign.isupper() and before.islower()) or (sign.islower() and after.isupper()):
                 found -= 2
-            elif not inside and not follows:
-                found += 0.25 if sign in "àáéóèÀÁÉÓ" else -1
-            else:
-                found += sign in _COMMON
+            elif sign.isupper() and after.isupper() and second.islower():
+                found -= 1
+            elif not inside and not follows and sign not in "àáéóèÀÁÉÓ":
+                found -= 1.5
         elif inside and follows:
             found += {"’": 1.0, "–": 0.25, "·": 0.25}.get(sign, -2)
         elif follows:
-            found += 0.5 if sign in _OPENING else -1
+            found += 0.75 if sign in _OPENING else -1
         elif inside:
-            found += 0.5 if sign in _CLOSING else -1
+            found += 0.75 if sign in _CLOSING else -1
         else:
             found += 0.5 if sign in _ALONE or sign in _OPENING or sign in _CLOSING else -0.5
     return found
