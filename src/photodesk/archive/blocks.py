@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from PIL import TiffImagePlugin
 
 MOST = 16 * 2**20
-"""Bytes that a compressed text of a PNG may have."""
+"""Bytes that are read of Photoshop's resources, and of all texts of a PNG once they are unpacked."""
 
 _EXIF, _XMP, _EXTENSION = b"Exif\0", b"http://ns.adobe.com/xap/1.0/", b"http://ns.adobe.com/xmp/extension/\0"
 _PHOTOSHOP = re.compile(rb"Photoshop 3\.0\0|Adobe_Photoshop2\.5:.{4}", re.DOTALL)
@@ -114,14 +114,15 @@ def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
 def _resources(parts: Sequence[bytes]) -> tuple[bytes, bytes]:
     """IPTC and its digest out of Photoshop's resources. A part that does not begin with one continues the part before:
     a segment of a JPEG has at most 64 KiB."""
-    joined: list[bytes] = []
+    joined: list[list[bytes]] = []
+    room = MOST
     for part in parts:
-        if joined and not part.startswith(_RESOURCE):
-            joined[-1] += part
-        else:
-            joined.append(part)
-    found: dict[int, bytes] = {}
-    for block in joined:
+        if not joined or part.startswith(_RESOURCE):
+            joined.append([])
+        joined[-1].append(part[:room])
+        room = max(0, room - len(part))
+    found: dict[int, list[bytes]] = {_IPTC_RESOURCE: [], _DIGEST_RESOURCE: []}
+    for block in map(b"".join, joined):
         at = 0
         while True:
             if not block.startswith(_RESOURCE, at) and (at := block.find(_RESOURCE[0], at)) < 0:
@@ -129,9 +130,10 @@ def _resources(parts: Sequence[bytes]) -> tuple[bytes, bytes]:
             name = at + 6
             start = name + (1 + int.from_bytes(block[name : name + 1]) + 1) // 2 * 2 + 4
             number, size = int.from_bytes(block[at + 4 : name]), int.from_bytes(block[start - 4 : start])
-            found[number] = found.get(number, b"") + block[start : start + size]
+            if number in found:
+                found[number].append(block[start : start + size])
             at = start + size
-    return found.get(_IPTC_RESOURCE, b""), found.get(_DIGEST_RESOURCE, b"")
+    return b"".join(found[_IPTC_RESOURCE]), b"".join(found[_DIGEST_RESOURCE])
 
 
 def _iptc(block: bytes) -> tuple[bytes, bytes]:
@@ -143,16 +145,18 @@ def _iptc(block: bytes) -> tuple[bytes, bytes]:
 
 def _png(data: bytes) -> Blocks:
     raw: dict[str, bytes] = {}
-    exif, at = b"", 8
+    exif, at, room = b"", 8, MOST
     while at + 8 <= len(data):
         size, kind = int.from_bytes(data[at : at + 4]), data[at + 4 : at + 8]
         start, at = at + 8, at + 12 + size
         if kind == b"eXIf":
             exif = exif or _tiff_structure(data[start : start + size])
-        elif kind in (b"tEXt", b"zTXt", b"iTXt"):
+        elif kind in (b"tEXt", b"zTXt", b"iTXt") and room > 0:
             name, _, rest = data[start : start + size].partition(b"\0")
             with contextlib.suppress(zlib.error):
-                raw.setdefault(name.decode("latin-1"), _png_text(kind, rest))
+                text = _png_text(kind, rest, room)
+                room -= len(text)
+                raw.setdefault(name.decode("latin-1"), text)
     profiles = {
         name.removeprefix(_RAW).casefold(): found
         for name in raw
@@ -169,14 +173,14 @@ def _png(data: bytes) -> Blocks:
     return Blocks(exif, iptc, digest, xmp, texts=texts)
 
 
-def _png_text(kind: bytes, rest: bytes) -> bytes:
-    """The text of a chunk, after its keyword."""
+def _png_text(kind: bytes, rest: bytes, room: int) -> bytes:
+    """The text of a chunk, after its keyword, cut to so many bytes."""
     packed = kind == b"zTXt"
     if kind == b"iTXt":
         packed, rest = rest[:1] == b"\1", rest[2:].split(b"\0", 2)[-1]
     elif packed:
         rest = rest[1:]
-    return zlib.decompressobj().decompress(rest, MOST) if packed else rest
+    return zlib.decompressobj().decompress(rest, room) if packed else rest[:room]
 
 
 def _raw(text: bytes) -> bytes:

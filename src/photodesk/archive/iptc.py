@@ -10,10 +10,16 @@ import codecs
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from photodesk.archive.charsets import decoded
 
+MOST = 10_000
+"""Data sets that are read; real files have some dozens."""
+
 _MARK = b"\x1c"
+_HEAD = re.compile(rb"\x1c([\x01-\x09\x0f\xf0])(.)(..)", re.DOTALL)
+"""Mark, record (those of the standard, and two of programs), number and size."""
 _CHARSET = (1, 90)
 _LATIN = {
     **{"A": "1", "B": "2", "C": "3", "D": "4", "F": "7", "G": "6", "H": "8", "L": "5", "M": "9", "V": "10"},
@@ -43,7 +49,7 @@ def read(block: bytes) -> Sets:
     numbers: list[int] = []
     values: list[bytes] = []
     charset, cut = b"", False
-    for record, number, value in _sets(block):
+    for record, number, value in islice(_sets(block), MOST):
         if value is None:
             cut = True
         elif (record, number) == _CHARSET:
@@ -60,25 +66,19 @@ def read(block: bytes) -> Sets:
 def _sets(block: bytes) -> Iterator[tuple[int, int, bytes | None]]:
     """Record, number and value; None for a value that the block does not hold to its end."""
     at = 0
-    while (at := block.find(_MARK, at)) >= 0:
-        head = block[at : at + 5]
-        if len(head) < 5 or (not 1 <= head[1] <= 9 and head[1] not in (15, 240)):
-            at += 1
-            continue
-        start, size = at + 5, int.from_bytes(head[3:])
+    while head := _HEAD.search(block, at):
+        record, number = head[1][0], head[2][0]
+        start, size = head.end(), int.from_bytes(head[3])
+        at = head.start() + 1  # where nothing begins here after all: a length can be wrong
         if size & 0x8000:  # so many bytes with the size follow
             more = size & 0x7FFF
-            if more > 8:
-                at += 1
-                continue
-            size = int.from_bytes(block[start : start + more])
+            size = int.from_bytes(block[start : start + more]) if more <= 8 else len(block)
             start += more
         if start + size > len(block):
-            yield head[1], head[2], None
-            at += 1  # what follows may be sets again: a length can be wrong
-            continue
-        yield head[1], head[2], block[start : start + size]
-        at = start + size
+            yield record, number, None
+        else:
+            yield record, number, block[start : start + size]
+            at = start + size
 
 
 def _declared(value: bytes) -> str:

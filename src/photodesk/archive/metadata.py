@@ -23,6 +23,7 @@ import contextlib
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -313,7 +314,7 @@ def _meant(found: Found) -> Found:
 
 def _clean(text: str) -> str:
     """Each line mended, without empty ones."""
-    lines = (mend(line)[0] for line in text.replace("\r", "\n").split("\n"))
+    lines = (mend(line)[0] for line in text[: 2 * LONGEST].replace("\r", "\n").split("\n"))
     return "\n".join(filter(None, lines))[:LONGEST].encode("utf-8", "replace").decode()
 
 
@@ -324,7 +325,8 @@ def _number(text: str, known: range) -> int:
 
 
 def _words(values: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(word for value in values if (word := _clean(value).replace("\n", " "))))[:MOST_WORDS]
+    words = (_clean(value).replace("\n", " ") for value in islice(values, 2 * MOST_WORDS))
+    return tuple(dict.fromkeys(filter(None, words)))[:MOST_WORDS]
 
 
 def _first(values: Iterable[str]) -> str:
