@@ -222,6 +222,16 @@ def test_a_sidecar_that_cannot_be_read_is_named_tried_again_and_costs_nothing_th
         why = "its XMP sidecar Rom.xmp cannot be read: Permission denied; check the file and its permissions"
         assert whats(found.faults) == [("Rom.png", why)]
         assert headline(desk, tmp_path / "photos/Rom.png") == "Forum"
+    shutil.copy(tmp_path / "photos/Rom.png", tmp_path / "photos/copy.png")
+    (tmp_path / "photos/copy.xmp").write_text(
+        XMP.format("Zweite").replace("p:Headline", 'p:Instructions="Sperrfrist" p:Headline')
+    )
+    do(desk, "add", folders=[str(tmp_path / "photos")])
+    (point,) = desk.engine.get([photo_of(tmp_path / "photos/Rom.png")])
+    assert (point.entry.headline, point.entry.terms) == ("Forum", "Sperrfrist")
+    (tmp_path / "photos/copy.png").unlink()
+    (tmp_path / "photos/copy.xmp").unlink()
+    do(desk, "add", folders=[str(tmp_path / "photos")])
     refused.clear()
     sidecar.write_text(XMP.format("Forvm"))
     os.utime(sidecar, (1, 1))

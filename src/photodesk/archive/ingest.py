@@ -250,12 +250,14 @@ def _store(
     read again."""
     fresh: dict[str, _Taken] = {}
     described: dict[str, Entry] = {}
+    partly: set[str] = set()
     for taken in waiting:
         result.faults += [Fault(str(taken.seen.path), note, "kept") for note in taken.notes]
         if taken.entry is not None:
             if taken.photo in there:
-                if taken.seen.sidecar_size >= 0:  # else what is known stays: it may be an embargo of that sidecar
-                    described[taken.photo] = taken.entry
+                described[taken.photo] = taken.entry
+                if taken.seen.sidecar_size < 0:
+                    partly.add(taken.photo)
             elif taken.features is not None:
                 fresh.setdefault(taken.photo, taken)
     files = [_file(t.seen, t.photo) for t in waiting]
@@ -284,8 +286,10 @@ def _store(
         result.added += len(points)
     staying = [file for file in files if file.photo not in fresh and file.photo in there]
     there -= set(archive.place(staying))
-    _describe(archive, described, {file.photo: file for file in staying})
-    _reconcile(archive, {file.photo for file in files if file.photo in there})
+    shared = {photo for photo in {file.photo for file in files} & there if _shared(archive, photo)}
+    alone = {photo: entry for photo, entry in described.items() if photo not in shared}
+    _describe(archive, alone, {file.photo: file for file in staying}, partly)
+    _reconcile(archive, shared)
     return [t.seen for t in waiting if t.photo not in there]
 
 
@@ -294,23 +298,19 @@ def _file(seen: Seen, photo: str) -> File:
     return File(str(seen.path), photo, str(seen.root), seen.size, seen.mtime, *sidecar)
 
 
-def _reconcile(archive: Archive, photos: Iterable[str], *, alone: bool = False) -> None:
-    """Describe photos of several files by the sidecars of all of them, those of the first path first, so that it does
-    not matter which file was read last.
+def _shared(archive: Archive, photo: str) -> bool:
+    """Whether a photo has several files and any of them a sidecar."""
+    files = list(archive.ledger.files(photo))
+    return len(files) > 1 and any(file.sidecar for file in files)
 
-    Args:
-        archive: open.
-        photos: ids; those of which one file or none has a sidecar are described already.
-        alone: these too: a file with a sidecar was forgotten.
-    """
+
+def _reconcile(archive: Archive, photos: Iterable[str]) -> None:
+    """Describe photos of several files by the sidecars of all of them, those of the first path first, so that it does
+    not matter which file was read last."""
     language = metadata.LANGUAGES[archive.settings.language]
     for photo in sorted(photos):
         files = list(archive.ledger.files(photo))
-        if not alone and (len(files) < 2 or not any(file.sidecar for file in files)):
-            continue
         sidecars, unread = _sidecars(files)
-        if unread:  # as in `_store`
-            continue
         for file in files:
             try:
                 with images.guarded(file.path):
@@ -321,17 +321,24 @@ def _reconcile(archive: Archive, photos: Iterable[str], *, alone: bool = False) 
                     entry, _ = metadata.describe(picture, sidecars, language=language)
             except PhotoError:  # it is named where it is read as a file of its own
                 continue
-            _describe(archive, {photo: entry}, {photo: file})
+            _describe(archive, {photo: entry}, {photo: file}, {photo} if unread else set())
             break
 
 
-def _describe(archive: Archive, entries: dict[str, Entry], files: dict[str, File]) -> None:
-    """Replace descriptions that changed; where a photo came from and what it is near to stay."""
+def _describe(archive: Archive, entries: dict[str, Entry], files: dict[str, File], partly: set[str]) -> None:
+    """Replace descriptions that changed; where a photo came from and what it is near to stay, and of photos that were
+    read only partly, for want of a sidecar, all that is known: an embargo may have stood there."""
     changed = {}
     for point in archive.engine.get(list(entries)):
         old, file = point.entry, files[point.photo]
         source = Path(file.path).relative_to(file.root).as_posix()
-        entry = replace(entries[point.photo], source=source, added=old.added, group=old.group)
+        read = entries[point.photo]
+        entry = replace(
+            metadata.together(old, read) if point.photo in partly else read,
+            source=source,
+            added=old.added,
+            group=old.group,
+        )
         if entry != old:
             changed[point.photo] = entry
     if changed:
@@ -349,7 +356,7 @@ def _compare(archive: Archive, folders: Sequence[Path], seen: set[str], result: 
             paths.setdefault(file.photo, []).append(file.path)
     moved = [file for file in absent if file.photo in paths]
     archive.forget_files([file.path for file in moved])
-    _reconcile(archive, {file.photo for file in moved if file.sidecar}, alone=True)
+    _reconcile(archive, {file.photo for file in moved if file.sidecar})
     result.moved += len(moved)
     result.again -= min(result.again, len(moved))
     advice = f"if it is not coming back: photodesk archive remove {archive.folder} --missing"

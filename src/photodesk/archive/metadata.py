@@ -23,6 +23,7 @@ import contextlib
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,13 @@ def describe(
     return Entry(width=width, height=height, **known), tuple(trouble)
 
 
+def together(known: Entry, more: Entry) -> Entry:
+    """An entry with its empty fields filled from another of the same photo, and the usage terms of both."""
+    filled = {f.name: getattr(known, f.name) or getattr(more, f.name) for f in fields(Entry)}
+    terms = [part for entry in (known, more) for part in entry.terms.split(BETWEEN)]
+    return Entry(**filled | {"terms": _terms(terms)})
+
+
 def unread(name: str, why: str) -> str:
     """That a part of the metadata cannot be read, in words."""
     return f"its {name} cannot be read: {' '.join(why.removeprefix('cannot be read: ').split())[:100]}"
@@ -203,7 +211,7 @@ def _whole(value: Any, longer: Any) -> Any:
     return value
 
 
-def _terms(texts: Iterable[str]) -> str:
+def _terms(texts: Sequence[str]) -> str:
     """All distinct usage terms, embargoes first; one that another begins with says nothing more."""
     kept: dict[str, str] = {}
     for text in sorted(filter(None, texts), key=len, reverse=True):
