@@ -70,7 +70,6 @@ _TURNS = {
 }
 _SIDEWAYS = 5  # from this turn on, width and height change places
 _ORIENTATION = 0x0112
-_EXIF, _RAW_EXIF, _IPTC_TAG, _XMP_TAG, _IPTC_RESOURCE = b"Exif\0\0", "Raw profile type exif", 33723, 700, 0x0404
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # else Python prints what Pillow logs of an odd header
 
@@ -140,6 +139,12 @@ def guarded(where: str) -> Iterator[None]:
         raise _wrong(where, error) from error
 
 
+def refused(error: PhotoError) -> bool:
+    """Whether the system refused the file (permissions, a disk that is away, no memory), so that another try may
+    succeed; else its content is at fault."""
+    return error.code == "photo-unreadable" or isinstance(error.__cause__, MemoryError)
+
+
 def _wrong(where: str, error: Exception) -> PhotoError:
     from PIL import Image
 
@@ -167,18 +172,17 @@ class Decoded:
         image: upright, 8-bit RGB, without any of the file's metadata.
         size: width and height of the whole upright picture, however small it was decoded.
         format: one of `FORMATS`.
-        exif: the block as the file holds it, a TIFF structure of its own; of a TIFF file that is the file. Empty where
-            there is none.
-        iptc: likewise, its data sets.
+        exif: the block that the decoder found, a TIFF structure of its own; empty where there is none.
         xmp: likewise, its XML.
+        data: the file; `archive.blocks` finds in it what decoders overlook.
     """
 
     image: Image.Image
     size: tuple[int, int]
     format: str
-    exif: bytes
-    iptc: bytes
-    xmp: bytes
+    exif: bytes = b""
+    xmp: bytes = b""
+    data: bytes = b""
 
 
 def load(path: os.PathLike[str], *, size: int = 0) -> Image.Image:
@@ -256,7 +260,7 @@ def read(data: bytes, *, size: int = 0, where: str, pixels: int = MAX_PIXELS) ->
             whole = upright.size
         elif turn in _TURNS and turn >= _SIDEWAYS:
             whole = whole[::-1]
-        return Decoded(upright, whole, _format(image), *_blocks(image, data))
+        return Decoded(upright, whole, _format(image), *_blocks(image), data)
 
 
 def opened(data: bytes, *, where: str, pixels: int = MAX_PIXELS) -> ImageFile.ImageFile:
@@ -328,24 +332,10 @@ def _orientation(image: ImageFile.ImageFile) -> int:
         return 1
 
 
-def _blocks(image: ImageFile.ImageFile, data: bytes) -> tuple[bytes, bytes, bytes]:
-    """EXIF, IPTC and XMP as the file holds them."""
-    from PIL import TiffImagePlugin
-
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        tags = (
-            image.tag_v2._tagdata
-        )  # as Pillow's own reader of IPTC does: the type that a tag claims changes nothing in its bytes
-        return data, tags.get(_IPTC_TAG, b""), tags.get(_XMP_TAG, b"")
-    exif, resources, xmp = (image.info.get(name) for name in ("exif", "photoshop", "xmp"))
-    if not exif and _RAW_EXIF in image.info:  # how ImageMagick put EXIF into a PNG before there was a chunk for it
-        with contextlib.suppress(ValueError):
-            exif = bytes.fromhex("".join(str(image.info[_RAW_EXIF]).split("\n")[3:]))
-    iptc = resources.get(_IPTC_RESOURCE) if isinstance(resources, dict) else None
-    exif, iptc, xmp = (
-        value if isinstance(value, bytes) else b"" for value in (exif, iptc, xmp)
-    )  # texts of a PNG can have any name
-    return exif.removeprefix(_EXIF).removeprefix(_EXIF), iptc, xmp
+def _blocks(image: ImageFile.ImageFile) -> tuple[bytes, bytes]:
+    """EXIF and XMP as the decoder hands them over."""
+    exif, xmp = (image.info.get(name) for name in ("exif", "xmp"))
+    return exif if isinstance(exif, bytes) else b"", xmp if isinstance(xmp, bytes) else b""
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,14 +25,18 @@ class Seen:
     Args:
         path: absolute; links stay as the user named them.
         root: the folder that was asked for.
-        size: in bytes.
-        mtime: in nanoseconds; that of its XMP sidecar where that is later.
+        size: in bytes; mtime in nanoseconds.
+        sidecar: name of the XMP file next to it, empty if there is none, with its own size (-1 if it cannot be looked
+            at) and mtime.
     """
 
     path: Path
     root: Path
     size: int
     mtime: int
+    sidecar: str = ""
+    sidecar_size: int = 0
+    sidecar_mtime: int = 0
 
 
 def walk(folder: Path, faults: list[Fault], *, root: Path | None = None) -> Iterator[Seen]:
@@ -49,17 +53,16 @@ def walk(folder: Path, faults: list[Fault], *, root: Path | None = None) -> Iter
     """
     folder = Path(os.path.abspath(folder))  # noqa: PTH100  links stay as the user named them
     if folder.is_file():
-        found = [(folder, sidecars(folder))]
+        found = [(folder, _sidecar(folder.name, _xmps(_listed(folder.parent))))]
         folder = folder.parent
     elif folder.is_dir():
         found = _pictures(folder, faults)
     else:
         raise UsageError(f"{folder} is no folder and no file")
-    for path, xmps in found:
+    for path, xmp in found:
         try:
             str(path).encode()
-            about = path.stat()
-            yield Seen(path, root or folder, about.st_size, max(about.st_mtime_ns, *map(_changed, xmps), 0))
+            yield Seen(path, root or folder, *_state(path), xmp, *(_state_of_sidecar(path, xmp) if xmp else ()))
         except UnicodeError:
             name = os.fsencode(path).decode("utf-8", "backslashreplace")
             faults.append(Fault("file-name", name, "its name is not UTF-8", "left out", "rename it"))
@@ -68,8 +71,8 @@ def walk(folder: Path, faults: list[Fault], *, root: Path | None = None) -> Iter
             faults.append(Fault("photo-unreadable", str(path), what, "left out", "check the file and its permissions"))
 
 
-def _pictures(folder: Path, faults: list[Fault]) -> list[tuple[Path, list[Path]]]:
-    """Picture files below a folder with their sidecars, folder by folder; everything else is a fault."""
+def _pictures(folder: Path, faults: list[Fault]) -> list[tuple[Path, str]]:
+    """Picture files below a folder with the names of their sidecars, folder by folder; everything else is a fault."""
     found = []
     others: Counter[str] = Counter()
 
@@ -90,12 +93,11 @@ def _pictures(folder: Path, faults: list[Fault]) -> list[tuple[Path, list[Path]]
             for link in links
         ]
         # to ask the disk for the sidecars of each picture would take three times as long
-        there = {name for name in names if name.endswith(".xmp")}
+        there = _xmps(names)
         for name in sorted(names):
             suffix = Path(name).suffix.lower()
             if suffix in SUFFIXES and not name.startswith("."):
-                path = Path(base, name)
-                found.append((path, [xmp for xmp in _named(path) if xmp.name in there]))
+                found.append((Path(base, name), _sidecar(name, there)))
             elif suffix != ".xmp" and not name.startswith("."):
                 others[suffix or "(none)"] += 1
     for suffix, count in sorted(others.items()):
@@ -104,21 +106,39 @@ def _pictures(folder: Path, faults: list[Fault]) -> list[tuple[Path, list[Path]]
     return found
 
 
-def sidecars(path: Path) -> list[Path]:
-    """XMP files of a picture that are there, in the order in which they are looked for."""
-    return [xmp for xmp in _named(path) if xmp.is_file()]
+LATEST = 2**63 - 1
+"""Nanoseconds of the latest time that a database can hold, in the year 2262; a file of a later one has that."""
 
 
-def _changed(sidecar: Path) -> int:
-    """When, in nanoseconds; 0 where that cannot be told: a sidecar must not cost its picture."""
+def _state(path: Path) -> tuple[int, int]:
+    """Size and time of change."""
+    about = path.stat()
+    return about.st_size, max(-LATEST, min(LATEST, about.st_mtime_ns))
+
+
+def _state_of_sidecar(picture: Path, name: str) -> tuple[int, int]:
     try:
-        return sidecar.stat().st_mtime_ns
-    except OSError:
-        return 0
+        return _state(picture.with_name(name))
+    except OSError:  # it must not cost its picture
+        return -1, 0
 
 
-def _named(path: Path) -> tuple[Path, Path]:
-    return path.with_suffix(".xmp"), path.with_name(path.name + ".xmp")
+def _listed(folder: Path) -> list[str]:
+    try:
+        return [entry.name for entry in os.scandir(folder) if not entry.is_dir()]
+    except OSError:  # a folder that may be entered and not listed
+        return []
+
+
+def _xmps(names: Sequence[str]) -> dict[str, str]:
+    """XMP files by their names in lower case; of those that differ in case only, the first one of the alphabet."""
+    return {name.casefold(): name for name in sorted(names, reverse=True) if name.casefold().endswith(".xmp")}
+
+
+def _sidecar(picture: str, beside: Mapping[str, str]) -> str:
+    """The XMP file of a picture: `a.jpg.xmp`, else `a.xmp`, which may be that of a camera's RAW too."""
+    name = picture.casefold()
+    return next((beside[xmp] for xmp in (f"{name}.xmp", f"{name.rpartition('.')[0]}.xmp") if xmp in beside), "")
 
 
 def gone(path: str | os.PathLike[str]) -> bool:
