@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 from photodesk.errors import ArchiveInUse, StoreError
-from photodesk.files import locked
+from photodesk.files import locked, read_text
 
 
 def hold(folder: Path, doing: str) -> int:
@@ -41,7 +41,7 @@ def say(folder: Path, doing: str, url: str = "", key: str = "") -> None:
 
 def _present(folder: Path) -> dict[str, object]:
     try:
-        found = json.loads((folder / "lock").read_text())
+        found = json.loads(read_text(folder / "lock"))
         return found if isinstance(found, dict) else {}
     except (OSError, ValueError):
         return {}

@@ -21,6 +21,7 @@ from photodesk.encoders.preprocess import Pixels
 from photodesk.encoders.spec import Spec
 from photodesk.encoders.text_cleanup import clean
 from photodesk.errors import EncoderError, UsageError, require
+from photodesk.files import open_regular, read_text
 from photodesk.types import FloatArray
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def read_card(folder: Path) -> dict[str, Any]:
         EncoderError: it is no export, or one of another format.
     """
     try:
-        about = json.loads((folder / "photodesk.json").read_text("utf-8"))
+        about = json.loads(read_text(folder / "photodesk.json"))
         if about["format"] != FORMAT:
             raise EncoderError(f"{folder} holds an export of format {about['format']}, not {FORMAT}; export it again")
         return dict(about)
@@ -160,7 +161,7 @@ def file_name(tower: str, precision: str) -> str:
 
 def file_digest(path: Path) -> str:
     """SHA-256 of a file."""
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

@@ -26,6 +26,7 @@ from photodesk.encoders.spec import Spec
 from photodesk.encoders.text_cleanup import plain
 from photodesk.encoders.torch_runner import Runner
 from photodesk.errors import EncoderError, UsageError, require
+from photodesk.files import read_text
 from photodesk.types import FloatArray
 
 if TYPE_CHECKING:
@@ -221,7 +222,7 @@ def _local(path: Path) -> tuple[Path, dict[str, Any]]:
         path = found[0]
     weights.check_suffix(path)
     try:
-        about = json.loads((path.parent / "open_clip_config.json").read_text("utf-8"))
+        about = json.loads(read_text(path.parent / "open_clip_config.json"))
         return path, about if isinstance(about, dict) else {}
     except (OSError, ValueError):
         return path, {}
@@ -378,7 +379,7 @@ def _text_config(name: str, beside: Path) -> Path:
     """
     folder = Path(name)
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        if json.loads((beside / "config.json").read_text("utf-8")).get("model_type"):
+        if json.loads(read_text(beside / "config.json")).get("model_type"):
             folder = beside
     if not folder.is_dir():
         folder = hf_hub.file(

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from photodesk.errors import EncoderError
-from photodesk.files import replacing
+from photodesk.files import open_regular, replacing
 from photodesk.types import FloatArray
 
 FORMAT = "photodesk-txv/1"
@@ -260,7 +260,7 @@ def _pickled(path: Path) -> bool:
     """Whether a file begins as a pickle or as torch's zip of one, and not as safetensors, where JSON follows eight
     bytes of its length."""
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             begin = stream.read(9)
     except OSError:
         return False
@@ -276,7 +276,7 @@ def load(path: Path) -> Network:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, "numpy") as file:
+        with open_regular(path), safe_open(path, "numpy") as file:
             about = file.metadata() or {}
             stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
     except FileNotFoundError:

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photodesk.errors import StoreError
-from photodesk.files import locked, replacing
+from photodesk.files import locked, read_text, replacing
 from photodesk.types import FloatArray
 
 FORMAT = "photodesk-rows/2"
@@ -88,7 +88,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     """
     path = folder / "manifest.json"
     try:
-        about = json.loads(path.read_text("utf-8"))
+        about = json.loads(read_text(path))
         if about.pop("format") != FORMAT:
             raise StoreError(
                 f"{path} is of another version of photodesk, not {FORMAT}; name another folder with --cache"

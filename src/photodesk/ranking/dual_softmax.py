@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photodesk.errors import StoreError, UsageError
-from photodesk.files import replacing
+from photodesk.files import open_regular, replacing
 from photodesk.ranking.revisions import Revision, parse
 from photodesk.ranking.similarity import (
     CHUNK,
@@ -152,7 +152,7 @@ class Numbers:
             StoreError: no such file, damaged, or of another make.
         """
         try:
-            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            with open_regular(path) as stream, np.load(stream, allow_pickle=False) as file:
                 form, revision, encoder = file["about"].tolist()
                 if form != FORMAT:
                     raise StoreError(f"{path} holds {form}, not {FORMAT}; compute the numbers again")

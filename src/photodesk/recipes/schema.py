@@ -19,6 +19,7 @@ from photodesk.encoders import spec
 from photodesk.encoders.registry import FAMILIES
 from photodesk.errors import UsageError
 from photodesk.evaluation import metrics
+from photodesk.files import read_text
 from photodesk.ranking import revisions
 from photodesk.ranking.fusion import Normalisation
 from photodesk.ranking.revisions import Revision
@@ -296,9 +297,11 @@ def read(name: str | Path) -> Recipe:
     path = Path(name)
     if path.suffix == ".toml":
         try:
-            return parse(path.read_text("utf-8"), path.stem, str(path))
+            return parse(read_text(path), path.stem, str(path))
         except OSError as error:
             raise UsageError(f"cannot read the recipe {path}: {error.strerror}") from None
+        except UnicodeDecodeError as error:
+            raise UsageError(f"the recipe {path} is not UTF-8: {error}; save it in that encoding") from None
     if str(name) not in names():
         raise UsageError(
             f"no recipe {str(name)!r}{did_you_mean(str(name), names())}; see: photodesk recipes; a file's name ends in "

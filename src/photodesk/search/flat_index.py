@@ -21,7 +21,7 @@ from photodesk.features import pipeline, ray_cluster, sources
 from photodesk.features.embed import Progress, embed_articles, photo_rows, silent
 from photodesk.features.shards import Shards
 from photodesk.features.store import Store
-from photodesk.files import digest, replacing
+from photodesk.files import digest, read_text, replacing
 from photodesk.ranking import dual_softmax
 from photodesk.ranking.revisions import Revision
 from photodesk.ranking.similarity import best_of
@@ -106,12 +106,10 @@ class FlatIndex:
             StoreError: there is none, or it is damaged.
         """
         try:
-            about = json.loads((folder / "index.json").read_text("utf-8"))
+            about = json.loads(read_text(folder / "index.json"))
             if about["format"] != FORMAT:
                 raise StoreError(f"{folder} holds an index of format {about['format']}, not {FORMAT}; make it again")
-            listed = [
-                json.loads(line) for line in (folder / f"photos-{about['files']}.jsonl").read_text("utf-8").splitlines()
-            ]
+            listed = [json.loads(line) for line in read_text(folder / f"photos-{about['files']}.jsonl").splitlines()]
             rows = np.load(folder / f"rows-{about['files']}.npy", mmap_mode="r", allow_pickle=False)
             if rows.shape != (about["photos"], about["dim"]) or len(listed) != about["photos"]:
                 raise StoreError(f"{folder} is damaged: it should hold {about['photos']} photos; make it again")

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from photodesk.encoders.txv import Network, averaged, rounded
 from photodesk.errors import DataError, UsageError
-from photodesk.files import replacing
+from photodesk.files import open_regular, replacing
 from photodesk.training import splits
 from photodesk.training.closed_form import Whitening, closed_form
 from photodesk.training.config import Settings
@@ -176,7 +176,7 @@ def _resumed(path: Path | None, key: str) -> tuple[dict[str, Any], dict[str, Any
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, "pt") as file:
+        with open_regular(path), safe_open(path, "pt") as file:
             about = file.metadata() or {}
             if about.get("key") != key:
                 return None
