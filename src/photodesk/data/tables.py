@@ -12,6 +12,7 @@ import json
 import mmap
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -244,9 +245,10 @@ def _bson(path: Path, name: str, faults: list[Fault]) -> Iterator[tuple[int, Any
     """Documents of a mongodump file; after a damaged one it goes on where the next begins with the same first field."""
     bson = require("bson", "nytimes")
     options = require("bson.codec_options", "nytimes").CodecOptions(unicode_decode_error_handler="replace")
-    if not path.stat().st_size:
-        return
-    with open_regular(path) as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with (
+        open_regular(path) as stream,
+        mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) if stream.peek(1) else nullcontext(b"") as data,
+    ):
         first = data[4 : max(data.find(b"\0", 4, 100) + 1, 5)]
         at = number = 0
         while at + 5 <= len(data):

@@ -295,6 +295,9 @@ def load(path: Path) -> Network:
             raise EncoderError(f"{path} holds {about.get('format', 'no named format')}, not {FORMAT}")
         if not all(np.isfinite(w).all() for w in weights.values()):
             raise EncoderError(f"{path} holds weights that are not numbers; it is damaged")
+        members = int(json.loads(about.get("members", "1")))
+        if not 1 <= members <= len(weights):
+            raise ValueError(f"{members} members in {len(weights)} weights")
         text_dims, visual_dims = (tuple(json.loads(about[f"{kind}_dims"])) for kind in ("text", "visual"))
         return Network(
             about["text_tower"],
@@ -305,10 +308,10 @@ def load(path: Path) -> Network:
             json.loads(about["card"]),
             tuple(json.loads(about.get("encoders", '["builtin"]'))),
             tuple(tuple(names) for names in json.loads(about.get("fields", "[]"))),
-            int(json.loads(about.get("members", "1"))),
+            members,
             exact=any(w.ndim == 2 and w.dtype == np.float32 for w in stored.values()),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
         raise EncoderError(
             f"{path} does not say what it was trained on ({error}); it was not written by photodesk"
         ) from None

@@ -97,7 +97,7 @@ def read_manifest(folder: Path) -> Manifest | None:
         return Manifest(**about, shards=shards)
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise StoreError(f"{path} is damaged ({error}); delete its folder, and its rows are encoded again") from None
 
 

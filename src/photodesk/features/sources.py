@@ -308,7 +308,7 @@ def _tar(place: str) -> Iterator[Picture]:
             tar.members.clear()  # else it keeps the headers of all
             if member.isdir() or PurePosixPath(member.name).suffix.lower() not in SUFFIXES:
                 continue
-            shown = member.name.encode("utf-8", "backslashreplace").decode()
+            shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in member.name)
             name, where = f"{stem}/{shown}", f"{place}#{shown}"
             if wrong := _wrong(member):
                 yield Picture(name, where, _Failing(f"{where} {wrong}"))

@@ -18,7 +18,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -160,7 +159,9 @@ class Numbers:
                 made = cls(
                     parse(revision), photos, file["values"], encoder, bank, file["heads"], file["hubs"], file["least"]
                 )
-        except (OSError, ValueError, KeyError, EOFError, AttributeError, TypeError, BadZipFile, UsageError) as error:
+        except StoreError:
+            raise
+        except Exception as error:  # zipfile's, zlib's and numpy's own kinds
             raise StoreError(
                 f"{path} holds no numbers of a revision or is damaged ({error}); compute them again"
             ) from None

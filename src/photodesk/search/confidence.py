@@ -179,7 +179,7 @@ class Confidence:
             return cls(
                 found["fingerprint"], background, float(found["bias"]), float(found["slope"]), told, found["about"]
             )
-        except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        except (OSError, ValueError, LookupError, TypeError, ArithmeticError, RecursionError) as error:
             raise StoreError(
                 f"{path} holds no confidence or is damaged ({error}); make it again with: photodesk calibrate"
             ) from None

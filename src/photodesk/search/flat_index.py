@@ -122,7 +122,9 @@ class FlatIndex:
                     f"{folder} is damaged: {Path(error.filename).name} is missing; make it again"
                 ) from None
             raise StoreError(f"{folder} holds no index; make one with: photodesk index PHOTOS -o {folder}") from None
-        except (KeyError, TypeError, ValueError, OSError) as error:
+        except StoreError:
+            raise
+        except Exception as error:  # numpy's reader of headers knows a dozen kinds, such as tokenize.TokenError
             raise StoreError(
                 f"{folder} is damaged ({error}); make it again with: photodesk index PHOTOS -o {folder}"
             ) from None
