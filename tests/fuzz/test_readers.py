@@ -25,6 +25,7 @@ from photodesk.encoders.spec import Spec
 from photodesk.engines import exact
 from photodesk.engines.base import Space
 from photodesk.engines.schema import Entry
+from photodesk.errors import ArchiveInUse, EncoderError, StoreError, UsageError
 from photodesk.evaluation import run_files
 from photodesk.features import shards
 from photodesk.files import digest
@@ -273,3 +274,86 @@ def test_who_holds_an_archive(tmp_path, whole):
             lock.hold(tmp_path, "add")
     finally:
         os.close(handle)
+
+
+# --- what was found, each in a line of its own
+
+
+@pytest.mark.parametrize("deep", DEEP)
+def test_deep_json_is_named_by_every_reader(tmp_path, deep):
+    for name in ("confidence.json", "manifest.json", "photodesk.json", "index.json"):
+        (tmp_path / name).write_bytes(deep)
+    for read, error in (
+        (lambda: Confidence.load(tmp_path / "confidence.json"), StoreError),
+        (lambda: shards.read_manifest(tmp_path), StoreError),
+        (lambda: onnx.read_card(tmp_path), EncoderError),
+        (lambda: FlatIndex.open(tmp_path), StoreError),
+    ):
+        with pytest.raises(error, match="damaged"):
+            read()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"dtype": "x"}, {"dtype": "float64"}, {"dim": 0}, {"dim": "3"}, {"next": -1}, {"next": None}, {"tower": 3}],
+)
+def test_a_manifest_of_odd_values_is_refused(tmp_path, change):
+    (tmp_path / "manifest.json").write_text(json.dumps(MANIFEST | change))
+    with pytest.raises(StoreError):
+        shards.Shards.open(tmp_path, "echo", 3)
+
+
+@pytest.mark.parametrize("name", ["../000001", "/etc/passwd", "", 3])
+def test_a_manifest_names_no_files_elsewhere(tmp_path, name):
+    listed = MANIFEST["shards"][0] | {"name": name}
+    (tmp_path / "manifest.json").write_text(json.dumps(MANIFEST | {"shards": [listed]}))
+    with pytest.raises(StoreError, match="damaged"):
+        shards.read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("change", [{"files": []}, {"pixels": 3}, {"dim": "x"}, {"dim": float("inf")}, {"text": None}])
+def test_the_card_of_an_export_of_odd_values_is_refused(tmp_path, change, monkeypatch):
+    pytest.importorskip("tokenizers")
+    monkeypatch.setenv("PHOTODESK_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "photodesk.json").write_text(json.dumps(CARD | change))
+    for name in CARD["files"]:
+        (tmp_path / name).touch()
+    with pytest.raises(EncoderError, match="damaged"):
+        onnx.load(Spec("onnx", str(tmp_path)))
+
+
+@pytest.mark.parametrize("members", ["Infinity", "NaN", "1e9", "0", "-1", "[", "[1]"])
+def test_a_network_has_no_more_members_than_weights(tmp_path, members):
+    from safetensors.numpy import save_file
+
+    path = tmp_path / "net.safetensors"
+    about = {"format": txv.FORMAT, "text_dims": "[1]", "visual_dims": "[1]", "text_tower": "t", "photo_tower": "p"}
+    save_file({"w": np.ones(1, np.float32)}, path, about | {"card": "{}", "members": members})
+    with pytest.raises(EncoderError, match="does not say what it was trained on"):
+        txv.load(path)
+
+
+@pytest.mark.parametrize(
+    ("slot", "payload"), [(2**62, "{}"), (0, "{}"), (0, "["), (-1, "{}"), (2.5, "{}"), (0, '{"taken": 3}')]
+)
+def test_a_point_that_its_files_do_not_hold_is_refused(tmp_path, slot, payload):
+    exact.ScanEngine.open(tmp_path / "e", Space(3), create=True).close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "e/points.sqlite")) as db, db:
+        db.execute("INSERT INTO points VALUES (?, ?, 0, ?)", (digest(b"").hex(), slot, payload))
+    with pytest.raises(StoreError):
+        exact.ScanEngine.open(tmp_path / "e", Space(3))
+
+
+@pytest.mark.parametrize("pid", ["x", None, 1.5, [], float("inf")])
+def test_a_holder_of_odd_values_is_said_to_be_unknown(tmp_path, pid):
+    handle = lock.hold(tmp_path, "serve")
+    (tmp_path / "lock").write_text(json.dumps({"pid": pid}))
+    with pytest.raises(ArchiveInUse, match="process unknown"):
+        lock.hold(tmp_path, "add")
+    os.close(handle)
+
+
+def test_a_recipe_is_small(tmp_path):
+    (tmp_path / "a.toml").write_text("#" * (schema.LONGEST + 1))
+    with pytest.raises(UsageError, match="has more than 32 KiB"):
+        schema.read(tmp_path / "a.toml")

@@ -94,7 +94,13 @@ def read_manifest(folder: Path) -> Manifest | None:
                 f"{path} is of another version of photodesk, not {FORMAT}; name another folder with --cache"
             )
         shards = tuple(Listed(**one) for one in about.pop("shards"))
-        return Manifest(**about, shards=shards)
+        made = Manifest(**about, shards=shards)
+        counts = [made.dim - 1, made.next - 1, *(shard.rows for shard in shards)]
+        if any(type(count) is not int or count < 0 for count in counts) or made.dtype not in ("float32", "float16"):
+            raise ValueError("its numbers of rows are none, or rows of another kind")
+        if not all(re.fullmatch(r"\w+", shard.name) for shard in shards):
+            raise ValueError("a shard's name is none")
+        return made
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
