@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from doubles import desk, echo, paint
 from photodesk import images
 from photodesk.archive import commands as archive_commands
-from photodesk.archive import folders, picks
+from photodesk.archive import folders
 from photodesk.archive.archive import Archive
 from photodesk.cli import commands
 from photodesk.data import tables
@@ -116,6 +116,7 @@ def added(archive, *folders):
 
 def test_add_names_them_and_takes_the_rest(archive, odd):
     done = within(lambda: added(archive, odd), odd / "pipe.jpg")
+    assert {fault.code for fault in done.faults} == {"photo-unreadable"}
     assert {Path(fault.where).name: fault.what for fault in done.faults} == {
         **{f"{name}.jpg": f"cannot be read: {SAID}" for name in ("pipe", "zero", "link", "socket")},
         "dead.jpg": "cannot be read: No such file or directory",
@@ -148,20 +149,20 @@ def test_a_sidecar_that_is_a_pipe_costs_no_picture(archive, tmp_path):
     assert archive.engine.count() == 1
 
 
-def test_a_known_photo_whose_file_became_a_pipe_has_no_original(archive, odd):
+def test_a_known_photo_whose_file_became_a_pipe_is_shown_by_its_thumbnail(archive, odd):
     added(archive, odd / "Rom.png")
-    (photo,) = archive.ledger.photos()
-    assert picks.original(archive, photo)[0] == odd / "Rom.png"
+    (photo,) = archive.database.photos()
+    assert archive.picture(photo, lambda found: found.path) == odd / "Rom.png"
     (odd / "Rom.png").unlink()
     pipe(odd / "Rom.png")
-    assert within(lambda: picks.original(archive, photo), odd / "Rom.png") is None
+    assert within(lambda: archive.picture(photo, lambda found: found.path), odd / "Rom.png") == archive.thumbnail(photo)
 
 
 def test_index_names_them(archive, odd, tmp_path):
     words = ["index", str(odd), "-o", str(tmp_path / "index")]
     result = within(lambda: CliRunner().invoke(commands, words), odd / "pipe.jpg")
     assert result.exit_code == 1
-    assert "5 × is a dead link, pipe, socket or device and not a file (left out)" in result.stderr
+    assert "5 × picture cannot be read (left out)" in result.stderr
     assert FlatIndex.open(tmp_path / "index").embeddings.ids == ("Rom.png",)
 
 
@@ -169,10 +170,11 @@ def test_rank_and_check_name_them(archive, odd, tmp_path):
     data = tmp_path / "data"
     desk(data, ["Rom", "Ulm"])
     known = pipe(next(folder for folder in (data / "newsimages", data) if folder.is_dir()) / "new.jpg")
-    for words in (["rank", str(data), "--out", str(tmp_path / "run.tsv")], ["check", str(data)]):
+    rank, check = ["rank", str(data), "--out", str(tmp_path / "run.tsv")], ["check", str(data)]
+    for words, said in ((rank, "is a dead link, pipe, socket or device"), (check, "picture cannot be read")):
         result = within(lambda words=words: CliRunner().invoke(commands, words), known)
         assert result.exit_code == 1, result.output
-        assert "is a dead link" in result.output
+        assert said in " ".join(result.output.split())
         assert "new.jpg" in result.output
     assert len(run_files.read(tmp_path / "run.tsv").hits) == 2
 

@@ -140,6 +140,25 @@ def locked(path: Path) -> int:
     return handle
 
 
+@contextlib.contextmanager
+def as_store_error(what: str, advice: str, *also: type[Exception]) -> Iterator[None]:
+    """What the disk refuses inside becomes a StoreError.
+
+    Args:
+        what: what cannot be done, with the file or folder; the reason follows.
+        advice: what is kept, or the next step.
+        also: other exceptions that are the disk's here, such as `sqlite3.Error`.
+
+    Raises:
+        StoreError: an OSError, or one of `also`, was raised inside.
+    """
+    kinds: tuple[type[Exception], ...] = (OSError, *also)
+    try:
+        yield
+    except kinds as error:
+        raise StoreError(f"{what}: {getattr(error, 'strerror', '') or error}; {advice}") from error
+
+
 def cache_folder() -> Path:
     """Where embeddings and translations are kept: `$PHOTODESK_CACHE`, else photodesk in the user's cache folder."""
     if named := os.environ.get("PHOTODESK_CACHE"):

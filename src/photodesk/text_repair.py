@@ -7,12 +7,21 @@ import functools
 import html
 import re
 import unicodedata
+from typing import NamedTuple
 
-DOUBLE = "double-encoded UTF-8"
-SOFT = "soft hyphens"
-SPACES = "non-breaking or odd spaces"
-ENTITIES = "HTML entities"
-CONTROL = "control characters"
+
+class Repair(NamedTuple):
+    """What was mended in a text: its code, as in `types.Fault`, and its name for people."""
+
+    code: str
+    what: str
+
+
+DOUBLE = Repair("text-double-encoded", "double-encoded UTF-8")
+SOFT = Repair("text-soft-hyphens", "soft hyphens")
+SPACES = Repair("text-odd-spaces", "non-breaking or odd spaces")
+ENTITIES = Repair("text-html-entities", "HTML entities")
+CONTROL = Repair("text-control-characters", "control characters")
 
 _TWICE = re.compile(r"[^\x00-\x7f]{2}|[ÂÃ] ")
 """A letter that was encoded twice is two foreign ones, or one and a space; looking for that first spares ftfy most
@@ -25,13 +34,13 @@ _NULL = frozenset({"nan", "null", "\\n", "#n/a", "<na>"})
 
 
 @functools.lru_cache(maxsize=4096)
-def mend(text: str) -> tuple[str, tuple[str, ...]]:
-    """The text as its author saw it, in one line of NFC, and the names of the repairs that it took.
+def mend(text: str) -> tuple[str, tuple[Repair, ...]]:
+    """The text as its author saw it, in one line of NFC, and the repairs that it took.
 
     Source of the double-encoding repair: ftfy. Spaces and line ends are joined without being named. What spreadsheets
     and pandas write for "nothing" (`NaN`, `NULL`, …) is empty.
     """
-    done: list[str] = []
+    done: list[Repair] = []
     if text.isascii() and text.isprintable() and "&" not in text:
         text = " ".join(text.split())
         return ("" if text.casefold() in _NULL else text), ()
@@ -47,9 +56,9 @@ def mend(text: str) -> tuple[str, tuple[str, ...]]:
         if plain != text:
             done.append(ENTITIES)
             text = plain
-    for name, pattern, put in ((SOFT, _SOFT, ""), (SPACES, _SPACE, " "), (CONTROL, _INVISIBLE, "")):
+    for repair, pattern, put in ((SOFT, _SOFT, ""), (SPACES, _SPACE, " "), (CONTROL, _INVISIBLE, "")):
         text, count = pattern.subn(put, text)
         if count:
-            done.append(name)
+            done.append(repair)
     text = " ".join(unicodedata.normalize("NFC", text).split())
     return ("" if text.casefold() in _NULL else text), tuple(done)

@@ -83,12 +83,13 @@ def gather(folder: Path, listed: Sequence[Listed] = ()) -> Gallery:
             by_stem |= stem
     ids = {name: given.get(name) or (PurePosixPath(name).stem if by_stem or given else name) for name in paths}
     odd = "is a dead link, pipe, socket or device and not a file"
-    faults = [Fault(name, odd, "left out", "replace or remove it") for name in there if name not in paths]
+    left = [name for name in there if name not in paths]
+    faults = [Fault("photo-unreadable", name, odd, "left out", "replace or remove it") for name in left]
     taken = dict[str, str]()
     for name, key in ids.items():
         if taken.setdefault(key, name) != name:
             what = f"two pictures have one id: {key}, {taken[key]} came first"
-            faults.append(Fault(name, what, "left out", "rename one of them"))
+            faults.append(Fault("photo-id-taken", name, what, "left out", "rename one of them"))
     renamed = {photo: ids[name] for photo, name in found.items() if ids[name] != photo}
     missing = [item for item in listed if item.photo not in found]
     if missing and not paths:
@@ -96,11 +97,13 @@ def gather(folder: Path, listed: Sequence[Listed] = ()) -> Gallery:
         advice = (
             "run photodesk fetch on this data" if can else "put the pictures there, or name their folder with --photos"
         )
-        faults.append(Fault(str(folder), f"no pictures: the tables name {len(missing)}", "kept", advice))
+        what = f"no pictures: the tables name {len(missing)}"
+        faults.append(Fault("photo-none", str(folder), what, "kept", advice))
     else:
         for item in missing:
             advice = "run photodesk fetch on this data" if item.url else "put the picture in the photo folder"
-            faults.append(Fault(item.where, f"picture is missing: {item.file or item.photo}", "kept", advice))
+            what = f"picture is missing: {item.file or item.photo}"
+            faults.append(Fault("photo-missing", item.where, what, "kept", advice))
     photos = tuple(Photo(key, paths[name]) for key, name in sorted(taken.items()))
     final = tuple(replace(item, photo=renamed.get(item.photo, item.photo)) for item in listed)
     return Gallery(photos, final, tuple(faults), renamed)

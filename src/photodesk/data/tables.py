@@ -99,7 +99,8 @@ def _delimited(path: Path, name: str) -> Table:
     with open_regular(path) as stream:
         text, faults = csv_reader.decode(stream.read(), name)
     if "\r" in text:
-        faults.append(Fault(name, f"lines end in {'CRLF' if chr(13) + chr(10) in text else 'CR'}", "repaired"))
+        what = f"lines end in {'CRLF' if chr(13) + chr(10) in text else 'CR'}"
+        faults.append(Fault("table-line-ends", name, what, "repaired"))
     found = csv_reader.records(text, tabs=path.suffix.lower() != ".csv")
     head = next((record for record in found if any(map(str.strip, record.cells))), None)
     if head is None:
@@ -114,17 +115,18 @@ def _delimited(path: Path, name: str) -> Table:
             blank.append(record.line)
             continue
         if record.flaw:
-            advice = "check this row" if "not closed" in record.flaw else ""
-            faults.append(Fault(where, record.flaw, "repaired", advice))
+            flaw = record.flaw
+            faults.append(Fault(flaw.code, where, flaw.what, "repaired", flaw.advice))
         if any(map(str.strip, cells[width:])):
             what = f"too many columns: {len(cells)}, the header has {width}"
-            faults.append(Fault(where, what, "left out", 'put quotes (") around the cell that holds the delimiter'))
+            advice = 'put quotes (") around the cell that holds the delimiter'
+            faults.append(Fault("row-too-many-columns", where, what, "left out", advice))
         elif tuple(map(str.strip, cells)) == header:
-            faults.append(Fault(where, "the header stands here again", "left out"))
+            faults.append(Fault("row-header-again", where, "the header stands here again", "left out"))
         else:
             rows.append(Row(record.line, (*cells[:width], *[""] * (width - len(cells))), short=len(cells) < width))
     last = rows[-1].line if rows else 0
-    faults += [Fault(f"{name}:{line}", "blank row", "left out") for line in blank if line < last]
+    faults += [Fault("row-blank", f"{name}:{line}", "blank row", "left out") for line in blank if line < last]
     return Table(name, path, header, tuple(rows), tuple(faults))
 
 
@@ -137,7 +139,8 @@ def _objects(
     for line, value in found:
         if not isinstance(value, dict):
             advice = 'write a JSON object such as {"id": "1", "title": "…"} on each line'
-            faults.append(Fault(f"{name}:{line}", f"not an object: {type(value).__name__}", "left out", advice))
+            what = f"not an object: {type(value).__name__}"
+            faults.append(Fault("row-not-object", f"{name}:{line}", what, "left out", advice))
             continue
         for record in unfold(value) if unfold else [value]:
             cells = {str(key): _cell(cell) for key, cell in record.items()}
@@ -148,7 +151,7 @@ def _objects(
                 columns |= dict.fromkeys(cells)
                 flat.append((line, cells))
             else:
-                faults.append(Fault(f"{name}:{line}", "blank row", "left out"))
+                faults.append(Fault("row-blank", f"{name}:{line}", "blank row", "left out"))
     if not columns:
         raise DataError(f"{name} holds no records" + (f"; {faults[-1]}" if faults else "; is it the right file?"))
     rows = tuple(Row(line, tuple(cells.get(column, "") for column in columns)) for line, cells in flat)
@@ -193,12 +196,13 @@ def _lines(stream: Iterable[bytes], name: str, faults: list[Fault]) -> Iterator[
     lines = (line for block in stream for line in re.split(rb"\r(?!\n)(?=.)", block))
     for number, line in enumerate(lines, start=1):
         if number == 1 and line.startswith(b"\xef\xbb\xbf"):
-            faults.append(Fault(f"{name}:1", "the file starts with a byte order mark", "repaired"))
+            faults.append(Fault("table-bom", f"{name}:1", "the file starts with a byte order mark", "repaired"))
             line = line[3:]
         try:
             yield number, line.decode("utf-8")
         except UnicodeDecodeError:
-            faults.append(Fault(f"{name}:{number}", "the line is not UTF-8 but Windows-1252", "repaired"))
+            what = "the line is not UTF-8 but Windows-1252"
+            faults.append(Fault("row-not-utf8", f"{name}:{number}", what, "repaired"))
             yield number, line.decode("cp1252", "replace")
 
 
@@ -214,7 +218,7 @@ def _parsed(lines: Iterable[tuple[int, str]], name: str, faults: list[Fault]) ->
 def _not_json(where: str, error: Exception, advice: str) -> Fault:
     reason = "nested too deeply" if isinstance(error, RecursionError) else getattr(error, "msg", str(error))
     at = f" at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else ""
-    return Fault(where, f"not JSON: {reason}{at}", "left out", advice)
+    return Fault("row-not-json", where, f"not JSON: {reason}{at}", "left out", advice)
 
 
 def _array(text: str, name: str, faults: list[Fault]) -> Iterator[tuple[int, Any]]:
@@ -260,9 +264,8 @@ def _bson(path: Path, name: str, faults: list[Fault]) -> Iterator[tuple[int, Any
                 value = bson.decode(data[at : at + size], codec_options=options)
             except Exception as error:  # bson raises what it meets: InvalidBSON, KeyError, OverflowError, …
                 reason = " ".join(str(error).split())[:100]
-                faults.append(
-                    Fault(f"{name}:{number}", f"not BSON: {reason}", "left out", "export the collection again")
-                )
+                what, advice = f"not BSON: {reason}", "export the collection again"
+                faults.append(Fault("row-not-bson", f"{name}:{number}", what, "left out", advice))
                 at = data.find(first, at + 5) - 4
                 if at < 0:
                     return

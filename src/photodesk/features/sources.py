@@ -19,10 +19,10 @@ from typing import IO, Any, Literal
 
 from photodesk.data.datasets import gallery
 from photodesk.data.photo_folder import files
-from photodesk.errors import DataError, MissingExtra, PhotodeskError, PhotoError, require
-from photodesk.features.pipeline import Picture, chunks, fault
+from photodesk.errors import DataError, MissingExtra, PhotoError, require
+from photodesk.features.pipeline import Picture, chunks
 from photodesk.files import open_regular
-from photodesk.images import MAX_BYTES, PIECE, SUFFIXES, content
+from photodesk.images import MAX_BYTES, PIECE, SUFFIXES, content, too_many_bytes
 from photodesk.types import Fault
 
 PER_UNIT = 256
@@ -86,10 +86,10 @@ class _Reading:
 
 @dataclass(frozen=True, slots=True)
 class _Failing:
-    said: str
+    error: PhotoError
 
     def __call__(self) -> bytes:
-        raise PhotoError(self.said)
+        raise self.error
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ def find(source: str | Path) -> tuple[list[Unit], tuple[Fault, ...]]:
             place, [n for n in names if n.endswith(PACKED)]
         )
     units = [Unit("tar", name) for name in names if name.endswith(".tar")]
-    damaged: list[tuple[str, str]] = []
+    damaged: list[PhotoError] = []
     for name in (name for name in names if name.endswith(".parquet")):
         try:
             with _opened(name) as stream:
@@ -136,15 +136,15 @@ def find(source: str | Path) -> tuple[list[Unit], tuple[Fault, ...]]:
         except MissingExtra:
             raise
         except Exception as error:  # as in `Unit.pictures`
-            damaged.append((name, _damaged(name, error)))
+            damaged.append(_damaged(name, error))
     if not units:
         raise DataError(
-            damaged[0][1]
+            str(damaged[0])
             if damaged
             else f"{place} holds no picture, no .tar and no .parquet file; name a folder, a file, a pattern, or a list "
             "of paths in a .txt"
         )
-    return units, tuple(fault(name, PhotoError(said)) for name, said in damaged)
+    return units, tuple(error.fault() for error in damaged)
 
 
 def count(units: Sequence[Unit]) -> int:
@@ -166,9 +166,10 @@ def read(place: str) -> bytes:
     except MissingExtra:
         raise
     except Exception as error:  # every file system of fsspec has errors of its own
-        raise PhotoError(f"{place} cannot be read: {_said(error)}; check the URL and your access") from error
+        what = f"cannot be read: {_said(error)}"
+        raise PhotoError("photo-unreadable", place, what, "check the URL and your access") from error
     if len(data) > MAX_BYTES:
-        raise PhotoError(f"{place} is too large: it has more than {MAX_BYTES >> 20} MiB; make it smaller")
+        raise too_many_bytes(place)
     return data
 
 
@@ -176,9 +177,10 @@ def _said(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _damaged(place: str, error: Exception) -> str:
-    known = isinstance(error, PhotodeskError)  # says itself what is wrong with which file
-    return str(error) if known else f"{place} is damaged or cannot be read: {_said(error)}; get it again"
+def _damaged(place: str, error: Exception) -> PhotoError:
+    if isinstance(error, PhotoError):  # says itself what is wrong with which file
+        return error
+    return PhotoError("source-damaged", place, f"is damaged or cannot be read: {_said(error)}", "get it again")
 
 
 def _left_out(place: str, packed: Sequence[str]) -> tuple[Fault, ...]:
@@ -191,6 +193,7 @@ def _left_out(place: str, packed: Sequence[str]) -> tuple[Fault, ...]:
     )
     return (
         Fault(
+            "source-mixed",
             place,
             what,
             "left out",
@@ -292,7 +295,8 @@ class _Entry(tarfile.TarInfo):
         except tarfile.HeaderError as error:
             if not buf.strip(b"\0"):
                 raise
-            raise tarfile.ReadError(f"{error} where an entry should begin; if it is compressed, unpack it") from None
+            said = f"{error} where an entry should begin, or it is compressed and has to be unpacked"
+            raise tarfile.ReadError(said) from None
         if found.size < 0 or (found.type in b"xgXLK" and found.size > _NAME_BYTES):
             raise tarfile.ReadError(f"an entry claims {found.size} bytes")
         return found
@@ -310,8 +314,8 @@ def _tar(place: str) -> Iterator[Picture]:
                 continue
             shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in member.name)
             name, where = f"{stem}/{shown}", f"{place}#{shown}"
-            if wrong := _wrong(member):
-                yield Picture(name, where, _Failing(f"{where} {wrong}"))
+            if wrong := _wrong(member, where):
+                yield Picture(name, where, _Failing(wrong))
                 continue
             data = stream.read(member.size)
             if len(data) < member.size:
@@ -319,26 +323,29 @@ def _tar(place: str) -> Iterator[Picture]:
             yield Picture(name, where, _Having(data))
 
 
-def _wrong(member: tarfile.TarInfo) -> str:
-    """Why an entry is not taken as a picture."""
+def _wrong(member: tarfile.TarInfo, where: str) -> PhotoError | None:
+    """Why an entry is not taken as a picture, if it is not."""
     if member.issparse():
-        return "is stored with holes; pack it again without --sparse"
+        return PhotoError("photo-unreadable", where, "is stored with holes", "pack it again without --sparse")
     if not member.isreg():
-        return "is a link, pipe or device and not a file; pack it again with --dereference --hard-dereference"
+        what = "is a link, pipe or device and not a file"
+        return PhotoError("photo-unreadable", where, what, "pack it again with --dereference --hard-dereference")
     if member.size > MAX_BYTES:
-        return f"is too large: it has more than {MAX_BYTES >> 20} MiB; make it smaller"
+        return too_many_bytes(where)
     if not member.name.isprintable():  # nor is what is not UTF-8
-        return "has a name that is not text; rename it and pack it again"
+        return PhotoError("photo-name", where, "has a name that is not text", "rename it and pack it again")
     if member.name.startswith("/") or ".." in PurePosixPath(member.name).parts:
-        return "has a name that leads out of the archive; pack it again with names below one folder"
-    return ""
+        what = "has a name that leads out of the archive"
+        return PhotoError("photo-name", where, what, "pack it again with names below one folder")
+    return None
 
 
 def _table(place: str, stream: IO[bytes]) -> Any:
     try:
         return require("pyarrow.parquet", "parquet").ParquetFile(stream)
     except ValueError as error:
-        raise DataError(f"{place} is not a Parquet file or is damaged: {error}; get it again") from None
+        what = f"is not a Parquet file or is damaged: {error}"
+        raise PhotoError("source-damaged", place, what, "get it again") from None
 
 
 def _groups(stream: IO[bytes], about: Any) -> list[int]:
@@ -372,7 +379,8 @@ def _parquet(place: str, group: int) -> Iterator[Picture]:
         holding = [name for name, kind in kinds.items() if "binary" in kind and not re.match(r"\w*list", kind)]
         column = next((name for name in BYTES if name in holding), holding[0] if len(holding) == 1 else "")
         if not column:
-            raise ValueError(f"no column with the bytes of pictures among {', '.join(kinds)}; call it image")
+            what = f"has no column with the bytes of pictures among {', '.join(kinds)}"
+            raise PhotoError("source-no-photos", place, what, "call that column image")
         key = next((name for name in IDS if name in kinds and name != column), "")
         row = sum(table.metadata.row_group(i).num_rows for i in range(group))
         end = row + table.metadata.row_group(group).num_rows
@@ -389,11 +397,9 @@ def _parquet(place: str, group: int) -> Iterator[Picture]:
                         raise ValueError("its rows hold more than there are bytes for in the file")
                     yield Picture(name, where, _Having(data or b""))
                 else:
-                    said = (
-                        f"{where} holds a {type(data).__name__} and not the bytes of one picture; give each picture a "
-                        "row of its own"
-                    )
-                    yield Picture(name, where, _Failing(said))
+                    what = f"holds a {type(data).__name__} and not the bytes of one picture"
+                    advice = "give each picture a row of its own"
+                    yield Picture(name, where, _Failing(PhotoError("photo-foreign", where, what, advice)))
                 row += 1
         if row < end:
             raise ValueError(f"{end - row} rows that it claims are not there")
