@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,6 +64,33 @@ def _replacing_text(path: Path) -> Iterator[IO[str]]:
         yield text
         text.flush()
         text.detach()  # the bytes below are still to be synced
+
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, line ends, turns of the writing direction, and bytes of a name that are not UTF-8."""
+
+
+def shown(text: str | Path) -> str:
+    """A path or message as one line that a terminal or a table shows and does not obey: what would steer it is
+    escaped, as is a byte that is not UTF-8: `l\\xe4nder.jpg`, `two\\nlines.jpg`."""
+    return _UNSEEN.sub(_escaped, str(text))
+
+
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    return match[0].encode("unicode_escape").decode("ascii")
+
+
+def unfit(name: str) -> str:
+    """Why the name of a file cannot be an id in runs, tables and indexes; empty if it can."""
+    if any("\ud800" <= character <= "\udfff" for character in name):
+        return f"is not UTF-8: {shown(name)}"
+    if _CONTROL.search(name):
+        return f"holds a control character: {shown(name)}"
+    return ""
 
 
 def probe(path: Path) -> None:

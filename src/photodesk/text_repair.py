@@ -22,19 +22,30 @@ _INVISIBLE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u200b\u2060\ufef
 _SOFT = re.compile("\u00ad")
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,31});")
 _NULL = frozenset({"nan", "null", "\\n", "#n/a", "<na>"})
+_NO_VALUE = _NULL | {"none", "nat", "(null)", "<null>"}
 
 
 @functools.lru_cache(maxsize=4096)
 def mend(text: str) -> tuple[str, tuple[str, ...]]:
     """The text as its author saw it, in one line of NFC, and the names of the repairs that it took.
 
-    Source of the double-encoding repair: ftfy. Spaces and line ends are joined without being named. What spreadsheets
-    and pandas write for "nothing" (`NaN`, `NULL`, …) is empty.
+    Spaces and line ends are joined without being named. What spreadsheets and pandas write for "nothing" (`NaN`,
+    `NULL`, …) is empty.
+    """
+    text, done = repair(text)
+    text = " ".join(text.split())
+    return ("" if text.casefold() in _NULL else text), done
+
+
+def repair(text: str) -> tuple[str, tuple[str, ...]]:
+    """The text in NFC with its lines as they are, for captions and other texts where they count, and the names of the
+    repairs that it took.
+
+    Source of the double-encoding repair: ftfy.
     """
     done: list[str] = []
     if text.isascii() and text.isprintable() and "&" not in text:
-        text = " ".join(text.split())
-        return ("" if text.casefold() in _NULL else text), ()
+        return text, ()
     if _TWICE.search(text):
         import ftfy
 
@@ -51,5 +62,9 @@ def mend(text: str) -> tuple[str, tuple[str, ...]]:
         text, count = pattern.subn(put, text)
         if count:
             done.append(name)
-    text = " ".join(unicodedata.normalize("NFC", text).split())
-    return ("" if text.casefold() in _NULL else text), tuple(done)
+    return unicodedata.normalize("NFC", text), tuple(done)
+
+
+def no_value(cell: str) -> bool:
+    """Whether a cell that is no prose, such as an id or a date, is how a database or spreadsheet writes "nothing"."""
+    return cell.casefold() in _NO_VALUE

@@ -15,6 +15,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from photodesk.files import shown
+
 FloatArray = NDArray[np.float32]
 
 Fate = Literal["repaired", "kept", "left out"]
@@ -81,7 +83,7 @@ class Fault:
     advice: str = ""
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.what} ({self.fate})" + (f"; {self.advice}" if self.advice else "")
+        return shown(f"{self.where}: {self.what} ({self.fate})" + (f"; {self.advice}" if self.advice else ""))
 
 
 def _unique(ids: Sequence[str], what: str) -> tuple[str, ...]:
