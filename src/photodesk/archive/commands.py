@@ -18,6 +18,7 @@ from photodesk.archive import ingest, maintenance, migration
 from photodesk.archive.archive import Archive
 from photodesk.archive.database import File
 from photodesk.archive.folders import gone
+from photodesk.data.photo_folder import Names
 from photodesk.encoders.base import Encoder
 from photodesk.errors import UsageError
 from photodesk.types import Fault
@@ -184,17 +185,34 @@ def use(
     """
     faults: list[Fault] = []
     found: list[str] = []
+    files: dict[str, str] = {}
+    names: Names | None = None
     for one in photos:
         path = str(Path(one).absolute())
-        known = archive.ledger.ask(
-            "SELECT photo FROM photos WHERE photo = ? UNION SELECT photo FROM files WHERE path = ?", (one, path)
-        )
-        found += [str(photo) for (photo,) in known]
-        faults += (
-            []
-            if known
-            else [Fault(one, "the archive has no such photo", "left out", "check id or path, or add the file first")]
-        )
+        known = {
+            str(photo)
+            for (photo,) in archive.ledger.ask(
+                "SELECT photo FROM photos WHERE photo = ? UNION SELECT photo FROM files WHERE path = ?", (one, path)
+            )
+        }
+        if not known:  # in other letters, or as another machine calls it
+            if names is None:
+                files = {str(file): str(photo) for file, photo in archive.ledger.ask("SELECT path, photo FROM files")}
+                names = Names(files)
+            match = names.find(path)
+            same = match.among or tuple(filter(None, [match.name]))
+            if Path(path).exists():  # then another file of that name is another picture
+                same = tuple(file for file in same if Path(file).exists() and Path(file).samefile(path))
+            known = {files[file] for file in same}
+            if len(known) == 1:
+                faults.append(Fault(one, f"a file by another spelling: {same[0]}", "repaired"))
+        found += known if len(known) == 1 else []
+        if len(known) > 1:
+            what = f"several photos have this name: {', '.join(sorted(match.among)[:3])}"
+            faults.append(Fault(one, what, "left out", "give the whole path, or the id of the photo"))
+        elif not known:
+            what = "the archive has no such photo"
+            faults.append(Fault(one, what, "left out", "check id or path, or add the file first"))
     day = archive.daybook.use(found, day, article)
     return Outcome(f"{len(found):,} photos used on {day}", faults)
 

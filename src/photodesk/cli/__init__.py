@@ -12,6 +12,7 @@ import click
 
 from photodesk import __version__
 from photodesk.errors import PhotodeskError
+from photodesk.files import shown
 
 # command → (file of this folder, what `photodesk --help` says of it)
 COMMANDS = {
@@ -84,12 +85,12 @@ def main() -> None:
         click.echo("stopped; what was finished is kept, the same command goes on from there", err=True)
         code = 130
     except PhotodeskError as error:
-        click.echo(f"photodesk: {error}", err=True)
+        click.echo(shown(f"photodesk: {error}"), err=True)
         code = 2
     except (
         OSError
     ) as error:  # what a command could not read or write; a pipe that its reader closed is click's own business
         place, reason = error.filename2 or error.filename, error.strerror or str(error) or type(error).__name__
-        click.echo(f"photodesk: {f'{place}: ' if place else ''}{reason}", err=True)
+        click.echo(shown(f"photodesk: {f'{place}: ' if place else ''}{reason}"), err=True)
         code = 2
     sys.exit(code if isinstance(code, int) else 0)

@@ -19,7 +19,8 @@ _COLUMNS = ("id", "title", "lead", "text", "tags", "url", "date", "language", "s
 
 
 def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command DATA, --articles, --photos, --subset and --…-column; it passes them all to `read_data`."""
+    """Give a command DATA, --articles, --photos, --subset, --…-column and how tables are written; it passes them all to
+    `read_data`."""
     decorators = [
         click.argument("data", required=False, type=click.Path(path_type=Path)),
         click.option(
@@ -27,6 +28,12 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--photos", type=click.Path(path_type=Path), metavar="DIR", help="Folder of pictures."),
         click.option("--subset", metavar="NAME", help="Only this part of the data, such as content2019-01."),
+        click.option(
+            "--header-line", default=0, type=click.IntRange(0), metavar="N", help="Line of the header [default: found]."
+        ),
+        click.option(
+            "--delimiter", default="", metavar="CHAR", help="Between cells, such as ; or tab [default: found]."
+        ),
     ]
     for name in _COLUMNS:
         text = f"Column that holds the {name}." if name in ("id", "title", "text", "photo") else None
@@ -46,10 +53,14 @@ def read_data(options: dict[str, Any]) -> Dataset:
     from photodesk.errors import UsageError
 
     data, articles, photos, subset = (options.pop(name) for name in ("data", "articles", "photos", "subset"))
+    line, delimiter = options.pop("header_line"), options.pop("delimiter")
+    delimiter = {"tab": "\t", "\\t": "\t"}.get(delimiter.casefold(), delimiter)
     columns = {name: value for name in _COLUMNS if (value := options.pop(f"{name}_column"))}
     if (data is None) == (articles is None):
         raise UsageError("give either a data folder or --articles FILE --photos DIR")
-    return datasets.read(data or articles, photos=photos, columns=columns, subset=subset)
+    return datasets.read(
+        data or articles, photos=photos, columns=columns, subset=subset, header_line=line, delimiter=delimiter
+    )
 
 
 def show_data(dataset: Dataset) -> None:
@@ -67,6 +78,7 @@ def show_data(dataset: Dataset) -> None:
 def show_faults(faults: Sequence[Fault], *, every: bool = False, err: bool = True) -> bool:
     """Print faults, those of one kind as one line with count and first place; returns whether any needs the user."""
     from photodesk.data.checks import kinds
+    from photodesk.files import shown
 
     if every:
         for fault in faults:
@@ -80,7 +92,7 @@ def show_faults(faults: Sequence[Fault], *, every: bool = False, err: bool = Tru
                 if kind.count == 1
                 else f"{kind.count} × {kind.name} ({first.fate}), first {first.where}{advice}"
             )
-            click.echo(line, err=err)
+            click.echo(shown(line), err=err)
     return any(fault.advice for fault in faults)
 
 

@@ -98,6 +98,8 @@ def rank(
     others = datasets.read(bank).articles if bank else None
     dataset = read_data(options)
     show_data(dataset)
+    needed = show_faults(dataset.faults)
+    run_files.refuse(out, [article.id for article in dataset.articles] + [photo.id for photo in dataset.photos])
     loaded = load_encoder(encoder)
     about = {"Encoder": encoder, "Texts": preparation}
     if dataset.edition != datasets.OWN_TABLE and loaded.network and loaded.network.saw(dataset.edition):
@@ -125,4 +127,4 @@ def rank(
         measured = evaluate(run, dataset.pairs) if dataset.pairs else None
         contact_sheet(run, dataset, report, title=f"{out.stem}: {dataset.edition}", report=measured, about=about)
         click.echo(f"contact sheet in {report}", err=True)
-    context.exit(1 if show_faults([*dataset.faults, *faults]) else 0)
+    context.exit(1 if show_faults(faults) or needed else 0)

@@ -11,6 +11,7 @@ import click
 
 from photodesk.cli.archive import is_photo
 from photodesk.cli.options import load_encoder
+from photodesk.files import shown
 
 if TYPE_CHECKING:
     from photodesk.search.explain import Reason
@@ -111,7 +112,7 @@ def search(
         click.echo(json.dumps(found, ensure_ascii=False, indent=1))
     else:
         for hit in hits:
-            click.echo(f"{hit.score:.3f}\t{searcher.index.paths[hit.photo]}")
+            click.echo(f"{hit.score:.3f}\t{shown(searcher.index.paths[hit.photo])}")
 
 
 def _archive(folder: Path, headline: str, top: int, as_json: bool, options: dict[str, Any]) -> None:
@@ -222,11 +223,11 @@ def show(
     if answer.message:
         click.echo(answer.message, err=True)
     for hit in answer.hits:
-        click.echo(f"{hit.probability:.0%}\t{hit.words}\t{places[hit.photo]}\t{_about(hit)}")
+        click.echo(f"{hit.probability:.0%}\t{hit.words}\t{shown(places[hit.photo])}\t{shown(_about(hit))}")
         for one in hit.similar if similar else ():
             entry = one.entry
             said = (one.photo, entry.credit, f"{entry.width} × {entry.height}", _terms(entry.terms))
-            click.echo(f"\tnear-duplicate\t{places[one.photo]}\t{_joined(said)}")
+            click.echo(f"\tnear-duplicate\t{shown(places[one.photo])}\t{shown(_joined(said))}")
     if answer.hits and not answer.calibrated:
         click.echo(
             "probabilities are a guess: they were not fitted for this model or kind of query; see: photodesk calibrate "

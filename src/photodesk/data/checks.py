@@ -10,6 +10,7 @@ from pathlib import Path
 from photodesk.data import tables
 from photodesk.data.groups import shared_titles
 from photodesk.errors import PhotoError
+from photodesk.files import shown
 from photodesk.types import Dataset, Fault, Photo
 
 MEANINGS = {
@@ -26,6 +27,9 @@ MEANINGS = {
     "cells out of place": "a delimiter is missing within the row; no cell can be trusted",
     "not JSON": "the line is damaged; the others are read",
     "not an object": "the line is no record",
+    "a comment between records": "JSON has none; the line is no record",
+    "that JSON does not have": "a comma after the last value, or a comment; read as if it were not there",
+    "are written as decimals": "a program kept the column as floating point: 1.0 for 1; read as whole numbers",
     "not BSON": "the document is damaged; the others are read",
     "not an article file": "the folder holds it, but it has no titles",
     "column name stands twice": "the first one is read",
@@ -41,6 +45,9 @@ MEANINGS = {
     "control characters": "invisible characters; taken out",
     "cut words": "texts end at a limit, often within a word; that last piece of a word is taken out",
     "two pictures have one id": "an id must name one picture; the first in order of names keeps it",
+    "the name of the file": "no run file, index or table can hold such a name; the picture is not looked at",
+    "name differs in case": "no file has the very name that the table gives, and one has it in other case",
+    "several pictures have this name": "which of them is meant cannot be told; no run can find the picture",
     "no pictures": "articles and pairs can be used, nothing can be ranked",
     "picture is missing": "the table names it, but there is no such file; no run can find it",
     "one title, several "
@@ -92,7 +99,11 @@ def kinds(faults: Sequence[Fault]) -> list[Kind]:
 
 def export(faults: Sequence[Fault], path: Path) -> None:
     """Write all faults as CSV, formulas neutralised: they quote cells of files that strangers wrote."""
-    tables.write_csv(path, ("where", "what", "fate", "advice"), ((f.where, f.what, f.fate, f.advice) for f in faults))
+    tables.write_csv(
+        path,
+        ("where", "what", "fate", "advice"),
+        ((shown(f.where), shown(f.what), f.fate, shown(f.advice)) for f in faults),
+    )
 
 
 def check(dataset: Dataset, *, decode: bool = True, tick: Callable[[], object] | None = None) -> tuple[Fault, ...]:

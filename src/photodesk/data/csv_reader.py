@@ -142,7 +142,7 @@ def form(
     found: list[tuple[tuple[int, int, int, int, bool], Form]] = []
     for mark in delimiter or DELIMITERS:
         splitter = _Splitter(part, Form(mark, 1, 1 + first_line.count(mark)))
-        filled = (one for one in itertools.islice(splitter.records(), 10 * most) if any(map(str.strip, one.cells)))
+        filled = (one for one in itertools.islice(splitter.records(), 10 * most) if any(map(_FILLED.search, one.cells)))
         chosen = header(tuple(itertools.islice(filled, most)), field)
         if chosen is not None:
             width = len(chosen.cells)
@@ -194,6 +194,7 @@ def records(text: str, how: Form | None = None) -> Iterator[Record]:
     return _Splitter(text, how).records(how.line) if how else iter(())
 
 
+_FILLED = re.compile(rf"[^\s\"{DELIMITERS}]")
 _SEPARATOR = re.compile(r'\s*"?sep=([^\r\n])"?[ \t,;|]*(?:\r\n|\n|\r)', re.IGNORECASE)
 _ESCAPED = re.compile(r'\\(["\\])|""')
 
