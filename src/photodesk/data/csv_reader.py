@@ -249,7 +249,7 @@ class _Splitter:
                         match, cell, flaw = loose, loose[1], "quotes inside a quoted cell are not doubled"
                     else:
                         cell, flaw = cell.lstrip(" ")[1:], "a quote is not closed: read to the end of its cell"
-                cells.append(_unescaped(cell) if self.escaped and '\\"' in cell else cell)
+                cells.append(_unescaped(cell) if self.escaped else cell)
             at = match.end() if match else at
             if at < limit and text[at] == self.delimiter:
                 at += 1

@@ -144,9 +144,10 @@ class _Reader:
             )
         rows = _Rows(table, layout, editions.subset_name(table.name) if many else "")
         self.faults += table.faults + tuple(rows.faults)
-        self.editions.setdefault(layout.edition, f"{table.name}: {layout.evidence}")
-        if table.guessed and table.guessed not in self.editions[layout.edition]:
-            self.editions[layout.edition] += f"; {table.name}: {table.guessed}"
+        told = self.editions.setdefault(layout.edition, f"{table.name}: {layout.evidence}")
+        if table.guessed and table.guessed not in told:
+            whose = "" if told.startswith(f"{table.name}: ") else f"{table.name}: "
+            self.editions[layout.edition] = f"{told}; {whose}{table.guessed}"
         if "title" in rows.at and len(rows.at) > len(self.columns):
             self.columns = {name: table.header[position] for name, position in rows.at.items()}
         for row in table.rows:

@@ -63,7 +63,8 @@ class Names:
 
     def __init__(self, names: Iterable[str]) -> None:
         self.names = dict.fromkeys(names)
-        self._tables: list[_Table] = []
+        self.plain = all(map(str.isascii, self.names))  # then NFC is no other spelling
+        self._tables: dict[Callable[[str], str], _Table] = {}
 
     def find(self, wanted: str) -> Match:
         """The name that is meant: that very path; else the one that ends in the longest part of it; else that of the
@@ -72,11 +73,13 @@ class Names:
         if wanted in self.names:
             return Match(wanted)
         for text in _readings(wanted):
-            for level, spell in enumerate(_SPELLINGS):
-                if level == len(self._tables):
-                    self._tables.append(_Table(self.names, spell))
-                if found := self._tables[level].find(spell(text)):
-                    return replace(found, folded=level == len(_SPELLINGS) - 1)
+            for spell in _SPELLINGS:
+                if spell is _nfc and self.plain:
+                    continue
+                if spell not in self._tables:
+                    self._tables[spell] = _Table(self.names, spell)
+                if found := self._tables[spell].find(spell(text)):
+                    return replace(found, folded=spell is _folded)
         return Match()
 
 
@@ -128,30 +131,47 @@ class _Table:
     """The names in one spelling: by their paths, by every end of their paths, and by those ends without suffix."""
 
     def __init__(self, names: Iterable[str], spell: Callable[[str], str]) -> None:
-        self.paths: dict[str, list[str]] = {}
-        self.ends: dict[str, list[str]] = {}
-        self.stems: dict[str, list[str]] = {}
         formats: dict[str, str] = {}
+        self.whole, self.stems = _Ends(), _Ends()
         for name in names:
-            parts = _parts(spell(name))
-            self.paths.setdefault("/".join(parts), []).append(name)
-            for at in range(len(parts)):
-                self.ends.setdefault("/".join(parts[at:]), []).append(name)
+            self.whole.add(spell(name), name)
             formats.setdefault(bare(name), name)
         for stem, name in formats.items():  # of one picture in two formats the first
-            parts = _parts(spell(stem))
-            for at in range(len(parts)):
-                self.stems.setdefault("/".join(parts[at:]), []).append(name)
+            self.stems.add(spell(stem), name)
 
     def find(self, wanted: str) -> Match | None:
         parts = _parts(wanted)
-        if found := self.paths.get("/".join(parts)):
-            return _one(found, stem=False)
-        for table, stem in ((self.ends, False), (self.stems, True)):
-            for at in range(len(parts)):
-                if found := table.get("/".join(parts[at:])):
-                    return _one(found, stem=stem)
+        for ends, stem in ((self.whole, False), (self.stems, True)):
+            if found := ends.find(parts):
+                return _one(found, stem=stem)
         return None
+
+
+class _Ends:
+    """Paths by what they end in. Those of one last name are told apart when they are first asked for."""
+
+    def __init__(self) -> None:
+        self.last: dict[str, list[tuple[str, str]]] = {}
+        self.more: dict[str, dict[str, list[str]]] = {}
+
+    def add(self, path: str, name: str) -> None:
+        self.last.setdefault(path.rpartition("/")[2], []).append((path, name))
+
+    def find(self, parts: Sequence[str]) -> list[str]:
+        """The names of that very path, else of the longest end of it."""
+        group = self.last.get(parts[-1], []) if parts else []
+        if len(group) < 2:
+            return [name for _, name in group]
+        if parts[-1] not in self.more:
+            self.more[parts[-1]] = ends = dict[str, list[str]]()
+            for path, name in group:
+                own = _parts(path)
+                ends.setdefault("/" + "/".join(own), []).append(name)  # the very path
+                for at in range(len(own)):
+                    ends.setdefault("/".join(own[at:]), []).append(name)
+        ends = self.more[parts[-1]]
+        keys = ["/" + "/".join(parts), *("/".join(parts[at:]) for at in range(len(parts)))]
+        return next((ends[key] for key in keys if key in ends), [])
 
 
 def _one(found: Sequence[str], *, stem: bool) -> Match:
@@ -185,7 +205,7 @@ def several(cell: str, names: Names) -> list[str]:
     """
     if not re.search(r"[;|,\n]", cell):
         return [cell] if cell else []
-    if names.find(cell).there:
+    if _is_one(cell, names):
         return [cell]
     if "://" in cell:
         parts = [part for line in cell.split("\n") for part in re.split(r"\s*[;|,\s]\s*(?=\w+://)", line)]
@@ -194,8 +214,15 @@ def several(cell: str, names: Names) -> list[str]:
     for part in filter(None, map(str.strip, re.split(r"[;|\n]", cell))):
         pieces = [piece for piece in map(str.strip, part.split(",")) if piece]
         proved = all(_is_picture(piece) or names.find(piece).there for piece in pieces)
-        found += pieces if proved and not names.find(part).there else [part]
+        found += pieces if proved and not _is_one(part, names) else [part]
     return list(dict.fromkeys(found))
+
+
+def _is_one(cell: str, names: Names) -> bool:
+    """Whether what could part a cell's pictures belongs to the name of one file."""
+    match = names.find(cell)
+    marks = set(re.findall(r"[;|,\n]", cell))
+    return any(marks <= set(name) for name in (match.name, *match.among) if name)
 
 
 @dataclass(frozen=True)

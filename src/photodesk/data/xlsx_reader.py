@@ -45,10 +45,10 @@ def sheet(
     """
     _inspect(path, name)
     openpyxl = require("openpyxl", "xlsx")
-    with warnings.catch_warnings():
+    with path.open("rb") as stream, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of styles and extensions that nobody asks for
         try:
-            book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+            book = openpyxl.load_workbook(stream, read_only=True, data_only=True)
             try:
                 yield _chosen(book, name, header_line, field)
             finally:
