@@ -25,6 +25,7 @@ import numpy as np
 from encode import synthetic
 from PIL import Image
 
+from photodesk.encoders.base import PhotoTower
 from photodesk.encoders.builtin import load_builtin
 from photodesk.features.store import Store
 from photodesk.types import Photo
@@ -38,7 +39,7 @@ WORDS = re.findall(
 )
 
 
-class Alone:
+class Alone(PhotoTower):
     """Lite2 in float32, pooled."""
 
     fingerprint, dim, size, batch, most = "lite2-float", 1280, 260, 2, 2

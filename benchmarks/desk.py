@@ -28,9 +28,9 @@ from photodesk.archive.archive import Archive
 from photodesk.archive.database import File
 from photodesk.encoders import registry
 from photodesk.engines.schema import Filter, Point
-from photodesk.features import pipeline
 from photodesk.features.embed import embed_articles
 from photodesk.features.store import Store
+from photodesk.machine import cores
 from photodesk.search.desk import Desk
 from photodesk.search.query import Question
 from photodesk.types import Article
@@ -52,19 +52,19 @@ def build(folder: Path, photos: int) -> None:
                 for i, (thing, place) in enumerate(zip(THINGS * 2, PLACES * 2, strict=False))
             ]
             rows, _ = embed_articles(bank, encoder, Store(Path(cache)))
-        archive.daybook.add_to_bank(rows.ids, rows.rows)
+        archive.usage.add_to_bank(rows.ids, rows.rows)
         for start in range(0, photos, 2048):
             made = points(make(rng, min(2048, photos - start), centres), start)
             rows = np.stack([p.row for p in made]).repeat(-(-dim // 512), axis=1)[:, :dim]
             rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-            made = [Point(p.photo, row, p.entry, p.number / 10) for p, row in zip(made, rows, strict=True)]
+            made = [Point(p.photo, row, p.entry, p.offset / 10) for p, row in zip(made, rows, strict=True)]
             made = [
                 p if i % 50 else replace(p, entry=replace(p.entry, group=made[0].photo)) for i, p in enumerate(made)
             ]
             known = [(p.photo, 0, p.entry.group) for p in made]
-            archive.ledger.announce(known, [File(f"/photos/{p.photo}.jpg", p.photo, "/photos", 1, 1) for p in made])
+            archive.database.announce(known, [File(f"/photos/{p.photo}.jpg", p.photo, "/photos", 1, 1) for p in made])
             archive.engine.upsert(made)
-            archive.ledger.confirm(p.photo for p in made)
+            archive.database.confirm(p.photo for p in made)
         archive.refresh()
         archive.engine.optimise()
         out = io.BytesIO()
@@ -148,7 +148,7 @@ def main() -> None:
         print(f"{key:<20}{value}")
     if given.json:
         about = {
-            "cores": pipeline.cores(),
+            "cores": cores(),
             "machine": platform.machine(),
             "python": platform.python_version(),
             "load": os.getloadavg()[0],

@@ -60,7 +60,7 @@ def work(folder: Path, photos: Path, seed: int) -> None:
         if what == "add":
             ingest.add(archive, echo(), [photos / str(part) for part in dice.sample(range(6), 3)])
         elif what == "remove":
-            files = list(archive.ledger.files())
+            files = list(archive.database.files())
             going = dice.sample(files, min(len(files), 30))
             print(
                 "begin remove", *(file.photo for file in going), flush=True
@@ -68,7 +68,7 @@ def work(folder: Path, photos: Path, seed: int) -> None:
             archive.forget_files([file.path for file in going])
             print("end remove", flush=True)
         elif what == "update":
-            archive.daybook.add_to_bank([f"{seed}-{turn}"], echo().texts.encode([f"{seed} {turn}"]))
+            archive.usage.add_to_bank([f"{seed}-{turn}"], echo().texts.encode([f"{seed} {turn}"]))
             archive.refresh()
             archive.engine.optimise()
         else:

@@ -27,7 +27,7 @@ from photodesk.evaluation.metrics import parse_all
 from photodesk.evaluation.tables import Table
 from photodesk.features.store import Store
 from photodesk.recipes import schema
-from photodesk.recipes.run import Kitchen, Outcome
+from photodesk.recipes.run import Outcome, Runner
 from photodesk.recipes.schema import Encoders, Net, Recipe, Revise, Texts
 
 MEASURES = parse_all(["R@1", "R@10", "R@100", "MRR@100"])
@@ -64,7 +64,7 @@ def rows(encoder: str) -> dict[str, tuple[str, Texts, Revise | None]]:
 
 
 def table(
-    kitchen: Kitchen, base: Recipe, plan: dict[str, tuple[str, Texts, Revise | None]], ready: dict[str, txv.Network]
+    runner: Runner, base: Recipe, plan: dict[str, tuple[str, Texts, Revise | None]], ready: dict[str, txv.Network]
 ) -> list[Outcome]:
     """Run every row; networks are trained once, on titles alone and titles with tags, and serve all texts."""
     done = []
@@ -72,13 +72,13 @@ def table(
         one = replace(base, texts=texts, revision=revision, network=Net(preset, split="grouped:700"))
         trainer = replace(one, texts=TITLE, revision=None)
         if preset not in ready:
-            made = kitchen.network_of(trainer, one.encoders.names[0])
+            made = runner.network_of(trainer, one.encoders.names[0])
             assert made is not None
             ready[preset] = made
             print(
                 f"{preset}: epoch {made.card.get('epoch')} kept, {made.card.get('pairs')} pairs trained on", flush=True
             )
-        done.append(replace(kitchen, network=ready[preset]).cook(one, name))
+        done.append(replace(runner, network=ready[preset]).run(one, name))
         print(f"{name}: MRR@100 {done[-1].report.mean('MRR@100'):.4f}", flush=True)
     return done
 
@@ -94,10 +94,10 @@ def short(done: list[Outcome], hubs: list[float]) -> Table:
     return Table("", ("run", *map(str, MEASURES), "hubness@10"), tuple(found))
 
 
-def choose(kitchen: Kitchen, base: Recipe) -> None:
+def choose(runner: Runner, base: Recipe) -> None:
     """Which network, texts and revision with a bank own-best should take: a fifth of the rest is measured, four fifths
     train and are the bank."""
-    inner = Kitchen(kitchen.parts(base).rest, kitchen.store)
+    inner = Runner(runner.parts(base).rest, runner.store)
     small = replace(base, data=replace(base.data, test="grouped:0.2", seed=1))
     averaged = [replace(TAGS, words=limits) for limits in ((10, 40), (10, 20, 30, 40))]
     for preset, texts in product(("default", "straight"), (TITLE, TAGS, *averaged)):
@@ -107,7 +107,7 @@ def choose(kitchen: Kitchen, base: Recipe) -> None:
             one = replace(
                 small, texts=texts, network=net, revision=None if method == "cosine" else Revise(method, "rest")
             )
-            trials.append((inner.cook(one, method).report.mean("MRR@100"), method))
+            trials.append((inner.run(one, method).report.mean("MRR@100"), method))
         pairs = len(inner.parts(small).test.pairs)
         for value, method in [*sorted(trials, reverse=True)[:5], trials[0]]:
             print(
@@ -129,26 +129,26 @@ def main() -> None:
     started = time.monotonic()
     base = schema.read("own-best")
     base = replace(base, encoders=Encoders((options.encoder,)), revision=None)
-    kitchen = Kitchen(datasets.read(options.data), Store(options.cache))
+    runner = Runner(datasets.read(options.data), Store(options.cache))
     if options.choose:
-        choose(kitchen, base)
+        choose(runner, base)
         return
     ready = {}
     if options.network:
         ready["default"] = txv.load(options.network)
-        if ready["default"].card.get("test_pairs") != len(kitchen.parts(base).test.pairs):
+        if ready["default"].card.get("test_pairs") != len(runner.parts(base).test.pairs):
             print(
-                f"caution: {options.network} does not say that the {len(kitchen.parts(base).test.pairs)} pairs were "
+                f"caution: {options.network} does not say that the {len(runner.parts(base).test.pairs)} pairs were "
                 "kept apart",
                 flush=True,
             )
-    done = table(kitchen, base, rows(options.encoder), ready)
-    gallery = [photo.id for photo in kitchen.parts(base).test.photos]
+    done = table(runner, base, rows(options.encoder), ready)
+    gallery = [photo.id for photo in runner.parts(base).test.photos]
     hubs = [significance.hubness(one.run, gallery) for one in done]
     made = significance.runs_table([one.report for one in done], hubs, MEASURES)
     same = ready["straight"].card.get("epoch") == ready["default"].card.get("epoch")
     note = "; the training kept its start, so T×V is the closed form" if same and not options.network else ""
-    title = f"{load(options.encoder).name}, {len(gallery):,} pairs of {kitchen.dataset.edition} kept apart{note}"
+    title = f"{load(options.encoder).name}, {len(gallery):,} pairs of {runner.dataset.edition} kept apart{note}"
     print(Table(title, made.head, made.rows).markdown())
     print("\nin short, for the README:\n\n" + short(done, hubs).markdown().strip() + "\n")
     seconds = time.monotonic() - started

@@ -36,7 +36,7 @@ from photodesk.archive.archive import Archive
 def thumbnails(folder: Path) -> None:
     """One picture under the names of all photos; a file system takes some 60,000 links of one file."""
     with Archive.open(folder) as archive:
-        for i, photo in enumerate(archive.ledger.photos()):
+        for i, photo in enumerate(archive.database.photos()):
             if i % 30_000 == 0:
                 first = folder / f"thumbnail-{i}.jpg"
                 Image.fromarray(np.random.default_rng(i).integers(0, 255, (214, 320, 3), np.uint8)).save(

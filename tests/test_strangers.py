@@ -142,7 +142,7 @@ def test_any_error_of_one_file_costs_that_file_only(desk, tmp_path, error):
     assert (fault.where, fault.fate) == (str(odd), "left out")
     assert fault.what.split(":")[0] in ("is damaged", "is too large", "cannot be read")
     assert fault.what.rstrip(": ") == fault.what  # it says something
-    assert desk.ledger.jobs(1)[0].state == "done"
+    assert desk.database.jobs(1)[0].state == "done"
     named = [Photo(path.name, path) for path in sorted((tmp_path / "photos").iterdir())]
     kept, _, faults = Store(tmp_path / "store").photos(named, Choosy(error))
     assert [photo.id for photo in kept] == ["Elbe.png", "Wien.png"]
@@ -161,7 +161,7 @@ def test_an_error_in_a_step_after_decoding_is_a_fault_wherever_pictures_pass(des
         desk.thumbnail(digest(elbe.path.read_bytes()).hex()).unlink()
         (fault,) = maintenance.verify(desk, repair=True)
         assert (fault.where, fault.fate) == (str(elbe.path), "kept")
-        assert "tile cannot extend" in fault.what
+        assert "the thumbnail is missing, and the file is damaged: tile cannot extend" in fault.what
         assert contact_sheet._thumbnail(elbe)[1].startswith("Cannot be shown: Elbe.png is damaged: tile cannot extend")
     with monkeypatch.context() as broken:
         broken.setattr(images, "phash", fails)
@@ -175,7 +175,7 @@ def test_another_model_leaves_out_what_cannot_be_read_any_more(desk, tmp_path):
     odd = digest((tmp_path / "photos/Odd.png").read_bytes()).hex()
     tower = Choosy(ValueError("no"))
     tower.fingerprint = "choosy"
-    count, faults = migration.renew(desk, Encoder("choosy", EchoTexts(), tower), lambda *_: None)
+    count, faults = migration.reencode(desk, Encoder("choosy", EchoTexts(), tower), lambda *_: None)
     assert count == desk.engine.count() == 2
     assert [(fault.where, fault.fate) for fault in faults] == [(odd, "left out")]
     assert desk.settings.encoder == "choosy"
@@ -217,10 +217,10 @@ def test_nothing_that_libraries_say_of_odd_files_is_printed(tmp_path):
         data[rng.randrange(8, 400)] ^= 0xFF
         (tmp_path / f"lzw{i}.tif").write_bytes(data)
     code = (
-        "import pathlib, sys\nfrom photodesk import metadata, photos\nfrom photodesk.errors import PhotoError\nbroken "
-        "= 0\n"
+        "import pathlib, sys\nfrom photodesk import images\nfrom photodesk.archive import metadata\n"
+        "from photodesk.errors import PhotoError\nbroken = 0\n"
         "for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):\n"
-        "    try:\n        metadata.read(photos.read(path.read_bytes(), where=path.name))\n"
+        "    try:\n        metadata.read(images.read(path.read_bytes(), where=path.name))\n"
         "    except PhotoError:\n        broken += 1\n"
         "print(broken > 5)"
     )

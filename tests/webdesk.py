@@ -17,14 +17,14 @@ from photodesk.search.query import Answer, Found
 WORDS = ["Elbe", "Wien", "Köln", "Rom", "Basel", "Ulm", "Graz", "Bonn"]
 CREDITS = ["dpa", "epd"]
 
-XMP = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF
-xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about=""
- xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/"
- photoshop:Credit="{credit}"
- photoshop:DateCreated="2024-05-{day:02}T12:00:00"><dc:description><rdf:Alt><rdf:li xml:lang="x-default">Ein Bild von
- {word} &amp;
- &lt;b&gt;Umgebung&lt;/b&gt;</rdf:li></rdf:Alt></dc:description><dc:subject><rdf:Bag><rdf:li>{word}</rdf:li><rdf:li>Stadt</rdf:li></rdf:Bag>
-</dc:subject></rdf:Description></rdf:RDF></x:xmpmeta>"""
+XMP = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/"
+ xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/" photoshop:Credit="{credit}"
+ photoshop:DateCreated="2024-05-{day:02}T12:00:00">
+<dc:description><rdf:Alt>
+<rdf:li xml:lang="x-default">Ein Bild von {word} &amp; &lt;b&gt;Umgebung&lt;/b&gt;</rdf:li></rdf:Alt></dc:description>
+<dc:subject><rdf:Bag><rdf:li>{word}</rdf:li><rdf:li>Stadt</rdf:li></rdf:Bag></dc:subject>
+</rdf:Description></rdf:RDF></x:xmpmeta>"""
 
 
 def build(folder, words=WORDS, size=(400, 300)):

@@ -3,7 +3,7 @@
 PhotodeskError            base: one sentence with the value, the expectation and the next step
 ├── UsageError            the call itself is wrong (exit code 2)
 ├── DataError             an article file, truth file or data folder cannot be used
-├── PhotoError            one picture cannot be decoded; the rest goes on
+├── PhotoError            one picture cannot be read or decoded; the rest goes on
 ├── EncoderError          a model is missing, damaged or not the one the data was made with
 ├── TranslationError      a translation model or service cannot be used or answered wrongly
 ├── StoreError            stored embeddings or an index are damaged, locked or of another make
@@ -12,8 +12,16 @@ PhotodeskError            base: one sentence with the value, the expectation and
 └── MissingExtra          an optional dependency is not installed; says the pip command
 """
 
+from __future__ import annotations
+
+import difflib
 import importlib
+from collections.abc import Iterable
 from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from photodesk.types import Fate, Fault
 
 
 class PhotodeskError(Exception):
@@ -29,7 +37,33 @@ class DataError(PhotodeskError):
 
 
 class PhotoError(PhotodeskError):
-    """One picture cannot be decoded. Callers name it and go on with the others."""
+    """One picture cannot be read or decoded. Callers name it and go on with the others.
+
+    Attributes:
+        code: what kind of thing is wrong, as in `Fault`.
+        where: what messages call the picture.
+        what: what is wrong with it; continues a sentence that begins with `where`.
+        advice: the next step for the user; empty if `what` says it.
+    """
+
+    def __init__(self, code: str, where: str, what: str, advice: str = "") -> None:
+        super().__init__(code, where, what, advice)  # pickle makes it again from these
+        self.code, self.where, self.what, self.advice = code, where, what, advice
+
+    def __str__(self) -> str:
+        return f"{self.where} {self.what}" + (f"; {self.advice}" if self.advice else "")
+
+    def fault(self, fate: Fate = "left out", *, where: str = "", advice: str = "") -> Fault:
+        """The fault that this is to someone who goes on.
+
+        Args:
+            fate: what becomes of the picture.
+            where: where the fault is, if not where the error says; a content that several files hold is decoded once.
+            advice: the next step, if the caller knows a better one.
+        """
+        from photodesk.types import Fault  # loads numpy, which `--help` can do without
+
+        return Fault(self.code, where or self.where, self.what, fate, advice or self.advice)
 
 
 class EncoderError(PhotodeskError):
@@ -62,8 +96,19 @@ class RunError(PhotodeskError):
     """A run file or a submission does not follow its format."""
 
 
+class InternalError(Exception):
+    """A bug of photodesk's own, met by another process; the log of that one has the traceback. No `PhotodeskError`:
+    there is nothing for the user to put right."""
+
+
 class MissingExtra(PhotodeskError):
     """An optional dependency is not installed."""
+
+
+def did_you_mean(word: str, known: Iterable[str], *, most: int = 1) -> str:
+    """` (did you mean …?)` with up to `most` known words that are spelt alike, or nothing if there are none."""
+    close = difflib.get_close_matches(word, list(known), most)
+    return f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
 
 
 def require(module: str, extra: str) -> ModuleType:

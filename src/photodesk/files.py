@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import io
 import os
-import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,33 +65,6 @@ def _replacing_text(path: Path) -> Iterator[IO[str]]:
         text.detach()  # the bytes below are still to be synced
 
 
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
-_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters, line ends, turns of the writing direction, and bytes of a name that are not UTF-8."""
-
-
-def shown(text: str | Path) -> str:
-    """A path or message as one line that a terminal or a table shows and does not obey: what would steer it is
-    escaped, as is a byte that is not UTF-8: `l\\xe4nder.jpg`, `two\\nlines.jpg`."""
-    return _UNSEEN.sub(_escaped, str(text))
-
-
-def _escaped(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    if 0xDC80 <= code <= 0xDCFF:
-        return f"\\x{code - 0xDC00:02x}"
-    return match[0].encode("unicode_escape").decode("ascii")
-
-
-def unfit(name: str) -> str:
-    """Why the name of a file cannot be an id in runs, tables and indexes; empty if it can."""
-    if any("\ud800" <= character <= "\udfff" for character in name):
-        return f"is not UTF-8: {shown(name)}"
-    if _CONTROL.search(name):
-        return f"holds a control character: {shown(name)}"
-    return ""
-
-
 def probe(path: Path) -> None:
     """Make the folder of a file that will be written after long work, and see that files can be written there.
 
@@ -124,6 +96,25 @@ def locked(path: Path) -> int:
         os.close(handle)
         raise StoreError(f"another photodesk is writing to {path.parent}; wait until it is done") from None
     return handle
+
+
+@contextlib.contextmanager
+def as_store_error(what: str, advice: str, *also: type[Exception]) -> Iterator[None]:
+    """What the disk refuses inside becomes a StoreError.
+
+    Args:
+        what: what cannot be done, with the file or folder; the reason follows.
+        advice: what is kept, or the next step.
+        also: other exceptions that are the disk's here, such as `sqlite3.Error`.
+
+    Raises:
+        StoreError: an OSError, or one of `also`, was raised inside.
+    """
+    kinds: tuple[type[Exception], ...] = (OSError, *also)
+    try:
+        yield
+    except kinds as error:
+        raise StoreError(f"{what}: {getattr(error, 'strerror', '') or error}; {advice}") from error
 
 
 def cache_folder() -> Path:

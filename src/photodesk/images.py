@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photodesk.errors import PhotodeskError, PhotoError
+from photodesk.machine import cores
 from photodesk.types import Photo
 
 if TYPE_CHECKING:
@@ -136,23 +137,26 @@ def guarded(where: str) -> Iterator[None]:
     except PhotodeskError:
         raise
     except Exception as error:  # a library meets bytes that it never expected: any exception is a damaged file
-        raise PhotoError(f"{where} {_said(error)}") from error
+        raise _wrong(where, error) from error
 
 
-def _said(error: Exception) -> str:
+def _wrong(where: str, error: Exception) -> PhotoError:
     from PIL import Image
 
     if isinstance(error, Image.DecompressionBombError):
-        return (
-            f"is too large: it claims more than {MAX_PIXELS / 1e6:.0f} million pixels; make it smaller if it is a "
-            "real photo"
-        )
+        what = f"is too large: it claims more than {MAX_PIXELS / 1e6:.0f} million pixels"
+        return PhotoError("photo-too-large", where, what, "make it smaller if it is a real photo")
     if isinstance(error, MemoryError):
-        return "is too large: there is not enough memory for it; make it smaller"
+        return PhotoError(
+            "photo-too-large", where, "is too large: there is not enough memory for it", "make it smaller"
+        )
     if isinstance(error, OSError) and error.strerror:
-        return f"cannot be read: {error.strerror}; check the file and its permissions"
+        what = f"cannot be read: {error.strerror}"
+        return PhotoError("photo-unreadable", where, what, "check the file and its permissions")
     reason = " ".join(str(error).split())[:120] or type(error).__name__
-    return f"{'is cut short' if 'truncat' in reason.lower() else 'is damaged'}: {reason}; get the picture again"
+    if "truncat" in reason.lower():  # Pillow has neither a class nor a number for it: an OSError with this word
+        return PhotoError("photo-truncated", where, f"is cut short: {reason}", "get the picture again")
+    return PhotoError("photo-damaged", where, f"is damaged: {reason}", "get the picture again")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -200,8 +204,14 @@ def content(path: os.PathLike[str]) -> bytes:
             parts.append(part)
             size += len(part)
     if size > MAX_BYTES:
-        raise PhotoError(f"{os.fspath(path)} is too large: it has more than {MAX_BYTES >> 20} MiB; make it smaller")
+        raise too_many_bytes(os.fspath(path))
     return b"".join(parts)
+
+
+def too_many_bytes(where: str) -> PhotoError:
+    """What is raised for a file of more than `MAX_BYTES`."""
+    what = f"is too large: it has more than {MAX_BYTES >> 20} MiB"
+    return PhotoError("photo-too-large", where, what, "make it smaller")
 
 
 def decode(data: bytes, *, size: int = 0, where: str, pixels: int = MAX_PIXELS) -> Image.Image:
@@ -259,20 +269,34 @@ def opened(data: bytes, *, where: str, pixels: int = MAX_PIXELS) -> ImageFile.Im
     from PIL import Image, UnidentifiedImageError
 
     if not data:
-        raise PhotoError(f"{where} is empty; get the picture again")
+        raise PhotoError("photo-empty", where, "is empty", "get the picture again")
     with quietly, guarded(where):
         try:
             image = Image.open(io.BytesIO(data), formats=tuple(FORMATS))
         except UnidentifiedImageError:
-            raise PhotoError(
-                f"{where} is not a picture: {_guess(data)}; get the picture again or delete the file"
-            ) from None
+            what = f"is not a picture: {_guess(data)}"
+            raise PhotoError("photo-foreign", where, what, "get the picture again or delete the file") from None
     if image.width * image.height > pixels:
-        raise PhotoError(
-            f"{where} is too large: it claims {image.width} × {image.height} pixels; make it smaller if it is a real "
-            "photo"
-        )
+        what = f"is too large: it claims {image.width} × {image.height} pixels"
+        raise PhotoError("photo-too-large", where, what, "make it smaller if it is a real photo")
     return image
+
+
+def jpeg(image: Image.Image, *, size: int = 0, quality: int = 85, optimize: bool = False) -> bytes:
+    """A picture as JPEG.
+
+    Args:
+        image: RGB.
+        size: longest side in pixels; a smaller picture stays as it is, 0 keeps all sizes.
+        quality: of Pillow, 1 to 95.
+        optimize: take longer for some 5 % fewer bytes.
+    """
+    if size:
+        image = image.copy()
+        image.thumbnail((size, size))
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=quality, optimize=optimize)
+    return out.getvalue()
 
 
 def _format(image: ImageFile.ImageFile) -> str:
@@ -396,7 +420,7 @@ def hashes(
         except PhotoError as error:
             return photo, error
 
-    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(threads or cores()) as pool:
         yield from pool.map(one, photos)
 
 

@@ -1,12 +1,12 @@
 """The nouns that flow through photodesk: frozen, checked once, here.
 
-`Article`, `Photo`, `Pair` come from `datasets`; `Embeddings` from an encoder; `Scores` and `Run` from `similarity`;
+`Article`, `Photo`, `Pair` come from `datasets`; `Embeddings` from an encoder; a `Run` from `dual_softmax.top_k`;
 `Fault` from whoever met bad input and went on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -15,11 +15,18 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from photodesk.files import shown
+from photodesk.text_repair import shown
 
 FloatArray = NDArray[np.float32]
 
+Progress = Callable[[str, int, int], None]
+"""Called with (stage, done, of) while something long is under way."""
+
 Fate = Literal["repaired", "kept", "left out"]
+
+
+def silent(stage: str, done: int, of: int) -> None:
+    """Reports progress to nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +78,24 @@ class Fault:
     """Something wrong with the input that did not stop the work.
 
     Args:
+        code: what kind of thing is wrong, for programs: `subject-problem`, one of `data.checks.MEANINGS`. It stays the
+            same when the sentence is worded anew.
         where: `file` or `file:line`.
         what: what is wrong, with the value.
         fate: what photodesk did about it: "repaired", "kept" as it is, or "left out".
         advice: the next step for the user; empty if nothing needs doing.
     """
 
+    code: str
     where: str
     what: str
     fate: Fate
     advice: str = ""
+
+    @property
+    def subject(self) -> str:
+        """The first word of the code: "photo", "article", "table", …"""
+        return self.code.partition("-")[0]
 
     def __str__(self) -> str:
         return shown(f"{self.where}: {self.what} ({self.fate})" + (f"; {self.advice}" if self.advice else ""))
@@ -143,32 +158,6 @@ class Embeddings:
         """The rows of `ids`, in that order. KeyError names an id that is not here."""
         at = {name: i for i, name in enumerate(self.ids)}
         return Embeddings(tuple(ids), self.rows[[at[name] for name in ids]], self.encoder)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Scores:
-    """A full score matrix, for small sets, tests and revisions of a batch.
-
-    Args:
-        articles: n ids, the rows.
-        photos: m ids, the columns.
-        matrix: (n articles, m photos) float32, higher is better; ties are broken by photo id, ascending.
-    """
-
-    articles: tuple[str, ...]
-    photos: tuple[str, ...]
-    matrix: FloatArray
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "articles", _unique(self.articles, "article"))
-        object.__setattr__(self, "photos", _unique(self.photos, "photo"))
-        if self.matrix.shape != (len(self.articles), len(self.photos)):
-            raise ValueError(
-                f"scores are (articles, photos) = {(len(self.articles), len(self.photos))}, not {self.matrix.shape}"
-            )
-        view = self.matrix.view()
-        view.flags.writeable = False
-        object.__setattr__(self, "matrix", view)
 
 
 @dataclass(frozen=True, slots=True)

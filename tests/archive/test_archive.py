@@ -26,8 +26,8 @@ from doubles import colour, constant, echo, paint
 from photodesk.archive import commands as archive_commands
 from photodesk.archive import ingest, maintenance, migration
 from photodesk.archive.archive import Archive
-from photodesk.archive.database import MIGRATIONS, Ledger
-from photodesk.archive.usage import Daybook, Pick
+from photodesk.archive.database import MIGRATIONS, Database
+from photodesk.archive.usage import Pick, UsageLog
 from photodesk.cli import commands
 from photodesk.engines.schema import Filter
 from photodesk.errors import ArchiveInUse, StoreError, UsageError
@@ -36,7 +36,7 @@ from photodesk.features.store import Store
 from photodesk.files import digest
 from photodesk.ranking import dual_softmax
 from photodesk.ranking.revisions import parse
-from photodesk.types import Article, Embeddings, Photo
+from photodesk.types import Article, Embeddings, Fault, Photo
 from photodesk.web import client
 from photodesk.web.jobs import Worker
 
@@ -164,8 +164,8 @@ def test_what_is_known_is_not_read_again_and_all_changes_are_named(desk, tmp_pat
     )
     assert {Path(f.where).name for f in done.faults} == {"broken.jpg", "photos", "link", "Rom.png"}
     assert desk.engine.count() == 6
-    assert {f.path for f in desk.ledger.files(elbe)} == {str(photos / "b/new name.png")}
-    assert len(list(desk.ledger.files(wien))) == 2
+    assert {f.path for f in desk.database.files(elbe)} == {str(photos / "b/new name.png")}
+    assert len(list(desk.database.files(wien))) == 2
     assert desk.engine.get([koeln]) == []
     assert not desk.thumbnail(koeln).exists()
     assert best(desk, "Bonn") == photo_of(photos / "a/Köln.png")
@@ -228,22 +228,22 @@ def test_near_duplicates_share_a_group(flat, tmp_path):
 def test_uses_and_picks_go_over_to_a_retouched_file(flat, tmp_path):
     add(flat, tmp_path / "photos")
     old = photo_of(tmp_path / "photos/Elbe.png")
-    flat.daybook.use([old], "2026-03-01", "a1")
+    flat.usage.use([old], "2026-03-01", "a1")
     article = Article("a1", "Hochwasser", lead="An der Elbe")
-    flat.daybook.pick(Pick(article, old, 2, 0.5, "2026-02-01T08:00:00Z"))
+    flat.usage.pick(Pick(article, old, 2, 0.5, "2026-02-01T08:00:00Z"))
     paint(tmp_path / "photos/Elbe.png", "Dresden")
     add(flat, tmp_path / "photos")
     new = photo_of(tmp_path / "photos/Elbe.png")
-    assert flat.daybook.used("2026-02-01") == {new: "2026-03-01"}
-    assert flat.daybook.used("2026-03-02") == {}
-    (pick,) = flat.daybook.picks()
+    assert flat.usage.used("2026-02-01") == {new: "2026-03-01"}
+    assert flat.usage.used("2026-03-02") == {}
+    (pick,) = flat.usage.picks()
     assert (pick.photo, pick.article, pick.rank) == (new, article, 2)
     assert pick.at.startswith("20")
 
 
-def test_a_pick_that_is_taken_back_stays_in_the_ledger_and_counts_no_more(tmp_path):
-    ledger = Ledger.open(tmp_path / "archive.sqlite", create=True)
-    book = Daybook(ledger)
+def test_a_pick_that_is_taken_back_stays_in_the_database_and_counts_no_more(tmp_path):
+    database = Database.open(tmp_path / "archive.sqlite", create=True)
+    book = UsageLog(database)
     one, other = Article("a1", "Hochwasser"), Article("a2", "Brand")
     for article, photo in ((one, "p1"), (one, "p1"), (one, "p2"), (other, "p1")):
         book.pick(Pick(article, photo, 2, 0.5, "2026-03-01T00:00:00Z"))
@@ -251,8 +251,8 @@ def test_a_pick_that_is_taken_back_stays_in_the_ledger_and_counts_no_more(tmp_pa
     at = book.withdraw("a1", "p1")
     assert at > "2026-03-01T00:00:00Z"
     assert [(pick.article.id, pick.photo) for pick in book.picks()] == [("a1", "p2"), ("a2", "p1")]
-    assert (book.picked("a1"), ledger.count("picks")) == ({"p2"}, 2)
-    assert ledger.ask("SELECT withdrawn, photo FROM picks ORDER BY pick") == [
+    assert (book.picked("a1"), database.count("picks")) == ({"p2"}, 2)
+    assert database.ask("SELECT withdrawn, photo FROM picks ORDER BY pick") == [
         (at, "p1"),
         (at, "p1"),
         ("", "p2"),
@@ -261,38 +261,79 @@ def test_a_pick_that_is_taken_back_stays_in_the_ledger_and_counts_no_more(tmp_pa
     assert book.withdraw("a1", "p1") == "", "it is taken back already"
     book.pick(Pick(one, "p1", 1, 0.5))
     assert book.picked("a1") == {"p1", "p2"}, "and may be picked again"
-    plan = ledger.ask(
+    plan = database.ask(
         "EXPLAIN QUERY PLAN SELECT photo FROM picks WHERE withdrawn = '' AND json_extract(article, '$.id') = ?", ("a1",)
     )
     assert "picks_standing" in str(plan), "a search looks its picks up, it does not read all"
-    ledger.close()
+    database.close()
 
 
 def test_the_photos_of_a_group_are_looked_up(tmp_path):
-    with closing(Ledger.open(tmp_path / "archive.sqlite", create=True)) as ledger:
+    with closing(Database.open(tmp_path / "archive.sqlite", create=True)) as database:
         groups = {"a": "a", "b": "a", "c": "c", "d": "gone", "e": "gone", "f": "gone", "g": "a"}
-        ledger.announce([(photo, 0, group) for photo, group in groups.items()], [])
-        ledger.confirm(set(groups) - {"g"})
-        assert ledger.families(["a", "c", "gone", "nothing"]) == {"a": ["b", "a"], "gone": ["d", "e", "f"]}
+        database.announce([(photo, 0, group) for photo, group in groups.items()], [])
+        database.confirm(set(groups) - {"g"})
+        assert database.groups(["a", "c", "gone", "nothing"]) == {"a": ["b", "a"], "gone": ["d", "e", "f"]}
         plan = []
-        ledger._db.set_trace_callback(plan.append)
-        ledger.families(["a"])
-        ledger._db.set_trace_callback(None)
-        steps = [str(step[-1]) for step in ledger.ask(f"EXPLAIN QUERY PLAN {plan[-1]}")]
+        database._db.set_trace_callback(plan.append)
+        database.groups(["a"])
+        database._db.set_trace_callback(None)
+        steps = [str(step[-1]) for step in database.ask(f"EXPLAIN QUERY PLAN {plan[-1]}")]
         assert not [step for step in steps if step.startswith("SCAN photos")], steps
 
 
-def test_a_ledger_of_the_first_schema_is_brought_up_to_date_with_its_picks(tmp_path):
+def test_a_database_of_the_first_schema_is_brought_up_to_date_with_its_picks(tmp_path):
     with closing(sqlite3.connect(tmp_path / "archive.sqlite")) as db:
         db.executescript(f"{MIGRATIONS[0]};PRAGMA user_version=1")
         row = ("2026-03-01T00:00:00Z", json.dumps({"id": "a1", "title": "Hochwasser"}), "p1", 3, 0.5)
         db.execute("INSERT INTO picks (at, article, photo, rank, score) VALUES (?, ?, ?, ?, ?)", row)
+        db.execute("INSERT INTO faults VALUES ('a.jpg', 'is cut short', 'get it again', 9, 7, '2026-03-01')")
         db.commit()
     for _ in range(2):  # the second time there is nothing to do
-        ledger = Ledger.open(tmp_path / "archive.sqlite")
-        assert Daybook(ledger).picks() == [Pick(Article("a1", "Hochwasser"), "p1", 3, 0.5, "2026-03-01T00:00:00Z")]
-        assert ledger.ask("PRAGMA user_version") == [(len(MIGRATIONS),)]
-        ledger.close()
+        database = Database.open(tmp_path / "archive.sqlite")
+        assert UsageLog(database).picks() == [Pick(Article("a1", "Hochwasser"), "p1", 3, 0.5, "2026-03-01T00:00:00Z")]
+        assert database.ask("PRAGMA user_version") == [(len(MIGRATIONS),)]
+        # no file has this mtime, so the next `add` looks at it again, and it gets a code
+        old = Fault("unknown", "a.jpg", "is cut short", "left out", "get it again")
+        assert database.faults() == {"a.jpg": (old, 9, -1)}
+        database.close()
+
+
+def test_faults_are_kept_with_their_codes(tmp_path):
+    ledger = Database.open(tmp_path / "archive.sqlite", create=True)
+    fault = Fault("photo-truncated", "a.jpg", "is cut short", "left out", "get it again")
+    ledger.fault([(fault, 9, 7)])
+    assert ledger.faults() == {"a.jpg": (fault, 9, 7)}
+    ledger.close()
+
+
+def test_only_what_disk_and_others_do_is_a_store_error(tmp_path):
+    """The code of SQLite tells, in whatever words: what it refuses of our own stays what it is."""
+    ledger = Database.open(tmp_path / "archive.sqlite", create=True)
+    with pytest.raises(sqlite3.OperationalError):
+        ledger.ask("SELECT 'the disk is full, locked and read-only' FROM nowhere")
+    with pytest.raises(sqlite3.IntegrityError), ledger.change() as db:
+        db.execute("INSERT INTO settings VALUES ('full', NULL)")
+    with pytest.raises(sqlite3.ProgrammingError):
+        ledger.ask("SELECT ?", ())
+    ledger._db.execute("PRAGMA busy_timeout = 0")
+    with closing(sqlite3.connect(tmp_path / "archive.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match="in use by another process"):
+            ledger.set({"a": "b"})
+        other.execute("ROLLBACK")
+    pages = ledger.ask("PRAGMA page_count")[0][0]
+    ledger._db.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(StoreError, match="no room left"):
+        ledger.set({"a": "b" * 100_000})
+    ledger._db.execute("PRAGMA query_only = 1")
+    with pytest.raises(StoreError, match="read-only"):
+        ledger.set({"a": "b"})
+    ledger.close()
+    with pytest.raises(sqlite3.ProgrammingError):
+        ledger.ask("SELECT 1")
+    with pytest.raises(StoreError, match="cannot use"):
+        Database.open(tmp_path / "no folder" / "archive.sqlite", create=True)
 
 
 @pytest.mark.parametrize(
@@ -311,7 +352,7 @@ def test_the_bank_revises_one_article_as_a_batch_with_that_bank(tmp_path, engine
     with Archive.create(tmp_path / "desk", echo(), engine=engine, revision=parse(revision)) as archive:
         add(archive, tmp_path / "photos")
         assert not archive.revised()
-        archive.daybook.add_to_bank(["1", "2", "3", "4"], texts)
+        archive.usage.add_to_bank(["1", "2", "3", "4"], texts)
         assert archive.refresh() == 6
         assert archive.refresh() == 0
         assert archive.revised()
@@ -333,14 +374,14 @@ def test_damage_is_named_and_put_right(desk, tmp_path):
     a, b, c, d = (photo_of(next((tmp_path / "photos").rglob(f"{word}.png"))) for word in WORDS[:4])
     desk.thumbnail(a).unlink()
     desk.engine.delete([b])
-    desk.ledger.forget([c])
-    with desk.ledger.change() as db:
+    desk.database.forget([c])
+    with desk.database.change() as db:
         db.execute("DELETE FROM files WHERE photo = ?", (d,))
     found = maintenance.verify(desk)
     assert {f.what.split(";")[0] for f in found} == {
         "the thumbnail is missing",
         "the engine has lost this photo",
-        "the ledger does not know this point",
+        "the database does not know this point",
         "no file stands behind this photo",
     }
     assert all("--repair" in f.advice for f in found)
@@ -369,7 +410,7 @@ def test_a_move_brings_every_point_and_goes_on_where_it_stopped(tmp_path, first,
         paint(tmp_path / "photos" / f"{word}.png", word)
     with Archive.create(tmp_path / "desk", echo(), engine=first) as archive:
         add(archive, tmp_path / "photos")
-        archive.daybook.add_to_bank(["1"], echo().texts.encode(["Feuer"]))
+        archive.usage.add_to_bank(["1"], echo().texts.encode(["Feuer"]))
         archive.refresh()
         before = {p.photo: p for batch in archive.engine.scan() for p in batch}
         with monkeypatch.context() as cut:
@@ -383,7 +424,7 @@ def test_a_move_brings_every_point_and_goes_on_where_it_stopped(tmp_path, first,
         after = {p.photo: p for batch in archive.engine.scan() for p in batch}
         assert after.keys() == before.keys()
         assert all(after[p].entry == before[p].entry and np.array_equal(after[p].row, before[p].row) for p in before)
-        assert all(after[p].number == before[p].number != 0 for p in before)
+        assert all(after[p].offset == before[p].offset != 0 for p in before)
         assert maintenance.verify(archive) == []
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken/file").write_text("mine")
@@ -424,7 +465,7 @@ def test_who_holds_an_archive_is_said_and_a_server_is_asked_instead(flat, tmp_pa
 
 
 class _server:  # noqa: N801
-    """The two routes that a server which holds an archive has for chores."""
+    """The two routes that a server which holds an archive has for jobs."""
 
     def __init__(self, worker):
         import http.server
@@ -438,8 +479,8 @@ class _server:  # noqa: N801
 
             def do_POST(self):
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                assert self.path == "/api/archive/chores"
-                self.answer(lambda: {"chore": worker.start(body["command"], body["options"])})
+                assert self.path == "/api/archive/jobs"
+                self.answer(lambda: worker.start(body["command"], body["options"]))
 
             def do_GET(self):
                 self.answer(lambda: worker.state(int(self.path.rpartition("/")[2])))
@@ -476,28 +517,28 @@ def test_wrong_calls_and_foreign_folders_are_refused(tmp_path, flat):
         ingest.add(flat, constant(), [tmp_path / "photos"])
     with pytest.raises(UsageError, match="no folder and no file"):
         add(flat, tmp_path / "nowhere")
-    with pytest.raises(UsageError, match="no chore 'burn'"):
+    with pytest.raises(UsageError, match="no command 'burn'"):
         archive_commands.run(flat, echo, "burn", {}, lambda *_: None)
     with pytest.raises(UsageError, match="colour"):
         archive_commands.run(flat, echo, "verify", {"colour": 1}, lambda *_: None)
 
 
-def test_a_ledger_of_tomorrow_or_of_somebody_else_is_refused(tmp_path):
-    Ledger.open(tmp_path / "archive.sqlite", create=True).close()
+def test_a_database_of_tomorrow_or_of_somebody_else_is_refused(tmp_path):
+    Database.open(tmp_path / "archive.sqlite", create=True).close()
 
     with sqlite3.connect(tmp_path / "archive.sqlite") as db:
         db.execute(f"PRAGMA user_version={len(MIGRATIONS) + 1}")
     db.close()
     with pytest.raises(StoreError, match="newer photodesk"):
-        Ledger.open(tmp_path / "archive.sqlite")
+        Database.open(tmp_path / "archive.sqlite")
     with sqlite3.connect(tmp_path / "other.sqlite") as db:
         db.execute("CREATE TABLE thesis (page)")
     db.close()
     with pytest.raises(StoreError, match="no archive of photodesk"):
-        Ledger.open(tmp_path / "other.sqlite")
+        Database.open(tmp_path / "other.sqlite")
     (tmp_path / "broken.sqlite").write_bytes(b"SQLite format 3\0" + b"x" * 4096)
-    with pytest.raises(StoreError, match=r"damaged|cannot use"):
-        Ledger.open(tmp_path / "broken.sqlite")
+    with pytest.raises(StoreError, match="damaged"):
+        Database.open(tmp_path / "broken.sqlite")
 
 
 FULL_DISK = """

@@ -1,5 +1,5 @@
-"""Chores where something is wrong: disks that are away, archives inside what is added, sidecars, faults that are over,
-chores that are stopped."""
+"""Commands where something is wrong: disks that are away, archives inside what is added, sidecars, faults that are
+over, jobs that are stopped."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ import pytest
 from click.testing import CliRunner
 
 from doubles import echo, paint
+from photodesk import cli
 from photodesk.archive import commands as archive_commands
 from photodesk.archive import folders, ingest, maintenance, migration
 from photodesk.archive.archive import Archive
 from photodesk.cli import commands
 from photodesk.encoders.base import Encoder
-from photodesk.errors import ArchiveInUse, StoreError, UsageError
+from photodesk.errors import ArchiveInUse, InternalError, PhotodeskError, PhotoError, StoreError, UsageError
 from photodesk.files import digest
 from photodesk.web import client, jobs
 
@@ -138,7 +139,7 @@ def test_faults_are_listed_all_and_end_with_their_files(desk, tmp_path):
     assert [Path(fault.where).name for fault in do(desk, "faults").faults] == [
         f"broken{i:02}.jpg" for i in range(3, 70)
     ]
-    jobs = [job.command for job in desk.ledger.jobs()]
+    jobs = [job.command for job in desk.database.jobs()]
     assert "faults" not in jobs
     desk.close()
     shown = CliRunner().invoke(commands, ["archive", "faults", str(desk.folder)])
@@ -180,7 +181,7 @@ class Slow:
         return self._tower.encode(batch)
 
 
-def test_a_server_that_ends_stops_the_chore_at_hand_and_drops_the_others(desk, tmp_path):
+def test_a_server_that_ends_stops_the_job_at_hand_and_drops_the_others(desk, tmp_path):
     from dataclasses import replace
 
     for i in range(400):
@@ -188,37 +189,121 @@ def test_a_server_that_ends_stops_the_chore_at_hand_and_drops_the_others(desk, t
     began, ended = threading.Event(), []
     encoder = replace(echo(), photos=Slow(echo().photos, began))
     hands = jobs.Worker(desk, encoder, lambda: ended.append(desk.engine.count()))
-    first = hands.start("add", {"folders": [str(tmp_path / "many")]})
-    second = hands.start("verify", {})
+    first = hands.start("add", {"folders": [str(tmp_path / "many")]})["job"]
+    second = hands.start("verify", {})["job"]
+    assert hands.state(second)["state"] == "waiting"
     assert began.wait(30)
     hands.close()
     assert hands.state(first)["state"] == hands.state(second)["state"] == "stopped"
-    assert "goes on from there" in hands.state(first)["message"]
+    assert "resumes" in hands.state(first)["message"]
     assert desk.engine.count() < 404
-    job = desk.ledger.jobs(1)[0]
-    assert (job.command, job.state) == ("add", "stopped")
+    assert [(job.job, job.command, job.state) for job in desk.database.jobs(2)] == [
+        (second, "verify", "stopped"),
+        (first, "add", "stopped"),
+    ]
     assert maintenance.verify(desk) == []
 
 
-def test_a_worker_tells_when_something_changed_and_forgets_old_outcomes(desk, monkeypatch):
-    monkeypatch.setattr(jobs, "KEPT", 3)
+def test_a_job_is_its_row_and_what_it_found_is_forgotten_with_time(desk, monkeypatch, tmp_path):
+    monkeypatch.setattr(jobs, "KEPT", 2)
     told = []
+    (tmp_path / "photos/broken.jpg").write_bytes(b"GIF89a")
     hands = jobs.Worker(desk, echo(), lambda: told.append(1))
-    numbers = [hands.start(command, {}) for command in ("stats", "verify", "faults", "verify", "stats")]
-    assert numbers == [1, 2, 3, 4, 5]
-    while hands.state(5)["state"] != "done":
+    assert hands.start("stats", {})["job"] is None
+    asked = [hands.start("add", {"folders": [str(tmp_path / "photos")]})["job"] for _ in range(3)]
+    asked.append(hands.start("move", {"uri": "milvus:x"})["job"])
+    hands._waiting.put(None)
+    hands._thread.join()
+    assert len(told) == 4
+    states = [hands.state(number) for number in asked]
+    assert [(s["job"], s["state"], s["message"]) for s in states] == [
+        (job.job, job.state, job.message) for job in reversed(desk.database.jobs(4))
+    ]
+    assert [state["state"] for state in states] == ["done", "done", "done", "failed"]
+    assert "no engine 'milvus:x'" in states[-1]["message"]
+    assert [len(state["faults"]) for state in states] == [0, 1, 1, 0]
+    assert hands.state(asked[-1] + 77) is None
+
+
+def test_a_job_whose_end_cannot_be_written_is_not_said_to_run_for_ever(desk, monkeypatch):
+    def full(*_):
+        raise StoreError("no room left on the disk")
+
+    monkeypatch.setattr(desk.database, "end", full)
+    hands = jobs.Worker(desk, echo())
+    number = hands.start("verify", {})["job"]
+    hands._waiting.put(None)
+    hands._thread.join()
+    state = hands.state(number)
+    assert (state["state"], state["message"]) == ("failed", "no room left on the disk")
+    desk.close()
+    with Archive.open(desk.folder) as again:
+        assert again.database.job(number).state == "stopped"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"folder": ["x"]}, {}, {"folders": ["x"], "archive": "y"}],
+    ids=["unknown", "missing", "given by the server"],
+)
+def test_options_that_a_command_does_not_have_are_the_callers_mistake(desk, options):
+    jobs_before = desk.database.jobs()
+    with pytest.raises(UsageError, match=r"^add: .*argument"):
+        archive_commands.run(desk, echo, "add", options, lambda *_: None)
+    assert desk.database.jobs() == jobs_before
+
+
+def broken(archive, encoder, progress):
+    len(unexpected="argument")
+
+
+def test_a_mistake_within_a_command_never_reads_as_the_users(desk, monkeypatch, caplog):
+    """Even where its message speaks of arguments."""
+    monkeypatch.setitem(archive_commands.COMMANDS, "verify", broken)
+    with pytest.raises(TypeError, match="argument"):
+        do(desk, "verify")
+    job = desk.database.jobs(1)[0]
+    assert (job.state, job.message.partition(":")[0]) == ("failed", "a bug of photodesk, not your mistake")
+    hands = jobs.Worker(desk, echo())
+    number = hands.start("verify", {})["job"]
+    hands_state = {}
+    while hands_state.get("state") != "failed":
         time.sleep(0.01)
+        hands_state = hands.state(number)
     hands.close()
-    assert len(told) == 2
-    assert [hands.state(number) is None for number in numbers] == [True, True, False, False, False]
+    assert hands_state["mistake"]
+    assert "TypeError" in hands_state["message"]
+    assert "in broken" in caplog.text  # the traceback
+
+
+def test_a_mistake_of_the_server_is_no_error_of_the_user(monkeypatch):
+    state = {"job": 1, "state": "failed", "total": 0, "message": "TypeError: odd", "mistake": True}
+    monkeypatch.setattr(client, "request", lambda *_, **__: state)
+    with pytest.raises(InternalError, match="the log of process 7 says where"):
+        client.run(ArchiveInUse("held", pid=7, url="http://127.0.0.1:1"), "verify", {}, lambda *_: None)
+    assert not issubclass(InternalError, PhotodeskError)
+
+
+def test_a_mistake_ends_with_a_code_of_its_own_and_a_traceback(monkeypatch, capsys):
+    def fail(*_, **__):
+        raise TypeError("missing argument")
+
+    monkeypatch.setattr(commands, "main", fail)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 70
+    said = capsys.readouterr().err
+    assert "in fail" in said
+    assert "a bug of photodesk, not your mistake" in said
 
 
 def test_what_a_kill_left_running_is_stopped_when_the_archive_is_opened(desk):
-    desk.ledger.begin("add")
-    assert desk.ledger.jobs(1)[0].state == "running"
+    desk.database.begin("add")
+    desk.database.begin("verify", "waiting")
+    assert [job.state for job in desk.database.jobs(2)] == ["waiting", "running"]
     desk.close()
     with Archive.open(desk.folder) as again:
-        assert again.ledger.jobs(1)[0].state == "stopped"
+        assert [job.state for job in again.database.jobs(2)] == ["stopped", "stopped"]
 
 
 def test_uses_arrive_by_id_and_by_path_and_an_odd_day_is_refused(desk, tmp_path):
@@ -232,12 +317,12 @@ def test_uses_arrive_by_id_and_by_path_and_an_odd_day_is_refused(desk, tmp_path)
     )
     assert done.message == "2 photos used on 2026-03-01"
     assert whats(done.faults) == [("nothing.jpg", "the archive has no such photo")]
-    assert desk.daybook.used("2026-03-01") == {rom: "2026-03-01", wien: "2026-03-01"}
-    assert desk.ledger.ask("SELECT DISTINCT article FROM uses") == [("Hochwasser",)]
+    assert desk.usage.used("2026-03-01") == {rom: "2026-03-01", wien: "2026-03-01"}
+    assert desk.database.ask("SELECT DISTINCT article FROM uses") == [("Hochwasser",)]
     for odd in ("2026-W01-1", "20260301", "2026-13-01", "gestern"):
         with pytest.raises(UsageError, match="no day"):
             do(desk, "use", photos=[rom], day=odd)
-    assert "use" not in [job.command for job in desk.ledger.jobs()]
+    assert "use" not in [job.command for job in desk.database.jobs()]
 
 
 def test_a_use_is_found_by_other_spellings_but_never_guessed_among_several(desk, tmp_path):
@@ -249,7 +334,7 @@ def test_a_use_is_found_by_other_spellings_but_never_guessed_among_several(desk,
     asked = ["L\u00fcbeck.png", "/srv/photos/y/p.png", "rom", "p.png", str(tmp_path / "elsewhere/Rom.png")]
     done = do(desk, "use", photos=asked, day="2026-03-01")
     right = {photo_of(tmp_path / "photos" / name) for name in (umlaut, "y/p.png", "Rom.png")}
-    assert set(desk.daybook.used("2026-03-01")) == right
+    assert set(desk.usage.used("2026-03-01")) == right
     assert [(Path(where).name, what.partition(":")[0]) for where, what in whats(done.faults)] == [
         ("L\u00fcbeck.png", "a file by another spelling"),
         ("p.png", "a file by another spelling"),
@@ -366,6 +451,9 @@ class Negative:
     def encode(self, batch):
         return -self._tower.encode(batch)
 
+    def read(self, texts):
+        return -self._tower.read(texts)
+
 
 def negative():
     return Encoder("negative", Negative(echo().texts), Negative(echo().photos))
@@ -383,14 +471,14 @@ def test_an_archive_gets_another_model_and_keeps_all_else(tmp_path, monkeypatch,
     with Archive.create(tmp_path / "desk", echo(), engine=engine) as desk:
         do(desk, "add", folders=[str(tmp_path / "photos")])
         rom = photo_of(tmp_path / "photos/Rom.png")
-        desk.daybook.use([rom], "2026-03-01")
-        desk.daybook.add_to_bank(["1"], echo().texts.encode(["Feuer"]))
+        desk.usage.use([rom], "2026-03-01")
+        desk.usage.add_to_bank(["1"], echo().texts.encode(["Feuer"]))
         desk.refresh()
         before = {point.photo: point for points in desk.engine.scan(rows=True) for point in points}
         with monkeypatch.context() as cut:
             cut.setattr(type(desk.engine), "optimise", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
             with pytest.raises(KeyboardInterrupt):
-                migration.renew(desk, negative(), lambda *_: None)
+                migration.reencode(desk, negative(), lambda *_: None)
         assert desk.settings.encoder == "echo"
     (tmp_path / "photos/Wien.png").unlink()
     done = CliRunner().invoke(commands, ["archive", "update", str(tmp_path / "desk"), "--encoder", "negative"])
@@ -405,10 +493,47 @@ def test_an_archive_gets_another_model_and_keeps_all_else(tmp_path, monkeypatch,
         }
         for photo, point in after.items():
             assert float(point.row @ before[photo].row) < -0.999
-        assert (desk.ledger.count("bank"), desk.daybook.used("2026-01-01")) == (0, {rom: "2026-03-01"})
+        assert (desk.database.count("bank"), desk.usage.used("2026-01-01")) == (0, {rom: "2026-03-01"})
         assert [fault.what for fault in maintenance.verify(desk)] == [
             "the file is gone; its photo stays in the archive"
         ]
         assert desk.engine.search(negative().texts.encode(["Rom"])[0], 1)[0].photo == rom
         with pytest.raises(StoreError, match=r"update .*--encoder echo"):
             ingest.add(desk, echo(), [tmp_path / "photos"])
+
+
+def test_a_picture_is_of_a_file_with_that_very_content_else_of_the_thumbnail(desk, tmp_path):
+    path = tmp_path / "photos/Rom.png"
+    content = path.read_bytes()
+    rom = photo_of(path)
+    small = desk.thumbnail(rom)
+
+    def told(found):
+        return found.path, found.content, found.original
+
+    def originals_only(found):
+        if not found.original:
+            raise PhotoError("small")
+        raise ValueError("cannot be drawn")  # as an image library does
+
+    assert desk.picture(rom, told) == (path, content, True)
+    assert desk.picture(rom, told, small=True) == (small, small.read_bytes(), False)
+    with pytest.raises(PhotoError, match=r"Rom\.png is damaged: cannot be drawn"):
+        desk.picture(rom, originals_only)
+    paint(path, "Paris")
+    assert desk.picture(rom, told) == (small, small.read_bytes(), False)
+    small.unlink()
+    for first in (False, True):
+        with pytest.raises(PhotoError, match=r"another content|cannot be read"):
+            desk.picture(rom, told, small=first)
+
+
+def test_no_thumbnail_is_made_from_a_file_with_another_content(desk, tmp_path):
+    path = tmp_path / "photos/Rom.png"
+    rom = photo_of(path)
+    paint(path, "Paris")
+    desk.thumbnail(rom).unlink()
+    (fault,) = maintenance.verify(desk, repair=True)
+    assert (fault.where, fault.fate) == (str(path), "kept")
+    assert "another content" in fault.what
+    assert not desk.thumbnail(rom).exists()

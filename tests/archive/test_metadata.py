@@ -33,13 +33,13 @@ XMP = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.o
  xmlns:r="http://ns.adobe.com/xap/1.0/rights/" xmlns:c="http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/"
  photoshop:City="Wien"
  photoshop:DateCreated="2024-05-01T13:14:15+02:00">
-<dc:description><rdf:Alt><rdf:li xml:lang="en">Boats</rdf:li><rdf:li xml:lang="x-default">Boote &amp;
-Meer</rdf:li></rdf:Alt></dc:description>
+<dc:description><rdf:Alt><rdf:li xml:lang="en">Boats</rdf:li>
+<rdf:li xml:lang="x-default">Boote &amp; Meer</rdf:li></rdf:Alt></dc:description>
 <dc:creator><rdf:Seq><rdf:li>Ada Ott</rdf:li><rdf:li>Bo Lie</rdf:li></rdf:Seq></dc:creator>
-<dc:subject><rdf:Bag><rdf:li>Boot</rdf:li><rdf:li>See</rdf:li><rdf:li>Boot</rdf:li><rdf:li>
-</rdf:li></rdf:Bag></dc:subject>
-<photoshop:Country>Österreich</photoshop:Country><r:UsageTerms><rdf:Alt><rdf:li xml:lang="x-default">nur
-online</rdf:li></rdf:Alt></r:UsageTerms>
+<dc:subject><rdf:Bag><rdf:li>Boot</rdf:li><rdf:li>See</rdf:li><rdf:li>Boot</rdf:li><rdf:li> </rdf:li>
+</rdf:Bag></dc:subject>
+<photoshop:Country>Österreich</photoshop:Country>
+<r:UsageTerms><rdf:Alt><rdf:li xml:lang="x-default">nur online</rdf:li></rdf:Alt></r:UsageTerms>
 </rdf:Description></rdf:RDF></x:xmpmeta>"""
 
 

@@ -34,7 +34,7 @@ def desk(tmp_path):
 
 
 def pick(archive, article, photo, rank=1, at="2026-01-01T00:00:00Z"):
-    archive.daybook.pick(Pick(article, photo, rank, 0.5, at))
+    archive.usage.pick(Pick(article, photo, rank, 0.5, at))
 
 
 def test_the_export_is_a_data_set_with_these_pairs(desk, tmp_path):
@@ -174,7 +174,7 @@ def test_train_says_what_it_misses(contrary, tmp_path):
     made = train("--picks", tmp_path / "new", *out)
     assert "nobody has picked a photo" in made.stderr + str(made.exception)
     with Archive.open(folder) as archive:
-        for photo in archive.ledger.photos():
+        for photo in archive.database.photos():
             archive.thumbnail(photo).unlink()
     for path in (tmp_path / "photos").iterdir():
         path.unlink()

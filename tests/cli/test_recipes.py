@@ -312,7 +312,9 @@ def test_a_network_where_none_belongs_and_an_unknown_measure_are_refused(data, t
     ready = resources.files("photodesk") / "models/bridge.safetensors"
     done = call("reproduce", "2023-rt", "--data", data, "--encoder", "builtin", "--network", ready)
     assert "has no T×V network, so --network is of no use" in str(done.exception)
-    assert "ablate knows R@1" in str(call("ablate", "own-best", "--data", data, "-m", "R@7").exception)
+    assert "--measure R@7: expected one of R@1" in str(
+        call("ablate", "own-best", "--data", data, "-m", "R@7").exception
+    )
 
 
 def test_ablate_prints_what_components_contribute_and_draws_it(data, tmp_path, monkeypatch):

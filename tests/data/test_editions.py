@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from photodesk.data import datasets, editions
 from photodesk.errors import MissingExtra, UsageError
@@ -57,7 +59,7 @@ IMAGES = tsv(
 
 
 def scramble(true: str) -> str:
-    """The inverse of `true_id`: 523949072 → ?49072…5239, so that [6:10] + [1:6] gives it back."""
+    """By hand: 523949072 → ?49072…5239, so that [6:10] + [1:6] gives it back."""
     return f"1{true[4:9]}{true[0:4]}"
 
 
@@ -134,7 +136,18 @@ def test_2021_restricted_release(tmp_path: Path) -> None:
 
 
 def test_true_ids_by_their_digits() -> None:
-    assert editions.true_id("0123456789") == "678912345"
+    assert editions.unscramble("0123456789") == "678912345"
+
+
+def test_scrambling_as_in_2021() -> None:
+    assert editions.scramble("526000026") == "1000265260"
+    assert editions.unscramble("1000265260") == "526000026"
+    assert editions.scramble("12") == editions.unscramble("12") == "12"
+
+
+@given(st.integers(10**8, 10**9 - 1).map(str))
+def test_scrambling_is_undone(article: str) -> None:
+    assert editions.unscramble(editions.scramble(article)) == article
 
 
 # --- 2022

@@ -3,6 +3,7 @@ picture."""
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -91,3 +92,12 @@ def test_hashes_are_computed_from_the_pictures(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("id,title,image\n1,One,a\n2,Two,b\n3,Three,c\n4,Four,d\n")
     found = groups.groups(datasets.read(tmp_path))
     assert dict(found.articles) == {"1": 0, "2": 0, "3": 1, "4": 2}
+
+
+def test_whole_groups_are_held_out() -> None:
+    group = np.arange(100) // 3
+    apart = groups.held_out(group, 20, seed=3)
+    assert 20 <= apart.sum() <= 22
+    assert not set(group[apart]) & set(group[~apart])
+    assert not groups.held_out(group, 0, seed=3).any()
+    assert not np.array_equal(apart, groups.held_out(group, 20, seed=4))

@@ -13,7 +13,7 @@ from data.test_datasets import picture
 from photodesk.cli import commands
 from photodesk.data import checks, datasets
 from photodesk.data.photo_folder import Match, Names, several, suggestion
-from photodesk.files import shown, unfit
+from photodesk.text_repair import shown, unfit
 from photodesk.types import Pair
 
 NFC, NFD = "K\u00f6ln.jpg", "Ko\u0308ln.jpg"

@@ -6,24 +6,26 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import toys
 from doubles import echo
 from photodesk.encoders import registry
 from photodesk.encoders.token_budget import budget
 from photodesk.features.store import Store
 from photodesk.types import Photo
 
-MODELS = "openclip", "openclip_xlmr", "openclip_siglip", "clip", "siglip", "siglip2", "pair", "sentence", "onnx"
+ZOO = "openclip", "openclip_xlmr", "openclip_siglip", "clip", "siglip", "siglip2", "pair", "sentence", "onnx"
+ENCODERS = {
+    "builtin": lambda request: registry.load("builtin"),
+    "echo": lambda request: echo(),
+    "toy": lambda request: toys.load("toy"),
+    **{kind: lambda request, kind=kind: registry.load(getattr(request.getfixturevalue("zoo"), kind)) for kind in ZOO},
+}
+"""What is held to the contract, by a name for pytest: makes the encoder, given the fixture `request`."""
 
 
-def load(kind, request):
-    if kind == "echo":
-        return echo()
-    return registry.load(kind if kind == "builtin" else getattr(request.getfixturevalue("zoo"), kind))
-
-
-@pytest.fixture(scope="module", params=["echo", "builtin", *MODELS])
+@pytest.fixture(scope="module", params=ENCODERS)
 def encoder(request):
-    return load(request.param, request)
+    return ENCODERS[request.param](request)
 
 
 TEXTS = [
@@ -84,11 +86,24 @@ def test_a_photo_is_not_changed_by_preparing_it(encoder):
 
 
 def test_the_name_and_fingerprint_are_stable(encoder, request):
-    again = load(request.node.callspec.params["encoder"], request)
+    again = ENCODERS[request.node.callspec.params["encoder"]](request)
     assert again.name == encoder.name
     assert again.fingerprint == encoder.fingerprint
     assert encoder.texts.fingerprint in encoder.fingerprint
     assert encoder.photos.fingerprint in encoder.fingerprint
+
+
+def test_a_text_is_a_string_for_each_set_of_fields(encoder):
+    tower = encoder.texts
+    assert (sum(tower.dims), sum(encoder.photos.dims)) == (tower.dim, encoder.photos.dim)
+    parts = [(text,) * max(1, len(tower.fields)) for text in ("Flood", "", "Election")]
+    assert np.allclose(tower.read(parts), tower.encode(["Flood", "", "Election"]), atol=1e-6)
+
+
+def test_photos_are_prepared_alike(encoder):
+    arrays = [encoder.photos.prepare(picture(0, size)) for size in ((90, 60), (31, 200), (400, 300))]
+    assert len({(array.shape, array.dtype) for array in arrays}) == 1
+    assert encoder.photos.most >= 1
 
 
 def test_tokens_cover_the_text(encoder):

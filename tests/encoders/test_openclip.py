@@ -251,7 +251,7 @@ def test_openai_weights_compute_with_quickgelu_by_either_name(zoo, tmp_path, mon
 
     asked = []
     monkeypatch.setattr(
-        openclip, "_model", lambda library, spec, name, *rest: asked.append((name, rest[0]["quick_gelu"])) or 1 / 0
+        openclip._Named, "model", lambda named, runner: asked.append((named.name, named.config["quick_gelu"])) or 1 / 0
     )
     (tmp_path / "file.safetensors").write_bytes(b"x")
     for name in ("ViT-B-32", "ViT-B-32-quickgelu"):

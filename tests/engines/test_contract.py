@@ -16,8 +16,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import toys
 from photodesk.engines.base import Space
-from photodesk.engines.registry import open_engine
+from photodesk.engines.registry import ENGINES, open_engine
 from photodesk.engines.schema import FACETS, Entry, Filter, Point, counted, holds
 from photodesk.errors import StoreError, UsageError
 
@@ -42,9 +43,11 @@ WORDS = (
     "Präsidentin",
     "Feuer",
 )
+LOCAL = "flat", "edge", "toy"
+"""Engines whose files are on this machine, by the kind that their URI begins with; the first is the oracle."""
+
 KINDS = (
-    "flat",
-    "edge",
+    *LOCAL,
     "local",
     pytest.param("server", marks=pytest.mark.skipif(not SERVER, reason="PHOTODESK_QDRANT_URL is not set")),
 )
@@ -75,6 +78,11 @@ def unmake(engine):
     engine.close()
 
 
+@pytest.fixture(autouse=True)
+def toy(monkeypatch):
+    monkeypatch.setitem(ENGINES, "toy", toys.DictEngine.open)
+
+
 @pytest.fixture(params=KINDS)
 def engine(request, tmp_path):
     made = make(request.param, tmp_path)
@@ -82,7 +90,7 @@ def engine(request, tmp_path):
     unmake(made)
 
 
-@pytest.fixture(params=["edge", "flat"])
+@pytest.fixture(params=LOCAL)
 def kept(request, tmp_path):
     """URI of an engine whose files are on this machine."""
     made = make(request.param, tmp_path)
@@ -125,7 +133,7 @@ def query(seed):
 def naive(stored, row, k, where=None, revised=0.0):
     """The definition: every admitted photo scored, sorted by score and id."""
     scored = [
-        (-(float(p.row.astype(np.float64) @ row.astype(np.float64)) - revised * p.number), p.photo)
+        (-(float(p.row.astype(np.float64) @ row.astype(np.float64)) - revised * p.offset), p.photo)
         for p in stored
         if where is None or where.admits(p.photo, p.entry)
     ]
@@ -166,7 +174,7 @@ def test_search_is_the_definition_with_every_filter_and_revision(engine):
             assert found(hits) == naive(stored, query(i), 20, where, revised), (where, revised)
         at = {p.photo: p for p in stored}
         assert [h.score for h in hits] == pytest.approx(
-            [float(at[h.photo].row @ query(i)) - at[h.photo].number for h in hits], abs=1e-5
+            [float(at[h.photo].row @ query(i)) - at[h.photo].offset for h in hits], abs=1e-5
         )
         assert engine.count(where) == sum(where.admits(p.photo, p.entry) for p in stored)
 
@@ -192,7 +200,7 @@ def test_points_come_back_as_they_went_in(engine):
     assert [p.photo for p in back] == [stored[3].photo, stored[0].photo]
     for have, want in zip(back, (stored[3], stored[0]), strict=True):
         assert have.entry == want.entry
-        assert have.number == pytest.approx(want.number, abs=1e-6)
+        assert have.offset == pytest.approx(want.offset, abs=1e-6)
         assert np.array_equal(have.row, want.row)
     assert engine.get(asked[:1])[0].row.size == 0
     everything = [p for batch in engine.scan(batch=7) for p in batch]
@@ -221,7 +229,7 @@ def test_upsert_replaces_and_delete_forgets(engine):
     assert other.photo not in found(engine.search(other.row, 39))
 
 
-def test_descriptions_and_numbers_change_alone(engine):
+def test_descriptions_and_offsets_change_alone(engine):
     stored = points(30)
     engine.upsert(stored)
     engine.describe({stored[2].photo: Entry(caption="Eisbär im Zoo"), photo(5000): Entry(caption="Eisbär")})
@@ -229,7 +237,7 @@ def test_descriptions_and_numbers_change_alone(engine):
     two, three = engine.get([stored[2].photo, stored[3].photo], rows=True)
     assert two.entry == Entry(caption="Eisbär im Zoo")
     assert three.entry == stored[3].entry
-    assert (two.number, three.number) == (0.5, -0.25)
+    assert (two.offset, three.offset) == (0.5, -0.25)
     assert np.array_equal(two.row, stored[2].row)
     assert found(engine.lexical("eisbären", 5)) == [two.photo]
     assert engine.count() == 30
@@ -270,7 +278,7 @@ def test_coded_segments_find_what_rows_find(tmp_path, monkeypatch):
     engine.optimise()
     assert len(list((tmp_path / "shard/segments").iterdir())) > 2
     assert list((tmp_path / "shard").rglob("*quantiz*"))
-    changed = [replace(p, number=p.number + 0.25, row=everything[i + 1].row) for i, p in enumerate(everything[:700])]
+    changed = [replace(p, offset=p.offset + 0.25, row=everything[i + 1].row) for i, p in enumerate(everything[:700])]
     engine.upsert(changed)
     engine.delete([p.photo for p in everything[100:200]])
     stored |= {p.photo: p for p in changed}
@@ -317,8 +325,8 @@ def test_what_was_done_is_there_after_opening_again(kept):
     with_rows.close()
     again = open_engine(kept, SPACE)
     assert again.count() == 59
-    assert again.get([stored[1].photo], rows=True)[0].number == 0.125
-    assert found(again.search(query(1), 10)) == naive([*stored[2:], replace(stored[1], number=0.125)], query(1), 10)
+    assert again.get([stored[1].photo], rows=True)[0].offset == 0.125
+    assert found(again.search(query(1), 10)) == naive([*stored[2:], replace(stored[1], offset=0.125)], query(1), 10)
     again.optimise()
     assert found(again.search(query(2), 10)) == naive(stored[1:], query(2), 10)
     again.close()

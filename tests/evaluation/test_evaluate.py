@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from photodesk.data import editions
 from photodesk.errors import DataError, UsageError
 from photodesk.evaluation import run_files
 from photodesk.evaluation.evaluate import digits, evaluate
@@ -63,7 +64,7 @@ def official_files(draw):
     true_ids = [str(523_900_000 + 7 * i) for i in range(n)]
     gallery = [str(i) for i in range(n + 115)]
     truth = dict(zip(true_ids, draw(st.permutations(gallery))[:n], strict=True))
-    spell = draw(st.sampled_from([run_files.scramble, str]))
+    spell = draw(st.sampled_from([editions.scramble, str]))
     rows = ["header\t1\t2"]
     for article in draw(st.lists(st.sampled_from([*true_ids, "999999999"]), min_size=1, max_size=16)):
         start, length = draw(st.integers(0, n + 20)), draw(st.sampled_from([0, 3, 99, 100, 101, 110]))
@@ -207,11 +208,11 @@ def test_a_later_row_counts_where_it_finds_the_picture(tmp_path):
     )
 
 
-@pytest.mark.parametrize("of_truth", [str, run_files.scramble])
+@pytest.mark.parametrize("of_truth", [str, editions.scramble])
 def test_2021_ids_in_either_spelling(of_truth):
     photo_of = {"526000026": "a", "523949072": "b"}
     pairs = [Pair(of_truth(article), photo) for article, photo in photo_of.items()]
-    for of_run, name in ((str, "true"), (run_files.scramble, "scrambled")):
+    for of_run, name in ((str, "true"), (editions.scramble, "scrambled")):
         run = Run({of_run(article): hits(photo) for article, photo in photo_of.items()})
         report = evaluate(run, pairs, scrambled=True)
         assert report.means["R@1"] == 1
@@ -339,7 +340,7 @@ def test_the_real_truth_of_2021_as_the_official_evaluator_counts_it(tmp_path):
         place = int(rng.pareto(0.3) * 2)
         lines.append(
             "\t".join(
-                [run_files.scramble(row[0]), *(photo if i != place else row[4] for i, photo in enumerate(ranking))]
+                [editions.scramble(row[0]), *(photo if i != place else row[4] for i, photo in enumerate(ranking))]
             )
         )
     (tmp_path / "run.tsv").write_text("\n".join(lines) + "\n")

@@ -14,7 +14,6 @@ from photodesk.errors import DataError, UsageError
 from photodesk.evaluation import significance, tune
 from photodesk.evaluation.evaluate import evaluate
 from photodesk.ranking import dual_softmax as revise
-from photodesk.ranking import similarity
 from photodesk.ranking.revisions import cosine, dual_softmax, nnn, sinkhorn
 from photodesk.types import Embeddings, Pair
 
@@ -110,15 +109,7 @@ def test_the_plot_has_a_point_for_every_trial_where_its_figures_put_it():
     order = sorted(TRIALS, key=lambda trial: trial.report.mean("MRR@100"))
     ys = [next(at for title, at in points.items() if title.startswith(trial.report.title + ":"))[1] for trial in order]
     assert ys == sorted(ys, reverse=True)
-    assert all(70 <= x <= 630 and 50 <= y <= 430 for x, y in points.values())
-
-
-@given(st.lists(st.floats(-50, 50), min_size=1, max_size=5))
-def test_axes_hold_their_values_and_have_a_handful_of_ticks(values):
-    low, high, ticks = tune.axis(values)
-    assert low < min(values) <= max(values) < high
-    assert 2 <= len(ticks) <= 12
-    assert all(low - 1e-9 <= tick <= high + 1e-9 for tick in ticks)
+    assert all(0 <= x <= 560 and 0 <= y <= 380 for x, y in points.values())
 
 
 def test_half_of_the_pairs_is_the_most_that_is_kept_apart():
@@ -186,5 +177,6 @@ def test_the_command_prints_the_table_and_writes_the_plot(tmp_path, monkeypatch)
 def test_similarity_of_the_part_is_not_changed_by_articles_outside_it():
     """Cosine needs no bank: the first trial is the plain ranking."""
     test, gallery = ARTICLES.take(sorted(PART)), PHOTOS.take([f"p{a[1:]}" for a in sorted(PART)])
-    plain = evaluate(similarity.top_k(test, gallery), [pair for pair in PAIRS if pair.article in PART], tune.MEASURES)
-    assert TRIALS[0].report.means == plain.means
+    scores = test.rows @ gallery.rows.T
+    assert TRIALS[0].report.articles == test.ids
+    assert TRIALS[0].report.ranks.tolist() == (1 + (scores > scores.diagonal()[:, None]).sum(axis=1)).tolist()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from doubles import EchoTexts
+from doubles import EchoTexts, as_texts
 from features.test_shards import DIM, fill, held, key, row
 from photodesk.cli import commands
 from photodesk.errors import StoreError
@@ -137,14 +137,14 @@ def test_killed_compaction_changes_nothing(folder, monkeypatch):
 
 def test_compact_to_half_precision(tmp_path):
     texts = [f"text {i}" for i in range(50)]
-    rows = Store(tmp_path).texts(texts, EchoTexts())
+    rows = Store(tmp_path).texts(as_texts(texts), EchoTexts())
     folder = tmp_path / "echo-texts"
     before = (folder / "000001.rows").stat().st_size
     maintenance.compact(folder, dtype="float16")
     assert maintenance.verify(folder).dtype == "float16"
     assert (folder / "000002.rows").stat().st_size == before / 2
     tower = EchoTexts()
-    assert np.array_equal(Store(tmp_path).texts(texts, tower), rows.astype(np.float16).astype(np.float32))
+    assert np.array_equal(Store(tmp_path).texts(as_texts(texts), tower), rows.astype(np.float16).astype(np.float32))
     assert tower.seen == []
 
 
@@ -173,7 +173,7 @@ def test_the_command(tmp_path):
         return result
 
     assert "holds no rows yet" in run("verify").stderr
-    Store(tmp_path).texts(["a", "b"], EchoTexts())
+    Store(tmp_path).texts(as_texts(["a", "b"]), EchoTexts())
     assert run("verify").stdout.split()[-8:-1] == [
         "echo-texts",
         "2",

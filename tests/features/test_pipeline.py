@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from doubles import EchoPhotos, EchoTexts, paint
-from photodesk.encoders.base import most
 from photodesk.features import pipeline
 from photodesk.features.pipeline import BatchSize, Picture
 from photodesk.types import Fault, Photo
@@ -134,13 +133,13 @@ def test_other_errors_of_a_model_are_not_swallowed(tmp_path):
 
 def test_a_tower_that_knows_its_memory_is_not_asked_for_more():
     from photodesk.encoders.builtin import towers
-    from photodesk.encoders.concatenated import PhotosBeside
+    from photodesk.encoders.concatenated import ConcatenatedPhotos
 
     lite = towers()[1]
-    assert most(lite) == lite.batch == 2
-    assert most(PhotosBeside([lite, EchoPhotos()])) == 2
-    assert most(EchoPhotos()) == 64
-    sizes = BatchSize(lite.batch, most(lite))
+    assert lite.most == lite.batch == 2
+    assert ConcatenatedPhotos([lite, EchoPhotos()]).most == 2
+    assert EchoPhotos().most == 64
+    sizes = BatchSize(lite.batch, lite.most)
     for _ in range(20):
         sizes.note(sizes.now, 1.0)  # cheaper and cheaper, the larger the batch
     assert sizes.now == 2

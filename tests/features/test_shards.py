@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -207,20 +206,6 @@ def test_another_tower_is_refused_with_both_names(full):
         Shards.open(full, "tower", 4)
     with pytest.raises(StoreError, match="lacks 2 of 3 rows"):
         Shards.open(full, "tower", DIM).rows([key(1), key(77), key(78)])
-
-
-def test_the_file_of_earlier_versions_is_taken_over(tmp_path):
-    record = np.dtype([("key", "V16"), ("row", "<f4", (DIM,)), ("crc", "<u4"), ("pad", "V12")])
-    old = np.zeros(9, record)
-    for i in range(9):
-        old[i]["key"], old[i]["row"] = np.frombuffer(key(i), "V16")[0], row(i)
-        old[i]["crc"] = zlib.crc32(row(i).tobytes(), zlib.crc32(key(i)))
-    old[4]["crc"] ^= 1
-    data = old.tobytes()[:-3]  # one damaged, one cut short
-    (tmp_path / "rows.bin").write_bytes(data)
-    fill(tmp_path, [])
-    assert held(tmp_path) == {key(i): row(i).tolist() for i in (0, 1, 2, 3, 5, 6, 7)}
-    assert not (tmp_path / "rows.bin").exists()
 
 
 def test_a_damaged_or_foreign_manifest_is_named(full):

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from doubles import EchoPhotos, EchoTexts, paint
+from doubles import EchoPhotos, EchoTexts, as_texts, paint
+from photodesk.encoders.concatenated import ConcatenatedTexts
 from photodesk.errors import StoreError
-from photodesk.features.store import Store
-from photodesk.types import Photo
+from photodesk.features.embed import prepared
+from photodesk.features.store import Store, text_keys
+from photodesk.text.preparation import Preparation
+from photodesk.types import Article, Photo
 
 
 def folder_of(tmp_path, words):
@@ -49,7 +52,7 @@ def test_texts_come_in_halves_where_memory_runs_out(tmp_path, error):
 
     asked: list[int] = []
     texts = [f"word {i:02}" for i in range(20)]
-    rows = Store(tmp_path / "cache").texts(texts, Narrow())
+    rows = Store(tmp_path / "cache").texts(as_texts(texts), Narrow())
     assert np.array_equal(rows, EchoTexts().encode(texts))
     assert asked[0] == 8
     assert max(asked[4:]) <= 4
@@ -65,7 +68,7 @@ def test_another_failure_of_a_text_tower_is_not_tried_again(tmp_path):
 
     tower = Broken()
     with pytest.raises(RuntimeError, match="shapes"):
-        Store(tmp_path / "cache").texts(["a", "b"], tower)
+        Store(tmp_path / "cache").texts(as_texts(["a", "b"]), tower)
     assert len(tower.seen) == 2
 
 
@@ -108,24 +111,24 @@ def test_copies_of_one_picture_are_encoded_once(tmp_path):
 
 def test_texts_keep_their_order_and_are_encoded_once(tmp_path):
     texts, tower, store = ["bb", "a", "", "bb", "ccc" * 40, "ä"], EchoTexts(), Store(tmp_path / "cache")
-    rows = store.texts(texts, tower)
+    rows = store.texts(as_texts(texts), tower)
     assert np.array_equal(rows, EchoTexts().encode(texts))
     assert len(tower.seen) == 5
-    assert np.array_equal(store.texts(texts[::-1], tower), rows[::-1])
+    assert np.array_equal(store.texts(as_texts(texts[::-1]), tower), rows[::-1])
     assert len(tower.seen) == 5
 
 
 def test_a_record_cut_short_or_damaged_is_encoded_again(tmp_path):
     tower, store = EchoTexts(), Store(tmp_path / "cache")
-    rows = store.texts(WORDS, tower)
+    rows = store.texts(as_texts(WORDS), tower)
     path = tmp_path / "cache" / "echo-texts" / "000001.rows"
     data = bytearray(path.read_bytes())
     data[len(data) // len(WORDS) + 5] ^= 0xFF  # inside the second record's row
     path.write_bytes(data[:-5])  # and the last one cut
     tower.seen.clear()
-    assert np.array_equal(store.texts(WORDS, tower), rows)
+    assert np.array_equal(store.texts(as_texts(WORDS), tower), rows)
     assert len(tower.seen) == 2
-    assert np.array_equal(store.texts(WORDS, tower), rows)
+    assert np.array_equal(store.texts(as_texts(WORDS), tower), rows)
     assert len(tower.seen) == 2
 
 
@@ -134,9 +137,9 @@ def test_encoders_do_not_share_rows(tmp_path):
         fingerprint = "other/texts"
 
     store = Store(tmp_path / "cache")
-    store.texts(WORDS, EchoTexts())
+    store.texts(as_texts(WORDS), EchoTexts())
     other = Other()
-    store.texts(WORDS, other)
+    store.texts(as_texts(WORDS), other)
     assert len(other.seen) == len(WORDS)
     assert {path.name for path in (tmp_path / "cache").iterdir()} == {"echo-texts", "other_texts"}
 
@@ -144,17 +147,17 @@ def test_encoders_do_not_share_rows(tmp_path):
 def test_two_writers_of_one_tower_are_refused(tmp_path):
     class Nested(EchoTexts):
         def encode(self, texts):
-            Store(tmp_path / "cache").texts(["another"], EchoTexts())
+            Store(tmp_path / "cache").texts(as_texts(["another"]), EchoTexts())
             return super().encode(texts)
 
     with pytest.raises(StoreError, match="another photodesk is writing"):
-        Store(tmp_path / "cache").texts(["one"], Nested())
+        Store(tmp_path / "cache").texts(as_texts(["one"]), Nested())
 
 
 def test_a_cache_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "cache").write_text("a file where a folder should be")
     with pytest.raises(StoreError, match="PHOTODESK_CACHE"):
-        Store(tmp_path / "cache").texts(["one"], EchoTexts())
+        Store(tmp_path / "cache").texts(as_texts(["one"]), EchoTexts())
 
 
 SLOW = textwrap.dedent(
@@ -163,6 +166,7 @@ SLOW = textwrap.dedent(
     from pathlib import Path
     sys.path.insert(0, {here!r})
     from doubles import EchoTexts
+    from doubles import as_texts
     from photodesk.features.store import Store
 
     class Slow(EchoTexts):
@@ -173,7 +177,7 @@ SLOW = textwrap.dedent(
             print(len(texts), flush=True)
             return rows
 
-    rows = Store(Path({cache!r})).texts([f"text {{i}}" for i in range(60)], Slow())
+    rows = Store(Path({cache!r})).texts(as_texts([f"text {{i}}" for i in range(60)]), Slow())
     """
 )
 
@@ -190,7 +194,7 @@ def test_killed_at_any_instant_it_goes_on_and_encodes_at_most_a_batch_again(tmp_
         process.wait()
         process.stdout.close()
     tower, texts = EchoTexts(), [f"text {i}" for i in range(60)]
-    rows = Store(tmp_path / "cache").texts(texts, tower)
+    rows = Store(tmp_path / "cache").texts(as_texts(texts), tower)
     assert np.array_equal(rows, EchoTexts().encode(texts))
     assert 60 <= encoded + len(tower.seen) <= 60 + 5 * 2
 
@@ -212,3 +216,27 @@ def test_hashes_of_pictures_are_kept_by_their_content(tmp_path, monkeypatch, dty
     assert sorted(direct) == ["0", "1", "2", "3"]
     monkeypatch.setattr(module, "phash", lambda image: pytest.fail("decoded again"))
     assert Store(tmp_path / "s", dtype=dtype).prints(gallery) == direct
+
+
+def test_keys_of_texts_are_those_of_earlier_stores():
+    """Computed by the version that joined fields before they came to the store: a store from then is still read."""
+    articles = [
+        Article("1", "Flood", "", "Long text\x1f here", "rain"),
+        Article("2", "", "", "Body only"),
+        Article("3", ""),
+    ]
+
+    def keys(*fields):
+        texts, _ = prepared(articles, Preparation(), ConcatenatedTexts([EchoTexts()], fields))
+        return [key.hex() for text, key in zip(texts, text_keys(texts), strict=True) if any(text)]
+
+    assert [key.hex() for key in text_keys(as_texts(["Hochwasser an der Elbe", "", "\ud83d"]))] == [
+        "4d050ed819d40640cde15828d0466326",
+        "e3b0c44298fc1c149afbf4c8996fb924",
+        "7586f70fb89addbc55ee252028451c6f",
+    ]
+    assert keys() == keys(("title",)) == ["61e369c8f0604cdb565d8fa81092cf19"]
+    assert keys(("title",), ("title", "text")) == [
+        "46acc1a37a9799ab4eddb4411083f96f",
+        "bc1a66139f8459e5e8f861fadda85490",
+    ]

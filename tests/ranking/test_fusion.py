@@ -10,7 +10,7 @@ from photodesk.errors import StoreError, UsageError
 from photodesk.evaluation.evaluate import evaluate
 from photodesk.ranking import dual_softmax as revise
 from photodesk.ranking import fusion, similarity
-from photodesk.ranking.revisions import dual_softmax
+from photodesk.ranking.revisions import cosine, dual_softmax
 from photodesk.types import Embeddings, Hit, Pair, Run
 
 
@@ -43,7 +43,7 @@ def test_one_concatenated_embedding_ranks_like_the_sum_of_whole_matrices(monkeyp
     monkeypatch.setattr(similarity, "PHOTOS", 7)
     wanted = sum(w * normalised(cosines(e), how) for w, e in zip(weights or (1, 1, 1), ENCODINGS, strict=True))
     articles, photos = fusion.concatenated(ENCODINGS, weights, normalise=how)
-    run = similarity.top_k(articles, photos, 41)
+    run = revise.top_k(articles, photos, cosine(), 41)
     for article, row in zip(run, wanted, strict=True):
         ranked = row[[photos.ids.index(hit.photo) for hit in run[article]]]
         assert len(ranked) == 41
@@ -68,16 +68,16 @@ def test_an_article_that_finds_all_photos_alike_does_not_break_normalisation():
     other = embeddings(1, 3, 0, "a", "y"), embeddings(2, 3, 1, "p", "y")
     other = Embeddings(("a0",), other[0].rows, "y"), Embeddings(("p0", "p1"), other[1].rows, "y")
     for how in ("z", "minmax"):
-        run = similarity.top_k(*fusion.concatenated([(articles, alike), other], normalise=how))
-        wanted = similarity.top_k(*other)
+        run = revise.top_k(*fusion.concatenated([(articles, alike), other], normalise=how), cosine())
+        wanted = revise.top_k(*other, cosine())
         assert [hit.photo for hit in run["a0"]] == [hit.photo for hit in wanted["a0"]]
 
 
 def test_one_encoding_fused_is_itself():
     for how in ("none", "z", "minmax"):
         run, plain = (
-            similarity.top_k(*fusion.concatenated(ENCODINGS[:1], normalise=how)),
-            similarity.top_k(*ENCODINGS[0]),
+            revise.top_k(*fusion.concatenated(ENCODINGS[:1], normalise=how), cosine()),
+            revise.top_k(*ENCODINGS[0], cosine()),
         )
         assert {a: [h.photo for h in run[a]] for a in run} == {a: [h.photo for h in plain[a]] for a in plain}
 
@@ -89,18 +89,6 @@ def test_what_is_fused_can_be_revised():
     wanted = s - 0.5 * np.log(np.exp(s).mean(axis=0))
     for article, row in zip(run, wanted, strict=True):
         assert [hit.score for hit in run[article]] == pytest.approx(sorted(row, reverse=True), abs=1e-5)
-
-
-def test_the_mean_of_word_count_runs_is_one_text_vector():
-    """2021 run 5: four texts of each article against one set of photos, 0.25 each."""
-    photos = embeddings(30, 12, 9, "p", "x")
-    texts = [embeddings(8, 12, seed, "a", "x") for seed in range(4)]
-    mean = sum(t.rows.astype(np.float64) @ photos.rows.T.astype(np.float64) for t in texts) / 4
-    run = similarity.top_k(fusion.mean_text(texts), photos, 30)
-    for article, row in zip(run, mean, strict=True):
-        assert [hit.photo for hit in run[article]] == [photos.ids[j] for j in np.argsort(-row)]
-    weighted = similarity.top_k(fusion.mean_text(texts, (1, 0, 0, 0)), photos, 30)
-    assert [h.photo for h in weighted["a03"]] == [h.photo for h in similarity.top_k(texts[0], photos, 30)["a03"]]
 
 
 RUNS = st.lists(
@@ -188,7 +176,7 @@ def test_learned_weights_are_better_on_articles_that_they_have_not_seen():
     learnt = fusion.learn(validation, pairs).weights
     assert abs(learnt[2]) < 0.15 * learnt[0]  # knows nothing
     means = [
-        evaluate(similarity.top_k(*fusion.concatenated(encodings, w)), pairs).means["MRR@100"]
+        evaluate(revise.top_k(*fusion.concatenated(encodings, w), cosine()), pairs).means["MRR@100"]
         for w in (learnt, None, (0, 1, 0), (0, 0, 1))
     ]
     assert means[0] == max(means)
@@ -217,10 +205,6 @@ def test_what_cannot_be_fused_is_named():
             fusion.concatenated(ENCODINGS, weights)
     with pytest.raises(UsageError, match="known: none, z, minmax"):
         fusion.concatenated(ENCODINGS, normalise="softmax")
-    with pytest.raises(UsageError, match="by one encoder"):
-        fusion.mean_text([a, ENCODINGS[1][0]])
-    with pytest.raises(UsageError, match="'a00' cancel out"):
-        fusion.mean_text([a, a], (1, -1))
     with pytest.raises(UsageError, match="0 runs"):
         fusion.reciprocal_rank([])
     with pytest.raises(UsageError, match="no pair to learn"):

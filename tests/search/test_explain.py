@@ -12,7 +12,7 @@ from PIL import Image
 from photodesk.archive import ingest
 from photodesk.archive.archive import Archive
 from photodesk.encoders import registry
-from photodesk.encoders.base import Encoder
+from photodesk.encoders.base import Encoder, PhotoTower, TextTower
 from photodesk.errors import UsageError
 from photodesk.search import explain
 from photodesk.search.desk import Desk
@@ -23,7 +23,7 @@ pytest.importorskip("qdrant_edge")
 REASONS = ("red", "green", "blue")
 
 
-class Colours:
+class Colours(TextTower, PhotoTower):
     """A text is what colours it names, a photo how much of each it has: every part of a score can be counted by
     hand."""
 
@@ -136,7 +136,7 @@ def test_a_cell_is_covered_and_nothing_else():
 
 
 def test_shares_add_up_and_have_the_sign_of_their_component(desk):
-    desk.archive.daybook.use([red(desk)], "2999-01-01")
+    desk.archive.usage.use([red(desk)], "2999-01-01")
     reason = desk.why(Question(Article("", "red"), used_days=3), red(desk))
     assert tuple(reason.shares) == COMPONENTS
     assert sum(map(abs, reason.shares.values())) == pytest.approx(1)
@@ -147,7 +147,7 @@ def test_without_a_picture_there_is_no_heat_and_without_a_text_no_word(desk):
     photo = red(desk)
     desk.archive.thumbnail(photo).unlink()
     assert desk.why(Question(Article("", "red")), photo).heat.size  # the file is there
-    for file in desk.archive.ledger.files(photo):
+    for file in desk.archive.database.files(photo):
         Path(file.path).unlink()
     reason = desk.why(Question(like=photo), photo)
     assert reason.heat.shape == (0, 0)

@@ -14,6 +14,8 @@ from click.testing import CliRunner
 from doubles import constant, desk, echo, paint
 from photodesk.cli import commands
 from photodesk.data import datasets
+from photodesk.encoders import concatenated
+from photodesk.encoders.base import Encoder
 from photodesk.errors import DataError, RunError, StoreError, UsageError
 from photodesk.evaluation import run_files
 from photodesk.evaluation.evaluate import evaluate
@@ -22,6 +24,7 @@ from photodesk.ranking.revisions import nnn
 from photodesk.search.flat_index import FlatIndex, Searcher, build_index, revise_index
 from photodesk.search.rank import rank
 from photodesk.text.preparation import Preparation
+from photodesk.types import Article
 
 WORDS = ["Sea", "Wood", "Sun", "Moon", "Rain", "Schnee", "Sand", "Wüste", "Fire", "Stone", "Bread", "Glass"]
 
@@ -103,6 +106,16 @@ def test_one_article_gets_what_the_batch_gives_it(tmp_path):
     assert index.paths["Sea.png"] == (tmp_path / "photos" / "Sea.png").resolve()
 
 
+def test_one_article_is_read_by_the_fields_that_its_tower_reads(tmp_path):
+    texts, photos = concatenated.towers([echo()], (("lead",),))
+    encoder = Encoder("leads", texts, photos)
+    for word in WORDS:
+        paint(tmp_path / "photos" / f"{word}.png", word)
+    index, _ = build_index(tmp_path / "photos", tmp_path / "index", encoder, store=Store(tmp_path / "cache"))
+    for word in WORDS:
+        assert Searcher(index, encoder).search(Article("1", "another", lead=word), top=1)[0].photo == f"{word}.png"
+
+
 def test_an_index_made_again_replaces_the_old_one(tmp_path):
     index_of(tmp_path)
     (tmp_path / "photos" / "Sea.png").unlink()
@@ -169,7 +182,7 @@ def test_the_built_in_model_works_from_the_command_line(tmp_path, monkeypatch):
     assert call("index", folder / "newsimages", "-o", tmp_path / "index").exit_code == 0
     found = call("search", tmp_path / "index", "Wüste", "--top", "3", "--json")
     assert found.exit_code == 0, found.output
-    hits = json.loads(found.stdout)
+    hits = json.loads(found.stdout)["hits"]
     assert len(hits) == 3
     assert hits[0]["score"] >= hits[1]["score"] >= hits[2]["score"]
     run = run_files.read(tmp_path / "run.tsv")
@@ -222,12 +235,12 @@ def test_one_article_gets_what_rank_gives_it_with_the_same_bank(tmp_path, monkey
     run = run_files.read(tmp_path / "run.trec")
     differs = False
     for article in datasets.read(folder).articles:
-        hits = json.loads(call("search", tmp_path / "index", article.title, "--top", "12", "--json").stdout)
+        hits = json.loads(call("search", tmp_path / "index", article.title, "--top", "12", "--json").stdout)["hits"]
         assert [hit["photo"].removesuffix(".png") for hit in hits] == [hit.photo for hit in run[article.id]]
         assert [hit["score"] for hit in hits] == pytest.approx([hit.score for hit in run[article.id]], abs=1e-5)
         plain = json.loads(
             call("search", tmp_path / "index", article.title, "--top", "12", "--json", "--cosine").stdout
-        )
+        )["hits"]
         differs |= plain != hits
     assert differs == (revision != "cosine")
 

@@ -196,7 +196,7 @@ def test_the_cache_is_one_table_of_digests(cache):
 def test_progress_ends_at_the_end():
     seen = []
     translation.translate(
-        ["Eins.", "Zwei.", "Drei."], Shout(budget=1), progress=lambda done, total: seen.append((done, total))
+        ["Eins.", "Zwei.", "Drei."], Shout(budget=1), progress=lambda _, done, total: seen.append((done, total))
     )
     assert seen == [(1, 3), (2, 3), (3, 3)]
 

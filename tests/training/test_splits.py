@@ -36,15 +36,6 @@ def test_days_are_read_from_the_dates_of_the_editions(date, day):
     assert splits.iso(date) == day
 
 
-def test_whole_groups_are_held_out():
-    group = np.arange(100) // 3
-    apart = splits.held_out(group, 20, seed=3)
-    assert 20 <= apart.sum() <= 22
-    assert not set(group[apart]) & set(group[~apart])
-    assert not splits.held_out(group, 0, seed=3).any()
-    assert not np.array_equal(apart, splits.held_out(group, 20, seed=4))
-
-
 def test_parts_are_of_the_main_data_set_and_others_bring_nothing_of_them_in():
     source = (np.arange(100) >= 70).astype(np.int64)
     pairs = replace(known(), group=np.arange(100) % 50, source=source, weights=(1.0, 0.1))
@@ -104,8 +95,10 @@ def test_by_time_nothing_of_later_days_is_trained_on_from_any_data_set():
 def test_each_kind_of_leak_is_named_with_both_places(kind, words):
     pairs = known(**{kind: {3: "shared", 50: "shared"}})
     one, other = np.arange(100) < 50, np.arange(100) >= 50
-    assert splits.leaks(pairs, one, other) == {3: f"a.csv:3 has {words} a.csv:50"}
-    assert splits.kinds(list(splits.leaks(pairs, one, other).values())) == {
+    found = splits.leaks(pairs, one, other)
+    assert found == {3: splits.Leak("a.csv:3", "a.csv:50", kind)}
+    assert str(found[3]) == f"a.csv:3 has {words} a.csv:50"
+    assert splits.kinds(found.values()) == {
         {"title": "same title", "url": "same URL", "photo": "same picture", "alike": "near-duplicate"}[kind]: 1
     }
 

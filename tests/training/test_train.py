@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from doubles import EchoPhotos, EchoTexts, desk, echo
 from photodesk.cli import commands
+from photodesk.data.groups import held_out
 from photodesk.encoders import registry
 from photodesk.encoders import txv as networks
 from photodesk.encoders.base import Encoder
@@ -23,7 +24,7 @@ from photodesk.training.config import PAPER_2022, Settings
 from photodesk.training.gradient import Descent, losses
 from photodesk.training.module import clip, module
 from photodesk.training.pairs import Fact, Pairs, measure
-from photodesk.training.splits import held_out, parse
+from photodesk.training.splits import parse
 
 SMALL = {
     "dim": 6,
@@ -532,24 +533,6 @@ def test_fit_divides_trains_measures_and_trains_again(tmp_path):
     (tmp_path / "network.train.part").touch()
     train.forget(tmp_path / "net")
     assert [path.name for path in tmp_path.iterdir()] == ["network.train.part"]
-
-
-def test_intervals_are_those_of_all_groups_drawn_at_once_in_memory_for_some():
-    import tracemalloc
-
-    random = np.random.default_rng(3)
-    group = random.integers(0, 9000, 12_000)
-    values = np.stack([random.random(12_000) < 0.3, 1 / random.integers(1, 50, 12_000)], axis=1).astype(float)
-    tracemalloc.start()
-    means = train._resampled(values, group)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < 80e6  # all at once are 100 MB and more
-    _, member = np.unique(group, return_inverse=True)
-    sizes = np.bincount(member)
-    drawn = np.random.default_rng(0).multinomial(len(sizes), np.full(len(sizes), 1 / len(sizes)), size=2000)
-    for i, column in enumerate(values.T):
-        assert np.allclose(means[:, i], drawn @ np.bincount(member, column) / (drawn @ sizes), rtol=1e-12, atol=0)
 
 
 def test_a_split_that_leaks_is_an_error_with_a_list():

@@ -176,7 +176,7 @@ def test_a_pick_is_noted(visit, site):
     page.locator(".tile .pick").nth(1).click()
     page.wait_for_selector('.tile:nth-child(2) .pick[aria-pressed="true"]')
     assert page.locator(".said").inner_text() == ENGLISH["picked_said"].format(rank=2)
-    pick = desk.archive.daybook.picks()[-1]
+    pick = desk.archive.usage.picks()[-1]
     assert (pick.article.title, pick.rank) == ("Bonn", 2)
     assert pick.photo == page.locator(".tile").nth(1).get_attribute("data-photo")
 
@@ -195,7 +195,7 @@ def test_a_pick_is_taken_back_where_it_was_made_and_screen_readers_hear_it(visit
     assert active(page, "className") == "pick", "the focus stays on the button"
     page.reload()
     first(page, ids["Ulm"])
-    assert button.get_attribute("aria-pressed") == "true", "the ledger knows"
+    assert button.get_attribute("aria-pressed") == "true", "the database knows"
     page.evaluate("window.line = document.querySelector('[role=status]')")
     page.locator(".tile .open").first.click()
     inside = page.locator("#panel .pick")
@@ -205,7 +205,7 @@ def test_a_pick_is_taken_back_where_it_was_made_and_screen_readers_hear_it(visit
     assert inside.get_attribute("aria-pressed") == "false", "the panel says what the grid says"
     assert page.evaluate("window.line.isConnected && window.line.textContent") == GERMAN["unpicked_said"].format(rank=1)
     assert page.locator("[role=status]").count() == 1
-    assert all(pick.article.title != "Ulm" for pick in desk.archive.daybook.picks())
+    assert all(pick.article.title != "Ulm" for pick in desk.archive.usage.picks())
     page.keyboard.press("p")
     page.wait_for_selector('.tile:first-child .pick[aria-pressed="true"]')
     page.keyboard.press("p")
@@ -264,10 +264,10 @@ def test_everything_goes_by_the_keyboard_alone(visit, site):
     until(page, "document.activeElement.id === 'panel-title'")
     keys.press("Escape")
     assert active(page, "value") == f"{ids['Basel']} 1"
-    before = len(desk.archive.daybook.picks())
+    before = len(desk.archive.usage.picks())
     keys.press("p")
     page.wait_for_selector('.tile:first-child .pick[aria-pressed="true"]')
-    assert len(desk.archive.daybook.picks()) == before + 1
+    assert len(desk.archive.usage.picks()) == before + 1
     keys.press("/")
     assert active(page, "id") == "draft"
     keys.type("/")

@@ -16,7 +16,7 @@ import sys
 import threading
 import urllib.request
 import zlib
-from dataclasses import replace
+from dataclasses import fields, replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -34,12 +34,13 @@ from photodesk.archive import ingest
 from photodesk.archive.archive import Archive
 from photodesk.archive.database import now
 from photodesk.data import datasets
+from photodesk.engines.schema import Entry
 from photodesk.errors import PhotoError, StoreError, UsageError
 from photodesk.files import digest
 from photodesk.search.desk import Desk
 from photodesk.search.query import COMPONENTS
-from photodesk.web import create_app, schemas, server, uploads
-from photodesk.web.schemas import Query
+from photodesk.search.schema import Query
+from photodesk.web import create_app, server, uploads
 from photodesk.web.security import TEXT_BYTES
 from photodesk.web.server import local
 from photodesk.web.service import FACETS, Service
@@ -81,7 +82,7 @@ def ids(made):
 def test_an_article_finds_its_photo(web, ids):
     for word, photo in ids.items():
         answer = web.post("/api/search", json={"draft": f"{word}\nLead.\nText."}).json()
-        assert answer["hits"][0]["about"]["photo"] == photo
+        assert answer["hits"][0]["photo"] == photo
         assert [hit["rank"] for hit in answer["hits"]] == list(range(1, 9))
         assert answer["nothing_fits"] is False
 
@@ -107,12 +108,12 @@ def test_filters_reach_the_desk(web, desk, ids):
         "fold": False,
     }
     answer = web.post("/api/search", json=sent).json()
-    assert {hit["about"]["photo"] for hit in answer["hits"]} == {ids["Köln"], ids["Basel"]}
+    assert {hit["photo"] for hit in answer["hits"]} == {ids["Köln"], ids["Basel"]}
     assert web.post("/api/facets", json=sent).json()["facets"]["credit"] == {"dpa": 2}
     assert (desk.asked[-1].words, desk.asked[-1].fold) == ("Basel", False)
     assert (desk.asked[-1].used_days, desk.asked[-1].hide_used, desk.asked[-1].diverse) == (9, True, False)
     assert (
-        web.post("/api/search", json={"draft": "Rom", "phrase": "Bild von Köln"}).json()["hits"][0]["about"]["photo"]
+        web.post("/api/search", json={"draft": "Rom", "phrase": "Bild von Köln"}).json()["hits"][0]["photo"]
         == ids["Köln"]
     )
 
@@ -125,6 +126,8 @@ def test_filters_reach_the_desk(web, desk, ids):
         {"draft": "Rom", "like": "../../etc/passwd"},
         {"draft": "Rom", "since": "gestern"},
         {"draft": "Rom", "top": 0},
+        {"draft": "Rom", "top": "3"},
+        {"draft": "Rom", "diverse": 0.0},
         {"draft": "Rom", "orientation": ["round"]},
         {"draft": "Rom", "path": "/etc/passwd"},
         [],
@@ -216,7 +219,7 @@ def test_the_script_gets_filters_with_the_photos_where_they_are_known(web, desk)
 
 def test_a_pick_is_noted_with_when_text_and_rank(web, desk, ids):
     picked = web.post("/api/picks", json={"query": {"draft": "Rom\nText."}, "photo": ids["Rom"], "rank": 3}).json()
-    pick = desk.archive.daybook.picks()[-1]
+    pick = desk.archive.usage.picks()[-1]
     assert (pick.article.title, pick.article.text, pick.photo, pick.rank) == ("Rom", "Text.", ids["Rom"], 3)
     assert pick.at == picked["at"]
     assert pick.article.id == picked["article"]
@@ -247,11 +250,11 @@ def test_a_photo_from_outside_is_searched_with(web, ids):
     assert sent.status_code == 201
     assert (sent.json()["width"], sent.json()["height"]) == (640, 320)
     answer = web.post("/api/search", json={"upload": sent.json()["upload"]}).json()
-    assert answer["hits"][0]["about"]["photo"] == ids["Ulm"]
+    assert answer["hits"][0]["photo"] == ids["Ulm"]
     kept = Image.open(io.BytesIO(web.get(f"/api/uploads/{sent.json()['upload']}").content))
     assert kept.size == (640, 320)
     assert web.post("/api/search", json={"upload": "0" * 32}).status_code == 404
-    assert web.post("/api/search", json={"like": ids["Graz"]}).json()["hits"][0]["about"]["photo"] == ids["Graz"]
+    assert web.post("/api/search", json={"like": ids["Graz"]}).json()["hits"][0]["photo"] == ids["Graz"]
 
 
 def bomb(width, height):
@@ -313,7 +316,7 @@ def test_only_photos_of_the_archive_are_served(here):
         TestClient(create_app(webdesk.Desk(archive)), base_url=HERE) as web,
     ):
         photo, path = ids["Rom"], folder / "photos/Rom.png"
-        (file,) = archive.ledger.files(photo)
+        (file,) = archive.database.files(photo)
         moved = folder / "photos" / 'Röm "1".png'
         path.rename(moved)
         archive.place([type(file)(str(moved), photo, file.root, file.size, file.mtime)])
@@ -356,14 +359,14 @@ def test_names_that_are_not_the_desks_own_are_refused(web):
     ],
 )
 def test_pages_of_other_sites_can_change_nothing(web, desk, ids, headers):
-    before = len(desk.archive.daybook.picks())
+    before = len(desk.archive.usage.picks())
     assert web.post("/pick", data={"draft": "Rom", "choice": f"{ids['Rom']} 1"}, headers=headers).status_code == 403
-    assert len(desk.archive.daybook.picks()) == before
+    assert len(desk.archive.usage.picks()) == before
     assert (
         web.post("/pick", data={"draft": "Rom", "choice": f"{ids['Rom']} 1"}, headers={"origin": HERE}).status_code
         == 200
     )
-    assert len(desk.archive.daybook.picks()) == before + 1
+    assert len(desk.archive.usage.picks()) == before + 1
 
 
 def test_a_desk_with_a_token_shows_nothing_without_it(desk, ids):
@@ -396,25 +399,32 @@ def test_a_desk_with_a_token_shows_nothing_without_it(desk, ids):
     assert web.get("/api/archive").status_code == 200, "the client kept the cookie"
 
 
-def test_only_the_owners_key_starts_chores(desk):
+def test_only_the_owners_key_starts_commands(desk):
     web = TestClient(create_app(desk, key="the key", token="a long enough token"), base_url=HERE)
-    chore = {"command": "stats", "options": {}}
-    assert (
-        web.post("/api/archive/chores", json=chore, headers={"authorization": "Bearer a long enough token"}).status_code
-        == 403
-    )
-    owner = {"authorization": "Bearer the key"}
-    number = web.post("/api/archive/chores", json=chore, headers=owner).json()["chore"]
-    while (state := web.get(f"/api/archive/chores/{number}", headers=owner).json())["state"] in ("waiting", "running"):
+    job = {"command": "verify", "options": {}}
+    visitor, owner = {"authorization": "Bearer a long enough token"}, {"authorization": "Bearer the key"}
+    assert web.post("/api/archive/jobs", json=job, headers=visitor).status_code == 403
+    number = web.post("/api/archive/jobs", json=job, headers=owner).json()["job"]
+    while (state := web.get(f"/api/archive/jobs/{number}", headers=owner).json())["state"] in ("waiting", "running"):
         pass
-    assert state["state"] == "done"
-    assert state["data"]["photos"] == 8
-    assert web.get("/api/archive/chores/77", headers=owner).status_code == 404
-    assert web.post("/api/archive/chores", json={"command": "rm", "options": {}}, headers=owner).status_code == 400
+    assert (state["job"], state["state"], state["message"]) == (number, "done", "8 photos, all well")
+    assert web.get("/api/archive/jobs/77", headers=owner).status_code == 404
+    assert web.post("/api/archive/jobs", json={"command": "rm", "options": {}}, headers=owner).status_code == 400
     open_desk = TestClient(create_app(desk), base_url=HERE)
-    assert open_desk.post("/api/archive/chores", json=chore, headers={"authorization": "Bearer "}).status_code == 403, (
-        "no key, no chores"
+    assert open_desk.post("/api/archive/jobs", json=job, headers={"authorization": "Bearer "}).status_code == 403, (
+        "no key, no commands"
     )
+
+
+def test_what_is_quick_is_answered_at_once_and_is_no_job(desk):
+    web = TestClient(create_app(desk, key="the key"), base_url=HERE, headers={"authorization": "Bearer the key"})
+    before = desk.archive.database.jobs()
+    state = web.post("/api/archive/jobs", json={"command": "stats", "options": {}}).json()
+    assert (state["job"], state["state"], state["data"]["photos"]) == (None, "done", 8)
+    odd = {"command": "use", "options": {"photos": [], "day": "gestern"}}
+    state = web.post("/api/archive/jobs", json=odd).json()
+    assert (state["state"], "no day" in state["message"]) == ("failed", True)
+    assert desk.archive.database.jobs() == before
 
 
 def test_bodies_are_cut_off_however_they_come(web):
@@ -568,16 +578,16 @@ def test_the_archive_page_shows_counts_faults_and_what_is_under_way(here):
         app = create_app(webdesk.Desk(archive), key="key")
         with TestClient(app, base_url=HERE, headers={"authorization": "Bearer key"}) as web:
             number = web.post(
-                "/api/archive/chores", json={"command": "add", "options": {"folders": [str(folder / "photos")]}}
-            ).json()["chore"]
-            while web.get(f"/api/archive/chores/{number}").json()["state"] != "done":
+                "/api/archive/jobs", json={"command": "add", "options": {"folders": [str(folder / "photos")]}}
+            ).json()["job"]
+            while web.get(f"/api/archive/jobs/{number}").json()["state"] != "done":
                 pass
             page = web.get("/archive").text
             assert page.count("/thumbnail") == 8
             assert "broken.jpg" in page
             assert re.search(r"<dt>Photos</dt><dd>8</dd>", page)
-            job = archive.ledger.begin("add")
-            archive.ledger.report(job, "reading", 1234, 5000)
+            job = archive.database.begin("add")
+            archive.database.report(job, "reading", 1234, 5000)
             page = web.get("/archive?lang=de").text
             assert 'value="1234"' in page
             assert "1.234 / 5.000" in page
@@ -656,7 +666,7 @@ def test_serve_holds_the_archive_and_does_what_others_ask(here, tmp_path):
     assert "Geheim" not in log
     with Archive.open(folder / "desk") as archive:
         assert archive.engine.count() == 9
-        assert archive.ledger.jobs()[0].state == "done"
+        assert archive.database.jobs()[0].state == "done"
 
 
 @pytest.mark.parametrize(
@@ -713,7 +723,7 @@ def test_uses_come_over_http_and_push_a_photo_down(here, tmp_path):
 
             def first(**more):
                 answer = web.post("/api/search", json={"draft": "Rom", "words": "x", "used_days": 30, **more}).json()
-                return answer["hits"][0]["about"]["photo"]
+                return answer["hits"][0]["photo"]
 
             assert first() == ids["Rom"]
             noted = web.post("/api/uses", json={"photo": ids["Rom"], "article": "https://news.example/1"})
@@ -724,9 +734,9 @@ def test_uses_come_over_http_and_push_a_photo_down(here, tmp_path):
             assert web.post("/api/uses", json={"photo": "0" * 32}).status_code == 404
             assert web.post("/api/uses", json={"photo": ids["Wien"], "day": "2026-W01-1"}).status_code == 422
             pick = web.post("/api/picks", json={"query": {"draft": "Wien"}, "photo": ids["Wien"], "rank": 1}).json()
-            assert set(archive.daybook.used(now()[:10])) == {ids["Rom"], ids["Wien"]}, "a pick that stands is a use"
+            assert set(archive.usage.used(now()[:10])) == {ids["Rom"], ids["Wien"]}, "a pick that stands is a use"
             web.delete(f"/api/picks/{pick['article']}/{ids['Wien']}")
-            assert set(archive.daybook.used(now()[:10])) == {ids["Rom"]}
+            assert set(archive.usage.used(now()[:10])) == {ids["Rom"]}
 
 
 EMBARGO = "Sperrfrist <12. Mai>"
@@ -756,8 +766,6 @@ def test_an_answer_carries_the_embargo_and_the_list_of_near_duplicates(held):
     web, large, small, folder = held
     sent = {"draft": "Rom", "words": "x", "credit": ["epd"], "min_width": 300}
     listed = {
-        "photo": small,
-        "file": "",
         "source": "agency/held.png",
         "credit": "KNA",
         "terms": EMBARGO,
@@ -765,17 +773,20 @@ def test_an_answer_carries_the_embargo_and_the_list_of_near_duplicates(held):
         "height": 30,
     }
     hit = web.post("/api/search", json=sent).json()["hits"][0]
-    assert (hit["about"]["photo"], hit["about"]["terms"], hit["about"]["credit"]) == (large, EMBARGO, "epd")
-    assert (hit["duplicates"], hit["similar"], hit["origins"]) == (1, [listed], {"terms": [small]})
+    assert (hit["photo"], hit["about"]["terms"], hit["about"]["credit"]) == (large, EMBARGO, "epd")
+    (one,) = hit["similar"]
+    assert (one["photo"], one["file"], one["about"] | listed) == (small, "", one["about"])
+    assert (hit["duplicates"], hit["origins"]) == (1, {"terms": [small]})
     owner = web.post("/api/search", json=sent, headers={"authorization": "Bearer key"}).json()["hits"][0]
-    assert owner["similar"] == [listed | {"file": str(folder / "photos/agency/held.png")}]
+    assert owner["similar"] == [one | {"file": str(folder / "photos/agency/held.png")}]
     why = web.post("/api/why", json={"query": sent, "photo": large}).json()
     alone = web.get(f"/api/photos/{large}").json()
-    assert [one["similar"] for one in (why, alone)] == [[listed]] * 2
-    assert why["about"]["terms"] == alone["terms"] == EMBARGO
+    assert why["similar"] == alone["similar"] == [one]
+    assert why["about"] == alone["about"] == hit["about"]
     assert why["origins"] == alone["origins"] == {"terms": [small]}
     other = web.get(f"/api/photos/{small}").json()
-    assert (other["credit"], other["caption"][:7], other["origins"]["caption"]) == ("KNA", "Ein Bil", [large])
+    about = other["about"]
+    assert (about["credit"], about["caption"][:7], other["origins"]["caption"]) == ("KNA", "Ein Bil", [large])
 
 
 @pytest.mark.parametrize(("lang", "said"), [("en", ENGLISH), ("de", GERMAN)])
@@ -812,9 +823,9 @@ def test_folders_of_this_machine_are_nobodys_business(here):
     (folder / "photos/sub/broken.jpg").write_bytes(b"GIF89a")
     with Archive.open(folder / "desk", doing="serve") as archive:
         ingest.add(archive, echo(), [folder / "photos"])
-        job = archive.ledger.begin("backup")
-        archive.ledger.end(job, "done", f"8 photos in {folder}/copy; see https://10.0.0.5:6333/photos")
-        with archive.ledger.change() as db:
+        job = archive.database.begin("backup")
+        archive.database.end(job, "done", f"8 photos in {folder}/copy; see https://10.0.0.5:6333/photos")
+        with archive.database.change() as db:
             db.execute("UPDATE faults SET advice = ?", (f"ask for {folder}/photos/sub/broken.jpg again",))
         object.__setattr__(
             archive,
@@ -853,16 +864,16 @@ def test_every_word_is_used(web):
     said = "".join(
         path.read_text("utf-8")
         for path in [*folder.glob("*.py"), *folder.glob("templates/*"), *folder.glob("static/*.js")]
-        if path.name != "words.py"
+        if path.name != "translations.py"
     )
     made = {
         "name",
         *(f"level_{i}" for i in range(5)),
         *(f"spot_{i}" for i in range(9)),
-        *(f"state_{name}" for name in ("running", "done", "stopped", "failed")),
+        *(f"state_{name}" for name in ("waiting", "running", "done", "stopped", "failed")),
     }
     made |= {
-        *schemas.About.model_fields,
+        *(field.name for field in fields(Entry)),
         *COMPONENTS,
         *FACETS,
         "landscape",
@@ -900,7 +911,7 @@ def test_values_beyond_the_first_eight_can_be_chosen(web):
 
 def test_one_worker_however_many_ask_at_once(desk):
     service, found = Service(desk), []
-    threads = [threading.Thread(target=lambda: found.append(service.chores())) for _ in range(20)]
+    threads = [threading.Thread(target=lambda: found.append(service.jobs())) for _ in range(20)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -909,16 +920,16 @@ def test_one_worker_however_many_ask_at_once(desk):
     service.close()
 
 
-def test_the_desk_looks_at_the_archive_again_after_a_chore(here):
+def test_the_desk_looks_at_the_archive_again_after_a_job(here):
     folder, _ = here
     with Archive.open(folder / "desk", doing="serve") as archive:
         desk = Desk(archive, echo())
         service = Service(desk)
         assert desk._known().photos == 8
         paint(folder / "photos/Kiel.png", "Kiel")
-        number = service.chores().start("add", {"folders": [str(folder / "photos")]})
-        service.chores().start("stats", {})
-        while service.chores().state(number + 1)["state"] != "done":
+        service.jobs().start("add", {"folders": [str(folder / "photos")]})
+        last = service.jobs().start("verify", {})["job"]
+        while service.jobs().state(last)["state"] != "done":
             pass
         assert desk._known().photos == 9
         service.close()

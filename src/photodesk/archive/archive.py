@@ -1,12 +1,12 @@
-"""A photo desk's archive: a folder with an engine, thumbnails and a ledger, which one process at a time holds.
+"""A photo desk's archive: a folder with an engine, thumbnails and a database, which one process at a time holds.
 
-archive.sqlite   the ledger: settings, files, uses, picks, bank, jobs (`ledger`, `daybook`)
+archive.sqlite   the database: settings, files, uses, picks, bank, jobs (`database`, `usage`)
 shard/           the engine's own files, unless it is a server
 thumbnails/      ab/<photo id>.jpg
 lock             who holds the archive
 
-A change is announced in the ledger, made in the engine, and confirmed in the ledger; `open` puts right what a kill left
-in between.
+A change is announced in the database, made in the engine, and confirmed in the database; `open` puts right what a kill
+left in between.
 """
 
 from __future__ import annotations
@@ -14,32 +14,36 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
-from photodesk.archive.database import COMING, File, Ledger
+from photodesk import images
+from photodesk.archive.database import COMING, Database, File
 from photodesk.archive.lock import hold, say
-from photodesk.archive.usage import Daybook
+from photodesk.archive.usage import UsageLog
 from photodesk.encoders.base import Encoder
 from photodesk.engines.base import Engine, Space
 from photodesk.engines.registry import open_engine
 from photodesk.engines.schema import Point
-from photodesk.errors import StoreError, UsageError
-from photodesk.files import replacing
+from photodesk.errors import PhotoError, StoreError, UsageError
+from photodesk.files import as_store_error, digest, replacing
 from photodesk.ranking import dual_softmax
 from photodesk.ranking.revisions import Revision, parse
-from photodesk.types import Embeddings, FloatArray
+from photodesk.types import Embeddings, FloatArray, Progress, silent
 
-LEDGER = "archive.sqlite"
+DATABASE = "archive.sqlite"
 CONFIDENCE = "confidence.json"
 """The curve of encoders that have none of their own here; `search.confidence` reads it."""
 THUMBNAIL = 320
 """Longest side of a thumbnail, in pixels."""
 RESERVE = 128 * 2**20
 """Bytes that must be free on the disk before anything is added."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +67,12 @@ class Settings:
     revision: Revision
 
     def as_text(self) -> dict[str, str]:
-        """For the ledger."""
+        """Name → value, for the table of settings."""
         return {name: str(getattr(self, name)) for name in self.__slots__}
 
     @classmethod
     def of(cls, text: dict[str, str]) -> Settings:
-        """From the ledger.
+        """The settings that `as_text` gave.
 
         Raises:
             StoreError: a setting is missing or odd.
@@ -82,6 +86,15 @@ class Settings:
             ) from None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """A file with the picture of a photo, and its content; the thumbnail where it is no original."""
+
+    path: Path
+    content: bytes
+    original: bool
+
+
 class Archive:
     """An open archive; make one with `create` or `open`, and use it as a context or `close` it.
 
@@ -89,13 +102,14 @@ class Archive:
         folder: where it lives.
         settings: what it was made with.
         engine: rows, payloads, words.
-        ledger: files, faults, jobs; daybook: uses, picks, bank.
+        database: photos, files, faults, jobs.
+        usage: uses, picks, bank.
         recovered: photos that an earlier kill had left half done and that were put right now.
     """
 
-    def __init__(self, folder: Path, settings: Settings, engine: Engine, ledger: Ledger, lock: int) -> None:
-        self.folder, self.settings, self.engine, self.ledger, self._lock = folder, settings, engine, ledger, lock
-        self.daybook = Daybook(ledger)
+    def __init__(self, folder: Path, settings: Settings, engine: Engine, database: Database, lock: int) -> None:
+        self.folder, self.settings, self.engine, self.database, self._lock = folder, settings, engine, database, lock
+        self.usage = UsageLog(database)
         self.recovered = 0
         self._bank: Embeddings | None = None
 
@@ -136,13 +150,13 @@ class Archive:
             lock = hold(folder, "archive init")
         try:
             made = open_engine(engine, Space(dim, language), base=folder, create=True)
-            ledger = Ledger.open(folder / LEDGER, create=True)
-            ledger.set(settings.as_text())
+            database = Database.open(folder / DATABASE, create=True)
+            database.set(settings.as_text())
         except BaseException:
             os.close(lock)
             shutil.rmtree(folder, ignore_errors=True)  # it was empty before
             raise
-        return cls(folder, settings, made, ledger, lock)
+        return cls(folder, settings, made, database, lock)
 
     @classmethod
     def open(cls, folder: Path, *, doing: str = "search") -> Archive:
@@ -156,29 +170,29 @@ class Archive:
             ArchiveInUse: another process holds it; names it.
             StoreError: there is none, or it is damaged or cannot be written.
         """
-        if not (folder / LEDGER).exists():
+        if not (folder / DATABASE).exists():
             raise StoreError(f"{folder} holds no archive; make one with: photodesk archive init {folder}")
         with _disk(folder):
             lock = hold(folder, doing)
-        ledger = None
+        database = None
         try:
-            ledger = Ledger.open(folder / LEDGER)
-            settings = Settings.of(ledger.settings())
+            database = Database.open(folder / DATABASE)
+            settings = Settings.of(database.settings())
             engine = open_engine(settings.engine, Space(settings.dim, settings.language), base=folder)
-            archive = cls(folder, settings, engine, ledger, lock)
+            archive = cls(folder, settings, engine, database, lock)
             archive._settle()
             return archive
         except BaseException:
-            if ledger:
-                ledger.close()
+            if database:
+                database.close()
             os.close(lock)
             raise
 
     def close(self) -> None:
-        """Let go of everything; calling it twice does nothing."""
+        """Close engine and database and release the lock; calling it twice does nothing."""
         if self._lock >= 0:
             self.engine.close()
-            self.ledger.close()
+            self.database.close()
             with contextlib.suppress(OSError):
                 (self.folder / "lock").write_text("")
             os.close(self._lock)
@@ -191,16 +205,50 @@ class Archive:
         self.close()
 
     def serves(self, url: str, key: str = "") -> None:
-        """Tell others who find the archive held where this process answers for them; see `lease`."""
+        """Tell others who find the archive held where this process answers for them; see `lock`."""
         say(self.folder, "serve", url, key)
 
     def thumbnail(self, photo: str) -> Path:
         """Where the thumbnail of a photo is kept."""
         return self.folder / "thumbnails" / photo[:2] / f"{photo}.jpg"
 
+    def picture(self, photo: str, read: Callable[[Picture], T], *, small: bool = False) -> T:
+        """What `read` makes of a file that still holds a photo's very content, else of its thumbnail.
+
+        Args:
+            photo: id.
+            read: raises PhotoError, or anything that an image library raises, for what it cannot take; the other one
+                of file and thumbnail is tried then.
+            small: the thumbnail first, which costs no decoding of a large file.
+
+        Raises:
+            PhotoError: there is neither, or `read` can take neither; says what is wrong with the first one.
+        """
+        errors = []
+        for source in (self._thumbnail, self._original) if small else (self._original, self._thumbnail):
+            try:
+                found = source(photo)
+                with images.guarded(str(found.path)):
+                    return read(found)
+            except PhotoError as error:
+                errors.append(error)
+        raise errors[0]
+
+    def _original(self, photo: str) -> Picture:
+        for file in self.database.files(photo):
+            with contextlib.suppress(PhotoError):
+                content = images.content(Path(file.path))
+                if digest(content).hex() == photo:
+                    return Picture(Path(file.path), content, original=True)
+        raise PhotoError("photo-gone", self.path(photo), "is gone or has another content now", "bring the picture back")
+
+    def _thumbnail(self, photo: str) -> Picture:
+        path = self.thumbnail(photo)
+        return Picture(path, images.content(path), original=False)
+
     def path(self, photo: str) -> str:
-        """Where a file of a photo is; its id where the archive knows none."""
-        return next((file.path for file in self.ledger.files(photo)), photo)
+        """Where a file of a photo is; empty where the archive knows none."""
+        return next((file.path for file in self.database.files(photo)), "")
 
     def keep_thumbnail(self, photo: str, picture: bytes) -> None:
         """Store the thumbnail of a photo, as JPEG."""
@@ -208,41 +256,53 @@ class Archive:
             stream.write(picture)
 
     def put(
-        self, points: Sequence[Point], files: Sequence[File], *, prints: Sequence[int], thumbnails: Sequence[bytes]
+        self, points: Sequence[Point], files: Sequence[File], *, hashes: Sequence[int], thumbnails: Sequence[bytes]
     ) -> list[str]:
         """Add photos with their files; all of it is on disk when this returns. Returns photos that had to go, as
         `place`.
 
         Args:
-            points: with numbers for the present bank already in them, see `numbers`.
+            points: with offsets for the present bank already in them, see `offsets`.
             files: at least one for each point.
-            prints: perceptual hash of each point; thumbnails likewise, as JPEG.
+            hashes: perceptual hash of each point; thumbnails likewise, as JPEG.
         """
         self._check_room()
         for point, picture in zip(points, thumbnails, strict=True):
             self.keep_thumbnail(point.photo, picture)
-        known = [(point.photo, print_, point.entry.group) for point, print_ in zip(points, prints, strict=True)]
-        leaving = self.ledger.announce(known, files)
+        known = [(point.photo, hash_, point.entry.group) for point, hash_ in zip(points, hashes, strict=True)]
+        leaving = self.database.announce(known, files)
         self.engine.upsert(points)
-        self.ledger.confirm(point.photo for point in points)
+        self.database.confirm(point.photo for point in points)
         self.drop(leaving)
         return leaving
 
     def place(self, files: Sequence[File]) -> list[str]:
         """Note files of photos that are there already; photos whose last file has now another content go, and are
         returned."""
-        leaving = self.ledger.located(files)
+        leaving = self.database.located(files)
         self.drop(leaving)
         return leaving
 
     def forget_files(self, paths: Sequence[str]) -> list[str]:
         """Forget files, and photos that have none left; returns the ids of these."""
-        gone = self.ledger.leaving(paths)
+        gone = self.database.leaving(paths)
         self.drop(gone)
         return gone
 
-    def numbers(self, rows: FloatArray) -> FloatArray:
-        """(m,) what the bank says of photos with these (m, d) rows; zeros while the bank is empty."""
+    def check(self, encoder: Encoder) -> None:
+        """Raise where the rows here are not an encoder's.
+
+        Raises:
+            StoreError: another encoder made the archive.
+        """
+        advice = (
+            "make a new archive for it, or encode this one again: photodesk archive update "
+            f"{self.folder} --encoder {encoder.name}"
+        )
+        encoder.check(self.settings.fingerprint, self.settings.encoder, self.folder, advice)
+
+    def offsets(self, rows: FloatArray) -> FloatArray:
+        """(m,) hubness offsets of photos with these (m, d) rows by the bank; zeros while the bank is empty."""
         bank = self.bank()
         if bank is None or not len(rows):
             return np.zeros(len(rows), np.float32)
@@ -250,37 +310,37 @@ class Archive:
         return dual_softmax.numbers(bank, photos, self.settings.revision).values
 
     def bank(self) -> Embeddings | None:
-        """The articles that stand for the queries to come; None while there are none."""
+        """The query bank: articles that stand for the queries to come; None while there are none."""
         if self._bank is None:
-            names, rows = self.daybook.bank()
+            names, rows = self.usage.bank()
             self._bank = Embeddings(names, rows, self.settings.fingerprint) if names else None
         return self._bank
 
-    def refresh(self, progress: Callable[[int, int], None] = lambda done, of: None) -> int:
-        """Bring the numbers of all photos up to the present bank, if it changed since the last time; returns how many
+    def refresh(self, progress: Progress = silent) -> int:
+        """Bring the offsets of all photos up to the present bank, if it changed since the last time; returns how many
         were set.
 
-        A kill in between leaves old numbers beside new ones; the next call starts again.
+        A kill in between leaves old offsets next to new ones; the next call starts again.
         """
         self._bank = None
         bank = self.bank()
         tag = revise_tag(bank, self.settings.revision)
-        if self.ledger.settings().get("numbers", "") == tag:
+        if self.database.settings().get("numbers", "") == tag:
             return 0
-        self.ledger.set({"numbers": "in progress"})
+        self.database.set({"numbers": "in progress"})
         done, of = 0, self.engine.count()
         for points in self.engine.scan(rows=True, batch=4096):
             self.engine.revise(
-                [point.photo for point in points], self.numbers(np.stack([point.row for point in points]))
+                [point.photo for point in points], self.offsets(np.stack([point.row for point in points]))
             )
             done += len(points)
-            progress(done, of)
-        self.ledger.set({"numbers": tag})
+            progress("revising", done, of)
+        self.database.set({"numbers": tag})
         return done
 
     def revised(self) -> bool:
-        """Whether every photo has the number of the present bank, so that a search may take it off."""
-        return self.ledger.settings().get("numbers", "") == revise_tag(self.bank(), self.settings.revision) != ""
+        """Whether every photo has the offset by the present bank, so that a search may subtract it."""
+        return self.database.settings().get("numbers", "") == revise_tag(self.bank(), self.settings.revision) != ""
 
     def _check_room(self) -> None:
         """An engine maps its files into memory, where a full disk is not an error but the end of the process; so stop
@@ -294,37 +354,33 @@ class Archive:
             )
 
     def _settle(self) -> None:
-        self.ledger.interrupted()
-        unsettled = self.ledger.unsettled()
+        self.database.interrupted()
+        unsettled = self.database.unsettled()
         coming = [photo for photo, state in unsettled.items() if state == COMING]
         there = {point.photo for point in self.engine.get(coming)} if coming else set()
-        self.ledger.confirm(sorted(there))
-        self.ledger.forget(photo for photo in coming if photo not in there)
+        self.database.confirm(sorted(there))
+        self.database.forget(photo for photo in coming if photo not in there)
         self.drop([photo for photo, state in unsettled.items() if state != COMING])
         self.recovered = len(unsettled)
 
-    def use(self, engine: Engine, uri: str) -> None:
+    def use_engine(self, engine: Engine, uri: str) -> None:
         """Work with another engine, which holds the same points, from now on."""
-        self.ledger.set({"engine": uri, "moving": ""})
+        self.database.set({"engine": uri, "moving": ""})
         self.engine.close()
         self.engine, self.settings = engine, replace(self.settings, engine=uri)
 
-    def adopt(self, engine: Engine, settings: Settings) -> None:
-        """Work with an engine of another model's rows from now on; the bank is emptied, for its rows are of the old
-        one."""
-        with self.ledger.change() as db:  # all at once: settings of one model and rows of another are damage
-            values = settings.as_text() | {"numbers": "", "renewing": ""}
-            db.executemany("INSERT OR REPLACE INTO settings VALUES (?, ?)", list(values.items()))
-            db.execute("DELETE FROM bank")
+    def use_model(self, engine: Engine, settings: Settings) -> None:
+        """Work with an engine of another model's rows from now on; the bank of the old model's rows is emptied."""
+        self.database.change_model(settings.as_text() | {"numbers": "", "renewing": ""})
         self.engine.close()
         self.engine, self.settings, self._bank = engine, settings, None
 
     def drop(self, photos: Sequence[str]) -> None:
         """Forget photos, whatever files stand behind them."""
         if photos:
-            self.ledger.leave(photos)
+            self.database.leave(photos)
             self.engine.delete(photos)
-            self.ledger.forget(photos)
+            self.database.forget(photos)
             for photo in photos:
                 self.thumbnail(photo).unlink(missing_ok=True)
 
@@ -341,9 +397,5 @@ def revise_tag(bank: Embeddings | None, revision: Revision) -> str:
     return content.hexdigest()[:32]
 
 
-@contextlib.contextmanager
-def _disk(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(f"cannot write {folder}: {error.strerror}; what was reported as done is kept") from None
+def _disk(folder: Path) -> contextlib.AbstractContextManager[None]:
+    return as_store_error(f"cannot write {folder}", "what was reported as done is kept")

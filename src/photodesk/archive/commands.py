@@ -1,12 +1,13 @@
 """The commands that change or inspect an archive, by name, each noted as a job: for the command line and for a server
 that holds the archive.
 
-A process that finds the archive held by a server sends its chore there (`remote`); the server answers with what
-`Outcome` holds.
+A process that finds the archive held by a server sends its command there (`web.client`); the server answers with
+what `Outcome` holds.
 """
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,15 +21,13 @@ from photodesk.archive.database import File
 from photodesk.archive.folders import gone
 from photodesk.data.photo_folder import Names
 from photodesk.encoders.base import Encoder
-from photodesk.errors import UsageError
-from photodesk.types import Fault
-
-Progress = Callable[[str, int, int], None]
+from photodesk.errors import PhotodeskError, UsageError
+from photodesk.types import Fault, Progress
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a chore ended: one line for people, what went wrong on the way, and what it found."""
+    """How a command ended: one line for people, what went wrong on the way, and what it found."""
 
     message: str
     faults: list[Fault] = field(default_factory=list)
@@ -36,57 +35,79 @@ class Outcome:
 
 
 class StopError(Exception):
-    """Raised by what a chore reports its progress to, to end it; what was done is kept."""
+    """Raised by what a command reports its progress to, to end it; what was done is kept."""
 
 
 def run(
-    archive: Archive, encoder: Callable[[], Encoder], command: str, options: Mapping[str, Any], progress: Progress
+    archive: Archive,
+    encoder: Callable[[], Encoder],
+    command: str,
+    options: Mapping[str, Any],
+    progress: Progress,
+    *,
+    job: int | None = None,
+    keep: Callable[[Outcome], None] = lambda outcome: None,
 ) -> Outcome:
-    """Do one chore and note it in the ledger.
+    """Run one command and note it in the database as a job.
 
     Args:
         archive: open.
-        encoder: gives the archive's encoder; called only by chores that need it.
-        command: one of `CHORES`.
+        encoder: gives the archive's encoder; called only by commands that need it.
+        command: one of `COMMANDS`.
         options: keyword arguments of the function of that name here; paths are text.
         progress: called with (stage, done, of).
+        job: number of the job that waits for this; None begins one.
+        keep: called with the outcome before the job is noted as done: whoever sees that finds the outcome.
 
     Raises:
-        UsageError: no such chore, or an unknown option.
+        UsageError: no such command, an unknown option, or one is missing.
         PhotodeskError: it failed; what was done before is kept.
         StopError: `progress` raised it; the job is noted as stopped.
     """
-    if command not in CHORES:
-        raise UsageError(f"no chore {command!r}; known: {', '.join(CHORES)}")
-    if command in QUIET:
-        return CHORES[command](archive, encoder, progress, **options)
-    job = archive.ledger.begin(command)
+    if command not in COMMANDS:
+        raise UsageError(f"no command {command!r}; known: {', '.join(COMMANDS)}")
+    try:
+        inspect.signature(COMMANDS[command]).bind(archive, encoder, progress, **options)
+    except TypeError as error:  # of the options' names: nothing of the command has run yet
+        raise UsageError(f"{command}: {error}") from None
+    if command in QUICK:
+        return COMMANDS[command](archive, encoder, progress, **options)
+    if job is None:
+        job = archive.database.begin(command)
+    else:
+        archive.database.report(job, "", 0, 0)
     said = 0.0
 
     def report(stage: str, done: int, of: int) -> None:
         nonlocal said
         if time.monotonic() - said >= 1 or done == of:
             said = time.monotonic()
-            archive.ledger.report(job, stage, done, of)
+            archive.database.report(job, stage, done, of)
         progress(stage, done, of)
 
     try:
-        outcome = CHORES[command](archive, encoder, report, **options)
-    except TypeError as error:
-        archive.ledger.end(job, "failed", str(error))
-        if "argument" not in str(error):
-            raise
-        raise UsageError(f"{command}: {error}") from None
+        outcome = COMMANDS[command](archive, encoder, report, **options)
     except BaseException as error:
         stopped = isinstance(error, StopError) or not isinstance(error, Exception)
-        archive.ledger.end(job, "stopped" if stopped else "failed", str(error))
+        archive.database.end(job, "stopped" if stopped else "failed", reason(error))
         raise
-    archive.ledger.end(job, "done", outcome.message)
+    keep(outcome)
+    archive.database.end(job, "done", outcome.message)
     return outcome
 
 
+def is_bug(error: BaseException) -> bool:
+    """Whether an error that ended a job is a bug of photodesk's own, and no mistake of the user's."""
+    return isinstance(error, Exception) and not isinstance(error, PhotodeskError | StopError | OSError)
+
+
+def reason(error: BaseException) -> str:
+    """Why a job ended, as its record says it."""
+    return f"a bug of photodesk, not your mistake: {type(error).__name__}: {error}" if is_bug(error) else str(error)
+
+
 def add(archive: Archive, encoder: Callable[[], Encoder], progress: Progress, *, folders: Sequence[str]) -> Outcome:
-    """Bring all pictures below folders into the archive; see `intake.add`."""
+    """Bring all pictures below folders into the archive; see `ingest.add`."""
     done = ingest.add(archive, encoder(), [Path(folder) for folder in folders], progress=progress)
     if done.added:
         archive.engine.optimise()
@@ -113,14 +134,14 @@ def remove(
         missing: files that are gone, but not where all files of a folder that was added are: its disk may be away.
         force: there too.
     """
-    files, broken = list(archive.ledger.files()), list(archive.ledger.faults())
+    files, broken = list(archive.database.files()), list(archive.database.faults())
     faults = [
-        Fault(path, "the archive knows no file there", "left out", "check the name")
+        Fault("file-unknown", path, "the archive knows no file there", "left out", "check the name")
         for path in paths
         if not any(ingest.below(known, [path]) for known in chain((file.path for file in files), broken))
     ]
     faults += [
-        Fault(photo, "the archive has no such photo", "left out", "check the id")
+        Fault("photo-unknown", photo, "the archive has no such photo", "left out", "check the id")
         for photo in sorted({*photos} - {f.photo for f in files})
     ]
     lost, away = _lost(archive, files, force) if missing else (set[str](), list[str]())
@@ -130,13 +151,13 @@ def remove(
             f"bring the disk back, or, if they are gone for good: photodesk archive remove {archive.folder} "
             "--missing --force"
         )
-        faults.append(Fault(root, what, "kept", advice))
+        faults.append(Fault("folder-gone", root, what, "kept", advice))
     chosen = [
         file.path
         for file in files
         if file.photo in photos or file.path in lost or (paths and ingest.below(file.path, paths))
     ]
-    archive.ledger.forget_faults(
+    archive.database.forget_faults(
         [
             path
             for path in broken
@@ -189,50 +210,53 @@ def use(
     names: Names | None = None
     for one in photos:
         path = str(Path(one).absolute())
-        known = {
-            str(photo)
-            for (photo,) in archive.ledger.ask(
-                "SELECT photo FROM photos WHERE photo = ? UNION SELECT photo FROM files WHERE path = ?", (one, path)
-            )
-        }
-        if not known:  # in other letters, or as another machine calls it
-            if names is None:
-                files = {str(file): str(photo) for file, photo in archive.ledger.ask("SELECT path, photo FROM files")}
-                names = Names(files)
-            match = names.find(path)
-            same = match.among or tuple(filter(None, [match.name]))
-            if Path(path).exists():  # then another file of that name is another picture
-                same = tuple(file for file in same if Path(file).exists() and Path(file).samefile(path))
-            known = {files[file] for file in same}
-            if len(known) == 1:
-                faults.append(Fault(one, f"a file by another spelling: {same[0]}", "repaired"))
-        found += known if len(known) == 1 else []
-        if len(known) > 1:
-            what = f"several photos have this name: {', '.join(sorted(match.among)[:3])}"
-            faults.append(Fault(one, what, "left out", "give the whole path, or the id of the photo"))
-        elif not known:
-            what = "the archive has no such photo"
-            faults.append(Fault(one, what, "left out", "check id or path, or add the file first"))
-    day = archive.daybook.use(found, day, article)
+        if known := archive.database.named(one) or archive.database.named(path):
+            found += known
+            continue
+        if names is None:
+            files = {file.path: file.photo for file in archive.database.files()}
+            names = Names(files)
+        spelt = _respelt(path, names)
+        meant = sorted({files[file] for file in spelt})
+        if len(meant) == 1:
+            found += meant
+            faults.append(Fault("photo-spelling", one, f"a file by another spelling: {spelt[0]}", "repaired"))
+        elif meant:
+            what = f"several photos have this name: {', '.join(sorted(spelt)[:3])}"
+            advice = "give the whole path, or the id of the photo"
+            faults.append(Fault("photo-ambiguous", one, what, "left out", advice))
+        else:
+            advice = "check id or path, or add the file first"
+            faults.append(Fault("photo-unknown", one, "the archive has no such photo", "left out", advice))
+    day = archive.usage.use(found, day, article)
     return Outcome(f"{len(found):,} photos used on {day}", faults)
+
+
+def _respelt(path: str, names: Names) -> tuple[str, ...]:
+    """Known files that a path may mean: in other letters, or as another machine calls them."""
+    match = names.find(path)
+    files = match.among or tuple(filter(None, [match.name]))
+    if Path(path).exists():  # then another file of that name is another picture
+        return tuple(file for file in files if Path(file).exists() and Path(file).samefile(path))
+    return files
 
 
 def faults(archive: Archive, encoder: Callable[[], Encoder], progress: Progress) -> Outcome:
     """Every file that could not be taken, as far as it was not mended or removed since."""
-    found = [fault for fault, *_ in archive.ledger.faults().values()]
+    found = [fault for fault, *_ in archive.database.faults().values()]
     return Outcome(f"{len(found):,} files left out", found)
 
 
 def update(
     archive: Archive, encoder: Callable[[], Encoder], progress: Progress, *, metadata: bool = False, bank: str = ""
 ) -> Outcome:
-    """Look at all folders of the archive again; take in a file of articles as the bank; bring numbers and index up to
+    """Look at all folders of the archive again; take in a file of articles as the bank; bring offsets and index up to
     date.
 
     Args:
         archive: open; encoder, progress as in `run`.
-        metadata: read what the files say of themselves again, sidecars too.
-        bank: article file or data folder; its articles join the bank.
+        metadata: read the metadata of known files again, sidecars too.
+        bank: article file or data folder; its articles join the query bank.
     """
     from photodesk.data import datasets
     from photodesk.features.embed import embed_articles
@@ -240,10 +264,16 @@ def update(
 
     faults: list[Fault] = []
     words = []
-    roots = [Path(root) for root in archive.ledger.roots()]
+    roots = [Path(root) for root in archive.database.roots()]
     away = [root for root in roots if not root.is_dir()]
     faults += [
-        Fault(str(root), "the folder is gone; its photos stay in the archive", "kept", "bring the disk back")
+        Fault(
+            "folder-gone",
+            str(root),
+            "the folder is gone; its photos stay in the archive",
+            "kept",
+            "bring the disk back",
+        )
         for root in away
     ]
     if there := [root for root in roots if root.is_dir()]:
@@ -255,12 +285,13 @@ def update(
             datasets.read(Path(bank)).articles,
             encoder(),
             Store(),
-            progress=lambda _, d, of: progress("bank", d, of),
+            stage="bank",
+            progress=progress,
         )
-        archive.daybook.add_to_bank(rows.ids, rows.rows)
+        archive.usage.add_to_bank(rows.ids, rows.rows)
         faults += wrong
         words.append(f"{len(rows):,} articles in the bank")
-    if revised := archive.refresh(lambda d, of: progress("revising", d, of)):
+    if revised := archive.refresh(progress):
         words.append(f"{revised:,} photos revised")
     archive.engine.optimise()
     return Outcome("; ".join(words) or "nothing to do", faults)
@@ -269,7 +300,7 @@ def update(
 def verify(
     archive: Archive, encoder: Callable[[], Encoder], progress: Progress, *, content: bool = False, repair: bool = False
 ) -> Outcome:
-    """Everything that is wrong with the archive; see `inspection.verify`."""
+    """Everything that is wrong with the archive; see `maintenance.verify`."""
     faults = maintenance.verify(archive, content=content, repair=repair, progress=progress)
     return Outcome(
         f"{archive.engine.count():,} photos, " + (f"{len(faults):,} faults" if faults else "all well"), faults
@@ -279,7 +310,7 @@ def verify(
 def backup(
     archive: Archive, encoder: Callable[[], Encoder], progress: Progress, *, target: str, thumbnails: bool = True
 ) -> Outcome:
-    """Write a copy of the archive; see `inspection.backup`."""
+    """Write a copy of the archive; see `maintenance.backup`."""
     maintenance.backup(archive, Path(target).absolute(), thumbnails=thumbnails)
     return Outcome(f"{archive.engine.count():,} photos in {target}")
 
@@ -303,7 +334,7 @@ def picks(archive: Archive, encoder: Callable[[], Encoder], progress: Progress, 
 
 
 def move(archive: Archive, encoder: Callable[[], Encoder], progress: Progress, *, uri: str) -> Outcome:
-    """Move the points to another engine; see `inspection.move`."""
+    """Move the points to another engine; see `migration.move`."""
     old = archive.settings.engine
     return Outcome(
         f"{migration.move(archive, uri, progress):,} points moved from {old} to {uri}, counted and compared; {old} may "
@@ -312,12 +343,12 @@ def move(archive: Archive, encoder: Callable[[], Encoder], progress: Progress, *
 
 
 def stats(archive: Archive, encoder: Callable[[], Encoder], progress: Progress) -> Outcome:
-    """What is in the archive; see `inspection.stats`."""
+    """What is in the archive; see `maintenance.stats`."""
     found = maintenance.stats(archive)
     return Outcome(f"{found.photos:,} photos", data=asdict(found))
 
 
-CHORES: dict[str, Callable[..., Outcome]] = {
+COMMANDS: dict[str, Callable[..., Outcome]] = {
     "add": add,
     "backup": backup,
     "faults": faults,
@@ -330,5 +361,5 @@ CHORES: dict[str, Callable[..., Outcome]] = {
     "use": use,
     "verify": verify,
 }
-QUIET = ("faults", "pairs", "stats", "use")
-"""These are no news: the ledger notes no job for them."""
+QUICK = ("faults", "stats", "use")
+"""Answered at once; the database notes no job for them."""

@@ -1,4 +1,4 @@
-"""What an archive writes down beside its engine, in one SQLite file: photos, files, faults, jobs; `daybook` has the
+"""What an archive writes down next to its engine, in one SQLite file: photos, files, faults, jobs; `usage` has the
 rest.
 
 Every method is one transaction, on disk when it returns. Changes of photos are announced before the engine is told and
@@ -58,6 +58,8 @@ MIGRATIONS = (
     """,
     # most photos are the only one of their group
     "CREATE INDEX photos_family ON photos (family) WHERE family <> photo",
+    # what was noted before faults had codes is looked at again with the next `add` or `update`, and gets one
+    "ALTER TABLE faults ADD COLUMN code TEXT NOT NULL DEFAULT 'unknown'; UPDATE faults SET mtime = -1",
 )
 
 
@@ -79,13 +81,21 @@ class File:
     mtime: int
 
 
+State = Literal["waiting", "running", "done", "stopped", "failed"]
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Something that is done with the archive: `done` of `total` in `stage`."""
+    """A command that changes or inspects the archive: `done` of `total` in `stage`.
+
+    Args:
+        started: when it was asked for; updated: when anything of this last changed.
+        message: how it ended, for people.
+    """
 
     job: int
     command: str
-    state: Literal["running", "done", "stopped", "failed"]
+    state: State
     stage: str
     done: int
     total: int
@@ -99,22 +109,22 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-class Ledger:
-    """An open ledger; use `open`. Methods may be called from any thread."""
+class Database:
+    """An open database; make one with `open`. Methods may be called from any thread."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path, self._db, self._lock = path, connection, threading.RLock()
 
     @classmethod
-    def open(cls, path: Path, *, create: bool = False) -> Ledger:
-        """Open the ledger in a file, bringing it up to date.
+    def open(cls, path: Path, *, create: bool = False) -> Database:
+        """Open the database in a file, and bring its schema up to date.
 
         Raises:
             StoreError: there is none, it cannot be read or written, it is damaged, or a newer photodesk made it.
         """
         if not create and not path.exists():
             raise StoreError(f"{path.parent} holds no archive; make one with: photodesk archive init {path.parent}")
-        try:
+        with _as_store_error(path):
             db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=FULL")
@@ -127,38 +137,35 @@ class Ledger:
                 raise StoreError(f"{path} is no archive of photodesk; make one with: photodesk archive init DIR")
             for number, step in enumerate(MIGRATIONS[version:], version + 1):
                 db.executescript(f"BEGIN IMMEDIATE;{step};PRAGMA user_version={number};COMMIT;")
-        except sqlite3.Error as error:
-            raise _trouble(path, error) from None
         return cls(path, db)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         with self._lock:
             self._db.close()
 
     @contextmanager
     def change(self) -> Iterator[sqlite3.Connection]:
         """A transaction: all that the block does is kept, or nothing."""
-        with self._lock:
+        with self._lock, _as_store_error(self.path):
+            self._db.execute("BEGIN IMMEDIATE")
             try:
-                self._db.execute("BEGIN IMMEDIATE")
-                try:
-                    yield self._db
-                    self._db.execute("COMMIT")
-                except BaseException:
-                    if self._db.in_transaction:
-                        self._db.execute("ROLLBACK")
-                    raise
-            except sqlite3.Error as error:
-                raise _trouble(self.path, error) from None
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def write(self, statement: str, *rows: Sequence[object]) -> None:
+        """A statement in SQL for each of some rows of values, in one transaction."""
+        with self.change() as db:
+            db.executemany(statement, rows)
 
     def ask(self, question: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
         """All rows that answer a question in SQL."""
-        with self._lock:
-            try:
-                return self._db.execute(question, values).fetchall()
-            except sqlite3.Error as error:
-                raise _trouble(self.path, error) from None
+        with self._lock, _as_store_error(self.path):
+            return self._db.execute(question, values).fetchall()
 
     # settings
 
@@ -168,8 +175,13 @@ class Ledger:
 
     def set(self, values: Mapping[str, str]) -> None:
         """Set or replace settings."""
+        self.write("INSERT OR REPLACE INTO settings VALUES (?, ?)", *values.items())
+
+    def change_model(self, values: Mapping[str, str]) -> None:
+        """Set the settings of another model and empty the bank, whose rows are of the old one; both or neither."""
         with self.change() as db:
             db.executemany("INSERT OR REPLACE INTO settings VALUES (?, ?)", list(values.items()))
+            db.execute("DELETE FROM bank")
 
     # photos and files
 
@@ -185,7 +197,7 @@ class Ledger:
         with self.change() as db:
             db.executemany(
                 "INSERT INTO photos VALUES (?, 0, ?, ?, ?) ON CONFLICT (photo) DO UPDATE SET state = 0",
-                [(photo, _signed(print_), family, now()) for photo, print_, family in photos],
+                [(photo, _signed(hash_), group, now()) for photo, hash_, group in photos],
             )
             return self._place(db, files)
 
@@ -212,8 +224,7 @@ class Ledger:
 
     def confirm(self, photos: Iterable[str]) -> None:
         """Say that photos are in the engine."""
-        with self.change() as db:
-            db.executemany("UPDATE photos SET state = 1 WHERE photo = ?", [(photo,) for photo in photos])
+        self.write("UPDATE photos SET state = 1 WHERE photo = ?", *((photo,) for photo in photos))
 
     def leaving(self, paths: Iterable[str]) -> list[str]:
         """Forget files; photos without any file left are returned, for the engine to delete and then `forget`."""
@@ -234,8 +245,7 @@ class Ledger:
 
     def leave(self, photos: Iterable[str]) -> None:
         """Say that photos are about to be deleted from the engine."""
-        with self.change() as db:
-            db.executemany("UPDATE photos SET state = 2 WHERE photo = ?", [(photo,) for photo in photos])
+        self.write("UPDATE photos SET state = 2 WHERE photo = ?", *((photo,) for photo in photos))
 
     def forget(self, photos: Iterable[str]) -> None:
         """Say that photos are out of the engine; with their files, so that what was only announced is taken up
@@ -255,12 +265,22 @@ class Ledger:
         """Ids of the photos that are in the engine, ascending."""
         return [str(photo) for (photo,) in self.ask("SELECT photo FROM photos WHERE state = 1 ORDER BY photo")]
 
-    def prints(self) -> tuple[NDArray[np.uint64], list[str]]:
+    def latest(self, count: int) -> list[str]:
+        """Ids of the photos that came last, latest first."""
+        question = "SELECT photo FROM photos WHERE state = 1 ORDER BY added DESC, photo LIMIT ?"
+        return [str(photo) for (photo,) in self.ask(question, (count,))]
+
+    def named(self, name: str) -> list[str]:
+        """The photo with that id, or of the file with that path; empty if there is none."""
+        question = "SELECT photo FROM photos WHERE photo = ?1 UNION SELECT photo FROM files WHERE path = ?1"
+        return [str(photo) for (photo,) in self.ask(question, (name,))]
+
+    def hashes(self) -> tuple[NDArray[np.uint64], list[str]]:
         """Perceptual hashes of all photos and their groups, in the order of the ids."""
         rows = self.ask("SELECT print, family FROM photos ORDER BY photo")
-        return np.array([int(str(p)) for p, _ in rows], np.int64).view(np.uint64), [str(family) for _, family in rows]
+        return np.array([int(str(h)) for h, _ in rows], np.int64).view(np.uint64), [str(group) for _, group in rows]
 
-    def families(self, names: Iterable[str]) -> dict[str, list[str]]:
+    def groups(self, names: Iterable[str]) -> dict[str, list[str]]:
         """Group → its photos that are in the engine, for groups of two and more."""
         found: dict[str, list[str]] = {}
         wanted = json.dumps(sorted(names))
@@ -270,9 +290,9 @@ class Ledger:
             " UNION ALL SELECT family, photo FROM photos WHERE state = 1 AND family = photo AND photo IN (SELECT value "
             "FROM json_each(?1))"
         )
-        for family, photo in self.ask(question, [wanted]):
-            found.setdefault(str(family), []).append(str(photo))
-        return {family: photos for family, photos in found.items() if len(photos) > 1}
+        for group, photo in self.ask(question, [wanted]):
+            found.setdefault(str(group), []).append(str(photo))
+        return {group: photos for group, photos in found.items() if len(photos) > 1}
 
     def files(self, photo: str | None = None) -> Iterator[File]:
         """Known files, by path; those of one photo if it is named."""
@@ -290,8 +310,12 @@ class Ledger:
         they change."""
         with self.change() as db:
             db.executemany(
-                "INSERT OR REPLACE INTO faults VALUES (?, ?, ?, ?, ?, ?)",
-                [(fault.where, fault.what, fault.advice, size, mtime, now()) for fault, size, mtime in faults],
+                "INSERT OR REPLACE INTO faults (path, code, what, advice, size, mtime, seen) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (fault.where, fault.code, fault.what, fault.advice, size, mtime, now())
+                    for fault, size, mtime in faults
+                ],
             )
 
     def forget_faults(self, paths: Sequence[str]) -> None:
@@ -301,16 +325,19 @@ class Ledger:
 
     def faults(self) -> dict[str, tuple[Fault, int, int]]:
         """Files that could not be taken, by path, with size and mtime."""
-        rows = self.ask("SELECT path, what, advice, size, mtime FROM faults ORDER BY path")
-        return {str(p): (Fault(str(p), str(w), "left out", str(a)), int(str(s)), int(str(m))) for p, w, a, s, m in rows}
+        found = {}
+        for row in self.ask("SELECT path, code, what, advice, size, mtime FROM faults ORDER BY path"):
+            path, code, what, advice, size, mtime = map(str, row)
+            found[path] = (Fault(code, path, what, "left out", advice), int(size), int(mtime))
+        return found
 
     # jobs
 
-    def begin(self, command: str) -> int:
-        """Note that a command started; returns its number."""
+    def begin(self, command: str, state: State = "running") -> int:
+        """Note that a command started, or that it waits for its turn; returns its number."""
         with self.change() as db:
             at = now()
-            values = (command, "running", "", 0, 0, at, at, "")
+            values = (command, state, "", 0, 0, at, at, "")
             made = db.execute(
                 "INSERT INTO jobs (command, state, stage, done, total, started, updated, message) VALUES (?, ?, ?, ?, "
                 "?, ?, ?, ?)",
@@ -320,30 +347,34 @@ class Ledger:
             return made.lastrowid
 
     def interrupted(self) -> None:
-        """Mark jobs that a kill left running as stopped; for who holds the archive and has begun nothing."""
-        with self.change() as db:
-            db.execute("UPDATE jobs SET state = 'stopped' WHERE state = 'running'")
+        """Mark jobs that a kill left waiting or running as stopped; for who holds the archive and has begun nothing."""
+        self.write("UPDATE jobs SET state = 'stopped' WHERE state IN ('waiting', 'running')", ())
 
     def report(self, job: int, stage: str, done: int, total: int) -> None:
-        """Note how far a job is."""
-        with self.change() as db:
-            db.execute(
-                "UPDATE jobs SET stage = ?, done = ?, total = ?, updated = ? WHERE job = ?",
-                (stage, done, total, now(), job),
-            )
+        """Note how far a job is; one that waited runs from now on."""
+        change = "UPDATE jobs SET state = 'running', stage = ?, done = ?, total = ?, updated = ? WHERE job = ?"
+        self.write(change, (stage, done, total, now(), job))
 
-    def end(self, job: int, state: str, message: str = "") -> None:
-        """Note how a job ended: "done", "stopped" or "failed"."""
-        with self.change() as db:
-            db.execute(
-                "UPDATE jobs SET state = ?, message = ?, updated = ? WHERE job = ?", (state, message, now(), job)
-            )
+    def end(self, job: int, state: State, message: str = "") -> None:
+        """Note how a job ended."""
+        self.write("UPDATE jobs SET state = ?, message = ?, updated = ? WHERE job = ?", (state, message, now(), job))
 
     def jobs(self, last: int = 20) -> list[Job]:
         """The latest jobs, newest first."""
+        return self._jobs("ORDER BY job DESC LIMIT ?", last)
+
+    def job(self, number: int) -> Job | None:
+        """One job; None if there is none of that number."""
+        return next(iter(self._jobs("WHERE job = ?", number)), None)
+
+    def _jobs(self, which: str, value: int) -> list[Job]:
         columns = "job, command, state, stage, done, total, started, updated, message"
-        rows = self.ask(f"SELECT {columns} FROM jobs ORDER BY job DESC LIMIT ?", (last,))  # noqa: S608  our own words
+        rows = self.ask(f"SELECT {columns} FROM jobs {which}", (value,))  # noqa: S608  our own words
         return [Job(*row) for row in rows]  # type: ignore[arg-type]
+
+    def last_job(self) -> tuple[object, ...]:
+        """When a job last changed, and how many there are: another answer says that the archive may have changed."""
+        return self.ask("SELECT max(updated), count(*) FROM jobs")[0]
 
     def count(self, table: str) -> int:
         """How many rows a table has: "photos", "files", "faults", "uses", "picks" (those that stand) or "bank"."""
@@ -358,31 +389,49 @@ class Ledger:
 
     def copy(self, path: Path) -> None:
         """Write a consistent copy to a new file, while this one is in use."""
-        with self._lock:
-            try:
-                target = sqlite3.connect(path)
-                with target:
-                    self._db.backup(target)
-                target.close()
-            except sqlite3.Error as error:
-                raise _trouble(path, error) from None
+        with self._lock, _as_store_error(path):
+            target = sqlite3.connect(path)
+            with target:
+                self._db.backup(target)
+            target.close()
 
 
 def _signed(value: int) -> int:
     return value - 2**64 if value >= 2**63 else value
 
 
-def _trouble(path: Path, error: sqlite3.Error) -> StoreError:
-    reason = str(error)
-    if "full" in reason or "disk I/O" in reason:
-        what = "no room left on" if "full" in reason else "cannot write to"
-        return StoreError(
-            f"{what} the disk of {path.parent}; what was reported as done is kept: make room and repeat the command"
-        )
-    if "readonly" in reason or "read-only" in reason:
-        return StoreError(f"cannot write {path.parent}: it is read-only; nothing was changed")
-    if "locked" in reason:
-        return StoreError(f"{path.parent} is in use by another process; try again when it is done")
-    if "malformed" in reason or "not a database" in reason:
-        return StoreError(f"{path} is damaged ({reason}); restore it from a backup: see docs/archive.md")
-    return StoreError(f"cannot use {path}: {reason}; check that the folder exists and can be written")
+@contextmanager
+def _as_store_error(path: Path) -> Iterator[None]:
+    """What the disk, another process or a damaged file does to the SQLite file at `path` becomes a StoreError; anything
+    else that SQLite refuses is a mistake of ours, and stays what it is."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        # the low byte is the primary result code: https://sqlite.org/rescode.html; the module's own errors have none
+        trouble = _TROUBLE.get(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF)
+        if trouble is None:
+            raise
+        raise StoreError(trouble.format(file=path, folder=path.parent, reason=error)) from None
+
+
+_KEPT = "what was reported as done is kept: make room and repeat the command"
+_DAMAGED = "{file} is damaged ({reason}); restore it from a backup: see docs/archive.md"
+_IN_USE = "{folder} is in use by another process; try again when it is done"
+_CLOSED = "cannot use {file}: {reason}; check that the folder exists and can be written"
+_TROUBLE = {
+    sqlite3.SQLITE_FULL: "no room left on the disk of {folder}; " + _KEPT,
+    sqlite3.SQLITE_IOERR: "cannot write to the disk of {folder}; " + _KEPT,
+    sqlite3.SQLITE_READONLY: "cannot write {folder}: it is read-only; nothing was changed",
+    sqlite3.SQLITE_BUSY: _IN_USE,
+    sqlite3.SQLITE_LOCKED: _IN_USE,
+    sqlite3.SQLITE_PROTOCOL: _IN_USE,
+    sqlite3.SQLITE_CORRUPT: _DAMAGED,
+    sqlite3.SQLITE_NOTADB: _DAMAGED,
+    sqlite3.SQLITE_FORMAT: _DAMAGED,
+    sqlite3.SQLITE_CANTOPEN: _CLOSED,
+    sqlite3.SQLITE_PERM: _CLOSED,
+    sqlite3.SQLITE_AUTH: _CLOSED,
+    sqlite3.SQLITE_NOLFS: _CLOSED,
+    sqlite3.SQLITE_TOOBIG: _CLOSED,
+}
+"""SQLite's result code → what that means for an archive."""

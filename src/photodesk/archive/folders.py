@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from photodesk.archive.archive import LEDGER
+from photodesk.archive.archive import DATABASE
 from photodesk.errors import UsageError, require
 from photodesk.images import SUFFIXES
 from photodesk.types import Fault
@@ -26,7 +26,7 @@ class Seen:
         path: absolute; links stay as the user named them.
         root: the folder that was asked for.
         size: in bytes.
-        mtime: in nanoseconds; that of an XMP file beside it where that is later.
+        mtime: in nanoseconds; that of its XMP sidecar where that is later.
     """
 
     path: Path
@@ -52,42 +52,7 @@ def walk(folder: Path, faults: list[Fault], *, root: Path | None = None) -> Iter
         found = [(folder, sidecars(folder))]
         folder = folder.parent
     elif folder.is_dir():
-        found = []
-        others: Counter[str] = Counter()
-
-        def unreadable(error: OSError) -> None:
-            faults.append(
-                Fault(
-                    str(error.filename), f"folder cannot be read: {error.strerror}", "left out", "check its permissions"
-                )
-            )
-
-        for base, below, names in os.walk(folder, onerror=unreadable):
-            if LEDGER in names:
-                below.clear()
-                faults.append(
-                    Fault(base, "holds an archive of photodesk, whose thumbnails are no pictures of yours", "left out")
-                )
-                continue
-            below[:] = sorted(name for name in below if not name.startswith("."))
-            links = [Path(base, name) for name in below if Path(base, name).is_symlink()]
-            faults += [
-                Fault(str(link), "is a link to a folder", "left out", "add that folder itself") for link in links
-            ]
-            beside = {
-                name for name in names if name.endswith(".xmp")
-            }  # to ask the disk for each would take three times as long
-            for name in sorted(names):
-                suffix = Path(name).suffix.lower()
-                if suffix in SUFFIXES and not name.startswith("."):
-                    path = Path(base, name)
-                    found.append((path, [xmp for xmp in _named(path) if xmp.name in beside]))
-                elif suffix != ".xmp" and not name.startswith("."):
-                    others[suffix or "(none)"] += 1
-        for suffix, count in sorted(others.items()):
-            faults.append(
-                Fault(str(folder), f"{count} files of kind {suffix} are no pictures that photodesk reads", "left out")
-            )
+        found = _pictures(folder, faults)
     else:
         raise UsageError(f"{folder} is no folder and no file")
     for path, xmps in found:
@@ -97,15 +62,50 @@ def walk(folder: Path, faults: list[Fault], *, root: Path | None = None) -> Iter
             yield Seen(path, root or folder, about.st_size, max(about.st_mtime_ns, *map(_changed, xmps), 0))
         except UnicodeError:
             name = os.fsencode(path).decode("utf-8", "backslashreplace")
-            faults.append(Fault(name, "its name is not UTF-8", "left out", "rename it"))
+            faults.append(Fault("file-name", name, "its name is not UTF-8", "left out", "rename it"))
         except OSError as error:
-            faults.append(
-                Fault(str(path), f"cannot be read: {error.strerror}", "left out", "check the file and its permissions")
-            )
+            what = f"cannot be read: {error.strerror}"
+            faults.append(Fault("photo-unreadable", str(path), what, "left out", "check the file and its permissions"))
+
+
+def _pictures(folder: Path, faults: list[Fault]) -> list[tuple[Path, list[Path]]]:
+    """Picture files below a folder with their sidecars, folder by folder; everything else is a fault."""
+    found = []
+    others: Counter[str] = Counter()
+
+    def unreadable(error: OSError) -> None:
+        what = f"folder cannot be read: {error.strerror}"
+        faults.append(Fault("folder-unreadable", str(error.filename), what, "left out", "check its permissions"))
+
+    for base, below, names in os.walk(folder, onerror=unreadable):
+        if DATABASE in names:
+            below.clear()
+            what = "holds an archive of photodesk, whose thumbnails are no pictures of yours"
+            faults.append(Fault("folder-archive", base, what, "left out"))
+            continue
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        links = [Path(base, name) for name in below if Path(base, name).is_symlink()]
+        faults += [
+            Fault("folder-link", str(link), "is a link to a folder", "left out", "add that folder itself")
+            for link in links
+        ]
+        # to ask the disk for the sidecars of each picture would take three times as long
+        there = {name for name in names if name.endswith(".xmp")}
+        for name in sorted(names):
+            suffix = Path(name).suffix.lower()
+            if suffix in SUFFIXES and not name.startswith("."):
+                path = Path(base, name)
+                found.append((path, [xmp for xmp in _named(path) if xmp.name in there]))
+            elif suffix != ".xmp" and not name.startswith("."):
+                others[suffix or "(none)"] += 1
+    for suffix, count in sorted(others.items()):
+        what = f"{count} files of kind {suffix} are no pictures that photodesk reads"
+        faults.append(Fault("file-foreign", str(folder), what, "left out"))
+    return found
 
 
 def sidecars(path: Path) -> list[Path]:
-    """XMP files beside a picture, the one that is read first."""
+    """XMP files of a picture that are there, in the order in which they are looked for."""
     return [xmp for xmp in _named(path) if xmp.is_file()]
 
 
@@ -183,7 +183,7 @@ def _standing(path: Path, folders: Sequence[Path]) -> Path | None:
     """The nearest folder of `path` that is still there, within the watched ones; None in an archive, which writes
     thumbnails itself."""
     above = [folder for folder in (path, *path.parents) if any(folder.is_relative_to(root) for root in folders)]
-    if any((folder / LEDGER).exists() for folder in above):
+    if any((folder / DATABASE).exists() for folder in above):
         return None
     return next((folder for folder in above if folder.is_dir()), None)
 

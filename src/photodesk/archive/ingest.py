@@ -2,14 +2,13 @@
 content is not.
 
 A picture is read and decoded once; its row, its thumbnail, its perceptual hash and its size come from the same pixels.
-Every few seconds what is done is stored for good, so a command that was stopped goes on from there.
+Every few seconds what is done is stored for good, so a command that was stopped resumes.
 """
 
 from __future__ import annotations
 
-import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,11 +22,11 @@ from photodesk.archive.database import File, now
 from photodesk.archive.folders import Seen, gone, sidecars, walk
 from photodesk.encoders.base import Encoder
 from photodesk.engines.schema import Entry, Point
-from photodesk.errors import PhotoError, StoreError
+from photodesk.errors import PhotoError
 from photodesk.features.embed import photo_rows
-from photodesk.features.pipeline import BatchSize, fault, in_batches
+from photodesk.features.pipeline import BatchSize, in_batches
 from photodesk.files import digest
-from photodesk.types import Fault, FloatArray
+from photodesk.types import Fault, FloatArray, Progress, silent
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -38,11 +37,9 @@ TOGETHER = 64
 HASHED = 64
 """Pixels of the shorter side that a perceptual hash wants to see."""
 
-Progress = Callable[[str, int, int], None]
-
 
 @dataclass(slots=True)
-class Intake:
+class Ingested:
     """What became of the files: how many photos came, how many files were known, held a known content, moved, or got
     another content."""
 
@@ -75,7 +72,7 @@ class _Taken:
     photo: str
     entry: Entry | None = None
     features: FloatArray | None = None
-    print: int = 0
+    phash: int = 0
     thumbnail: bytes = b""
     notes: tuple[str, ...] = ()
 
@@ -85,9 +82,9 @@ def add(
     encoder: Encoder,
     folders: Sequence[Path],
     *,
-    progress: Progress = lambda stage, done, of: None,
+    progress: Progress = silent,
     reread: bool = False,
-) -> Intake:
+) -> Ingested:
     """Bring all pictures below some folders into the archive.
 
     Args:
@@ -101,9 +98,9 @@ def add(
         UsageError: no such folder.
         StoreError: another encoder, no room on the disk, or the archive is damaged; what was stored before is kept.
     """
-    _suits(archive, encoder)
-    result = Intake()
-    roots = archive.ledger.roots()
+    archive.check(encoder)
+    result = Ingested()
+    roots = archive.database.roots()
     found: dict[Path, Seen] = {}
     for folder in folders:
         for file in walk(folder, result.faults, root=_root(folder, roots)):
@@ -111,8 +108,8 @@ def add(
             if len(found) % 1000 == 0:
                 progress("looking", len(found), len(found))
     seen = list(found.values())
-    known = {file.path: file for file in archive.ledger.files()}
-    broken = archive.ledger.faults()
+    known = {file.path: file for file in archive.database.files()}
+    broken = archive.database.faults()
     todo = []
     for file in seen:
         have, wrong = known.get(str(file.path)), broken.get(str(file.path))
@@ -123,7 +120,7 @@ def add(
         else:
             todo.append(file)
     paths = {str(file.path) for file in seen}
-    archive.ledger.forget_faults([path for path in broken if path not in paths and below(path, folders)])
+    archive.database.forget_faults([path for path in broken if path not in paths and below(path, folders)])
     _take(archive, encoder, todo, known, result, progress)
     _compare(archive, folders, paths, result)
     return result
@@ -135,45 +132,38 @@ def below(path: str, folders: Sequence[str | os.PathLike[str]]) -> bool:
     return any(path == top or path.startswith(top.rstrip("/") + "/") for top in tops)
 
 
-def _suits(archive: Archive, encoder: Encoder) -> None:
-    made = archive.settings.fingerprint
-    if not encoder.reads(made):
-        raise StoreError(
-            f"{archive.folder} was made by {archive.settings.encoder} ({made}), and this is {encoder.name} "
-            f"({encoder.fingerprint}); "
-            f"make a new archive for it, or encode this one again: photodesk archive update {archive.folder} --encoder "
-            f"{encoder.name}"
-        )
-
-
 def _root(folder: Path, roots: Sequence[str]) -> Path | None:
     path = os.path.abspath(folder)  # noqa: PTH100  as in walk
     return next((Path(root) for root in roots if path.startswith(root.rstrip("/") + "/")), None)
 
 
 def _take(
-    archive: Archive, encoder: Encoder, todo: Sequence[Seen], known: dict[str, File], result: Intake, progress: Progress
+    archive: Archive,
+    encoder: Encoder,
+    todo: Sequence[Seen],
+    known: dict[str, File],
+    result: Ingested,
+    progress: Progress,
 ) -> None:
-    there = set(archive.ledger.photos())
-    prints, families = archive.ledger.prints()
-    kin = _Kin(prints, families)
+    there = set(archive.database.photos())
+    groups = _Groups(*archive.database.hashes())
     waiting: list[_Taken] = []
     again: list[Seen] = []
     done = 0
     progress("reading", 0, len(todo))
     for batch in in_batches(todo, lambda batch, sizes: _read(batch, encoder, there, sizes), encoder.photos):
         wrong = [(one, fault) for one, fault in batch if isinstance(fault, Fault)]
-        archive.ledger.fault([(fault, file.size, file.mtime) for file, fault in wrong])
+        archive.database.fault([(fault, file.size, file.mtime) for file, fault in wrong])
         result.faults += [fault for _, fault in wrong]
         waiting += [taken for _, taken in batch if isinstance(taken, _Taken)]
         if len(waiting) >= TOGETHER:
-            again += _store(archive, encoder, waiting, known, kin, there, result)
+            again += _store(archive, encoder, waiting, known, groups, there, result)
             waiting = []
         done += len(batch)
         progress("reading", done, len(todo))
-    again += _store(archive, encoder, waiting, known, kin, there, result)
+    again += _store(archive, encoder, waiting, known, groups, there, result)
     if again:
-        _take(archive, encoder, again, known, result, lambda stage, done, of: None)
+        _take(archive, encoder, again, known, result, silent)
 
 
 def _read(
@@ -199,7 +189,7 @@ def _read(
                     pixels[photo] = encoder.photos.prepare(picture.image)
             out.append((file, taken))
         except PhotoError as error:
-            out.append((file, fault(where, error)))
+            out.append((file, error.fault()))
     if not pixels:
         return out
     features = dict(zip(pixels, sizes.timed(encoder.photos.encode, np.stack(list(pixels.values()))), strict=True))
@@ -214,9 +204,9 @@ def _store(
     encoder: Encoder,
     waiting: Sequence[_Taken],
     known: dict[str, File],
-    kin: _Kin,
+    groups: _Groups,
     there: set[str],
-    result: Intake,
+    result: Ingested,
 ) -> list[Seen]:
     """Make what was read part of the archive; returns files whose photo was known and is gone by now: they are to be
     read again."""
@@ -224,7 +214,7 @@ def _store(
     described: dict[str, Entry] = {}
     for taken in waiting:
         if taken.entry is not None:
-            result.faults += [Fault(str(taken.seen.path), note, "kept") for note in taken.notes]
+            result.faults += [Fault("photo-metadata", str(taken.seen.path), note, "kept") for note in taken.notes]
             if taken.photo in there:
                 described[taken.photo] = taken.entry
             elif taken.features is not None:
@@ -240,16 +230,16 @@ def _store(
         # all at once: on the few photos of a batch the network costs as much as the tower, for its small products keep
         # every core spinning
         rows = photo_rows(np.stack([t.features for t in news if t.features is not None]), encoder)
-        numbers = archive.numbers(rows)
+        offsets = archive.offsets(rows)
         points = []
-        for t, row, number in zip(news, rows, numbers, strict=True):
+        for t, row, offset in zip(news, rows, offsets, strict=True):
             assert t.entry is not None
             source = t.seen.path.relative_to(t.seen.root).as_posix()
-            entry = replace(t.entry, source=source, added=now(), group=kin.of(t.photo, t.print))
-            points.append(Point(t.photo, row, entry, float(number)))
+            entry = replace(t.entry, source=source, added=now(), group=groups.of(t.photo, t.phash))
+            points.append(Point(t.photo, row, entry, float(offset)))
         with_new = [file for file in files if file.photo in fresh]
         there -= set(
-            archive.put(points, with_new, prints=[t.print for t in news], thumbnails=[t.thumbnail for t in news])
+            archive.put(points, with_new, hashes=[t.phash for t in news], thumbnails=[t.thumbnail for t in news])
         )
         there |= fresh.keys()
         result.added += len(points)
@@ -272,11 +262,11 @@ def _describe(archive: Archive, entries: dict[str, Entry], files: dict[str, File
         archive.engine.describe(changed)
 
 
-def _compare(archive: Archive, folders: Sequence[Path], seen: set[str], result: Intake) -> None:
+def _compare(archive: Archive, folders: Sequence[Path], seen: set[str], result: Ingested) -> None:
     """Forget paths below the folders from where a photo moved away; name files that are gone altogether."""
     paths: dict[str, list[str]] = {}
     absent: list[File] = []
-    for file in archive.ledger.files():
+    for file in archive.database.files():
         if file.path not in seen and below(file.path, folders) and gone(file.path):
             absent.append(file)
         else:
@@ -289,32 +279,29 @@ def _compare(archive: Archive, folders: Sequence[Path], seen: set[str], result: 
     lost = [file for file in absent if file.photo not in paths]
     result.missing = len(lost)
     result.faults += [
-        Fault(file.path, "the file is gone; its photo stays in the archive", "kept", advice) for file in lost
+        Fault("file-gone", file.path, "the file is gone; its photo stays in the archive", "kept", advice)
+        for file in lost
     ]
 
 
-class _Kin:
+class _Groups:
     """Groups of near-duplicates: a photo joins the group of the first one that it is near to."""
 
-    def __init__(self, prints: np.typing.NDArray[np.uint64], families: Sequence[str]) -> None:
-        self._prints, self._families, self._count = prints, list(families), len(families)
+    def __init__(self, hashes: np.typing.NDArray[np.uint64], groups: Sequence[str]) -> None:
+        self._hashes, self._groups, self._count = hashes, list(groups), len(groups)
 
-    def of(self, photo: str, print_: int) -> str:
+    def of(self, photo: str, phash: int) -> str:
         """The group of a photo; notes it."""
-        near = np.flatnonzero(np.bitwise_count(self._prints[: self._count] ^ np.uint64(print_)) <= images.NEAR)
-        family = self._families[near[0]] if near.size else photo
-        if self._count == len(self._prints):
-            self._prints = np.concatenate([self._prints, np.zeros(max(1024, self._count // 4), np.uint64)])
-        self._prints[self._count] = print_
-        self._families.append(family)
+        near = np.flatnonzero(np.bitwise_count(self._hashes[: self._count] ^ np.uint64(phash)) <= images.NEAR)
+        group = self._groups[near[0]] if near.size else photo
+        if self._count == len(self._hashes):
+            self._hashes = np.concatenate([self._hashes, np.zeros(max(1024, self._count // 4), np.uint64)])
+        self._hashes[self._count] = phash
+        self._groups.append(group)
         self._count += 1
-        return family
+        return group
 
 
 def thumbnail(image: Image.Image) -> bytes:
     """A small JPEG of an upright picture, without any metadata."""
-    small = image.copy()
-    small.thumbnail((THUMBNAIL, THUMBNAIL))
-    out = io.BytesIO()
-    small.save(out, "JPEG", quality=80)
-    return out.getvalue()
+    return images.jpeg(image, size=THUMBNAIL, quality=80)

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from photodesk import images
-from photodesk.archive.archive import CONFIDENCE, LEDGER, THUMBNAIL, Archive
-from photodesk.archive.database import Job
+from photodesk.archive.archive import CONFIDENCE, DATABASE, THUMBNAIL, Archive, Picture
+from photodesk.archive.database import Database, Job
 from photodesk.archive.folders import gone
 from photodesk.archive.ingest import thumbnail
 from photodesk.errors import PhotoError, StoreError
-from photodesk.files import digest
-from photodesk.types import Fault
-
-Progress = Callable[[str, int, int], None]
-
-
-def silent(stage: str, done: int, of: int) -> None:
-    """Reports progress to nobody."""
+from photodesk.files import as_store_error, digest
+from photodesk.types import Fate, Fault, Progress, silent
 
 
 def verify(
@@ -39,39 +33,50 @@ def verify(
         progress: called with ("points" or "files", done, of).
     """
     faults = []
-    if wrong := archive.ledger.sound():
+    if wrong := archive.database.sound():
         faults.append(
-            Fault(LEDGER, f"SQLite finds: {wrong}", "kept", "restore the archive from a backup: see docs/archive.md")
+            Fault(
+                "archive-damaged",
+                DATABASE,
+                f"SQLite finds: {wrong}",
+                "kept",
+                "restore the archive from a backup: see docs/archive.md",
+            )
         )
     files: dict[str, list[str]] = {}
-    for file in archive.ledger.files():
+    for file in archive.database.files():
         files.setdefault(file.photo, []).append(file.path)
-    known = set(archive.ledger.photos())
+    known = set(archive.database.photos())
     strays, there = [], set()
     of = archive.engine.count()
     for batch in archive.engine.scan(rows=True, batch=1000):
         for point in batch:
             there.add(point.photo)
             length = float(np.linalg.norm(point.row)) if len(point.row) == archive.settings.dim else 0.0
-            if not abs(length - 1) < 1e-3 or not np.isfinite(point.number):
+            if not abs(length - 1) < 1e-3 or not np.isfinite(point.offset):
                 advice = "remove the photo and add its file again"
-                faults.append(Fault(point.photo, f"its row is damaged (length {length:.3g})", "kept", advice))
+                what = f"its row is damaged (length {length:.3g})"
+                faults.append(Fault("archive-row-damaged", point.photo, what, "kept", advice))
         strays += [point.photo for point in batch if point.photo not in known]
         progress("points", len(there), of)
     lost = sorted(known - there)
     empty = sorted(known & there - files.keys())
     if repair:
         archive.engine.delete(strays)
-        archive.ledger.forget(lost)
+        archive.database.forget(lost)
         archive.drop(empty)
-    fate, advice = ("repaired", "") if repair else ("kept", f"run: photodesk archive verify {archive.folder} --repair")
-    for names, what in ((strays, "the ledger does not know this point"), (empty, "no file stands behind this photo")):
-        faults += [Fault(name, what, fate, advice) for name in names]  # type: ignore[arg-type]
+    fate: Fate = "repaired" if repair else "kept"
+    advice = "" if repair else f"run: photodesk archive verify {archive.folder} --repair"
+    what = "the database does not know this point"
+    faults += [Fault("archive-point-unknown", name, what, fate, advice) for name in strays]
+    what = "no file stands behind this photo"
+    faults += [Fault("archive-photo-fileless", name, what, fate, advice) for name in empty]
     again = f"run: photodesk archive add {archive.folder} FOLDER" if repair else advice
-    faults += [Fault(name, "the engine has lost this photo", fate, again) for name in lost]  # type: ignore[arg-type]
+    faults += [Fault("archive-point-lost", name, "the engine has lost this photo", fate, again) for name in lost]
     if archive.engine.count() != (of - len(strays) - len(empty) if repair else of):
         faults.append(
             Fault(
+                "archive-count",
                 archive.settings.engine,
                 "it counts other points than it lists",
                 "kept",
@@ -86,36 +91,50 @@ def verify(
 def _files(
     archive: Archive, files: dict[str, list[str]], content: bool, repair: bool, progress: Progress
 ) -> Iterator[Fault]:
+    """Faults of files and thumbnails."""
     for done, (photo, paths) in enumerate(files.items(), 1):
         there = [path for path in paths if not gone(path)]
         if not there:
             advice = f"if it is not coming back: photodesk archive remove {archive.folder} --missing"
-            yield Fault(paths[0], "the file is gone; its photo stays in the archive", "kept", advice)
+            yield Fault("file-gone", paths[0], "the file is gone; its photo stays in the archive", "kept", advice)
         for path in there if content else []:
             try:
                 if digest(images.content(Path(path))).hex() != photo:
-                    yield Fault(path, "its content changed", "kept", f"run: photodesk archive update {archive.folder}")
+                    advice = f"run: photodesk archive update {archive.folder}"
+                    yield Fault("file-changed", path, "its content changed", "kept", advice)
             except PhotoError as error:
-                yield Fault(path, str(error).removeprefix(f"{path} "), "kept", "check the file and its permissions")
+                yield error.fault("kept")
         small = archive.thumbnail(photo)
         if not small.is_file() or not small.stat().st_size or (content and not _decodes(small)):
-            fault = Fault(
-                str(small),
-                "the thumbnail is missing",
-                "kept",
-                f"run: photodesk archive verify {archive.folder} --repair",
+            yield (
+                _redraw(archive, photo)
+                if repair
+                else Fault(
+                    "thumbnail-missing",
+                    str(small),
+                    "the thumbnail is missing",
+                    "kept",
+                    f"run: photodesk archive verify {archive.folder} --repair",
+                )
             )
-            if repair and there:
-                try:
-                    with images.guarded(there[0]):
-                        made = thumbnail(images.load(Path(there[0]), size=THUMBNAIL))
-                    archive.keep_thumbnail(photo, made)
-                    fault = Fault(str(small), "the thumbnail was missing", "repaired")
-                except PhotoError as error:
-                    fault = Fault(there[0], str(error).removeprefix(f"{there[0]} "), "kept", "get the picture again")
-            yield fault
         if done % 1000 == 0 or done == len(files):
             progress("files", done, len(files))
+
+
+def _redraw(archive: Archive, photo: str) -> Fault:
+    """Make the thumbnail of a photo again; what came of it."""
+
+    def drawn(found: Picture) -> bytes:
+        if not found.original:
+            raise PhotoError("thumbnail-missing", str(found.path), "is what is to be made")
+        return thumbnail(images.decode(found.content, size=THUMBNAIL, where=str(found.path)))
+
+    try:
+        archive.keep_thumbnail(photo, archive.picture(photo, drawn))
+    except PhotoError as error:
+        what = f"the thumbnail is missing, and the file {error.what}"
+        return Fault("thumbnail-missing", archive.path(photo), what, "kept", "get the picture again")
+    return Fault("thumbnail-missing", str(archive.thumbnail(photo)), "the thumbnail was missing", "repaired")
 
 
 def _decodes(path: Path) -> bool:
@@ -132,9 +151,9 @@ class Stats:
 
     Args:
         photos: how many; files: that hold them; groups: of near-duplicates, counted as one each.
-        missing: the ledger's faults: files that could not be taken.
-        uses, picks, bank: rows of the daybook.
-        revised: whether every photo has the number of the present bank.
+        missing: the database's faults: files that could not be taken.
+        uses, picks, bank: rows of the usage log.
+        revised: whether every photo has the offset by the present bank.
         taken: first and last day of the photos, empty if none has a date.
         facets: the most frequent values, by field.
         bytes: on disk, by part; the engine's is 0 for a server.
@@ -158,10 +177,10 @@ class Stats:
 
 
 def stats(archive: Archive) -> Stats:
-    """Counts, from the engine's own indexes and the ledger."""
-    count = archive.ledger.count
+    """Counts, from the engine's own indexes and the database."""
+    count = archive.database.count
     years = sorted(archive.engine.facets("year", 1000))
-    parts = {"ledger": archive.folder / LEDGER, "thumbnails": archive.folder / "thumbnails"}
+    parts = {"database": archive.folder / DATABASE, "thumbnails": archive.folder / "thumbnails"}
     kind, _, place = archive.settings.engine.partition(":")
     if kind != "qdrant":
         parts["engine"] = archive.folder / place
@@ -170,7 +189,7 @@ def stats(archive: Archive) -> Stats:
         encoder=archive.settings.encoder,
         photos=archive.engine.count(),
         files=count("files"),
-        groups=len(set(archive.ledger.prints()[1])),
+        groups=len(set(archive.database.hashes()[1])),
         faults=count("faults"),
         uses=count("uses"),
         picks=count("picks"),
@@ -181,7 +200,7 @@ def stats(archive: Archive) -> Stats:
             field: archive.engine.facets(field, 5) for field in ("credit", "terms", "keywords", "orientation", "place")
         },
         bytes={name: _size(path) for name, path in parts.items()},
-        jobs=archive.ledger.jobs(5),
+        jobs=archive.database.jobs(5),
     )
 
 
@@ -205,16 +224,14 @@ def backup(archive: Archive, target: Path, *, thumbnails: bool = True) -> None:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
     try:
-        archive.ledger.copy(partial / LEDGER)
+        archive.database.copy(partial / DATABASE)
         kind, _, place = archive.settings.engine.partition(":")
         archive.engine.snapshot(
             partial / ("snapshot" if kind == "qdrant" else "shard" if Path(place).is_absolute() else place)
         )
         with _writing(target):
             if kind != "qdrant" and Path(place).is_absolute():
-                from photodesk.archive.database import Ledger
-
-                copy = Ledger.open(partial / LEDGER)
+                copy = Database.open(partial / DATABASE)
                 copy.set({"engine": f"{kind}:shard"})
                 copy.close()
             if (archive.folder / CONFIDENCE).is_file():
@@ -227,9 +244,5 @@ def backup(archive: Archive, target: Path, *, thumbnails: bool = True) -> None:
         raise
 
 
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, shutil.Error) as error:
-        raise StoreError(f"cannot write {folder}: {error}; make room or name another place") from None
+def _writing(folder: Path) -> AbstractContextManager[None]:
+    return as_store_error(f"cannot write {folder}", "make room or name another place")

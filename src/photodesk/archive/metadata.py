@@ -1,4 +1,4 @@
-"""What a picture file says of itself: XMP first, then IPTC, then EXIF, field by field.
+"""Metadata of a picture file: XMP first, then IPTC, then EXIF, field by field.
 
 The decoder (`images.read`) hands over the blocks. Pillow's reader of TIFF directories reads EXIF, defusedxml reads XMP:
 both are well kept and small, where bindings to exiv2 are under the GPL and exiftool is a program to install. Nothing
@@ -61,11 +61,11 @@ Fields = Iterable[tuple[str, str | tuple[str, ...]]]
 
 
 def read(picture: images.Decoded, *, sidecar: Path | None = None) -> tuple[Entry, tuple[str, ...]]:
-    """The size of a picture and what it says of itself.
+    """The size of a picture and its metadata.
 
     Args:
         picture: as it was decoded.
-        sidecar: the XMP file that lies beside it, if there is one; it comes before all that the picture says.
+        sidecar: its XMP file, if there is one; it comes before the metadata within the picture.
 
     Returns:
         an entry with what was found, and what could not be read, in words.

@@ -1,19 +1,15 @@
-"""An archive for another model: every photo is encoded again into an engine beside the old one, which is then used in
-its place."""
+"""An archive for another model, whose rows go into a new engine, or on another engine, with the same points."""
 
 from __future__ import annotations
 
 import shutil
-from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from photodesk import images
-from photodesk.archive.archive import Archive
-from photodesk.archive.maintenance import Progress, silent
+from photodesk.archive.archive import Archive, Picture
 from photodesk.encoders.base import Encoder, PhotoTower
 from photodesk.engines.base import Engine, Space
 from photodesk.engines.registry import open_engine
@@ -22,13 +18,13 @@ from photodesk.errors import PhotoError, StoreError
 from photodesk.features.embed import photo_rows
 from photodesk.features.pipeline import chunks
 from photodesk.files import digest
-from photodesk.types import Fault
+from photodesk.types import Fault, Progress, silent
 
 TOGETHER = 64
 """Photos that are stored at a time."""
 
 
-def renew(archive: Archive, encoder: Encoder, progress: Progress) -> tuple[int, list[Fault]]:
+def reencode(archive: Archive, encoder: Encoder, progress: Progress) -> tuple[int, list[Fault]]:
     """Encode all photos with another model; ids, files, captions, uses and picks stay as they are.
 
     Photos whose files are gone or changed are read from their thumbnails, and named; one that has neither is left out,
@@ -53,10 +49,10 @@ def renew(archive: Archive, encoder: Encoder, progress: Progress) -> tuple[int, 
     place = f"{place.partition('@')[0]}@{digest(encoder.fingerprint.encode()).hex()[:8]}"
     uri, folder = f"{kind}:{place}{mark}{options}", archive.folder / place
     if folder.exists():
-        if archive.ledger.settings().get("renewing", "") != uri:
+        if archive.database.settings().get("renewing", "") != uri:
             raise StoreError(f"{folder} is in the way: move it away and repeat the command")
         shutil.rmtree(folder)  # of a call that was stopped
-    archive.ledger.set({"renewing": uri})
+    archive.database.set({"renewing": uri})
     new = open_engine(uri, Space(dim, settings.language), base=archive.folder, create=True)
     faults: list[Fault] = []
     done, encoded, of = 0, 0, old.count()
@@ -79,32 +75,33 @@ def renew(archive: Archive, encoder: Encoder, progress: Progress) -> tuple[int, 
     except BaseException:
         new.close()
         raise
-    archive.adopt(new, replace(settings, engine=uri, encoder=encoder.name, fingerprint=encoder.fingerprint, dim=dim))
+    archive.use_model(
+        new, replace(settings, engine=uri, encoder=encoder.name, fingerprint=encoder.fingerprint, dim=dim)
+    )
     return encoded, faults
 
 
 def _prepared(archive: Archive, photo: str, tower: PhotoTower, faults: list[Fault]) -> NDArray[np.generic] | None:
     """What the tower wants to see of a photo; None if nothing of it can be read."""
-    for file in archive.ledger.files(photo):
-        with suppress(PhotoError), images.guarded(file.path):
-            data = images.content(Path(file.path))
-            if digest(data).hex() == photo:
-                return tower.prepare(images.decode(data, size=tower.size, where=file.path))
+
+    def prepared(found: Picture) -> tuple[NDArray[np.generic], bool]:
+        return tower.prepare(images.decode(found.content, size=tower.size, where=str(found.path))), found.original
+
     try:
-        with images.guarded(photo):
-            pixels = tower.prepare(images.load(archive.thumbnail(photo)))
+        pixels, original = archive.picture(photo, prepared)
     except PhotoError:
         advice = f"bring its file back, or remove it: photodesk archive remove {archive.folder} --photo {photo}"
-        faults.append(Fault(photo, "neither its file nor its thumbnail can be read", "left out", advice))
+        faults.append(Fault("photo-gone", photo, "neither its file nor its thumbnail can be read", "left out", advice))
         return None
-    faults.append(Fault(photo, "its file is gone or changed; the thumbnail was encoded", "kept"))
+    if not original:
+        faults.append(Fault("file-gone", photo, "its file is gone or changed; the thumbnail was encoded", "kept"))
     return pixels
 
 
 def move(archive: Archive, uri: str, progress: Progress = silent) -> int:
     """Stream all points into a new engine, compare every one of them there, and let the archive use it from then on.
 
-    Stopped on the way, the same call goes on with the engine that it had begun. The old engine keeps its points.
+    Stopped on the way, the same call resumes with the engine that it had begun. The old engine keeps its points.
 
     Returns:
         how many points were moved.
@@ -114,14 +111,14 @@ def move(archive: Archive, uri: str, progress: Progress = silent) -> int:
         sent.
     """
     old = archive.engine
-    begun = archive.ledger.settings().get("moving", "") == uri
+    begun = archive.database.settings().get("moving", "") == uri
     space = Space(archive.settings.dim, archive.settings.language)
-    archive.ledger.set({"moving": uri})
+    archive.database.set({"moving": uri})
     try:
         new = open_engine(uri, space, base=archive.folder, create=not begun)
     except StoreError:
         if not begun:  # it is somebody else's
-            archive.ledger.set({"moving": ""})
+            archive.database.set({"moving": ""})
             raise
         new = open_engine(uri, space, base=archive.folder, create=True)  # stopped before it was made
     try:
@@ -135,7 +132,7 @@ def move(archive: Archive, uri: str, progress: Progress = silent) -> int:
     except BaseException:
         new.close()
         raise
-    archive.use(new, uri)
+    archive.use_engine(new, uri)
     return of
 
 
@@ -154,7 +151,7 @@ def _same(old: Engine, new: Engine, of: int, progress: Progress) -> None:
                 twin is None
                 or twin.entry != point.entry
                 or not np.array_equal(twin.row, point.row)
-                or twin.number != point.number
+                or twin.offset != point.offset
             ):
                 raise StoreError(
                     f"{new.uri} does not hold {point.photo} as it was sent; the archive stays with {old.uri}"

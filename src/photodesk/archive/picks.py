@@ -11,11 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from photodesk import images
 from photodesk.archive.archive import Archive
 from photodesk.archive.usage import Pick
 from photodesk.errors import PhotoError, StoreError, UsageError
-from photodesk.files import digest
+from photodesk.files import as_store_error
 from photodesk.types import Article, Dataset, Fault, Pair, Photo
 
 FIELDS = ("id", "title", "lead", "text", "tags", "url", "date", "language")
@@ -27,7 +26,7 @@ TABLE = "picks.csv"
 
 def pairs(archive: Archive) -> list[Pick]:
     """The picks that say something: each photo of an article once, the latest time, oldest first."""
-    latest = {(pick.article.id, pick.photo): pick for pick in archive.daybook.picks()}
+    latest = {(pick.article.id, pick.photo): pick for pick in archive.usage.picks()}
     return sorted(latest.values(), key=lambda pick: (pick.at, pick.article.id, pick.photo))
 
 
@@ -106,15 +105,13 @@ def export(archive: Archive, folder: Path) -> tuple[int, list[Fault]]:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} is not empty; name a new folder for the picks")
     found, faults = rows(archive)
-    try:
+    with as_store_error(f"cannot write {folder}", "make room or name another place"):
         (folder / "photos").mkdir(parents=True)
         with (folder / TABLE).open("w", encoding="utf-8", newline="") as stream:
             table = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
             table.writeheader()
             for row in found:
                 table.writerow(row | {"file": _bring(Path(row["file"]), folder / "photos", row["photo"])})
-    except OSError as error:
-        raise StoreError(f"cannot write {folder}: {error.strerror}; make room or name another place") from None
     return len(found), faults
 
 
@@ -123,32 +120,17 @@ def _told(pick: Pick) -> dict[str, Any]:
     return about | {"photo": pick.photo, "rank": pick.rank, "picked": pick.at}
 
 
-def original(archive: Archive, photo: str) -> tuple[Path, bytes] | None:
-    """A file of the archive that still holds that very photo, and its content; None if there is none any more."""
-    for file in archive.ledger.files(photo):
-        try:
-            data = images.content(Path(file.path))
-        except PhotoError:
-            continue
-        if digest(data).hex() == photo:
-            return Path(file.path), data
-    return None
-
-
 def _picture(archive: Archive, photo: str, faults: list[Fault]) -> Path | None:
     """A file with the picture of a photo; its thumbnail where no other is left."""
-    if found := original(archive, photo):
-        return found[0]
-    small = archive.thumbnail(photo)
-    if small.is_file():
-        faults.append(Fault(photo, "its file is gone or changed; the thumbnail stands in", "kept"))
-        return small
-    faults.append(
-        Fault(
-            photo, "neither its file nor a thumbnail is there", "left out", "bring the picture back, and pick it again"
-        )
-    )
-    return None
+    try:
+        path, original = archive.picture(photo, lambda found: (found.path, found.original))
+    except PhotoError:
+        advice = "bring the picture back, and pick it again"
+        faults.append(Fault("photo-gone", photo, "neither its file nor a thumbnail is there", "left out", advice))
+        return None
+    if not original:
+        faults.append(Fault("file-gone", photo, "its file is gone or changed; the thumbnail stands in", "kept"))
+    return path
 
 
 def _bring(file: Path, folder: Path, photo: str) -> str:

@@ -24,7 +24,7 @@ FILLED = ("headline", "caption", "byline", "credit", "copyright", "keywords", "p
 
 @dataclass(frozen=True, slots=True)
 class Similar:
-    """A near-duplicate of a photo, with what it says of itself."""
+    """A near-duplicate of a photo, with its metadata."""
 
     photo: str
     entry: Entry
@@ -75,7 +75,7 @@ class Group:
 def groups(archive: Archive, entries: Mapping[str, Entry]) -> dict[str, Group]:
     """The group of each of some photos (id → entry), with all its members that the archive has, whatever a search asked
     for."""
-    families = archive.ledger.families({entry.group for entry in entries.values() if entry.group})
+    families = archive.database.groups({entry.group for entry in entries.values() if entry.group})
     others = [photo for members in families.values() for photo in members if photo not in entries]
     known = {**entries, **{point.photo: point.entry for point in archive.engine.get(others)}} if others else entries
     made = {

@@ -1,4 +1,4 @@
-"""What a desk did with its photos, in the ledger of its archive: uses in print or online, picks, the bank of
+"""What a desk did with its photos, in the database of its archive: uses in print or online, picks, the bank of
 articles."""
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from photodesk.archive.database import Ledger, now
+from photodesk.archive.database import Database, now
 from photodesk.engines.schema import is_day
 from photodesk.errors import UsageError
 from photodesk.types import Article, FloatArray
@@ -26,11 +26,11 @@ class Pick:
     at: str = ""
 
 
-class Daybook:
-    """The desk's part of a ledger; every method is one transaction, on disk when it returns."""
+class UsageLog:
+    """Uses, picks and bank in a database; every method is one transaction, on disk when it returns."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self.ledger = ledger
+    def __init__(self, database: Database) -> None:
+        self.database = database
 
     def use(self, photos: Sequence[str], day: str = "", article: str = "") -> str:
         """Note that photos were printed or put online on a day, with which article.
@@ -49,8 +49,8 @@ class Daybook:
         day = day or now()[:10]
         if not is_day(day):
             raise UsageError(f"{day!r} is no day; expected YYYY-MM-DD, such as 2024-05-31")
-        with self.ledger.change() as db:
-            db.executemany("INSERT OR IGNORE INTO uses VALUES (?, ?, ?)", [(photo, day, article) for photo in photos])
+        rows = ((photo, day, article) for photo in photos)
+        self.database.write("INSERT OR IGNORE INTO uses VALUES (?, ?, ?)", *rows)
         return day
 
     def used(self, since: str) -> dict[str, str]:
@@ -59,26 +59,23 @@ class Daybook:
             "SELECT photo, max(day) FROM (SELECT photo, day FROM uses WHERE day >= ?1 UNION ALL"
             " SELECT photo, substr(at, 1, 10) FROM picks WHERE withdrawn = '' AND at >= ?1) GROUP BY photo"
         )
-        return {str(photo): str(day) for photo, day in self.ledger.ask(asked, (since,))}
+        return {str(photo): str(day) for photo, day in self.database.ask(asked, (since,))}
 
     def pick(self, pick: Pick) -> None:
         """Note a choice."""
         about = {name: value for name in Article.__slots__ if (value := getattr(pick.article, name))}
-        with self.ledger.change() as db:
-            db.execute(
-                "INSERT INTO picks (at, article, photo, rank, score) VALUES (?, ?, ?, ?, ?)",
-                (pick.at or now(), json.dumps(about, ensure_ascii=False), pick.photo, pick.rank, pick.score),
-            )
+        row = (pick.at or now(), json.dumps(about, ensure_ascii=False), pick.photo, pick.rank, pick.score)
+        self.database.write("INSERT INTO picks (at, article, photo, rank, score) VALUES (?, ?, ?, ?, ?)", row)
 
     def withdraw(self, article: str, photo: str) -> str:
-        """Take back every choice of a photo for an article (id) that stands; the ledger keeps them, and when they were
-        taken back.
+        """Take back every choice of a photo for an article (id) that stands; the database keeps them, and when
+        they were taken back.
 
         Returns:
             that time; empty if no such choice stands.
         """
         at = now()
-        with self.ledger.change() as db:
+        with self.database.change() as db:
             found = db.execute(
                 "UPDATE picks SET withdrawn = ? WHERE withdrawn = '' AND json_extract(article, '$.id') = ? AND photo = "
                 "?",
@@ -89,32 +86,24 @@ class Daybook:
     def picked(self, article: str) -> set[str]:
         """Photos whose choice for an article (id) stands."""
         asked = "SELECT photo FROM picks WHERE withdrawn = '' AND json_extract(article, '$.id') = ?"
-        return {str(photo) for (photo,) in self.ledger.ask(asked, (article,))}
+        return {str(photo) for (photo,) in self.database.ask(asked, (article,))}
 
     def picks(self) -> list[Pick]:
         """All choices that stand, oldest first."""
-        rows = self.ledger.ask("SELECT article, photo, rank, score, at FROM picks WHERE withdrawn = '' ORDER BY pick")
+        rows = self.database.ask("SELECT article, photo, rank, score, at FROM picks WHERE withdrawn = '' ORDER BY pick")
         return [
             Pick(Article(**json.loads(str(a))), str(p), int(str(r)), float(str(s)), str(at)) for a, p, r, s, at in rows
         ]
 
     def add_to_bank(self, articles: Sequence[str], rows: FloatArray) -> None:
         """Articles (ids) and their (n, d) float32 rows, standing for the queries to come."""
-        with self.ledger.change() as db:
-            db.executemany(
-                "INSERT OR REPLACE INTO bank VALUES (?, ?, ?)",
-                [(name, np.asarray(row, "<f4").tobytes(), now()) for name, row in zip(articles, rows, strict=True)],
-            )
+        made = ((name, np.asarray(row, "<f4").tobytes(), now()) for name, row in zip(articles, rows, strict=True))
+        self.database.write("INSERT OR REPLACE INTO bank VALUES (?, ?, ?)", *made)
 
     def bank(self) -> tuple[tuple[str, ...], FloatArray]:
         """Ids, ascending, and (n, d) float32 rows of the bank; (0, 0) where it is empty."""
-        found = self.ledger.ask("SELECT article, row FROM bank ORDER BY article")
+        found = self.database.ask("SELECT article, row FROM bank ORDER BY article")
         rows = np.frombuffer(b"".join(row for _, row in found if isinstance(row, bytes)), "<f4").astype(np.float32)
         return tuple(str(name) for name, _ in found), rows.reshape(len(found), -1) if found else np.empty(
             (0, 0), np.float32
         )
-
-    def empty_bank(self) -> None:
-        """Forget all articles of the bank."""
-        with self.ledger.change() as db:
-            db.execute("DELETE FROM bank")

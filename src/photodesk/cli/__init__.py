@@ -1,18 +1,20 @@
 """The command line: thin, one command per public function, each file loaded only when its command is called.
 
-stdout carries data, stderr talk. Exit codes: 0 done, 1 done with named faults, 2 wrong call or unusable input.
+stdout carries data, stderr talk. Exit codes: 0 done, 1 done with named faults, 2 wrong call or unusable input, 70 a
+bug of photodesk's own (the number of sysexits.h).
 """
 
 from __future__ import annotations
 
 import importlib
 import sys
+import traceback
 
 import click
 
 from photodesk import __version__
 from photodesk.errors import PhotodeskError
-from photodesk.files import shown
+from photodesk.text_repair import shown
 
 # command → (file of this folder, what `photodesk --help` says of it)
 COMMANDS = {
@@ -30,7 +32,7 @@ COMMANDS = {
     "prepare": ("prepare", "Detect, translate, clean and cut the texts of articles, and show before and after."),
     "rank": ("rank", "Rank the photos for every article of a data set and write a run file."),
     "recipes": ("recipes", "List the rows of the papers' tables that can be run, and what each needs."),
-    "reproduce": ("recipes", "Run a row of a paper's table and print ours beside it."),
+    "reproduce": ("recipes", "Run a row of a paper's table and print ours next to it."),
     "search": ("search", "Find photos of an archive or an index for one article or photo."),
     "serve": ("serve", "Serve an archive in the browser and over HTTP: paste a draft, see the photos that fit."),
     "store": ("store", "Look after what was encoded: verify it, make it smaller, delete what nobody uses."),
@@ -82,7 +84,7 @@ def main() -> None:
         error.show()
         code = error.exit_code
     except click.Abort:
-        click.echo("stopped; what was finished is kept, the same command goes on from there", err=True)
+        click.echo("stopped; what was finished is kept, and the same command resumes", err=True)
         code = 130
     except PhotodeskError as error:
         click.echo(shown(f"photodesk: {error}"), err=True)
@@ -93,4 +95,8 @@ def main() -> None:
         place, reason = error.filename2 or error.filename, error.strerror or str(error) or type(error).__name__
         click.echo(shown(f"photodesk: {f'{place}: ' if place else ''}{reason}"), err=True)
         code = 2
+    except Exception:  # Python's own way would end with 1, which says that all was done
+        traceback.print_exc()
+        click.echo("photodesk: this is a bug of photodesk, not your mistake; report it with the lines above", err=True)
+        code = 70
     sys.exit(code if isinstance(code, int) else 0)

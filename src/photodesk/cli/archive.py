@@ -5,24 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from photodesk.cli.options import show_faults
+from photodesk.cli.options import PATH, encoder_option, json_option, load_encoder, out_option, print_json, show_faults
+from photodesk.cli.progress import bars
 
 if TYPE_CHECKING:
     from photodesk.archive.archive import Archive
     from photodesk.archive.commands import Outcome
 
-ARCHIVE = click.argument("archive", type=click.Path(path_type=Path))
+ARCHIVE = click.argument("archive", type=PATH)
 
 
 @click.group("archive")
 def archive() -> None:
     """Keep the photos of a desk: what is new is read, described and encoded, what is known is not.
 
-    An archive is a folder with an engine, thumbnails and a ledger. One process at a time holds it; where that is a
+    An archive is a folder with an engine, thumbnails and a database. One process at a time holds it; where that is a
     `serve`, the commands here hand their work to it.
 
     \b
@@ -41,9 +42,7 @@ def archive() -> None:
     metavar="URI",
     help="edge:PATH, flat:PATH or qdrant:http://host:6333/collection.",
 )
-@click.option(
-    "--encoder", default="builtin", show_default=True, help="The model that reads texts and photos; see `encoders`."
-)
+@encoder_option
 @click.option(
     "--language", default="german", show_default=True, help="Of the captions, for word search: endings and stop words."
 )
@@ -62,7 +61,6 @@ def init(archive: Path, engine: str, encoder: str, language: str, revise: str) -
     photodesk archive init desk/ --engine "qdrant:http://10.0.0.5:6333/photos?shards=6&replicas=2"
     """
     from photodesk.archive.archive import Archive
-    from photodesk.cli.options import load_encoder
     from photodesk.ranking import revisions
 
     made = Archive.create(
@@ -75,7 +73,7 @@ def init(archive: Path, engine: str, encoder: str, language: str, revise: str) -
 @archive.command()
 @ARCHIVE
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
-@click.option("--watch", is_flag=True, help="Go on: take what comes into the folders until you press Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Keep watching: take what comes into the folders until you press Ctrl-C.")
 @click.option(
     "--poll", is_flag=True, help="With --watch: look again and again, for network disks that announce nothing."
 )
@@ -83,16 +81,17 @@ def init(archive: Path, engine: str, encoder: str, language: str, revise: str) -
 def add(context: click.Context, /, archive: Path, folders: tuple[Path, ...], watch: bool, poll: bool) -> None:
     """Bring all pictures below FOLDERS into the archive, with what EXIF, IPTC and XMP say of them.
 
-    Known contents are skipped, moved files noted, everything that is left out is named. Stopped, the same command goes
-    on from there.
+    Known contents are skipped, moved files noted, everything that is left out is named. Stopped, the same command
+    resumes.
 
     \b
     photodesk archive add desk/ pictures/ --watch
     """
     named = [str(folder.absolute()) for folder in folders]
-    with chores_of(archive, "archive add") as do:
-        bad = _watch(do, named, poll) if watch else _show(do("add", {"folders": named}))
-    context.exit(1 if bad else 0)
+    if not watch:
+        _run(context, archive, "add", folders=named)
+    with commands_of(archive, "archive add") as do:
+        context.exit(1 if _watch(do, named, poll) else 0)
 
 
 def _watch(do: Callable[..., Outcome], folders: list[str], poll: bool) -> bool:
@@ -120,7 +119,7 @@ def _watch(do: Callable[..., Outcome], folders: list[str], poll: bool) -> bool:
 
 @archive.command()
 @ARCHIVE
-@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, type=PATH)
 @click.option("--photo", "photos", multiple=True, metavar="ID", help="A photo by its id; may be given several times.")
 @click.option(
     "--missing",
@@ -150,10 +149,8 @@ def remove(
 
     if not (paths or photos or missing):
         raise UsageError("say what to remove: PATHS, --photo ID or --missing")
-    with chores_of(archive, "archive remove") as do:
-        named = [str(path.absolute()) for path in paths]
-        bad = _show(do("remove", {"paths": named, "photos": list(photos), "missing": missing, "force": force}))
-    context.exit(1 if bad else 0)
+    named = [str(path.absolute()) for path in paths]
+    _run(context, archive, "remove", paths=named, photos=list(photos), missing=missing, force=force)
 
 
 @archive.command()
@@ -168,10 +165,10 @@ def use(context: click.Context, /, archive: Path, photos: tuple[str, ...], day: 
     \b
     photodesk archive use desk/ pictures/flood.jpg --day 2026-11-21 --article "Hochwasser an der Elbe"
     """
+    from photodesk.search.schema import is_photo
+
     named = [one if is_photo(one) else str(Path(one).absolute()) for one in photos]
-    with chores_of(archive, "archive use") as do:
-        bad = _show(do("use", {"photos": named, "day": day, "article": article}))
-    context.exit(1 if bad else 0)
+    _run(context, archive, "use", photos=named, day=day, article=article)
 
 
 @archive.command()
@@ -182,7 +179,7 @@ def faults(archive: Path) -> None:
     \b
     photodesk archive faults desk/
     """
-    with chores_of(archive, "archive faults") as do:
+    with commands_of(archive, "archive faults") as do:
         outcome = do("faults", {})
     show_faults(outcome.faults, every=True, err=False)
     click.echo(outcome.message, err=True)
@@ -202,7 +199,7 @@ def faults(archive: Path) -> None:
 @click.option(
     "--encoder",
     metavar="NAME",
-    help="Encode every photo again with this model, and use it from then on; not beside `serve`.",
+    help="Encode every photo again with this model, and use it from then on; not while `serve` runs.",
 )
 @click.pass_context
 def update(context: click.Context, /, archive: Path, metadata: bool, bank: Path | None, encoder: str | None) -> None:
@@ -214,28 +211,23 @@ def update(context: click.Context, /, archive: Path, metadata: bool, bank: Path 
     photodesk archive update desk/ --encoder builtin
     """
     if encoder:
-        _renew(archive, encoder)
-    options = {"metadata": metadata, "bank": str(bank.absolute()) if bank else ""}
-    with chores_of(archive, "archive update") as do:
-        bad = _show(do("update", options))
-    context.exit(1 if bad else 0)
+        _reencode(archive, encoder)
+    _run(context, archive, "update", metadata=metadata, bank=str(bank.absolute()) if bank else "")
 
 
 @archive.command()
 @ARCHIVE
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@json_option
 def stats(archive: Path, as_json: bool) -> None:
     """Say what is in the archive.
 
     \b
     photodesk archive stats desk/
     """
-    import json
-
-    with chores_of(archive, "archive stats") as do:
+    with commands_of(archive, "archive stats") as do:
         found = do("stats", {}).data
     if as_json:
-        click.echo(json.dumps(found, ensure_ascii=False, indent=1))
+        print_json(found)
         return
     for name in ("engine", "encoder", "photos", "files", "groups", "faults", "uses", "picks", "bank"):
         click.echo(f"{name:<12}{found[name]:,}" if isinstance(found[name], int) else f"{name:<12}{found[name]}")
@@ -264,35 +256,26 @@ def verify(context: click.Context, /, archive: Path, content: bool, repair: bool
     \b
     photodesk archive verify desk/
     """
-    with chores_of(archive, "archive verify") as do:
-        bad = _show(do("verify", {"content": content, "repair": repair}))
-    context.exit(1 if bad else 0)
+    _run(context, archive, "verify", content=content, repair=repair)
 
 
 @archive.command()
 @ARCHIVE
-@click.argument("target", type=click.Path(path_type=Path))
+@click.argument("target", type=PATH)
 @click.option("--no-thumbnails", is_flag=True, help="Leave them out; `verify --repair` makes them again.")
-def backup(archive: Path, target: Path, no_thumbnails: bool) -> None:
+@click.pass_context
+def backup(context: click.Context, /, archive: Path, target: Path, no_thumbnails: bool) -> None:
     """Write a copy to the new folder TARGET, which is an archive itself.
 
     \b
     photodesk archive backup desk/ /mnt/backup/desk-2026-11-22
     """
-    with chores_of(archive, "archive backup") as do:
-        _show(do("backup", {"target": str(target.absolute()), "thumbnails": not no_thumbnails}))
+    _run(context, archive, "backup", target=str(target.absolute()), thumbnails=not no_thumbnails)
 
 
 @archive.command()
 @ARCHIVE
-@click.option(
-    "--out",
-    "-o",
-    required=True,
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="New folder: a data set for `train`.",
-)
+@out_option("DIR", "New folder: a data set for `train`.", PATH)
 @click.pass_context
 def picks(context: click.Context, /, archive: Path, out: Path) -> None:
     """Write the photos that were picked in `serve`, with their articles, as pairs to train on.
@@ -303,38 +286,34 @@ def picks(context: click.Context, /, archive: Path, out: Path) -> None:
 
     `photodesk train --picks` does without the folder.
     """
-    with chores_of(archive, "archive picks") as do:
-        bad = _show(do("picks", {"target": str(out.absolute())}))
-    context.exit(1 if bad else 0)
+    _run(context, archive, "picks", target=str(out.absolute()))
 
 
 @archive.command()
 @ARCHIVE
 @click.argument("uri")
-def move(archive: Path, uri: str) -> None:
+@click.pass_context
+def move(context: click.Context, /, archive: Path, uri: str) -> None:
     """Stream the points to another engine, compare every one there, and use that engine from then on.
 
     \b
     photodesk archive move desk/ "qdrant:http://10.0.0.5:6333/photos?shards=6&replicas=2"
     """
-    with chores_of(archive, "archive move") as do:
-        _show(do("move", {"uri": uri}))
+    _run(context, archive, "move", uri=uri)
 
 
-def _renew(folder: Path, name: str) -> None:
+def _reencode(folder: Path, name: str) -> None:
     from photodesk.archive import migration
     from photodesk.archive.archive import Archive
-    from photodesk.cli.options import load_encoder
-    from photodesk.cli.progress import bars
 
     encoder = load_encoder(name)
     with Archive.open(folder, doing="archive update") as archive:
         if encoder.reads(archive.settings.fingerprint):
             click.echo(f"{folder} is of that model already", err=True)
             return
-        old, bank = archive.settings.engine, archive.ledger.count("bank")
+        old, bank = archive.settings.engine, archive.database.count("bank")
         with bars() as progress:
-            count, faults = migration.renew(archive, encoder, progress)
+            count, faults = migration.reencode(archive, encoder, progress)
         show_faults(faults)
         click.echo(
             f"{count:,} photos encoded by {encoder.name} in {archive.settings.engine}; {old} may be deleted", err=True
@@ -347,19 +326,14 @@ def _renew(folder: Path, name: str) -> None:
             )
 
 
-def is_photo(text: str) -> bool:
-    """Whether it is a photo's id."""
-    return len(text) == 32 and set(text) <= set("0123456789abcdef")
-
-
 @contextmanager
-def chores_of(folder: Path, doing: str) -> Iterator[Any]:
-    """A function that does chores: here where the archive is free, at the server that holds it where it is not."""
+def commands_of(folder: Path, doing: str) -> Iterator[Any]:
+    """A function that runs commands of `archive.commands`: here where the archive is free, at the server that holds it
+    where it is not."""
     import functools
 
     from photodesk.archive import commands
     from photodesk.archive.archive import Archive
-    from photodesk.cli.progress import bars
     from photodesk.encoders import registry
     from photodesk.errors import ArchiveInUse
     from photodesk.web import client
@@ -387,6 +361,13 @@ def chores_of(folder: Path, doing: str) -> Iterator[Any]:
 
     with held:
         yield do
+
+
+def _run(context: click.Context, archive: Path, command: str, **options: Any) -> NoReturn:
+    """Run a command, say what came of it, and end with 1 if any fault needs the user."""
+    with commands_of(archive, f"archive {command}") as do:
+        bad = _show(do(command, options))
+    context.exit(1 if bad else 0)
 
 
 def _show(outcome: Outcome) -> bool:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
-from photodesk.cli.options import cache_option, load_encoder, show_data
+from photodesk.cli.options import FILE, PATH, cache_option, load_encoder, out_option, seed_option, show_data
+from photodesk.cli.progress import bars
 
 
 @click.command()
-@click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("data", nargs=-1, required=True, type=PATH)
 @click.option(
     "--encoder",
     default="builtin",
@@ -24,18 +25,9 @@ from photodesk.cli.options import cache_option, load_encoder, show_data
     help="The encoder that will use the curve, such as the same network trained again on every pair [default: "
     "--encoder].",
 )
-@click.option(
-    "--out",
-    "-o",
-    required=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="JSON",
-    help="Such as desk/confidence.json, which is used by that archive.",
-)
-@click.option(
-    "--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="SVG", help="Also draw said against seen."
-)
-@click.option("--seed", default=0, show_default=True, help="Of the halves and galleries.")
+@out_option("JSON", "Such as desk/confidence.json, which is used by that archive.")
+@click.option("--plot", type=FILE, metavar="SVG", help="Also draw said against seen.")
+@seed_option("Of the halves and galleries.")
 @cache_option
 def calibrate(
     data: tuple[Path, ...], encoder: str, use: str | None, out: Path, plot: Path | None, seed: int, cache: Path | None
@@ -43,26 +35,26 @@ def calibrate(
     """Fit how likely a photo fits to the score that it has, on pairs that the encoder was not trained on.
 
     Name the same DATA as in `train`. Half of the pairs are fitted on, the other half say how reliable the result is.
-    What was encoded is kept, so a second call takes seconds and one that was stopped goes on.
+    What was encoded is kept, so a second call takes seconds and one that was stopped resumes.
 
     \b
     photodesk train newsimages2025/ -o net.safetensors --test 2000
     photodesk calibrate newsimages2025/ --encoder txv@net.safetensors -o desk/confidence.json --plot reliability.svg
     """
-    from photodesk.cli.progress import bars
     from photodesk.data import datasets
     from photodesk.features.store import Store
     from photodesk.files import replacing
     from photodesk.search import calibrate as fitting
     from photodesk.search import confidence
-    from photodesk.search.calibrate import calibrate as fit
 
     read = [datasets.read(path) for path in data]
     for dataset in read:
         show_data(dataset)
     loaded = load_encoder(encoder)
     with bars() as progress:
-        made = fit(read, loaded, load_encoder(use) if use else loaded, Store(cache), seed=seed, progress=progress)
+        made = fitting.calibrate(
+            read, loaded, load_encoder(use) if use else loaded, Store(cache), seed=seed, progress=progress
+        )
     made.save(out)
     found = made.reliability
     assert found

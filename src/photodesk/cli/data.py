@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from photodesk.cli.options import data_options, read_data, show_data, show_faults
+from photodesk.cli.options import PATH, data_options, show_faults, shown_data
 
 if TYPE_CHECKING:
     from photodesk.types import Fault
@@ -22,7 +21,7 @@ def _table(faults: Sequence[Fault]) -> None:
     from rich.text import Text
 
     from photodesk.data.checks import kinds
-    from photodesk.files import shown
+    from photodesk.text_repair import shown
 
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -40,25 +39,10 @@ def _table(faults: Sequence[Fault]) -> None:
     console.print(table)
 
 
-@contextmanager
-def _progress(total: int, what: str) -> Iterator[Callable[[], object]]:
-    """A bar on stderr where that is a terminal and there is something to wait for."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(
-        console=Console(stderr=True), transient=True, disable=total < 500 or not Console(stderr=True).is_terminal
-    ) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda: progress.advance(task)
-
-
 @click.command()
 @data_options
 @click.option("--all", "every", is_flag=True, help="Before the table, a line for each single fault.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), metavar="FILE.csv", help="Write every single fault to a CSV file."
-)
+@click.option("--out", type=PATH, metavar="FILE.csv", help="Write every single fault to a CSV file.")
 @click.option(
     "--no-decode", is_flag=True, help="Do not open the pictures: quick, but finds no broken and no duplicate ones."
 )
@@ -73,15 +57,14 @@ def check(context: click.Context, /, every: bool, out: Path | None, no_decode: b
     photodesk check newsimages2025/
     photodesk check --articles desk.csv --photos pictures/ --title-column Schlagzeile
     """
+    from photodesk.cli.progress import ticks
     from photodesk.data import checks
-    from photodesk.data.checks import export
 
-    dataset = read_data(options)
-    show_data(dataset)
-    with _progress(0 if no_decode else len(dataset.photos), "decoding") as tick:
+    dataset = shown_data(options)
+    with ticks("pictures", len(dataset.photos)) as tick:
         faults = checks.check(dataset, decode=not no_decode, tick=tick)
     if out:
-        export(faults, out)
+        checks.export(faults, out)
     if every:
         show_faults(faults, every=True, err=False)
     if faults:
@@ -95,7 +78,7 @@ def check(context: click.Context, /, every: bool, out: Path | None, no_decode: b
 @data_options
 @click.option(
     "--to",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="DIR",
     help="Folder for the pictures; by default --photos, else newsimages in DATA.",
 )
@@ -123,12 +106,13 @@ def fetch(
     """Fetch the pictures that a data set names by URL and that are not there yet.
 
     For releases without pictures, such as 2021's. Asks politely, only hosts that the files name, saves only whole
-    pictures, and writes every request to fetch.log in the photo folder. Stopped, the same command goes on from there.
+    pictures, and writes every request to fetch.log in the photo folder. After a stop the same command resumes.
     The pictures belong to their publishers: whether you may use them is for you to know.
 
     \b
     photodesk fetch newsimages2021/ --contact desk@example.org
     """
+    from photodesk.cli.progress import ticks
     from photodesk.data.download import LOG
     from photodesk.data.download import fetch as get
     from photodesk.data.http_client import Manners
@@ -136,12 +120,11 @@ def fetch(
     base: Path = options["data"] or options["articles"] or Path()
     folder = to or options["photos"] or (base if base.is_dir() else base.parent) / "newsimages"
     options["photos"] = folder if folder.is_dir() else None
-    dataset = read_data(options)
-    show_data(dataset)
+    dataset = shown_data(options)
     have = {photo.id for photo in dataset.photos}
     wanted = [item for item in dataset.listed if item.url and item.photo not in have]
     manners = Manners(rate=rate, retries=retries, contact=contact, allow_private=allow_private_for_tests)
-    with _progress(len(wanted), "fetching") as tick:
+    with ticks("pictures", len(wanted)) as tick:
         result = get(wanted, folder, manners=manners, tick=tick)
     show_faults(result.faults)
     click.echo(

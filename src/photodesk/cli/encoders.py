@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from photodesk.cli.options import PATH, json_option, out_option, print_json
+
 if TYPE_CHECKING:
     from photodesk.encoders.base import Encoder
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--measure", is_flag=True, help="Load each model that is here and measure photos and texts a second.")
-@click.option("--json", "as_json", is_flag=True, help="A JSON list instead of a table.")
+@json_option
 def encoders(names: tuple[str, ...], measure: bool, as_json: bool) -> None:
     """Show the models that can read texts and photos: size, languages, context, licence, and whether they are here.
 
@@ -27,8 +29,6 @@ def encoders(names: tuple[str, ...], measure: bool, as_json: bool) -> None:
     photodesk encoders --measure
     photodesk encoders "openclip:ViT-B-32@weights.safetensors, precision=bf16" --measure
     """
-    import json
-
     from photodesk.encoders.catalogue import MODELS
 
     rows = [_named(name, measure) for name in names]
@@ -49,7 +49,7 @@ def encoders(names: tuple[str, ...], measure: bool, as_json: bool) -> None:
             row |= _speed(model.name)
         rows.append(row)
     if as_json:
-        click.echo(json.dumps(rows, ensure_ascii=False, indent=1))
+        print_json(rows)
     else:
         _table(rows)
 
@@ -102,7 +102,7 @@ def _measured(encoder: Encoder, photos: int = 64, texts: int = 128) -> dict[str,
         for i, path in enumerate(files):
             scene(i).save(path, quality=90)
         pictures = [Photo(path.name, path) for path in files]
-        headlines = [f"{SENTENCES[i % len(SENTENCES)]} {i}" for i in range(texts + 8)]
+        headlines = [(f"{SENTENCES[i % len(SENTENCES)]} {i}",) for i in range(texts + 8)]
         store = Store(folder / "store")
         store.photos(pictures[photos:], encoder.photos)
         store.texts(headlines[texts:], encoder.texts)
@@ -155,20 +155,13 @@ def _table(rows: list[dict[str, Any]]) -> None:
 
 @click.command()
 @click.argument("name", metavar="openclip:MODEL/TAG")
-@click.option(
-    "--out",
-    "-o",
-    required=True,
-    type=click.Path(path_type=Path, file_okay=False),
-    metavar="DIR",
-    help="Folder of the export.",
-)
+@out_option("DIR", "Folder of the export.", click.Path(path_type=Path, file_okay=False))
 @click.option(
     "--precision", default="both", show_default=True, type=click.Choice(["both", "fp32", "int8"]), help="What to write."
 )
 @click.option(
     "--photos",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="DIR",
     help="A hundred photos to compare with [default: drawn pictures].",
 )

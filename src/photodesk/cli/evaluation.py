@@ -2,61 +2,56 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from photodesk.cli.options import data_options, read_data, show_faults
+from photodesk.cli.options import (
+    PATH,
+    data_options,
+    form_options,
+    print_json,
+    print_tables,
+    read_data,
+    seed_option,
+    show_faults,
+    together,
+)
 
 if TYPE_CHECKING:
     from photodesk.evaluation.evaluate import Report
-    from photodesk.evaluation.tables import Table
     from photodesk.types import Dataset, Fault
 
-_FILE = click.Path(path_type=Path)
 
-
-def _result_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    for decorate in (
-        click.option("--seed", default=0, show_default=True, help="For everything drawn at random."),
-        click.option("--latex", "form", flag_value="latex", help="Print LaTeX tables (booktabs)."),
-        click.option("--markdown", "form", flag_value="markdown", help="Print Markdown tables."),
-        click.option("--json", "form", flag_value="json", help="Print JSON with full digits."),
-        click.option("--decimal-comma", is_flag=True, help="Print 0,25 for 0.25, and read such scores in TREC files."),
-        click.option(
-            "--official",
-            is_flag=True,
-            help="Divide by the pictures of the truth, not its articles, where the two differ.",
-        ),
-        click.option(
-            "-m",
-            "--measure",
-            multiple=True,
-            metavar="M",
-            help="R@k or MRR@k, such as R@10; may be given more than once.",
-        ),
-        click.option(
-            "--truth", type=_FILE, metavar="FILE", help="File with the right pairs, if DATA does not hold them."
-        ),
-        click.argument("run", nargs=-1, type=_FILE),
-        data_options,
-    ):
-        command = decorate(command)
-    return command
+_result_options = together(
+    data_options,
+    click.argument("run", nargs=-1, type=PATH),
+    click.option("--truth", type=PATH, metavar="FILE", help="File with the right pairs, if DATA does not hold them."),
+    click.option(
+        "-m",
+        "--measure",
+        multiple=True,
+        metavar="M",
+        help="R@k or MRR@k, such as R@10; may be given more than once.",
+    ),
+    click.option(
+        "--official",
+        is_flag=True,
+        help="Divide by the pictures of the truth, not its articles, where the two differ.",
+    ),
+    click.option("--decimal-comma", is_flag=True, help="Print 0,25 for 0.25, and read such scores in TREC files."),
+    click.option("--json", "form", flag_value="json", help="Print JSON with full digits."),
+    form_options,
+    seed_option("For everything drawn at random."),
+)
 
 
 @click.command()
 @_result_options
 @click.option("--per-subset", is_flag=True, help="Also for every subset of the data.")
-@click.option(
-    "--report", type=_FILE, metavar="FILE.html", help="Write the worst and best articles with their pictures."
-)
+@click.option("--report", type=PATH, metavar="FILE.html", help="Write the worst and best articles with their pictures.")
 def evaluate(
     per_subset: bool, report: Path | None, form: str | None, seed: int, decimal_comma: bool, **options: Any
 ) -> None:
@@ -78,9 +73,11 @@ def evaluate(
         raise UsageError(f"--report shows one run, not {len(runs)}; call photodesk evaluate once for each")
     if form == "json":
         values = [found.as_json(seed=seed) for found in reports]
-        _print_json(values[0] if len(values) == 1 else values)
+        print_json(values[0] if len(values) == 1 else values)
     else:
-        _show([found.table(per_subset=per_subset, decimal_comma=decimal_comma, seed=seed) for found in reports], form)
+        print_tables(
+            [found.table(per_subset=per_subset, decimal_comma=decimal_comma, seed=seed) for found in reports], form
+        )
     if report is not None:
         from photodesk.evaluation.contact_sheet import error_gallery
         from photodesk.evaluation.run_files import read, respelt
@@ -121,19 +118,19 @@ def compare(samples: int, form: str | None, seed: int, decimal_comma: bool, **op
             found.as_json(seed=seed) | {f"hubness@{compared.HUB_DEPTH}": hub}
             for found, hub in zip(reports, hubs, strict=True)
         ]
-        _print_json({"runs": summary, "differences": compared.as_json(differences)})
+        print_json({"runs": summary, "differences": compared.as_json(differences)})
         return
     tables = [
         compared.runs_table(reports, hubs, measures, decimal_comma=decimal_comma, seed=seed),
         compared.differences_table(differences, reports, decimal_comma=decimal_comma),
     ]
-    _show(tables, form)
+    print_tables(tables, form)
 
 
 @click.command()
 @data_options
-@click.argument("run", type=_FILE, required=False)
-@click.option("-o", "--out", type=_FILE, required=True, metavar="FILE.zip", help="The zip to write.")
+@click.argument("run", type=PATH, required=False)
+@click.option("-o", "--out", type=PATH, required=True, metavar="FILE.zip", help="The zip to write.")
 @click.option("--group", required=True, help="Your group's registered name.")
 @click.option("--approach", required=True, help="Name of this run, unique among yours.")
 @click.option("--edition", type=click.Choice(["2025", "2026"]), help="Whose rules; by default those of DATA.")
@@ -142,7 +139,7 @@ def compare(samples: int, form: str | None, seed: int, decimal_comma: bool, **op
 )
 @click.option(
     "--other-run",
-    type=_FILE,
+    type=PATH,
     multiple=True,
     metavar="FILE",
     help="Zip or run of your group whose pictures must not come again (2026).",
@@ -171,13 +168,14 @@ def submit(
     photodesk submit subset.csv --photos newsimages/ run.tsv -o Desk.zip --group Desk --approach CLIP --size SMALL --add
     photodesk submit newsimages2026/ b.tsv -o DeskB.zip --group Desk --approach B --other-run DeskA.zip
     """
+    from photodesk.cli.progress import ticks
     from photodesk.evaluation import submissions
     from photodesk.evaluation.run_files import read
 
     dataset, files = _data_and_files(options, [run] if run else [])
     others = [path if path.suffix == ".zip" else read(path) for path in other_run]
     articles = [article.id for article in dataset.articles]
-    with _progress("pictures", len(articles)) as tick:
+    with ticks("pictures", len(articles)) as tick:
         faults = submissions.write(
             read(files[0]),
             articles,
@@ -196,7 +194,7 @@ def submit(
 
 @click.command()
 @data_options
-@click.argument("file", nargs=-1, type=_FILE)
+@click.argument("file", nargs=-1, type=PATH)
 @click.option(
     "--edition", type=click.Choice(["2025", "2026"]), help="Whose rules a zip follows; by default those of DATA."
 )
@@ -213,6 +211,7 @@ def validate(context: click.Context, /, edition: str | None, depth: int, every: 
     photodesk validate newsimages2025/ run.tsv
     photodesk validate newsimages2026/ DeskA.zip DeskB.zip
     """
+    from photodesk.cli.progress import ticks
     from photodesk.evaluation import run_files, submissions
 
     dataset, files = _data_and_files(options, list(options.pop("file")))
@@ -223,7 +222,7 @@ def validate(context: click.Context, /, edition: str | None, depth: int, every: 
             photos = {photo.id for photo in dataset.photos} | {item.photo for item in dataset.listed}
             faults += run_files.check(run_files.read(path), articles, photos, depth=depth, where=str(path))
     if zips := [path for path in files if path.suffix == ".zip"]:
-        with _progress("pictures", None) as tick:
+        with ticks("pictures", len(zips) * len(articles)) as tick:
             faults += submissions.check(zips, articles, edition=_edition(edition, dataset), tick=tick)
     show_faults(faults, every=every, err=False)
     count = "no fault" if not faults else "1 fault" if len(faults) == 1 else f"{len(faults):,} faults"
@@ -294,30 +293,3 @@ def _edition(named: str | None, dataset: Dataset) -> Any:
             "--edition"
         )
     return edition
-
-
-def _print_json(value: object) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-def _show(tables: Sequence[Table], form: str | None) -> None:
-    if form is None and sys.stdout.isatty():
-        from rich.console import Console
-
-        for table in tables:
-            Console().print(table.rich())
-        return
-    texts = {"markdown": [t.markdown for t in tables], "latex": [t.latex for t in tables]}.get(
-        form or "", [t.text for t in tables]
-    )
-    click.echo("\n\n".join(text() for text in texts))
-
-
-@contextmanager
-def _progress(what: str, total: int | None) -> Iterator[Callable[[], None]]:
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda: progress.advance(task)

@@ -6,17 +6,12 @@ from pathlib import Path
 
 import click
 
+from photodesk.cli.options import PATH, out_option
+
 
 @click.command()
-@click.argument("run", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--out",
-    "-o",
-    required=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="RUN",
-    help="Run file: .tsv or .trec.",
-)
+@click.argument("run", nargs=-1, required=True, type=PATH)
+@out_option("RUN", "Run file: .tsv or .trec.")
 @click.option("--weights", metavar="W,W", help="One a run, such as 2,1 [default: equal].")
 @click.option(
     "-k",

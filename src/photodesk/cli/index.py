@@ -6,14 +6,13 @@ from pathlib import Path
 
 import click
 
-from photodesk.cli.options import cache_option, encoder_option, load_encoder, show_faults
+from photodesk.cli.options import PATH, cache_option, encoder_option, load_encoder, out_option, show_faults
+from photodesk.cli.progress import bars
 
 
 @click.command()
 @click.argument("photos")
-@click.option(
-    "--out", "-o", required=True, type=click.Path(path_type=Path), metavar="INDEX", help="Folder of the index."
-)
+@out_option("INDEX", "Folder of the index.", PATH)
 @click.option(
     "--ray",
     default="",
@@ -26,7 +25,7 @@ from photodesk.cli.options import cache_option, encoder_option, load_encoder, sh
 )
 @click.option(
     "--bank",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FILE",
     help="The articles that --revise takes one number a photo from.",
 )
@@ -57,7 +56,6 @@ def index(
     photodesk index pictures/ -o archive.index --revise "nnn(k=128, alpha=0.75)" --bank desk.csv
     photodesk index "s3://bucket/part-*.tar" -o archive.index --ray auto --float16
     """
-    from photodesk.cli.progress import bars
     from photodesk.data import datasets
     from photodesk.errors import UsageError
     from photodesk.features.store import Store

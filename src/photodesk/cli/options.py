@@ -1,8 +1,9 @@
-"""What several commands share: the options that name a data set, an encoder and a cache, and what is printed of
-them."""
+"""What several commands share: options, the data set and the encoder that they name, and how results are printed."""
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,36 +12,77 @@ import click
 
 if TYPE_CHECKING:
     from photodesk.encoders.base import Encoder
-if TYPE_CHECKING:
+    from photodesk.evaluation.metrics import Measure
+    from photodesk.evaluation.tables import Table
     from photodesk.types import Dataset, Fault
 
-
+PATH = click.Path(path_type=Path)
+FILE = click.Path(path_type=Path, dir_okay=False)
 _COLUMNS = ("id", "title", "lead", "text", "tags", "url", "date", "language", "subset", "photo", "file")
 
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command DATA, --articles, --photos, --subset, --…-column and how tables are written; it passes them all to
-    `read_data`."""
-    decorators = [
-        click.argument("data", required=False, type=click.Path(path_type=Path)),
-        click.option(
-            "--articles", type=click.Path(path_type=Path), metavar="FILE", help="Article file, instead of DATA."
-        ),
-        click.option("--photos", type=click.Path(path_type=Path), metavar="DIR", help="Folder of pictures."),
-        click.option("--subset", metavar="NAME", help="Only this part of the data, such as content2019-01."),
-        click.option(
-            "--header-line", default=0, type=click.IntRange(0), metavar="N", help="Line of the header [default: found]."
-        ),
-        click.option(
-            "--delimiter", default="", metavar="CHAR", help="Between cells, such as ; or tab [default: found]."
-        ),
-    ]
-    for name in _COLUMNS:
-        text = f"Column that holds the {name}." if name in ("id", "title", "text", "photo") else None
-        decorators.append(click.option(f"--{name}-column", metavar="NAME", help=text, hidden=text is None))
-    for decorate in reversed(decorators):
-        command = decorate(command)
-    return command
+
+def together(*decorators: Decorator) -> Decorator:
+    """Several options and arguments as one decorator, in the order in which `--help` lists them."""
+
+    def decorated(command: Callable[..., Any]) -> Callable[..., Any]:
+        for decorate in reversed(decorators):
+            command = decorate(command)
+        return command
+
+    return decorated
+
+
+def _column(name: str) -> Decorator:
+    text = f"Column that holds the {name}." if name in ("id", "title", "text", "photo") else None
+    return click.option(f"--{name}-column", metavar="NAME", help=text, hidden=text is None)
+
+
+data_options = together(
+    click.argument("data", required=False, type=PATH),
+    click.option("--articles", type=PATH, metavar="FILE", help="Article file, instead of DATA."),
+    click.option("--photos", type=PATH, metavar="DIR", help="Folder of pictures."),
+    click.option("--subset", metavar="NAME", help="Only this part of the data, such as content2019-01."),
+    click.option(
+        "--header-line", default=0, type=click.IntRange(0), metavar="N", help="Line of the header [default: found]."
+    ),
+    click.option("--delimiter", default="", metavar="CHAR", help="Between cells, such as ; or tab [default: found]."),
+    *map(_column, _COLUMNS),
+)
+"""DATA, --articles, --photos, --subset, --…-column and how tables are written, all for `read_data`."""
+
+encoder_option = click.option(
+    "--encoder", default="builtin", show_default=True, help="The model that reads texts and photos; see `encoders`."
+)
+cache_option = click.option(
+    "--cache", type=PATH, metavar="DIR", help="Where features are kept [default: the user's cache]."
+)
+preparation_option = click.option(
+    "--preparation",
+    "-p",
+    metavar="P",
+    default="fields=title",
+    show_default=True,
+    help="How texts are prepared, as key=value pairs; see `prepare`.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
+form_options = together(
+    click.option("--latex", "form", flag_value="latex", help="Print LaTeX tables (booktabs)."),
+    click.option("--markdown", "form", flag_value="markdown", help="Print Markdown tables."),
+)
+
+
+def seed_option(text: str) -> Decorator:
+    """--seed, with what it is the seed of."""
+    return click.option("--seed", default=0, show_default=True, help=text)
+
+
+def out_option(metavar: str, text: str, kind: click.Path = FILE, **more: Any) -> Decorator:
+    """--out, required unless a default is given."""
+    return click.option(
+        "--out", "-o", type=kind, metavar=metavar, help=text, **{"required": "default" not in more} | more
+    )
 
 
 def read_data(options: dict[str, Any]) -> Dataset:
@@ -75,10 +117,32 @@ def show_data(dataset: Dataset) -> None:
         click.echo("subsets: " + ", ".join(f"{name or '(none)'} {count}" for name, count in counts.items()), err=True)
 
 
+def shown_data(options: dict[str, Any]) -> Dataset:
+    """`read_data`, then `show_data`."""
+    dataset = read_data(options)
+    show_data(dataset)
+    return dataset
+
+
+def deciding_measure(text: str, known: Sequence[Measure]) -> Measure:
+    """The measure of --measure, one of those that a command prints.
+
+    Raises:
+        UsageError: it is another.
+    """
+    from photodesk.errors import UsageError
+    from photodesk.evaluation import metrics
+
+    measure = metrics.parse(text)
+    if measure not in known:
+        raise UsageError(f"--measure {text}: expected one of {', '.join(map(str, known))}")
+    return measure
+
+
 def show_faults(faults: Sequence[Fault], *, every: bool = False, err: bool = True) -> bool:
     """Print faults, those of one kind as one line with count and first place; returns whether any needs the user."""
     from photodesk.data.checks import kinds
-    from photodesk.files import shown
+    from photodesk.text_repair import shown
 
     if every:
         for fault in faults:
@@ -96,17 +160,22 @@ def show_faults(faults: Sequence[Fault], *, every: bool = False, err: bool = Tru
     return any(fault.advice for fault in faults)
 
 
-encoder_option = click.option(
-    "--encoder", default="builtin", show_default=True, help="The model that reads texts and photos; see `encoders`."
-)
+def print_json(value: object) -> None:
+    """A value on stdout, for programs."""
+    click.echo(json.dumps(value, ensure_ascii=False, indent=1))
 
 
-cache_option = click.option(
-    "--cache",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Where features are kept [default: the user's cache].",
-)
+def print_tables(tables: Sequence[Table], form: str | None) -> None:
+    """Tables on stdout, as `form_options` want them."""
+    if form is None and sys.stdout.isatty():
+        from rich.console import Console
+
+        for table in tables:
+            Console().print(table.rich())
+        return
+    click.echo(
+        "\n\n".join({"markdown": one.markdown, "latex": one.latex}.get(form or "", one.text)() for one in tables)
+    )
 
 
 def load_encoder(name: str) -> Encoder:

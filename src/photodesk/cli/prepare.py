@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from photodesk.cli.options import data_options, read_data, show_data, show_faults
+from photodesk.cli.options import FILE, data_options, preparation_option, show_faults, shown_data
+from photodesk.cli.progress import bars
 
 if TYPE_CHECKING:
     from photodesk.encoders.token_budget import Budget
@@ -24,18 +25,11 @@ _LABELLED = ("subset", "language", "tags", "date")
 @click.option(
     "--out",
     "-o",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE,
     metavar="FILE.jsonl",
     help="Write the prepared articles.",
 )
-@click.option(
-    "--preparation",
-    "-p",
-    metavar="P",
-    default="fields=title",
-    show_default=True,
-    help="The steps, as they print; see below.",
-)
+@preparation_option
 @click.option(
     "--show",
     type=click.IntRange(0),
@@ -93,8 +87,7 @@ def prepare(
         raise UsageError(f"{out}: the prepared articles are JSON lines; end the name in .jsonl")
     wanted = texts.parse(preparation)
     towers = {name: _tower(name) for name in encoders}
-    dataset = read_data(options)
-    show_data(dataset)
+    dataset = shown_data(options)
     click.echo(str(wanted), err=True)
     articles, empty = cleaning.with_text(dataset.articles, wanted.fields, drop=drop_empty)
     done = _prepare(wanted, articles, keep_going)
@@ -107,7 +100,7 @@ def prepare(
         for pair in dataset.pairs:
             pairs.setdefault(pair.article, []).append(pair.photo)
         _write(out, articles, done, pairs, label, budgets)
-    of_texts = [fault for fault in dataset.faults if "picture" not in fault.what]
+    of_texts = [fault for fault in dataset.faults if fault.subject != "photo"]
     context.exit(1 if show_faults([*of_texts, *empty, *done.notes]) else 0)
 
 
@@ -118,19 +111,9 @@ def _tower(name: str) -> Any:
 
 
 def _prepare(wanted: Preparation, articles: Sequence[Article], keep_going: bool) -> Prepared:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("translated sentences"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(
-        *columns, console=console, transient=True, disable=not (wanted.translate and console.is_terminal)
-    ) as bar:
-        task = bar.add_task("", total=None)
+    with bars() as progress:
         return wanted.prepare(
-            articles,
-            keep_going=keep_going,
-            progress=lambda finished, of: bar.update(task, completed=finished, total=of),
+            articles, keep_going=keep_going, progress=lambda _, done, of: progress("sentences", done, of)
         )
 
 

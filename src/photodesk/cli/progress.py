@@ -1,14 +1,15 @@
-"""One progress bar a stage on stderr: how much, how fast, how long still."""
+"""Progress on stderr: one bar a stage, with how much, how fast, how long still."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from photodesk.features.embed import Progress
+    from photodesk.types import Progress
 
 EVERY = 30.0
 """Seconds between two lines where stderr is no terminal."""
@@ -49,7 +50,7 @@ def bars() -> Iterator[Progress]:
             progress.update(tasks[stage], completed=done, total=of)
             now = monotonic()
             start, before = began.setdefault(stage, (now, done))
-            if console.is_terminal or (done < of and now - said.setdefault(stage, start) < EVERY):
+            if console.is_terminal or (done != of and now - said.setdefault(stage, start) < EVERY):
                 return
             said[stage] = now
             speed = (done - before) / max(now - start, 1e-3)
@@ -60,3 +61,11 @@ def bars() -> Iterator[Progress]:
                 console.print(f"{stage}: {done} of {of}, {speed:,.1f}/s{left}", highlight=False)
 
         yield report
+
+
+@contextmanager
+def ticks(stage: str, of: int) -> Iterator[Callable[[], None]]:
+    """A bar of one stage for work that says no more than that one piece is done."""
+    with bars() as report:
+        done = count(1)
+        yield lambda: report(stage, next(done), of)

@@ -2,54 +2,62 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from photodesk.cli.options import cache_option, show_data, show_faults
+from photodesk.cli.options import (
+    PATH,
+    cache_option,
+    deciding_measure,
+    form_options,
+    json_option,
+    out_option,
+    print_json,
+    print_tables,
+    seed_option,
+    show_data,
+    show_faults,
+    together,
+)
+from photodesk.cli.progress import bars
 
 if TYPE_CHECKING:
     from photodesk.evaluation.tables import Table
     from photodesk.recipes.preflight import Ready
     from photodesk.recipes.requirements import Need
+    from photodesk.recipes.schema import Recipe
 
-_PATH = click.Path(path_type=Path)
 
-
-def _kitchen_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    for decorate in (
-        cache_option,
-        click.option("--latex", "form", flag_value="latex", help="Print a LaTeX table (booktabs)."),
-        click.option("--markdown", "form", flag_value="markdown", help="Print a Markdown table."),
-        click.option("--seed", default=0, show_default=True, help="Of the intervals."),
-        click.option("--subset", metavar="WORDS", help="Words that name the part to measure, instead of the recipe's."),
-        click.option("--network", type=_PATH, metavar="FILE", help="A trained T×V network, instead of training one."),
-        click.option(
-            "--pretrain", type=_PATH, metavar="DIR", help="The data set to train on before, such as NYTimes800k."
-        ),
-        click.option(
-            "--encoder", metavar="E", help="Run it on another model, such as builtin; marked as such everywhere."
-        ),
-        click.option(
-            "--model-dir", type=_PATH, metavar="DIR", help="Folder with models, each in OWNER--NAME as on the hub."
-        ),
-        click.option("--photos", type=_PATH, metavar="DIR", help="Folder of pictures, if it is not in DATA."),
-        click.option("--data", type=_PATH, metavar="DIR", help="The data set."),
-        click.argument("recipe"),
-    ):
-        command = decorate(command)
-    return command
+_pretrain_option = click.option(
+    "--pretrain", type=PATH, metavar="DIR", help="The data set to train on before, such as NYTimes800k."
+)
+_model_dir_option = click.option(
+    "--model-dir", type=PATH, metavar="DIR", help="Folder with models, each in OWNER--NAME as on the hub."
+)
+_run_options = together(
+    click.argument("recipe"),
+    click.option("--data", type=PATH, metavar="DIR", help="The data set."),
+    click.option("--photos", type=PATH, metavar="DIR", help="Folder of pictures, if it is not in DATA."),
+    _model_dir_option,
+    click.option("--encoder", metavar="E", help="Run it on another model, such as builtin; marked as such everywhere."),
+    _pretrain_option,
+    click.option("--network", type=PATH, metavar="FILE", help="A trained T×V network, instead of training one."),
+    click.option("--subset", metavar="WORDS", help="Words that name the part to measure, instead of the recipe's."),
+    seed_option("Of the intervals."),
+    form_options,
+    cache_option,
+)
 
 
 @click.command()
-@click.option("--data", type=_PATH, metavar="DIR", help="Also say what this data set lacks.")
-@click.option("--pretrain", type=_PATH, metavar="DIR", help="A data set to train on before, such as NYTimes800k.")
-@click.option("--model-dir", type=_PATH, metavar="DIR", help="Folder with models, each in OWNER--NAME as on the hub.")
-@click.option("--json", "as_json", is_flag=True, help="A JSON list instead of a table.")
+@click.option("--data", type=PATH, metavar="DIR", help="Also say what this data set lacks.")
+@_pretrain_option
+@_model_dir_option
+@json_option
 def recipes(data: Path | None, pretrain: Path | None, model_dir: Path | None, as_json: bool) -> None:
     """List the recipes: which row of which paper each is, what it costs, and whether it can be run here.
 
@@ -66,7 +74,7 @@ def recipes(data: Path | None, pretrain: Path | None, model_dir: Path | None, as
 
     dataset = datasets.read(data) if data else None
     before = datasets.read(pretrain) if pretrain else None
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     for one in map(reading.read, reading.names()):
         here = requirements.located(one, model_dir)
         missing = [
@@ -74,44 +82,45 @@ def recipes(data: Path | None, pretrain: Path | None, model_dir: Path | None, as
             *(requirements.of_data(here, dataset) if dataset else ()),
             *requirements.of_pretraining(here, before),
         ]
-        number = "MRR@100" if "MRR@100" in one.claim.numbers else next(iter(one.claim.numbers))
-        rows.append(
-            {
-                "recipe": one.name,
-                "what": one.about,
-                "paper": one.claim.paper,
-                "table": one.claim.table,
-                "row": one.claim.row,
-                "numbers": dict(one.claim.numbers),
-                "shown": f"{number} {one.claim.numbers[number]:.3f}",
-                "transductive": one.transductive,
-                "data": one.data.edition,
-                "weights_gb": one.cost.weights_gb,
-                "minutes": one.cost.minutes,
-                "machine": one.cost.machine,
-                "missing": [str(need) for need in missing],
-                "status": _status(missing, dataset is not None),
-            }
-        )
+        rows.append(_row(one) | {"missing": [str(need) for need in missing], "status": _status(missing, bool(dataset))})
     if as_json:
-        click.echo(json.dumps(rows, ensure_ascii=False, indent=1))
+        print_json(rows)
         return
     head = ("recipe", "table, row", "claimed", "data", "weights", "takes about", "here")
     cells = tuple(
         (
-            str(row["recipe"]),
+            row["recipe"],
             f"{row['table']}: {row['row']}" + (" (transductive)" if row["transductive"] else ""),
-            str(row["shown"]),
-            str(row["data"]),
+            row["shown"],
+            row["data"],
             f"{row['weights_gb']:g} GB",
-            f"{row['minutes']:g} min, {str(row['machine']).partition(';')[0]}",
-            str(row["status"]),
+            f"{row['minutes']:g} min, {row['machine'].partition(';')[0]}",
+            row["status"],
         )
         for row in rows
     )
     click.echo(Table("Recipes: photodesk reproduce RECIPE --data DIR", head, cells, left=7).text())
-    if lacking := list(dict.fromkeys(line for row in rows for line in row["missing"])):  # type: ignore[attr-defined]
+    if lacking := list(dict.fromkeys(line for row in rows for line in row["missing"])):
         click.echo("\nmissing for some of them:\n" + "\n".join(f"- {line}" for line in lacking), err=True)
+
+
+def _row(recipe: Recipe) -> dict[str, Any]:
+    claim, cost = recipe.claim, recipe.cost
+    number = "MRR@100" if "MRR@100" in claim.numbers else next(iter(claim.numbers))
+    return {
+        "recipe": recipe.name,
+        "what": recipe.about,
+        "paper": claim.paper,
+        "table": claim.table,
+        "row": claim.row,
+        "numbers": dict(claim.numbers),
+        "shown": f"{number} {claim.numbers[number]:.3f}",
+        "transductive": recipe.transductive,
+        "data": recipe.data.edition,
+        "weights_gb": cost.weights_gb,
+        "minutes": cost.minutes,
+        "machine": cost.machine,
+    }
 
 
 def _status(missing: Sequence[Need], data_known: bool) -> str:
@@ -122,31 +131,23 @@ def _status(missing: Sequence[Need], data_known: bool) -> str:
 
 
 def _show_ready(ready: Ready) -> None:
-    show_data(ready.kitchen.dataset)
+    show_data(ready.runner.dataset)
     for line in (*ready.notes, *(f"differs from the recipe: {line}" for line in ready.deviations)):
         click.echo(line, err=True)
 
 
 def _print(table: Table, remarks: Iterable[str], form: str | None) -> None:
-    click.echo({"markdown": table.markdown, "latex": table.latex}.get(form or "", table.text)())
+    print_tables([table], form)
     for line in remarks:
         click.echo({"markdown": "- ", "latex": "% "}.get(form or "", "") + line)
 
 
 @click.command()
-@_kitchen_options
-@click.option(
-    "--out",
-    "-o",
-    default="reproduced",
-    show_default=True,
-    type=_PATH,
-    metavar="DIR",
-    help="Folder for run file, report and record.",
-)
+@_run_options
+@out_option("DIR", "Folder for run file, report and record.", PATH, default="reproduced", show_default=True)
 @click.pass_context
 def reproduce(context: click.Context, /, recipe: str, out: Path, form: str | None, seed: int, **options: Any) -> None:
-    """Run a recipe, a row of a paper's table, and print ours beside the paper's numbers.
+    """Run a recipe, a row of a paper's table, and print ours next to the paper's numbers.
 
     First everything that is missing is named at once, with how to get it; nothing is computed before. Then: language
     detection, translation, cleaning, word limits, encoder, T×V network, fusion, revision. Writes NAME.tsv, NAME.html
@@ -157,29 +158,28 @@ def reproduce(context: click.Context, /, recipe: str, out: Path, form: str | Non
     photodesk reproduce 2022-rss-run2 --data newsimages2022/ --model-dir models/
     photodesk reproduce 2021-run5 --data newsimages2021/ --encoder builtin
     """
-    from photodesk.cli.progress import bars
     from photodesk.recipes.preflight import find
 
     started = time.monotonic()
     with bars() as progress:
         ready = find(recipe, progress=progress, **options)
         _show_ready(ready)
-        outcome = ready.kitchen.cook(ready.recipe, ready.name)
+        outcome = ready.runner.run(ready.recipe, ready.name)
     seconds = time.monotonic() - started
     stem = ready.write(outcome, out, seconds=seconds, seed=seed)
     _print(ready.table(outcome, seed=seed), ready.remarks(), form)
     click.echo(f"{stem}.tsv, {stem}.html and {stem}.json are in {out}; {seconds / 60:.1f} minutes", err=True)
-    context.exit(1 if show_faults([*ready.kitchen.dataset.faults, *outcome.faults]) else 0)
+    context.exit(1 if show_faults([*ready.runner.dataset.faults, *outcome.faults]) else 0)
 
 
 @click.command()
-@_kitchen_options
+@_run_options
 @click.option("--measure", "-m", default="MRR@100", show_default=True, help="R@1, R@5, R@10, R@50, R@100 or MRR@100.")
 @click.option(
     "--plot",
     default="ablation.svg",
     show_default=True,
-    type=_PATH,
+    type=PATH,
     metavar="FILE",
     help="Picture of the contributions.",
 )
@@ -197,25 +197,21 @@ def ablate(
     photodesk ablate own-best --data newsimages2025/ --plot ablation.svg
     photodesk ablate 2022-rss-run4 --data newsimages2022/ --pretrain nytimes800k/ -m R@10
     """
-    from photodesk.cli.progress import bars
-    from photodesk.errors import UsageError
     from photodesk.evaluation import metrics
     from photodesk.files import replacing
     from photodesk.recipes import ablation
     from photodesk.recipes.preflight import find
 
-    deciding = metrics.parse(measure)
-    if deciding not in metrics.DEFAULT:
-        raise UsageError(f"--measure {measure}: ablate knows {', '.join(map(str, metrics.DEFAULT))}")
+    deciding = deciding_measure(measure, metrics.DEFAULT)
     with bars() as progress:
         ready = find(recipe, progress=progress, **options)
         _show_ready(ready)
         said = lambda part: click.echo(f"without {part}" if part else "in full", err=True)  # noqa: E731
-        full, without = ablation.ablate(ready.recipe, ready.kitchen, name=ready.name, progress=said)
+        full, without = ablation.ablate(ready.recipe, ready.runner, name=ready.name, progress=said)
     found = ablation.contributions(full, without, deciding, seed=seed)
     _print(ablation.table(full, found, deciding), ready.remarks(), form)
     with replacing(plot) as stream:
         stream.write(ablation.plot(full, found, deciding))
     click.echo(f"plot in {plot}", err=True)
     faults = dict.fromkeys(fault for outcome in (full, *without.values()) for fault in outcome.faults)
-    context.exit(1 if show_faults([*ready.kitchen.dataset.faults, *faults]) else 0)
+    context.exit(1 if show_faults([*ready.runner.dataset.faults, *faults]) else 0)

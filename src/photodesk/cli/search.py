@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
-from photodesk.cli.archive import is_photo
-from photodesk.cli.options import load_encoder
-from photodesk.files import shown
+from photodesk.cli.options import load_encoder, print_json
+from photodesk.text_repair import shown
 
 if TYPE_CHECKING:
-    from photodesk.search.explain import Reason
-    from photodesk.search.query import Answer, Found, Question
-
-OF_ARCHIVE = "of an archive"
+    from photodesk.search.schema import Answer, Hit, Located, Why
 
 
 @click.command()
@@ -30,12 +27,16 @@ OF_ARCHIVE = "of an archive"
     "--encoder", help="Another text tower in the space of an index's photos [default: the encoder that made it]."
 )
 @click.option("--lead", default="", help="The article's lead.")
-@click.option("--body", type=click.File("r", encoding="utf-8"), help="File with the article's text; - is stdin.")
+@click.option(
+    "--body", "text", type=click.File("r", encoding="utf-8"), help="File with the article's text; - is stdin."
+)
 @click.option("--language", default="", help="Of the article, such as de; for --translate.")
 @click.option(
     "--translate", default="", metavar="T", help="Translator for models that read English only; see `prepare`."
 )
-@click.option("--like", metavar="PHOTO", help="More like this: a picture file, or the id of a photo of the archive.")
+@click.option(
+    "--like", default="", metavar="PHOTO", help="More like this: a picture file, or the id of a photo of the archive."
+)
 @click.option(
     "--words",
     default="",
@@ -53,7 +54,7 @@ OF_ARCHIVE = "of an archive"
 @click.option("--min-width", default=0, type=click.IntRange(0), help="In pixels.")
 @click.option("--min-height", default=0, type=click.IntRange(0), help="In pixels.")
 @click.option("--used-days", default=0, type=click.IntRange(0), help="Push down what was used in so many days.")
-@click.option("--hide-used", is_flag=True, help="Leave it out instead.")
+@click.option("--hide-used", "used", flag_value="hide", default="down", help="Leave it out instead.")
 @click.option("--diverse", is_flag=True, help="Prefer photos that differ from those above them.")
 @click.option(
     "--no-fold", "fold", is_flag=True, default=True, flag_value=False, help="Show near-duplicates one by one."
@@ -87,147 +88,100 @@ def search(
     photodesk search desk/ "Hochwasser an der Elbe" --body draft.txt --words "Dresden Meißen" --since 2020-01-01 --why 1
     photodesk search desk/ --like flood.jpg --credit dpa --used-days 30
     """
-    from photodesk.archive.archive import LEDGER
+    from photodesk.archive.archive import DATABASE
     from photodesk.errors import UsageError
 
-    if (index / LEDGER).exists():
+    if (index / DATABASE).exists():
         if cosine or encoder:
             raise UsageError("--cosine and --encoder are for an index; an archive has its own encoder and revision")
-        _archive(index, headline, top, as_json, options)
+        _search_archive(index, top, as_json, options | {"headline": headline})
         return
-    given = [name for name in options if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT]
-    if given:
-        raise UsageError(
-            f"--{given[0].replace('_', '-')} is for an archive, and {index} is none; make one with: photodesk archive "
-            "init DIR"
-        )
+    for option in context.command.params:
+        if option.name in options and context.get_parameter_source(option.name) is not ParameterSource.DEFAULT:
+            raise UsageError(
+                f"{option.opts[0]} is for an archive, and {index} is none; make one with: photodesk archive init DIR"
+            )
     if not headline:
         raise UsageError("say what to search for, as in: photodesk search archive.index 'Hochwasser an der Elbe'")
+    _search_index(index, headline, top, as_json, cosine, encoder)
+
+
+def _search_index(folder: Path, headline: str, top: int, as_json: bool, cosine: bool, encoder: str | None) -> None:
     from photodesk.search.flat_index import Searcher
+    from photodesk.search.schema import DIGITS, IndexHit
 
-    searcher = Searcher.open(index, load_encoder(encoder) if encoder else None)
-    hits = searcher.search(headline, top=top, revised=not cosine)
+    searcher = Searcher.open(folder, load_encoder(encoder) if encoder else None)
+    found = searcher.search(headline, top=top, revised=not cosine)
+    paths = searcher.index.paths
+    hits = [
+        IndexHit(rank, round(hit.score, DIGITS), hit.photo, str(paths[hit.photo])) for rank, hit in enumerate(found, 1)
+    ]
     if as_json:
-        found = [{"photo": hit.photo, "score": hit.score, "path": str(searcher.index.paths[hit.photo])} for hit in hits]
-        click.echo(json.dumps(found, ensure_ascii=False, indent=1))
-    else:
-        for hit in hits:
-            click.echo(f"{hit.score:.3f}\t{shown(searcher.index.paths[hit.photo])}")
+        print_json({"hits": [asdict(hit) for hit in hits]})
+    for hit in () if as_json else hits:
+        click.echo(f"{hit.score:.3f}\t{shown(hit.file)}")
 
 
-def _archive(folder: Path, headline: str, top: int, as_json: bool, options: dict[str, Any]) -> None:
+def _search_archive(folder: Path, top: int, as_json: bool, options: dict[str, Any]) -> None:
+    from photodesk import images
     from photodesk.archive.archive import Archive
     from photodesk.errors import ArchiveInUse, UsageError
+    from photodesk.search import schema
     from photodesk.search.desk import Desk
     from photodesk.text.preparation import Preparation
 
-    question = _question(headline, top, options)
-    rank = options["why"]
+    rank, translate, like, text = (options.pop(name) for name in ("why", "translate", "like", "text"))
+    similar = options.pop("similar")
+    if rank and rank > top:
+        raise UsageError(f"--why {rank}: an answer of --top {top} has no such rank")
+    picture = images.load(Path(like)) if like and Path(like).exists() else None
+    if like and picture is None and not schema.is_photo(like):
+        raise UsageError(f"--like {like}: there is no such file, and ids of photos have 32 hexadecimal digits")
+    query = schema.Query(**options, top=top, text=text.read() if text else "", like="" if picture else like)
+    question = query.question(picture)
     try:
         held = Archive.open(folder, doing="search")
     except ArchiveInUse as holder:
         if not holder.url:
             raise
-        if options["translate"]:
+        if translate:
             raise UsageError(
                 f"the desk at {holder.url} translates by itself or not at all; leave --translate out"
             ) from None
         from photodesk.web.client import ask
 
-        answer, reason, places = ask(holder, question, rank)
-        show(answer, reason, places, as_json, similar=options["similar"])
+        _show(*ask(holder, query, picture, rank=rank), rank, as_json, similar)
         return
     with held:
-        desk = Desk(held, preparation=Preparation(translate=options["translate"]) if options["translate"] else None)
-        answer = desk.ask(question)
-        reason = desk.why(question, answer.hits[rank - 1].photo) if rank and rank <= len(answer.hits) else None
-        shown = [photo for hit in answer.hits for photo in (hit.photo, *(one.photo for one in hit.similar))]
-        show(answer, reason, {photo: held.path(photo) for photo in shown}, as_json, similar=options["similar"])
+        if query.language and not translate:
+            raise UsageError(
+                f"--language {query.language} is for a translator, and none is named; give --translate, or leave it out"
+            )
+        desk = Desk(held, preparation=Preparation(translate=translate) if translate else None)
+        found = desk.ask(question)
+        reasons = [desk.why(question, hit.photo) for hit in found.hits[rank - 1 : rank]] if rank else []
+        reason = next((schema.why(reason, held.path) for reason in reasons), None)
+        _show(schema.answer(found, held.path), reason, rank, as_json, similar)
 
 
-def _question(headline: str, top: int, options: dict[str, Any]) -> Question:
-    from photodesk import images
-    from photodesk.engines.schema import Filter
-    from photodesk.errors import UsageError
-    from photodesk.search.query import Question
-    from photodesk.types import Article
+def _show(answer: Answer, reason: Why | None, rank: int | None, as_json: bool, similar: bool) -> None:
+    """Probability, file, caption, credit and usage terms on stdout, everything else on stderr; or all of it as JSON."""
+    from photodesk.search.confidence import WORDS
 
-    names = ("since", "until", "credit", "terms", "keywords", "orientation", "min_width", "min_height", "phrase")
-    body = options["body"].read() if options["body"] else ""
-    article = Article("query", headline, options["lead"], body, language=options["language"])
-    like = options["like"] or ""
-    picture = images.load(Path(like)) if like and Path(like).exists() else None
-    if like and picture is None and not is_photo(like):
-        raise UsageError(f"--like {like}: there is no such file, and ids of photos have 32 hexadecimal digits")
-    return Question(
-        article if headline or options["lead"] or body.strip() else None,
-        like="" if picture else like,
-        picture=picture,
-        where=Filter(**{name: options[name] for name in names}),
-        words=options["words"],
-        used_days=options["used_days"],
-        hide_used=options["hide_used"],
-        diverse=options["diverse"],
-        fold=options["fold"],
-        top=top,
-    )
-
-
-def as_data(answer: Answer, reason: Reason | None, places: Mapping[str, str]) -> dict[str, Any]:
-    """An answer for programs; `places` has the file of each photo."""
-    hits = [
-        {
-            "rank": rank,
-            "photo": hit.photo,
-            "file": places[hit.photo],
-            "score": round(hit.score, 4),
-            "probability": round(hit.probability, 4),
-            "words": hit.words,
-            "duplicates": len(hit.similar),
-            "used": hit.used,
-            "components": {name: round(value, 4) for name, value in hit.components.items()},
-            "about": hit.entry.payload(),
-            "origins": {name: list(photos) for name, photos in hit.origins.items()},
-            "similar": [
-                {"photo": one.photo, "file": places[one.photo]}
-                | {name: getattr(one.entry, name) for name in ("source", "credit", "terms", "width", "height")}
-                for one in hit.similar
-            ],
-        }
-        for rank, hit in enumerate(answer.hits, 1)
-    ]
-    found: dict[str, Any] = {
-        "nothing_fits": answer.nothing_fits,
-        "message": answer.message,
-        "calibrated": answer.calibrated,
-        "hits": hits,
-    }
-    if reason:
-        found["why"] = {
-            "photo": reason.found.photo,
-            "words": [list(pair) for pair in reason.words],
-            "heat": reason.heat.tolist(),
-            "shares": dict(reason.shares),
-        }
-    return found
-
-
-def show(
-    answer: Answer, reason: Reason | None, places: Mapping[str, str], as_json: bool, *, similar: bool = False
-) -> None:
-    """Probability, file (by photo in `places`), caption, credit and usage terms on stdout, everything else on stderr;
-    or all of it as JSON."""
+    if rank and not reason:
+        count = len(answer.hits)
+        click.echo(f"--why {rank}: the answer has {count} photo{'s' * (count != 1)}", err=True)
     if as_json:
-        click.echo(json.dumps(as_data(answer, reason, places), ensure_ascii=False, indent=1))
+        print_json(asdict(answer) | ({"why": asdict(reason)} if reason else {}))
         return
     if answer.message:
         click.echo(answer.message, err=True)
     for hit in answer.hits:
-        click.echo(f"{hit.probability:.0%}\t{hit.words}\t{shown(places[hit.photo])}\t{shown(_about(hit))}")
+        click.echo(f"{hit.probability:.0%}\t{WORDS[hit.level]}\t{shown(_file(hit))}\t{shown(_about(hit))}")
         for one in hit.similar if similar else ():
-            entry = one.entry
-            said = (one.photo, entry.credit, f"{entry.width} × {entry.height}", _terms(entry.terms))
-            click.echo(f"\tnear-duplicate\t{shown(places[one.photo])}\t{shown(_joined(said))}")
+            size = f"{one.about.width} × {one.about.height}"
+            told = _joined((one.photo, one.about.credit, size, _terms(one.about.terms)))
+            click.echo(f"\tnear-duplicate\t{shown(_file(one))}\t{shown(told)}")
     if answer.hits and not answer.calibrated:
         click.echo(
             "probabilities are a guess: they were not fitted for this model or kind of query; see: photodesk calibrate "
@@ -235,29 +189,30 @@ def show(
             err=True,
         )
     if reason:
-        why(reason)
+        _explain(reason)
 
 
-def why(reason: Reason) -> None:
+def _explain(why: Why) -> None:
     """Which words, regions and parts made a hit, on stderr."""
-    click.echo(f"\nwhy {reason.found.photo}", err=True)
-    parts = [
-        f"{name} {reason.found.components[name]:+.2f} ({share:+.0%})" for name, share in reason.shares.items() if share
-    ]
+    click.echo(f"\nwhy {why.photo}", err=True)
+    parts = [f"{name} {why.components[name]:+.2f} ({share:+.0%})" for name, share in why.shares.items() if share]
     click.echo("  score, in standard deviations of what photos score in general: " + ", ".join(parts), err=True)
-    for word, fall in sorted(reason.words, key=lambda pair: -pair[1])[:8]:
-        click.echo(f"  {fall:+.2f}  without {word!r}" if fall else f"   0.00  without {word!r}", err=True)
-    if reason.heat.size:
-        shades, most = " ░▒▓█", max(float(reason.heat.max()), 1e-9)
+    for word in sorted(why.words, key=lambda word: -word.fall)[:8]:
+        click.echo(f"  {word.fall:{'+' if word.fall else ' '}.2f}  without {word.text!r}", err=True)
+    if why.heat:
+        shades, most = " ░▒▓█", max(*map(max, why.heat), 1e-9)
         click.echo("  the photo, darker where covering it costs more:", err=True)
-        for row in reason.heat:
-            click.echo(
-                "    " + "".join(shades[max(0, min(4, round(4 * float(value) / most)))] * 4 for value in row), err=True
-            )
+        for row in why.heat:
+            cells = (shades[max(0, min(4, round(4 * value / most)))] * 4 for value in row)
+            click.echo("    " + "".join(cells), err=True)
 
 
-def _about(hit: Found) -> str:
-    entry, names = hit.entry, {one.photo: one.entry.source.rpartition("/")[2] for one in hit.similar}
+def _file(photo: Located) -> str:
+    return photo.file or photo.photo
+
+
+def _about(hit: Hit) -> str:
+    entry, names = hit.about, {one.photo: one.about.source.rpartition("/")[2] for one in hit.similar}
 
     def told(field: str, text: str) -> str:
         """The text, and which near-duplicates it comes from: their file names, or ids where they are hits of their

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import click
 
+from photodesk.cli.options import PATH
+
 
 @click.command()
-@click.argument("archive", type=click.Path(path_type=Path))
+@click.argument("archive", type=PATH)
 @click.option(
     "--host", default="127.0.0.1", show_default=True, help="Where to listen; anything but this machine wants a token."
 )

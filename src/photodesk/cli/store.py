@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 
 import click
 
+from photodesk.cli.options import cache_option, show_faults
+from photodesk.cli.progress import bars
+
 if TYPE_CHECKING:
     from photodesk.features.maintenance import Kept
 
 
 @click.command()
 @click.argument("action", type=click.Choice(["verify", "compact", "gc"]))
-@click.option("--cache", type=click.Path(path_type=Path), metavar="DIR", help="The store, if not the user's cache.")
+@cache_option
 @click.option("--float16", is_flag=True, help="compact: keep numbers in half the bytes from now on.")
 @click.option(
     "--days",
@@ -34,10 +37,7 @@ def store(context: click.Context, /, action: str, cache: Path | None, float16: b
     photodesk store compact --float16
     photodesk store gc --days 90
     """
-    import functools
 
-    from photodesk.cli.options import show_faults
-    from photodesk.cli.progress import bars
     from photodesk.errors import UsageError
     from photodesk.features import maintenance
     from photodesk.features.store import Store
@@ -53,9 +53,7 @@ def store(context: click.Context, /, action: str, cache: Path | None, float16: b
     for tower in () if action == "verify" else maintenance.towers(folder):
         if action == "compact":
             with bars() as progress:
-                rows, dropped = maintenance.compact(
-                    tower, dtype="float16" if float16 else "", progress=functools.partial(progress, tower.name)
-                )
+                rows, dropped = maintenance.compact(tower, dtype="float16" if float16 else "", progress=progress)
             click.echo(f"{tower.name}: {rows} rows kept, {dropped} records dropped", err=True)
         else:
             click.echo(f"{tower.name}: {maintenance.gc(tower, days=days) / 1e6:,.1f} MB freed", err=True)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from photodesk.cli.options import cache_option, show_data, show_faults
+from photodesk.cli.options import PATH, cache_option, out_option, seed_option, show_data, show_faults
+from photodesk.cli.progress import bars
 
 if TYPE_CHECKING:
+    from photodesk.encoders.txv import Network
+    from photodesk.training.config import Settings
     from photodesk.types import Dataset
 
 
@@ -22,15 +27,8 @@ def _part(_context: click.Context, parameter: click.Parameter, value: float | No
 
 
 @click.command()
-@click.argument("data", nargs=-1, type=click.Path(path_type=Path))
-@click.option(
-    "--out",
-    "-o",
-    required=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="MODEL",
-    help="File of the network, .safetensors; its card (.md) and plot (.svg) go beside it.",
-)
+@click.argument("data", nargs=-1, type=PATH)
+@out_option("MODEL", "File of the network, .safetensors; its card (.md) and plot (.svg) are written next to it.")
 @click.option(
     "--encoder",
     "-e",
@@ -60,13 +58,13 @@ def _part(_context: click.Context, parameter: click.Parameter, value: float | No
     "--picks",
     multiple=True,
     metavar="ARCHIVE",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="What was picked in `serve` is further DATA, after those named; may be given several times.",
 )
 @click.option(
     "--pretrain",
     metavar="BIG",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Train on this data set first, then fine-tune on DATA.",
 )
 @click.option(
@@ -132,7 +130,7 @@ def _part(_context: click.Context, parameter: click.Parameter, value: float | No
     type=click.Path(path_type=Path, file_okay=False),
     help="Also log the epochs for TensorBoard.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of the split and of everything random.")
+@seed_option("Of the split and of everything random.")
 @cache_option
 @click.pass_context
 def train(
@@ -148,20 +146,14 @@ def train(
     weights: str | None,
     split: str,
     tensorboard: Path | None,
-    seed: int,
     cache: Path | None,
-    leaks: str,
-    validation: float | None,
-    test: float,
-    average: bool,
-    refit: bool,
     **options: Any,
 ) -> None:
     """Train a T×V network on an encoder's frozen features.
 
     The first DATA is what the network is for: validation and test pairs are taken from it. By default no title, URL or
-    near-duplicate picture is on two sides. One JSON line an epoch on stdout. A training that was killed goes on from
-    its last epoch when the same command is given again, and ends with the same weights.
+    near-duplicate picture is on two sides. One JSON line an epoch on stdout. A training that was killed resumes
+    after its last epoch when the same command is given again, and ends with the same weights.
 
     \b
     photodesk train newsimages2025/ flickr8k/ -o bridge.safetensors --test 2000
@@ -170,91 +162,92 @@ def train(
     photodesk train rss/ rt/ tw/ --weights 1,1,1 --preset paper2022 --split random --validation 0.2 --leaks keep \\
         --encoder openclip:ViT-H-14/laion2b_s32b_b79k --pretrain nytimes800k/ --average -o txv.safetensors
     """
-    from dataclasses import replace
-
-    from photodesk.cli.progress import bars
-    from photodesk.data import datasets
-    from photodesk.encoders import registry as families
-    from photodesk.encoders import txv
-    from photodesk.encoders.concatenated import dims, towers
-    from photodesk.errors import UsageError, require
+    from photodesk.encoders import registry
+    from photodesk.encoders.concatenated import towers
     from photodesk.features.store import Store
-    from photodesk.files import probe, replacing
-    from photodesk.training import model_card as cards
-    from photodesk.training import pairs as pairing
-    from photodesk.training import splits
+    from photodesk.training import model_card, pairs, splits
     from photodesk.training import train as training
+
+    count = len(data) + len(picks)
+    how = {name: options.pop(name) for name in ("validation", "test", "leaks", "average", "refit")}
+    settings = _settings(out, count, preset, options)
+    parts, given = splits.parse(split), (*_weights(weights, count), *((0.0,) if pretrain else ()))
+    report = _reporter(tensorboard)
+    read = _read(data, picks, pretrain)
+    loaded = [registry.load(name) for name in dict.fromkeys(encoders)]
+    sets = tuple(tuple(each.split("+")) for each in fields)
+    texts, photos = towers(loaded, sets)
+    with bars() as progress:
+        gathered = pairs.gather(read, texts, photos, Store(cache), weights=given, progress=progress)
+    made = training.fit(
+        gathered,
+        (texts.fingerprint, photos.fingerprint),
+        (texts.dims, photos.dims),
+        settings,
+        split=parts,
+        pretrain=count if pretrain else None,
+        state=out,
+        report=report,
+        **how,
+    )
+    card = {**made.card, **model_card.origin(read, gathered.weights)}
+    _write(replace(made, card=card, encoders=tuple(encoder.name for encoder in loaded), fields=sets), out)
+    context.exit(1 if show_faults([*(fault for dataset in read for fault in dataset.faults), *gathered.faults]) else 0)
+
+
+def _settings(out: Path, count: int, preset: str, options: dict[str, Any]) -> Settings:
+    """The preset with what was given instead; all that can be refused before anything is read is refused here."""
+    from photodesk.errors import UsageError, require
+    from photodesk.files import probe
     from photodesk.training.config import PRESETS
 
     if out.suffix != ".safetensors":
         raise UsageError(f"{out}: a network file ends in .safetensors")
-    settings = replace(
-        PRESETS[preset], seed=seed, **{key: value for key, value in options.items() if value is not None}
-    )
-    if not data and not picks:
+    settings = replace(PRESETS[preset], **{name: value for name, value in options.items() if value is not None})
+    if not count:
         raise UsageError("say what to train on: DATA, or --picks ARCHIVE")
-    count = len(data) + len(picks)
-    parts, given = splits.parse(split), _weights(weights, count)
-    sets = tuple(tuple(each.split("+")) for each in fields)
     if settings.epochs:
         require("torch", "train")
     probe(out)
-    watch = _watcher(tensorboard)
+    return settings
+
+
+def _read(data: Sequence[Path], picks: Sequence[Path], pretrain: Path | None) -> list[Dataset]:
+    from photodesk.data import datasets
+
     read = [*map(datasets.read, data), *map(_picked, picks), *([datasets.read(pretrain)] if pretrain else [])]
     for dataset in read:
         show_data(dataset)
-    loaded = [families.load(name) for name in dict.fromkeys(encoders)]
-    texts, photos = towers(loaded, sets)
-    with bars() as progress:
-        pairs = pairing.gather(
-            read, texts, photos, Store(cache), weights=(*given, 0.0) if pretrain else given, progress=progress
-        )
+    return read
 
-    def told(row: dict[str, Any]) -> None:
-        click.echo(training.epoch_line(row))
-        watch(row)
 
-    made = training.fit(
-        pairs,
-        (texts.fingerprint, photos.fingerprint),
-        (dims(texts), dims(photos)),
-        settings,
-        split=parts,
-        validation=validation,
-        test=test,
-        leaks=leaks,
-        pretrain=count if pretrain else None,
-        average=average,
-        refit=refit,
-        state=out,
-        report=told,
-    )
-    made = replace(
-        made,
-        card={**made.card, **cards.origin(read, pairs.weights)},
-        encoders=tuple(encoder.name for encoder in loaded),
-        fields=sets,
-    )
-    txv.save(made, out)
-    training.forget(out)
+def _write(network: Network, out: Path) -> None:
+    """The network, its card and its plot; then the state that a training resumes from goes."""
+    from photodesk.encoders import txv
+    from photodesk.files import replacing
+    from photodesk.training import model_card
+    from photodesk.training.train import forget
+
+    txv.save(network, out)
+    forget(out)
     with replacing(out.with_suffix(".md")) as stream:
-        stream.write(cards.page(txv.load(out), out.stem))
-    drawn = _drawn(made.card, out.with_suffix(".svg"))
-    what = f"epoch {made.card['epoch']}" if settings.epochs else "the closed form"
+        stream.write(model_card.page(txv.load(out), out.stem))
+    card: Any = network.card
+    drawn = _drawn(card, out.with_suffix(".svg"))
+    what = f"epoch {card['epoch']}" if card.get("settings", {}).get("epochs") else "the closed form"
     click.echo(f"{what} is in {out}; its card is {out.with_suffix('.md')}{drawn}", err=True)
-    if not made.card.get("test"):
+    if not card.get("test"):
         click.echo(
             "what it is worth on new data was not measured; --test 2000 keeps so many pairs apart for that", err=True
         )
-    context.exit(1 if show_faults([*(fault for dataset in read for fault in dataset.faults), *pairs.faults]) else 0)
 
 
 def _picked(archive: Path) -> Dataset:
     """The picks of an archive, asked of the server where one holds it."""
     from photodesk.archive.picks import dataset
-    from photodesk.cli.archive import chores_of
+    from photodesk.cli.archive import commands_of
 
-    with chores_of(archive, "train") as do:
+    with commands_of(archive, "train") as do:
         found = do("pairs", {})
     return dataset(archive, found.data["rows"], found.faults)
 
@@ -278,34 +271,33 @@ def _weights(text: str | None, count: int) -> tuple[float, ...]:
 
 
 def _drawn(card: Any, path: Path) -> str:
-    from photodesk.errors import MissingExtra
     from photodesk.files import replacing
-    from photodesk.training import model_card as cards
+    from photodesk.training import model_card
 
     if not (card.get("settings", {}).get("epochs") or card.get("test") or card.get("validation_pairs")):
         return ""  # a closed form that was not measured: there is nothing to draw
-    try:
-        svg = cards.plot(card)
-    except MissingExtra:
-        return ""
     with replacing(path) as stream:
-        stream.write(svg)
+        stream.write(model_card.plot(card))
     return f", its plot is {path}"
 
 
-def _watcher(folder: Path | None) -> Any:
-    """Writes epochs for TensorBoard, if a folder is named."""
-    if folder is None:
-        return lambda row: None
+def _reporter(folder: Path | None) -> Callable[[dict[str, Any]], None]:
+    """Prints a line an epoch, and writes it for TensorBoard if a folder is named."""
     from photodesk.errors import require
+    from photodesk.training.train import epoch_line
 
-    require("tensorboard", "tensorboard")
-    writer = require("torch.utils.tensorboard", "train").SummaryWriter(str(folder))
+    writer = None
+    if folder is not None:
+        require("tensorboard", "tensorboard")
+        writer = require("torch.utils.tensorboard", "train").SummaryWriter(str(folder))
 
-    def watch(row: dict[str, Any]) -> None:
+    def report(row: dict[str, Any]) -> None:
+        click.echo(epoch_line(row))
+        if writer is None:
+            return
         for name, value in row.items():
             if isinstance(value, float) and "epoch" in row:
                 writer.add_scalar(f"{row.get('stage', 'train')}/{name}", value, row["epoch"])
         writer.flush()
 
-    return watch
+    return report

@@ -7,7 +7,21 @@ from typing import Any
 
 import click
 
-from photodesk.cli.options import cache_option, data_options, encoder_option, read_data, show_data, show_faults
+from photodesk.cli.options import (
+    FILE,
+    cache_option,
+    data_options,
+    deciding_measure,
+    encoder_option,
+    form_options,
+    load_encoder,
+    preparation_option,
+    print_tables,
+    seed_option,
+    show_faults,
+    shown_data,
+)
+from photodesk.cli.progress import bars
 
 
 @click.command()
@@ -34,20 +48,12 @@ from photodesk.cli.options import cache_option, data_options, encoder_option, re
     "--plot",
     default="tune.svg",
     show_default=True,
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE,
     help="Picture of the effect on hubness.",
 )
-@click.option(
-    "--preparation",
-    "-p",
-    metavar="P",
-    default="fields=title",
-    show_default=True,
-    help="How texts are prepared; see `prepare`.",
-)
-@click.option("--seed", default=0, show_default=True, help="Of the validation part and of the intervals.")
-@click.option("--latex", "form", flag_value="latex", help="Print a LaTeX table (booktabs).")
-@click.option("--markdown", "form", flag_value="markdown", help="Print a Markdown table.")
+@preparation_option
+@seed_option("Of the validation part and of the intervals.")
+@form_options
 @encoder_option
 @cache_option
 @click.pass_context
@@ -73,14 +79,9 @@ def tune(
 
     \b
     photodesk tune newsimages2025/ --plot tune.svg
-    photodesk tune newsimages2025/ -r "dual_softmax(temperature=1)" -r "nnn(k=128, alpha=0.75)" --validation 1500
-    --markdown
+    photodesk tune newsimages2025/ -r "dual_softmax(temperature=1)" -r "nnn(k=128, alpha=0.75)" --markdown
     """
-    from photodesk.cli.progress import bars
     from photodesk.data.groups import groups
-    from photodesk.encoders import registry
-    from photodesk.errors import UsageError
-    from photodesk.evaluation import metrics
     from photodesk.evaluation import tune as tuning
     from photodesk.features.embed import embed_articles, embed_photos
     from photodesk.features.store import Store
@@ -88,13 +89,10 @@ def tune(
     from photodesk.ranking import revisions
     from photodesk.text import preparation as preparing
 
-    deciding = metrics.parse(measure)
-    if deciding not in tuning.MEASURES:
-        raise UsageError(f"--measure {measure}: tune prints and decides by {', '.join(map(str, tuning.MEASURES))}")
+    deciding = deciding_measure(measure, tuning.MEASURES)
     grid = tuple(revisions.parse(each) for each in texts) or tuning.GRID
-    model, prepared = registry.load(encoder).joint(), preparing.parse(preparation)
-    dataset = read_data(options)
-    show_data(dataset)
+    model, prepared = load_encoder(encoder), preparing.parse(preparation)
+    dataset = shown_data(options)
     part = tuning.validation_part(dataset.pairs, groups(dataset).articles, validation, seed=seed)
     store = Store(cache)
     with bars() as progress:
@@ -109,10 +107,9 @@ def tune(
             part,
             grid,
             name=model.name,
-            progress=lambda done, of: progress("revisions", done, of),
+            progress=progress,
         )
-    table = tuning.table(trials, deciding, seed=seed)
-    click.echo({"markdown": table.markdown, "latex": table.latex}.get(form or "", table.text)())
+    print_tables([tuning.table(trials, deciding, seed=seed)], form)
     with replacing(plot) as stream:
         stream.write(tuning.plot(trials, deciding))
     bank, batch = (tuning.chosen(trials, kind, deciding) for kind in ("bank", "batch"))

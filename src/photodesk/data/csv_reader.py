@@ -44,11 +44,11 @@ def decode(data: bytes, name: str) -> tuple[str, list[Fault]]:
     """
     faults: list[Fault] = []
     if encoding := wide(data):
-        faults.append(Fault(name, f"the file is not UTF-8 but {encoding.upper()}", "repaired"))
+        faults.append(Fault("table-not-utf8", name, f"the file is not UTF-8 but {encoding.upper()}", "repaired"))
         text = data.decode(encoding, "replace").removeprefix("\ufeff")
     else:
         if data.startswith(codecs.BOM_UTF8):
-            faults.append(Fault(f"{name}:1", "the file starts with a byte order mark", "repaired"))
+            faults.append(Fault("table-bom", f"{name}:1", "the file starts with a byte order mark", "repaired"))
             data = data[3:]
         try:
             text = data.decode("utf-8")
@@ -56,7 +56,8 @@ def decode(data: bytes, name: str) -> tuple[str, list[Fault]]:
             text = _by_line(data, name, faults)
     if at := text.find("\0") + 1:
         line = len(LINE_END.findall(text, 0, at)) + 1
-        faults.append(Fault(f"{name}:{line}", f"NUL characters in the file: {text.count(chr(0))}", "repaired"))
+        what = f"NUL characters in the file: {text.count(chr(0))}"
+        faults.append(Fault("table-nul", f"{name}:{line}", what, "repaired"))
         text = text.replace("\0", "")
     return text, faults
 
@@ -72,10 +73,20 @@ def _by_line(data: bytes, name: str, faults: list[Fault]) -> str:
             foreign.append(number)
     if utf8 < len(foreign) / 10:
         what = f"the file is not UTF-8 but Windows-1252: {len(foreign)} lines differ, the first is line {foreign[0]}"
-        faults.append(Fault(name, what, "repaired"))
+        faults.append(Fault("table-not-utf8", name, what, "repaired"))
     else:
-        faults += [Fault(f"{name}:{n}", "the line is not UTF-8 but Windows-1252", "repaired") for n in foreign]
+        what = "the line is not UTF-8 but Windows-1252"
+        faults += [Fault("row-not-utf8", f"{name}:{n}", what, "repaired") for n in foreign]
     return "".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """What was repaired in a record, as a `Fault` says it."""
+
+    code: str
+    what: str
+    advice: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +95,14 @@ class Record:
 
     line: int
     cells: tuple[str, ...]
-    flaw: str = ""
+    flaw: Flaw | None = None
+
+
+def _unclosed(then: str) -> Flaw:
+    return Flaw("row-quote-open", f"a quote is not closed: {then}", "check this row")
+
+
+_DOUBLED = Flaw("row-quote-undoubled", "quotes inside a quoted cell are not doubled")
 
 
 Field = Callable[[str], str]
@@ -225,13 +243,14 @@ class _Splitter:
             stop = bisect.bisect_left(self.starts, end)
             if stop - index > 1 and self._swallowed(index, stop):
                 cells, end, _ = self._record(at, self.starts[index + 1])
-                flaw = f"a quote is not closed: it would swallow {stop - index - 1} more lines"
+                flaw = _unclosed(f"it would swallow {stop - index - 1} more lines")
             yield Record(index + 1, tuple(cells), flaw)
             at = end
 
-    def _record(self, at: int, limit: int) -> tuple[list[str], int, str]:
+    def _record(self, at: int, limit: int) -> tuple[list[str], int, Flaw | None]:
         """Cells of the record at `at`, where the next one starts, and the flaw; looks no further than `limit`."""
-        text, cells, flaw = self.text, list[str](), ""
+        text, cells = self.text, list[str]()
+        flaw: Flaw | None = None
         most = min(4 * self.width + 64, _MAX_COLUMNS)
         while True:
             if self.escaped and (match := self.escaped.match(text, at, limit)):
@@ -246,9 +265,9 @@ class _Splitter:
                 cell = match[0] if match else ""
                 if cell.lstrip(" ").startswith('"'):
                     if loose := self.loose.match(text, at, min(limit, at + 10_000)):
-                        match, cell, flaw = loose, loose[1], "quotes inside a quoted cell are not doubled"
+                        match, cell, flaw = loose, loose[1], _DOUBLED
                     else:
-                        cell, flaw = cell.lstrip(" ")[1:], "a quote is not closed: read to the end of its cell"
+                        cell, flaw = cell.lstrip(" ")[1:], _unclosed("read to the end of its cell")
                 cells.append(_unescaped(cell) if self.escaped else cell)
             at = match.end() if match else at
             if at < limit and text[at] == self.delimiter:

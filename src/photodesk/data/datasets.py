@@ -125,7 +125,8 @@ class _Reader:
             except PhotodeskError as error:
                 refused.append(error)
                 advice = "install what it needs, if it holds articles" if isinstance(error, MissingExtra) else ""
-                self.faults.append(Fault(name, f"not an article file: {error}", "left out", advice))
+                what = f"not an article file: {error}"
+                self.faults.append(Fault("table-no-articles", name, what, "left out", advice))
         if len(refused) == len(found):
             raise refused[0]
 
@@ -163,22 +164,24 @@ class _Reader:
         words = any(cells[name] for name in _TEXTS)
         key = cells["id"] if "id" in rows.at else str(row.line)
         if row.short and cells["url"] and "://" not in cells["url"]:
-            self.say(where, "cells out of place, and too few columns", "left out", "compare the row with the header")
+            what = "cells out of place, and too few columns"
+            self.say("row-cells-shifted", where, what, "left out", "compare the row with the header")
             return
         if photo:
             self.listed.setdefault(photo, Listed(photo, cells["file"], cells["photo_url"], where, subset))
         if photo and rows.edition and not words and not cells["url"] and not cells["id"]:
             return
         if row.short:
-            self.say(where, "too few columns", "kept", "compare the row with the header")
+            self.say("row-too-few-columns", where, "too few columns", "kept", "compare the row with the header")
         if not key:
-            self.say(where, "no article id", "left out", "give the article an id")
+            self.say("article-no-id", where, "no article id", "left out", "give the article an id")
             return
         if not cells["title"]:
-            self.say(where, f"empty title: article {key}", "kept" if words else "left out", "give the article a title")
+            fate: Fate = "kept" if words else "left out"
+            self.say("article-no-title", where, f"empty title: article {key}", fate, "give the article a title")
             if not words:
                 return
-        self.faults += [Fault(where, repair, "repaired") for repair in repairs]
+        self.faults += [Fault(code, where, what, "repaired") for code, what in repairs]
         texts = {name: cells[name] for name in (*_TEXTS, *_PLAIN)}
         article = Article(key, **texts, subset=subset, where=where)
         first = self.articles.setdefault(key, article)
@@ -187,14 +190,15 @@ class _Reader:
             same = (first.title, first.text) == (article.title, article.text)
             if not same or not photo or (key, photo) in self.pairs:
                 advice = "" if same else "give the article an id of its own"
-                self.say(where, f"article id stands twice: {key}, first in {first.where}", "left out", advice)
+                what = f"article id stands twice: {key}, first in {first.where}"
+                self.say("article-id-taken", where, what, "left out", advice)
                 return
         if photo:
             self.pairs[key, photo] = None
 
-    def say(self, where: str, what: str, fate: Fate, advice: str) -> None:
+    def say(self, code: str, where: str, what: str, fate: Fate, advice: str) -> None:
         """Note a fault."""
-        self.faults.append(Fault(where, what, fate, advice))
+        self.faults.append(Fault(code, where, what, fate, advice))
 
     def unscramble(self) -> None:
         """Join 2021's test articles, whose ids are scrambled, with their rows in the truth file.
@@ -202,7 +206,9 @@ class _Reader:
         The ids stay as participants got them, since run files use them; title, text and pictures do not tell the
         truth's place.
         """
-        true = {key: editions.true_id(key) for key, edition in self.edition_of.items() if edition == editions.TEST_2021}
+        true = {
+            key: editions.unscramble(key) for key, edition in self.edition_of.items() if edition == editions.TEST_2021
+        }
         true = {key: other for key, other in true.items() if self.edition_of.get(other) == editions.TRUTH_2021}
         if not true:
             return
@@ -291,14 +297,15 @@ class _Rows:
                 self._whole(table, name)
         names = [plain for header in table.header if (plain := editions.plain(header))]
         for name in sorted({name for name in names if names.count(name) > 1}):
-            self.faults.append(Fault(f"{table.name}:1", f"column name stands twice: {name}", "kept"))
+            what = f"column name stands twice: {name}"
+            self.faults.append(Fault("table-column-twice", f"{table.name}:1", what, "kept"))
 
     def _key(self, table: tables.Table, keys: Sequence[int]) -> None:
         """Of the columns that may hold the id take the one that tells most rows apart."""
         if not keys:
             if "title" in self.at:
                 what = "no column with an article id: --id-column names one, if there is any"
-                self.faults.append(Fault(table.name, what, "kept"))
+                self.faults.append(Fault("table-no-id", table.name, what, "kept"))
             return
         counts = {position: len({row.cells[position] for row in table.rows} - {""}) for position in keys}
         self.at["id"] = max(keys, key=lambda position: (counts[position], -keys.index(position)))
@@ -310,7 +317,7 @@ class _Rows:
                 what = (
                     f"the column is not unique: {table.header[position]!r}, so articles are called by their {header!r}"
                 )
-                self.faults.append(Fault(table.name, what, "kept"))
+                self.faults.append(Fault("table-id-not-unique", table.name, what, "kept"))
 
     def _whole(self, table: tables.Table, name: str) -> None:
         """Take ids back to whole numbers where a program kept their column as floating point."""
@@ -319,22 +326,22 @@ class _Rows:
         if filled and all(map(_FLOAT.fullmatch, filled)):
             self.whole.add(name)
             what = f"ids of the {'article' if name == 'id' else name} are written as decimals: such as {filled[0]}"
-            self.faults.append(Fault(table.name, what, "repaired"))
+            self.faults.append(Fault("table-decimal-ids", table.name, what, "repaired"))
 
-    def cells(self, row: tables.Row) -> tuple[dict[str, str], list[str]]:
-        """Field → text, mended, and what was mended."""
-        found, repairs = dict.fromkeys(editions.FIELDS, ""), list[str]()
+    def cells(self, row: tables.Row) -> tuple[dict[str, str], list[tuple[str, str]]]:
+        """Field → text, mended, and what was mended: code and sentence of each."""
+        found, repairs = dict.fromkeys(editions.FIELDS, ""), list[tuple[str, str]]()
         for name, position in self.at.items():
             cell = row.cells[position]
             if name in _TEXTS:
                 limit = self.limits.get(name, 0)
                 if limit and len(cell.rstrip()) >= limit and cell.rstrip()[-1].isalnum() and " " in cell.strip():
                     cell = cell.rstrip().rpartition(" ")[0]
-                    repairs.append(f"cut words in the {name}: at {limit} characters")
+                    repairs.append(("text-cut", f"cut words in the {name}: at {limit} characters"))
                 found[name], mended = text_repair.mend(cell)
                 if name == "tags":
                     found[name] = ", ".join(filter(None, map(str.strip, re.split("[;|]", found[name]))))
-                repairs += [f"{kind} in the {name}" for kind in mended]
+                repairs += [(repair.code, f"{repair.what} in the {name}") for repair in mended]
             elif name in _PICTURES:
                 found[name] = "\n".join(filter(None, (" ".join(line.split()) for line in cell.splitlines())))
             else:

@@ -114,12 +114,10 @@ def fetch(
 
 
 def _fault(item: Listed, error: RefusedError) -> Fault:
-    advice = (
-        "run the command again later"
-        if isinstance(error, NoAnswerError)
-        else "get the picture elsewhere, or do without it"
-    )
-    return Fault(item.where, f"cannot be fetched: {item.file or item.photo}: {error}", "left out", advice)
+    what = f"cannot be fetched: {item.file or item.photo}: {error}"
+    if isinstance(error, NoAnswerError):
+        return Fault("photo-no-answer", item.where, what, "left out", "run the command again later")
+    return Fault("photo-refused", item.where, what, "left out", "get the picture elsewhere, or do without it")
 
 
 def _safe(item: Listed) -> str:
@@ -144,7 +142,7 @@ def _save(item: Listed, data: bytes, folder: Path) -> None:
     try:
         picture = read(data, size=64, where="what the host sends")
     except PhotoError as error:
-        raise RefusedError(str(error).rpartition("; ")[0]) from error
+        raise RefusedError(f"{error.where} {error.what}") from error
     if Path(name).suffix.lower() not in SUFFIXES:
         name += FORMATS[picture.format][0]
     with replacing(folder / name, "wb") as stream:

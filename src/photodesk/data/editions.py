@@ -7,14 +7,13 @@ names (RSS, RT, TW) and read by the aliases.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from photodesk import text_repair
-from photodesk.errors import UsageError
+from photodesk.errors import UsageError, did_you_mean
 
 FIELDS = ("id", "title", "lead", "text", "tags", "url", "date", "language", "subset", "photo", "file", "photo_url")
 """What photodesk looks for in a table. `photo` is a picture's id, `file` the name of its file, `photo_url` where it
@@ -215,9 +214,8 @@ def _column(field: str, column: str, header: Sequence[str], at: Mapping[str, int
         return list(header).index(column)
     if plain(column) in at:
         return at[plain(column)]
-    close = difflib.get_close_matches(column, header, 1)
-    hint = f"did you mean {close[0]!r}?" if close else f"it has: {', '.join(filter(None, header))}"
-    raise UsageError(f"no column {column!r} for the {field}; {hint}")
+    hint = did_you_mean(column, header) or f"; it has: {', '.join(filter(None, header))}"
+    raise UsageError(f"no column {column!r} for the {field}{hint}")
 
 
 def _guess(at: Mapping[str, int], chosen: Mapping[str, int]) -> dict[str, int]:
@@ -245,9 +243,14 @@ def subset_name(name: str) -> str:
     return stem
 
 
-def true_id(scrambled: str) -> str:
-    """The id in 2021's truth file of an article in its test file, whose ids are scrambled."""
-    return scrambled[6:10] + scrambled[1:6]
+def scramble(article: str) -> str:
+    """The id that the 2021 test set shows for a true article id of nine digits; any other text as it is."""
+    return f"1{article[4:9]}{article[:4]}" if re.fullmatch(r"[0-9]{9}", article) else article
+
+
+def unscramble(article: str) -> str:
+    """The true article id behind a ten-digit one of the 2021 test set; any other text as it is."""
+    return article[6:10] + article[1:6] if re.fullmatch(r"[0-9]{10}", article) else article
 
 
 def unfold(record: dict[str, Any]) -> list[dict[str, Any]]:

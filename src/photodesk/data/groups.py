@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from photodesk.images import NEAR, components, hashes, near_duplicates
 from photodesk.types import Article
 
@@ -36,6 +39,21 @@ class Groups:
     def __post_init__(self) -> None:
         for name in ("articles", "photos", "alike"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+
+
+def held_out(group: NDArray[np.int64], count: int, *, seed: int) -> NDArray[np.bool_]:
+    """(n,) which pairs to keep apart: whole groups in random order until `count` pairs are reached.
+
+    Args:
+        group: (n,) of each pair; equal numbers are never parted.
+        count: how many pairs are wanted.
+        seed: of the order.
+    """
+    there, number = np.unique(group, return_inverse=True)
+    sizes = np.bincount(number, minlength=len(there))
+    order = np.random.default_rng(seed).permutation(len(there))
+    chosen = order[: int(np.searchsorted(np.cumsum(sizes[order]), count)) + 1] if count else order[:0]
+    return np.isin(number, chosen)
 
 
 def title_key(title: str) -> str:

@@ -99,12 +99,13 @@ def _lines(stream: Iterable[bytes], name: str, faults: list[Fault]) -> Iterator[
     lines = (line for block in stream for line in re.split(rb"\r(?!\n)(?=.)", block))
     for number, line in enumerate(lines, start=1):
         if number == 1 and line.startswith(b"\xef\xbb\xbf"):
-            faults.append(Fault(f"{name}:1", "the file starts with a byte order mark", "repaired"))
+            faults.append(Fault("table-bom", f"{name}:1", "the file starts with a byte order mark", "repaired"))
             line = line[3:]
         try:
             yield number, line.decode("utf-8")
         except UnicodeDecodeError:
-            faults.append(Fault(f"{name}:{number}", "the line is not UTF-8 but Windows-1252", "repaired"))
+            what = "the line is not UTF-8 but Windows-1252"
+            faults.append(Fault("row-not-utf8", f"{name}:{number}", what, "repaired"))
             yield number, line.decode("cp1252", "replace")
 
 
@@ -113,7 +114,7 @@ def _parsed(lines: Iterable[tuple[int, str]], name: str, faults: list[Fault]) ->
         if not line.strip():
             continue
         if _COMMENT.match(line):
-            faults.append(Fault(f"{name}:{number}", "a comment between records", "left out"))
+            faults.append(Fault("row-comment", f"{name}:{number}", "a comment between records", "left out"))
             continue
         try:
             yield number, json.loads(line, strict=False)
@@ -124,14 +125,18 @@ def _parsed(lines: Iterable[tuple[int, str]], name: str, faults: list[Fault]) ->
             except _BROKEN:
                 faults.append(_not_json(f"{name}:{number}", error, "repair or delete this line"))
             else:
-                faults.append(Fault(f"{name}:{number}", "commas or comments that JSON does not have", "repaired"))
+                faults.append(_loose(f"{name}:{number}"))
                 yield number, value
 
 
 def _not_json(where: str, error: Exception, advice: str) -> Fault:
     reason = "nested too deeply" if isinstance(error, RecursionError) else getattr(error, "msg", str(error))
     at = f" at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else ""
-    return Fault(where, f"not JSON: {reason}{at}", "left out", advice)
+    return Fault("row-not-json", where, f"not JSON: {reason}{at}", "left out", advice)
+
+
+def _loose(where: str) -> Fault:
+    return Fault("row-loose-json", where, "commas or comments that JSON does not have", "repaired")
 
 
 def _loosened(text: str) -> str:
@@ -183,7 +188,7 @@ def _values(text: str, at: int, name: str, faults: list[Fault]) -> Iterator[Foun
             at = found.end()
         else:
             if loose:
-                faults.append(Fault(f"{name}:{line}", "commas or comments that JSON does not have", "repaired"))
+                faults.append(_loose(f"{name}:{line}"))
             yield line, value
 
 

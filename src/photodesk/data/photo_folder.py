@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
-from photodesk.files import unfit
+from photodesk.text_repair import unfit
 from photodesk.types import Fault, Listed, Photo
 
 PHOTO_FOLDERS = ("newsimages", "photos", "images", "pictures", "images_processed", "img")
@@ -247,7 +247,7 @@ def pictures(folder: Path) -> Pictures:
     for path in files(folder, SUFFIXES):
         name = path.relative_to(folder).as_posix()
         if reason := unfit(name):
-            faults.append(Fault(name, f"the name of the file {reason}", "left out", "rename the file"))
+            faults.append(Fault("photo-name", name, f"the name of the file {reason}", "left out", "rename the file"))
         else:
             paths[name] = path
     return Pictures(folder, paths, tuple(faults))
@@ -275,11 +275,12 @@ def gather(there: Pictures, listed: Sequence[Listed] = ()) -> Gallery:
                 given.setdefault(match.name, item.photo)
             if match.folded:
                 what = f"a picture's name differs in case: {item.file or item.photo} is {match.name}"
-                faults.append(Fault(item.where, what, "repaired"))
+                faults.append(Fault("photo-spelling", item.where, what, "repaired"))
         elif match.among:
             others = ", ".join(match.among[:3]) + (", …" if len(match.among) > 3 else "")
             what = f"several pictures have this name: {item.file or item.photo} may be {others}"
-            faults.append(Fault(item.where, what, "kept", "name the picture with its folder, in its own case"))
+            advice = "name the picture with its folder, in its own case"
+            faults.append(Fault("photo-ambiguous", item.where, what, "kept", advice))
             found[item.photo] = ""
     alike: dict[str, set[str]] = {}
     for name in paths:
@@ -294,7 +295,7 @@ def gather(there: Pictures, listed: Sequence[Listed] = ()) -> Gallery:
     for name, key in ids.items():
         if taken.setdefault(key, name) != name:
             what = f"two pictures have one id: {key}, {taken[key]} came first"
-            faults.append(Fault(name, what, "left out", "rename one of them"))
+            faults.append(Fault("photo-id-taken", name, what, "left out", "rename one of them"))
     renamed = {photo: ids[name] for photo, name in found.items() if name and ids[name] != photo}
     missing = [item for item in listed if item.photo not in found]
     if missing and not paths:
@@ -302,11 +303,13 @@ def gather(there: Pictures, listed: Sequence[Listed] = ()) -> Gallery:
         advice = (
             "run photodesk fetch on this data" if can else "put the pictures there, or name their folder with --photos"
         )
-        faults.append(Fault(str(folder), f"no pictures: the tables name {len(missing)}", "kept", advice))
+        what = f"no pictures: the tables name {len(missing)}"
+        faults.append(Fault("photo-none", str(folder), what, "kept", advice))
     else:
         for item in missing:
             advice = "run photodesk fetch on this data" if item.url else "put the picture in the photo folder"
-            faults.append(Fault(item.where, f"picture is missing: {item.file or item.photo}", "kept", advice))
+            what = f"picture is missing: {item.file or item.photo}"
+            faults.append(Fault("photo-missing", item.where, what, "kept", advice))
     photos = tuple(Photo(key, paths[name]) for key, name in sorted(taken.items()))
     final = tuple(replace(item, photo=renamed.get(item.photo, item.photo)) for item in listed)
     return Gallery(photos, final, tuple(faults), renamed)

@@ -117,7 +117,8 @@ def neutral(cell: object) -> object:
 def _delimited(path: Path, name: str, field: Field, header_line: int, delimiter: str) -> Table:
     text, faults = csv_reader.decode(path.read_bytes(), name)
     if "\r" in text:
-        faults.append(Fault(name, f"lines end in {'CRLF' if chr(13) + chr(10) in text else 'CR'}", "repaired"))
+        what = f"lines end in {'CRLF' if chr(13) + chr(10) in text else 'CR'}"
+        faults.append(Fault("table-line-ends", name, what, "repaired"))
     tabs = path.suffix.lower() != ".csv"
     how = csv_reader.form(text, tabs=tabs, delimiter=delimiter, header_line=header_line, field=field)
     if how is None:
@@ -162,17 +163,18 @@ def _table(name: str, path: Path, found: Iterator[csv_reader.Record], faults: li
             blank.append(record.line)
             continue
         if record.flaw:
-            advice = "check this row" if "not closed" in record.flaw else ""
-            faults.append(Fault(where, record.flaw, "repaired", advice))
+            flaw = record.flaw
+            faults.append(Fault(flaw.code, where, flaw.what, "repaired", flaw.advice))
         if any(map(str.strip, cells[width:])):
             what = f"too many columns: {len(cells)}, the header has {width}"
-            faults.append(Fault(where, what, "left out", 'put quotes (") around the cell that holds the delimiter'))
+            advice = 'put quotes (") around the cell that holds the delimiter'
+            faults.append(Fault("row-too-many-columns", where, what, "left out", advice))
         elif tuple(map(str.strip, cells)) == header:
-            faults.append(Fault(where, "the header stands here again", "left out"))
+            faults.append(Fault("row-header-again", where, "the header stands here again", "left out"))
         else:
             rows.append(Row(record.line, (*cells[:width], *[""] * (width - len(cells))), short=len(cells) < width))
     last = rows[-1].line if rows else 0
-    faults += [Fault(f"{name}:{line}", "blank row", "left out") for line in blank if line < last]
+    faults += [Fault("row-blank", f"{name}:{line}", "blank row", "left out") for line in blank if line < last]
     return Table(name, path, header, tuple(rows), tuple(faults), ", ".join(said))
 
 
@@ -185,7 +187,8 @@ def _objects(
     for line, value in found:
         if not isinstance(value, dict):
             advice = 'write a JSON object such as {"id": "1", "title": "…"} on each line'
-            faults.append(Fault(f"{name}:{line}", f"not an object: {type(value).__name__}", "left out", advice))
+            what = f"not an object: {type(value).__name__}"
+            faults.append(Fault("row-not-object", f"{name}:{line}", what, "left out", advice))
             continue
         for record in unfold(value) if unfold else [value]:
             cells = {str(key): _cell(cell) for key, cell in record.items()}
@@ -196,7 +199,7 @@ def _objects(
                 columns |= dict.fromkeys(cells)
                 flat.append((line, cells))
             else:
-                faults.append(Fault(f"{name}:{line}", "blank row", "left out"))
+                faults.append(Fault("row-blank", f"{name}:{line}", "blank row", "left out"))
     if not columns:
         raise DataError(f"{name} holds no records" + (f"; {faults[-1]}" if faults else "; is it the right file?"))
     rows = tuple(Row(line, tuple(cells.get(column, "") for column in columns)) for line, cells in flat)
@@ -239,9 +242,8 @@ def _bson(path: Path, name: str, faults: list[Fault]) -> Iterator[tuple[int, Any
                 value = bson.decode(data[at : at + size], codec_options=options)
             except Exception as error:  # bson raises what it meets: InvalidBSON, KeyError, OverflowError, …
                 reason = " ".join(str(error).split())[:100]
-                faults.append(
-                    Fault(f"{name}:{number}", f"not BSON: {reason}", "left out", "export the collection again")
-                )
+                what, advice = f"not BSON: {reason}", "export the collection again"
+                faults.append(Fault("row-not-bson", f"{name}:{number}", what, "left out", advice))
                 at = data.find(first, at + 5) - 4
                 if at < 0:
                     return

@@ -6,14 +6,15 @@ network (`txv.py`) maps features into the joint space and is cheap, so its outpu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from photodesk.errors import UsageError
+from photodesk.errors import StoreError, UsageError
 from photodesk.types import FloatArray
 
 if TYPE_CHECKING:
@@ -22,60 +23,82 @@ if TYPE_CHECKING:
     from photodesk.encoders.txv import Network
 
 
+class Tower(Protocol):
+    """What text and photo towers have in common. A tower is a subclass of `TextTower` or `PhotoTower`; what has a value
+    or a body here it need not bring.
+
+    Attributes:
+        fingerprint: changes whenever the output does (weights, tokenisation, preprocessing); part of every cache key.
+        dim: numbers per row.
+        batch: how many texts or photos one call should bring; of photos to begin with, see `PhotoTower.most`.
+    """
+
+    fingerprint: str
+    dim: int
+    batch: int
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """How a row divides into the features of a T×V network; their sum is `dim`."""
+        return (self.dim,)
+
+    def alone(self) -> None:
+        """Releases what only the other tower of the same model needs: a pair takes this one from it and no more."""
+        return
+
+
 @runtime_checkable
-class TextTower(Protocol):
+class TextTower(Tower, Protocol):
     """Turns prepared texts into feature rows.
 
     Attributes:
-        fingerprint: changes whenever the output does (weights, tokenisation, prefix); part of every cache key.
-        dim: numbers per row.
-        batch: how many texts one call should bring.
         context: how many tokens the model reads; 0 where it windows long texts.
+        fields: sets of an article's fields that are each prepared and read by themselves, such as
+            (("title",), ("text",)); empty: the text as it is prepared.
     """
 
-    fingerprint: str
-    dim: int
-    batch: int
     context: int
+    fields: tuple[tuple[str, ...], ...] = ()
 
+    @abstractmethod
     def encode(self, texts: Sequence[str]) -> FloatArray:
         """(n texts, dim) float32 unit rows in the order given; a row does not depend on its neighbours."""
-        ...
 
+    def read(self, texts: Sequence[tuple[str, ...]]) -> FloatArray:
+        """As `encode`, of articles whose text comes as one string for each of `fields`, or one where it has none."""
+        return self.encode([text for (text,) in texts])
+
+    @abstractmethod
     def tokens(self, text: str) -> list[str]:
         """The pieces that the model reads of `text`, without its special tokens and before any cut."""
-        ...
 
 
 @runtime_checkable
-class PhotoTower(Protocol):
+class PhotoTower(Tower, Protocol):
     """Turns decoded photos into feature rows, in two steps so that decoding threads share the work.
 
     Attributes:
-        fingerprint: changes whenever the output does (weights, preprocessing); part of every cache key.
-        dim: numbers per row.
-        batch: how many photos one call should bring, to begin with; see `most`.
-        size: pixels of the shorter side that the model can use; lets JPEG decoding skip the rest.
+        size: pixels of the shorter side that the model can use; lets JPEG decoding skip the rest. 0 takes all.
+        most: how many photos one call may bring, since memory grows with them.
+        built: what its rows depend on apart from its weights, to compare two towers by.
     """
 
-    fingerprint: str
-    dim: int
-    batch: int
     size: int
+    most: int = 64
+    built: object = None
 
+    @abstractmethod
     def prepare(self, photo: Image.Image) -> NDArray[np.generic]:
-        """One upright RGB photo as the array that `encode` stacks. Called from several threads."""
-        ...
+        """One upright RGB photo as the array that `encode` stacks; its shape and type are the same for every photo.
+        Called from several threads."""
 
+    @abstractmethod
     def encode(self, batch: NDArray[np.generic]) -> FloatArray:
         """(n photos, dim) float32 rows from n stacked arrays; called from several threads, each on its own batch."""
-        ...
 
-
-def most(tower: PhotoTower) -> int:
-    """How many photos one call may bring: memory grows with them. A tower that knows better than 64 says so by an
-    attribute `most`."""
-    return int(getattr(tower, "most", 64))
+    def state(self) -> Mapping[str, Any]:
+        """Its weights by name, to compare two towers by; none where they cannot be compared."""
+        return {}
 
 
 @dataclass(frozen=True)
@@ -109,10 +132,24 @@ class Encoder:
         Who read the texts does not matter to them, so several text towers that share one space with a photo tower share
         its index.
         """
-        ours = [self.photos.fingerprint] + ([self.network.fingerprint] if self.network else [])
-        return fingerprint.endswith(
-            "+" + "+".join(ours)
-        )  # from the end: only a text tower's fingerprint may hold a + of its own
+        # from the end: only a text tower's fingerprint may hold a + of its own
+        return fingerprint.endswith(self.fingerprint.removeprefix(self.texts.fingerprint))
+
+    def check(self, fingerprint: str, name: str, place: object, advice: str) -> None:
+        """Raise where photo embeddings are not this encoder's; see `reads`.
+
+        Args:
+            fingerprint: of the encoder that made them; name: what that one is called.
+            place: where they are.
+            advice: how to come by this encoder's.
+
+        Raises:
+            StoreError: another encoder made them.
+        """
+        if not self.reads(fingerprint):
+            raise StoreError(
+                f"{place} was made by {name} ({fingerprint}), and this is {self.name} ({self.fingerprint}); {advice}"
+            )
 
     def joint(self) -> Encoder:
         """This encoder, if texts and photos can be compared by it.
@@ -123,7 +160,7 @@ class Encoder:
         if self.network is None and self.texts.dim != self.photos.dim:
             raise UsageError(
                 f"{self.name} is for train only: it gives {self.texts.dim} numbers for a text and {self.photos.dim} "
-                "for a photo; train "
-                f"a network on it (photodesk train DATA --encoder {self.name} -o FILE) and name that: txv@FILE"
+                f"for a photo; train a network on it (photodesk train DATA --encoder {self.name} -o FILE) and name "
+                "that: txv@FILE"
             )
         return self

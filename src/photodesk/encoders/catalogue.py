@@ -22,7 +22,7 @@ class Model:
     """One line of the table.
 
     Args:
-        name: as `encoders.load` reads it.
+        name: as `registry.load` reads it.
         megabytes: of its weights in fp32, or as they are shipped.
         languages: that its texts may be in.
         context: tokens of a text that it reads, without special ones; 0 reads all.
@@ -168,6 +168,6 @@ MODELS = (
         ),
         ("sentence_transformers", "open_clip"),
         "sentence,openclip",
-        "M-CLIP texts beside CLIP photos",
+        "M-CLIP texts with CLIP photos",
     ),
 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,9 @@ def tensor_digest(tensors: Mapping[str, Any]) -> str:
 def drop(model: Any, unused: Callable[[str], bool]) -> None:
     """Take those of a torch model's own modules and parameters out of it that `unused` says, so that their memory is
     free."""
-    for name in (name for name, _ in [*model.named_children(), *model.named_parameters(recurse=False)] if unused(name)):
-        setattr(model, name, None)
+    for name, _ in [*model.named_children(), *model.named_parameters(recurse=False)]:
+        if unused(name):
+            setattr(model, name, None)
 
 
 def remembered(files: Sequence[Path], about: str, compute: Callable[[], dict[str, str]]) -> dict[str, str]:
@@ -95,6 +97,25 @@ def check_suffix(path: Path) -> None:
         raise EncoderError(
             f"{path} is no checkpoint that photodesk reads ({', '.join(SUFFIXES)}); save it as .safetensors"
         )
+
+
+@contextmanager
+def reading(what: str, advice: str = "") -> Iterator[None]:
+    """Lets a library read a model's files, which come from anywhere: whatever it raises is an EncoderError that begins
+    with `what`."""
+    try:
+        yield
+    except EncoderError:
+        raise
+    except Exception as error:  # each library has its own kinds
+        reason = " ".join(str(error).split())[:300]
+        raise EncoderError(f"{what}: {type(error).__name__}{reason and f': {reason}'}{advice}") from None
+
+
+def word_table(tokenizer: Any) -> str:
+    """What a tokenizer of Transformers makes of texts, as far as it can tell: all its rules, or its class."""
+    quick = hasattr(tokenizer, "backend_tokenizer")
+    return str(tokenizer.backend_tokenizer.to_str()) if quick else type(tokenizer).__name__
 
 
 def short(*parts: object) -> str:

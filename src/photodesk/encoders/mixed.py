@@ -61,9 +61,8 @@ def load(parts: Mapping[str, Spec], load_part: Callable[[str], Encoder]) -> Enco
         texts = load_part(str(text))
         check_frozen(texts.photos, photos.photos, name)
         tower, runs_on = texts.texts, texts.runs_on
-    for half in (tower, photos.photos):
-        if hasattr(half, "alone"):
-            half.alone()
+    tower.alone()
+    photos.photos.alone()
     both = runs_on if runs_on == photos.runs_on else f"{runs_on} (texts) and {photos.runs_on} (photos)"
     return Encoder(name, tower, photos.photos, runs_on=both)
 
@@ -79,41 +78,22 @@ def check_frozen(own: PhotoTower, other: PhotoTower, name: str) -> None:
     """
     if own.fingerprint == other.fingerprint:
         return
-    a, b = _state(own), _state(other)
-    reason = "the two photo towers cannot be compared"
-    if a and b:
-        if {key: tuple(tensor.shape) for key, tensor in a.items()} != {
-            key: tuple(tensor.shape) for key, tensor in b.items()
-        }:
-            reason = "the two photo towers are built differently"
-        else:
-            import torch
-
-            pairs = [(key, a[key].detach().cpu(), b[key].detach().cpu()) for key in a]
-            differ = [
-                (key, float((x.float() - y.float()).abs().max()))
-                for key, x, y in pairs
-                if not torch.equal(x.half(), y.half())
-            ]
-            same_pixels = getattr(own, "pixels", None) == getattr(other, "pixels", None)
-            if not differ and same_pixels and _built(own) == _built(other):
-                return
-            reason = (
-                f"{len(differ)} of {len(pairs)} tensors of the two photo towers differ, by up to "
-                f"{max(d for _, d in differ):.2g}"
-                if differ
-                else "the two photo towers have the same weights but prepare photos or compute differently"
-            )
+    reason = "the two photo towers have the same weights but prepare photos or compute differently"
+    a, b = own.state(), other.state()
+    if not a or not b:
+        reason = "the two photo towers cannot be compared"
+    elif {key: tensor.shape for key, tensor in a.items()} != {key: tensor.shape for key, tensor in b.items()}:
+        reason = "the two photo towers are built differently"
+    elif differ := [key for key in a if not _same(a[key], b[key])]:
+        most = max(float((a[key].cpu().float() - b[key].cpu().float()).abs().max()) for key in differ)
+        reason = f"{len(differ)} of {len(a)} tensors of the two photo towers differ, by up to {most:.2g}"
+    elif own.built == other.built:
+        return
     raise EncoderError(f"{name}: {reason}; a text tower can only read photos of the tower that it was trained with")
 
 
-def _state(tower: PhotoTower) -> Mapping[str, Any]:
-    state = getattr(tower, "state", None)
-    return state() if state else {}
-
-
-def _built(tower: PhotoTower) -> object:
-    return getattr(tower, "built", None)
+def _same(a: Any, b: Any) -> bool:
+    return bool((a.cpu().half() == b.cpu().half()).all())
 
 
 def check_imitation(texts: TextTower, teacher: TextTower, name: str) -> None:
@@ -132,6 +112,5 @@ def check_imitation(texts: TextTower, teacher: TextTower, name: str) -> None:
     if hits < len(SENTENCES) or mean < AGREEMENT:
         raise EncoderError(
             f"{name}: the text tower finds {hits} of {len(SENTENCES)} sentences among the rows of the image model's "
-            "own text tower, "
-            f"with a mean cosine of {mean:.2f} (needed: all, {AGREEMENT}); they share no space"
+            f"own text tower, with a mean cosine of {mean:.2f} (needed: all, {AGREEMENT}); they share no space"
         )

@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photodesk.encoders import checkpoint, onnx_session
-from photodesk.encoders.base import Encoder
+from photodesk.encoders.base import Encoder, PhotoTower, TextTower
 from photodesk.encoders.preprocess import Pixels
 from photodesk.encoders.spec import Spec
 from photodesk.encoders.text_cleanup import clean
+from photodesk.encoders.txv import unit
 from photodesk.errors import EncoderError, UsageError, require
 from photodesk.types import FloatArray
 
@@ -30,8 +31,8 @@ FORMAT = "photodesk-onnx/1"
 EXTRA = "onnx"
 
 
-class Texts:
-    """An exported text tower. See `encoders.TextTower`."""
+class Texts(TextTower):
+    """An exported text tower. See `base.TextTower`."""
 
     batch = 64
 
@@ -58,7 +59,7 @@ class Texts:
         ids = np.array([one.ids for one in found], np.int64)
         if self._about["zeroed"] is not None:
             ids[ids == self._about["zeroed"]] = 0
-        return _unit(self._session.run(None, {"ids": ids})[0])
+        return unit(self._session.run(None, {"ids": ids})[0])
 
     def tokens(self, text: str) -> list[str]:
         """The pieces that the model reads of `text`."""
@@ -67,8 +68,8 @@ class Texts:
         return [self._bytes.decode([piece]) for piece in bare] if self._bytes else bare
 
 
-class Photos:
-    """An exported photo tower. See `encoders.PhotoTower`."""
+class Photos(PhotoTower):
+    """An exported photo tower. See `base.PhotoTower`."""
 
     batch = 4  # fits the caches; measured best of 1 to 32 for fp32 and int8
 
@@ -82,7 +83,7 @@ class Photos:
 
     def encode(self, batch: NDArray[np.generic]) -> FloatArray:
         """(n, dim) float32 unit rows."""
-        return _unit(self._session.run(None, {"pixels": self.pixels.scaled(batch)})[0])
+        return unit(self._session.run(None, {"pixels": self.pixels.scaled(batch)})[0])
 
 
 def load(spec: Spec) -> Encoder:
@@ -135,7 +136,7 @@ def load(spec: Spec) -> Encoder:
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """What an export says of itself.
+    """The card of an export.
 
     Raises:
         EncoderError: it is no export, or one of another format.
@@ -165,14 +166,5 @@ def file_digest(path: Path) -> str:
 
 
 def _session(path: Path, threads: int) -> Any:
-    import onnxruntime
-
-    try:
-        return onnxruntime.InferenceSession(str(path), onnx_session.options(threads), providers=onnx_session.CPU)
-    except Exception as error:  # onnxruntime's own kinds
-        raise EncoderError(f"{path} is no model that onnxruntime runs: {' '.join(str(error).split())[:300]}") from None
-
-
-def _unit(rows: FloatArray) -> FloatArray:
-    unit: FloatArray = (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)).astype(np.float32)
-    return unit
+    with checkpoint.reading(f"{path} is no model that onnxruntime runs"):
+        return onnx_session.opened(str(path), onnx_session.options(threads))

@@ -8,7 +8,6 @@ hundred photos and on each text of a list, or nothing is written.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 import warnings
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 LEAST = 0.99
-LARGE = 1_800_000_000  # bytes of a file from which on its weights lie beside it: ONNX files end at 2 GiB
+LARGE = 1_800_000_000  # bytes of a file from which on its weights lie next to it: ONNX files end at 2 GiB
 COUNT = 100
 TEXTS = (
     *SENTENCES,
@@ -83,15 +82,10 @@ def export(
     assert isinstance(towers, openclip.Photos)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
-        made = Path(temporary)
+        made = Path(temporary, folder.name)
+        made.mkdir()  # a temporary folder itself is its owner's alone
         about = _tokenizer(texts, made / "tokenizer.json")
-        _towers(texts, towers, made)
-        if "int8" in precisions:
-            for tower in ("texts", "photos"):
-                _quantize(made / onnx.file_name(tower, "fp32"), made / onnx.file_name(tower, "int8"))
-        if "fp32" not in precisions:
-            for path in [path for path in made.iterdir() if "int8" not in path.name and path.name != "tokenizer.json"]:
-                path.unlink()
+        _towers(texts, towers, made, precisions)
         card = {
             "format": onnx.FORMAT,
             "source": str(replace(spec, device="auto")),
@@ -108,11 +102,7 @@ def export(
         }
         with replacing(made / "photodesk.json") as stream:
             stream.write(json.dumps(card, indent=1, ensure_ascii=False) + "\n")
-        mask = os.umask(0o022)
-        os.umask(mask)
-        made.chmod(0o777 & ~mask)  # a temporary folder is its owner's alone
         _put(made, folder)
-        made.mkdir()  # for the context manager to remove
     return card
 
 
@@ -176,7 +166,8 @@ def _least(a: FloatArray, b: FloatArray) -> float:
     return float(np.einsum("nd,nd->n", a, b).min())
 
 
-def _towers(texts: openclip.Texts, photos: openclip.Photos, folder: Path) -> None:
+def _towers(texts: openclip.Texts, photos: openclip.Photos, folder: Path, precisions: Sequence[str]) -> None:
+    """Write both towers into `folder` in these precisions."""
     import torch
 
     class Call(torch.nn.Module):
@@ -213,10 +204,15 @@ def _towers(texts: openclip.Texts, photos: openclip.Photos, folder: Path) -> Non
                 dynamo=False,
             )
             _gather(Path(apart), target)
+        if "int8" in precisions:
+            _quantize(target, folder / onnx.file_name(name, "int8"))
+        if "fp32" not in precisions:
+            for path in folder.glob(f"{target.name}*"):
+                path.unlink()
 
 
 def _gather(apart: Path, target: Path) -> None:
-    """Bring a tower that the exporter wrote into `apart` to `target`; of a large one, all weights into one file beside
+    """Bring a tower that the exporter wrote into `apart` to `target`; of a large one, all weights into one file next to
     it."""
     if sum(path.stat().st_size for path in apart.iterdir()) < LARGE:
         (apart / target.name).rename(target)
@@ -299,16 +295,15 @@ def _tokenizer(texts: openclip.Texts, path: Path) -> dict[str, Any]:
     """Write the tokenizer as `tokenizer.json`; returns how it is to be used."""
     own, inner = texts.tokenizer, texts.inner
     kind = getattr(own.clean_fn, "__name__", "").removeprefix("_clean_")
-    if kind == "whitespace" or kind == "lower" or kind == "canonicalize":
-        about: dict[str, Any] = {
-            "clean": kind,
-            "context": own.context_length,
-            "zeroed": None,
-            "padding_side": "right",
-            "bytes": inner is None,
-        }
-    else:
+    if kind not in ("whitespace", "lower", "canonicalize"):
         raise EncoderError(f"texts of this model are cleaned in a way that cannot be exported ({kind})")
+    about: dict[str, Any] = {
+        "clean": kind,
+        "context": own.context_length,
+        "zeroed": None,
+        "padding_side": "right",
+        "bytes": inner is None,
+    }
     if inner is None:
         _byte_pairs(own).save(str(path))
         return about | {"pad_id": 0, "pad_token": "!"}

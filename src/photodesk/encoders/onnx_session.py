@@ -9,7 +9,12 @@ from typing import Any
 
 import numpy as np
 
-CPU = ["CPUExecutionProvider"]
+
+def opened(model: str | bytes, how: Any) -> Any:
+    """A model, from a file or its content, with options from `options`."""
+    import onnxruntime
+
+    return onnxruntime.InferenceSession(model, how, providers=["CPUExecutionProvider"])
 
 
 def options(threads: int) -> Any:
@@ -37,9 +42,6 @@ def _plain(threads: int) -> Any:
 @cache
 def exact() -> bool:
     """Whether the int8 product of this processor is exact, by trying the worst case: 64 times 255 · 127."""
-    import onnxruntime
-
     probe = (resources.files("photodesk") / "models/overflow.onnx").read_bytes()
-    session = onnxruntime.InferenceSession(probe, _plain(1), providers=CPU)
-    (sums,) = session.run(None, {"x": np.full((1, 64), 255, np.uint8)})
+    (sums,) = opened(probe, _plain(1)).run(None, {"x": np.full((1, 64), 255, np.uint8)})
     return bool((sums == 64 * 255 * 127).all())

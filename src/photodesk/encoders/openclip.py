@@ -8,7 +8,6 @@ preprocessing that cannot be known, weights of another resolution. Nothing is un
 from __future__ import annotations
 
 import contextlib
-import difflib
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -20,12 +19,12 @@ from numpy.typing import NDArray
 
 from photodesk.encoders import checkpoint as weights
 from photodesk.encoders import hf_hub
-from photodesk.encoders.base import Encoder
+from photodesk.encoders.base import Encoder, PhotoTower, TextTower
 from photodesk.encoders.preprocess import Pixels
 from photodesk.encoders.spec import Spec
 from photodesk.encoders.text_cleanup import plain
 from photodesk.encoders.torch_runner import Runner
-from photodesk.errors import EncoderError, UsageError, require
+from photodesk.errors import EncoderError, UsageError, did_you_mean, require
 from photodesk.types import FloatArray
 
 if TYPE_CHECKING:
@@ -41,8 +40,8 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "sentencepiece.bpe
 EXTRA = "openclip"
 
 
-class Texts:
-    """The text tower of an open_clip model. See `encoders.TextTower`."""
+class Texts(TextTower):
+    """The text tower of an open_clip model. See `base.TextTower`."""
 
     batch = 64
 
@@ -74,18 +73,16 @@ class Texts:
         ]
 
     def alone(self) -> None:
-        """Let go of the photo half of the model: a pair took this one only."""
+        """Releases the photo half of the model."""
         weights.drop(self.model, lambda name: name == "visual")
 
 
-class Photos:
-    """The photo tower of an open_clip model. See `encoders.PhotoTower`."""
+class Photos(PhotoTower):
+    """The photo tower of an open_clip model. See `base.PhotoTower`."""
 
     batch = 16
 
-    def __init__(
-        self, model: Any, pixels: Pixels, runner: Runner, fingerprint: str, dim: int, built: object = None
-    ) -> None:
+    def __init__(self, model: Any, pixels: Pixels, runner: Runner, fingerprint: str, dim: int, built: object) -> None:
         self.model, self.pixels, self.runner, self.built = model, pixels, runner, built
         self.fingerprint, self.dim, self.size, self.most = fingerprint, dim, pixels.size, runner.most
         self._encode = runner.function(model.encode_image)
@@ -103,7 +100,7 @@ class Photos:
         return {name: tensor for name, tensor in self.model.state_dict().items() if name.startswith("visual.")}
 
     def alone(self) -> None:
-        """Let go of the text half of the model: a pair took this one only."""
+        """Releases the text half of the model."""
         weights.drop(self.model, lambda name: name != "visual" and not name.startswith("logit_"))
 
 
@@ -116,38 +113,13 @@ def load(spec: Spec) -> Encoder:
         MissingExtra: open_clip_torch is not installed.
     """
     runner = Runner(spec, EXTRA)
-    open_clip = library()
-    name, _, tag = spec.model.partition("/")
-    if tag == "openai" and f"{name}-quickgelu" in open_clip.list_models():
-        name += "-quickgelu"  # OpenAI published its models by the plain names, and all compute with QuickGELU
-    config = known_model(open_clip, name)
-    trained = known_tag(open_clip, name, tag) if tag else {}
-    if not tag and spec.path is None:
-        tags = open_clip.list_pretrained_tags_by_model(name)
-        raise UsageError(
-            f"{spec} names no weights; say openclip:{name}/TAG with one of {', '.join(tags)}, or openclip:{name}@FILE"
-        )
-    about: dict[str, Any] = {}
-    if spec.path is not None:
-        checkpoint, about = _local(spec.path)
-        trained = trained or _told_by(open_clip, name, checkpoint, about)
-    _check_activation(open_clip, spec, name, tag, config, trained, about)
-    if spec.path is None:
-        checkpoint = _download(trained, name, spec)
-    preprocess = _preprocess(open_clip, spec, name, config, trained, about)
-    beside = checkpoint.parent
-    tokenizer = _tokenizer(open_clip, name, config["text_cfg"], beside)
-    if "hf_model_name" in config["text_cfg"]:  # its weights come with the checkpoint
-        config["text_cfg"] |= {
-            "hf_model_name": str(_text_config(config["text_cfg"]["hf_model_name"], beside)),
-            "hf_model_pretrained": False,
-        }
-    model = _model(open_clip, spec, name, config, runner, checkpoint)
-    size = model.visual.image_size
-    size = size if isinstance(size, int) else size[0] if len(set(size)) == 1 else 0
-    if not size:
+    named = _Named(spec)
+    preprocess, tokenizer = named.preprocess(), named.tokenizer()
+    model = named.model(runner)
+    size = np.unique(model.visual.image_size)
+    if len(size) > 1:
         raise EncoderError(f"{spec} reads photos of {model.visual.image_size} pixels; photodesk knows square ones only")
-    pixels = Pixels(size, **preprocess)
+    pixels = Pixels(int(size[0]), **preprocess)
 
     def digests() -> dict[str, str]:
         state = model.state_dict()
@@ -155,20 +127,171 @@ def load(spec: Spec) -> Encoder:
         texts = {key: tensor for key, tensor in state.items() if key not in visual and not key.startswith("logit_")}
         return {"photos": weights.tensor_digest(visual), "texts": weights.tensor_digest(texts)}
 
-    about_digest = f"openclip {open_clip.__version__} {name} {runner.precision}"
-    digest = weights.remembered([checkpoint], about_digest, digests)
-    dim, gelu = int(config["embed_dim"]), bool(config.get("quick_gelu"))
-    vision = weights.short(digest["photos"], config["vision_cfg"], gelu, pixels.asdict(), runner.precision)
-    words = {
-        key: value for key, value in config["text_cfg"].items() if not key.startswith(("hf_model", "hf_tokenizer"))
-    }
+    about = f"openclip {named.library.__version__} {named.name} {runner.precision}"
+    digest = weights.remembered([named.checkpoint], about, digests)
+    dim, gelu, vision = int(named.config["embed_dim"]), named.quick, named.config["vision_cfg"]
+    words = {key: value for key, value in named.words.items() if not key.startswith(("hf_model", "hf_tokenizer"))}
+    photo = weights.short(digest["photos"], vision, gelu, pixels.asdict(), runner.precision)
     text = weights.short(digest["texts"], words, gelu, _tokenizer_identity(tokenizer), runner.precision)
     return Encoder(
         str(spec),
         Texts(model, tokenizer, runner, f"openclip-text-{text}", dim),
-        Photos(model, pixels, runner, f"openclip-photo-{vision}", dim, (config["vision_cfg"], gelu)),
+        Photos(model, pixels, runner, f"openclip-photo-{photo}", dim, (vision, gelu, pixels)),
         runs_on=str(runner),
     )
+
+
+class _Named:
+    """What a spec names: an architecture of open_clip, weights for it, and what is known of these.
+
+    Attributes:
+        library: open_clip.
+        name: of the architecture.
+        tag: of weights that open_clip knows; may be empty where there is a local file.
+        config: of the architecture; words is its text part.
+        trained: what open_clip knows of the weights.
+        about: what open_clip_config.json next to a local file says of it.
+        checkpoint: the file of the weights.
+
+    Raises:
+        UsageError: open_clip knows no such model or tag, or no weights are named.
+        EncoderError: the weights are not here and cannot be fetched, or were trained with another activation.
+    """
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec, self.library = spec, library()
+        self.name, _, self.tag = spec.model.partition("/")
+        if self.tag == "openai" and f"{self.name}-quickgelu" in self.library.list_models():
+            self.name += "-quickgelu"  # OpenAI published its models by the plain names, and all compute with QuickGELU
+        self.config = known_model(self.library, self.name)
+        self.words: dict[str, Any] = self.config["text_cfg"]
+        self.quick = bool(self.config.get("quick_gelu"))
+        self.trained = known_tag(self.library, self.name, self.tag) if self.tag else {}
+        self.about: dict[str, Any] = {}
+        if spec.path is not None:
+            self.checkpoint, self.about = _local(spec.path)
+            self.trained = self.trained or ({} if self.about else self._told_by_place())
+        elif not self.tag:
+            raise UsageError(
+                f"{spec} names no weights; say openclip:{self.name}/TAG with one of {', '.join(self._tags())}, or "
+                f"openclip:{self.name}@FILE"
+            )
+        self._check_activation()
+        if spec.path is None:
+            self.checkpoint = _download(self.trained, spec)
+
+    def _tags(self) -> dict[str, dict[str, Any]]:
+        """All weights of the architecture that open_clip knows."""
+        tags = self.library.list_pretrained_tags_by_model(self.name)
+        return {tag: self.library.get_pretrained_cfg(self.name, tag) for tag in tags}
+
+    def _told_by_place(self) -> dict[str, Any]:
+        """What open_clip knows of a local file by where it lies: in the hub's cache, or in the folder `hf_hub.place` of
+        a repository."""
+        for known in self._tags().values():
+            repository = known.get("hf_hub", "").rpartition("/")[0]
+            if repository and repository.replace("/", "--") in str(self.checkpoint.absolute()):
+                return known
+        return {}
+
+    def _check_activation(self) -> None:
+        """Refuse weights trained with one activation in a model that computes with the other: results would be wrong,
+        quietly."""
+        if "timm_model_name" in self.config["vision_cfg"] and "hf_model_name" in self.words:
+            return  # neither tower asks
+        said = self.trained or self.about.get("model_cfg", {})
+        wanted = bool(said.get("quick_gelu", False))
+        if not (self.trained or self.about) or wanted == self.quick:
+            return
+        name = self.name
+        other = name.removesuffix("-quickgelu") if self.quick else f"{name}-quickgelu"
+        if other not in self.library.list_models():
+            other = "a model that does"
+        with_it = {True: "with", False: "without"}
+        raise EncoderError(
+            f"{self.spec}: the weights {self.tag or f'in {self.spec.path}'} were trained {with_it[wanted]} QuickGELU "
+            f"and {name} computes {with_it[self.quick]} it, which would give wrong rows; say openclip:{other}"
+            + (f"/{self.tag}" if self.tag else f"@{self.spec.path}")
+        )
+
+    def preprocess(self) -> dict[str, Any]:
+        """Mean, deviation, interpolation and resize mode: of the tag, of the file's own config, or what all fitting
+        tags agree on."""
+        if self.trained or self.about:
+            return self._picked(self.trained or self.about.get("preprocess_cfg", {}))
+        options: dict[str, str] = {}
+        for tag, known in self._tags().items():
+            if bool(known.get("quick_gelu", False)) == self.quick:
+                options.setdefault(json.dumps(self._picked(known)), tag)
+        if len(options) > 1:
+            raise EncoderError(
+                f"{self.spec}: weights of {self.name} differ in how photos are prepared, and {self.spec.path} does not "
+                "say; name those it is most like: "
+                + " or ".join(f"openclip:{self.name}/{tag}@{self.spec.path}" for tag in options.values())
+            )
+        values = json.loads(next(iter(options))) if options else {}
+        return self._picked({**values, "fill_color": values.get("fill")})
+
+    def _picked(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        default = vars(self.library.transform.PreprocessCfg())
+        found = {key: values.get(key) or default[key] for key in ("interpolation", "resize_mode")}
+        found |= {key: tuple(map(float, values.get(key) or default[key])) for key in ("mean", "std")}
+        return found | {"fill": values.get("fill_color") or default["fill_color"]}
+
+    def tokenizer(self) -> Any:
+        """The tokenizer, from next to the weights or from the hub."""
+        made, near = self.library.tokenizer, self.checkpoint.parent
+        context = self.words.get("context_length", made.DEFAULT_CONTEXT_LENGTH)
+        options: dict[str, Any] = dict(self.words.get("tokenizer_kwargs", {}))
+        source = self.words.get("hf_tokenizer_name", "")
+        if not source:
+            return made.SimpleTokenizer(context_length=context, **options)
+        if not any((near / file).is_file() for file in TOKENIZER_FILES):
+            instead = f"openclip:{self.name}@FOLDER with the tokenizer in it"
+            near = hf_hub.folder(source, patterns=hf_hub.CONFIGS, needed=("token*",), instead=instead)
+        hf_hub.check_no_code(near)
+        options |= {"local_files_only": True, "trust_remote_code": False}
+        mode = self.words.get("tokenizer_mode")
+        return made.HFTokenizer(str(near), context_length=context, tokenizer_mode=mode, **options)
+
+    def model(self, runner: Runner) -> Any:
+        """The model with its weights, on its device."""
+        foreign = "hf_model_name" in self.words
+        if foreign:  # its weights come with the checkpoint
+            folder = _text_config(self.words["hf_model_name"], self.checkpoint.parent)
+            self.words |= {"hf_model_name": str(folder), "hf_model_pretrained": False}
+        logging.disable(logging.WARNING)  # it warns of random weights before they are replaced
+        try:
+            with weights.reading(
+                f"{self.checkpoint} cannot be read as weights of {self.name}",
+                "; only tensors are read, never pickled code: save it as .safetensors, or name the model it was made "
+                "with",
+            ):
+                model = self.library.create_model(
+                    self.name,
+                    precision=runner.precision,
+                    pretrained_text=False,
+                    pretrained_image=False,
+                    text_cfg=self.words,
+                )
+                self._check_positions(model)
+                self.library.load_checkpoint(model, str(self.checkpoint), strict=True, weights_only=True)
+                if foreign:  # open_clip lowers a part of such a tower, which then does not fit the rest
+                    model.text.to(runner.dtype)
+        finally:
+            logging.disable(logging.NOTSET)
+        return model.eval().requires_grad_(False).to(runner.device)
+
+    def _check_positions(self, model: Any) -> None:
+        """Refuse weights whose position embeddings open_clip would stretch."""
+        found = weights.shapes(self.checkpoint)
+        for key, tensor in model.state_dict().items():
+            shape = found.get(key, found.get(key.removeprefix("text.")))
+            if key.endswith("positional_embedding") and shape not in (None, tuple(tensor.shape)):
+                raise EncoderError(
+                    f"{self.checkpoint} has {key} of shape {shape} and {self.name} needs {tuple(tensor.shape)}: it is "
+                    "of a model with another resolution or context; name that one"
+                )
 
 
 def library() -> Any:
@@ -191,10 +314,7 @@ def known_model(open_clip: Any, name: str) -> dict[str, Any]:
     """The configuration of a model by name; UsageError names those that are spelled alike."""
     config: dict[str, Any] | None = open_clip.get_model_config(name) if name in open_clip.list_models() else None
     if config is None:
-        alike = difflib.get_close_matches(name, open_clip.list_models(), 4, 0.5)
-        raise UsageError(
-            f"open_clip knows no model {name!r}" + (f"; did you mean {' or '.join(alike)}?" if alike else "")
-        )
+        raise UsageError(f"open_clip knows no model {name!r}{did_you_mean(name, open_clip.list_models(), most=4)}")
     return config
 
 
@@ -211,7 +331,7 @@ def known_tag(open_clip: Any, name: str, tag: str) -> dict[str, Any]:
 
 
 def _local(path: Path) -> tuple[Path, dict[str, Any]]:
-    """The checkpoint that a file or folder means, and what open_clip_config.json beside it says."""
+    """The checkpoint that a file or folder means, and what open_clip_config.json next to it says."""
     if path.is_dir():
         found = [path / name for name in FILES if (path / name).is_file()] or sorted(
             p for p in path.iterdir() if p.suffix in weights.SUFFIXES
@@ -227,96 +347,6 @@ def _local(path: Path) -> tuple[Path, dict[str, Any]]:
         return path, {}
 
 
-def _told_by(open_clip: Any, name: str, checkpoint: Path, about: Mapping[str, Any]) -> dict[str, Any]:
-    """What open_clip knows of a local file by where it lies: in the hub's cache, or in the folder `hub.place` of a
-    repository."""
-    if about:
-        return {}
-    for tag in open_clip.list_pretrained_tags_by_model(name):
-        known: dict[str, Any] = open_clip.get_pretrained_cfg(name, tag)
-        repository = known.get("hf_hub", "").rpartition("/")[0]
-        if repository and repository.replace("/", "--") in str(checkpoint.absolute()):
-            return known
-    return {}
-
-
-def _check_activation(
-    open_clip: Any,
-    spec: Spec,
-    name: str,
-    tag: str,
-    config: dict[str, Any],
-    trained: Mapping[str, Any],
-    about: Mapping[str, Any],
-) -> None:
-    """Refuse weights trained with one activation in a model that computes with the other: results would be wrong,
-    quietly."""
-    if "timm_model_name" in config["vision_cfg"] and "hf_model_name" in config["text_cfg"]:
-        return  # neither tower asks
-    wanted = (
-        trained.get("quick_gelu", False)
-        if trained
-        else about.get("model_cfg", {}).get("quick_gelu", False)
-        if about
-        else None
-    )
-    has = bool(config.get("quick_gelu", False))
-    if wanted is None or bool(wanted) == has:
-        return
-    other = name.removesuffix("-quickgelu") if has else f"{name}-quickgelu"
-    if other not in open_clip.list_models():
-        other = "a model that does"
-    weights_name = f"the weights {tag}" if tag else f"the weights in {spec.path}"
-    raise EncoderError(
-        f"{spec}: {weights_name} were trained {'with' if wanted else 'without'} QuickGELU and {name} computes "
-        f"{'with' if has else 'without'} it, which would give wrong rows; say openclip:{other}"
-        + (f"/{tag}" if tag else f"@{spec.path}")
-    )
-
-
-def _preprocess(
-    open_clip: Any,
-    spec: Spec,
-    name: str,
-    config: Mapping[str, Any],
-    trained: Mapping[str, Any],
-    about: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Mean, deviation, interpolation and resize mode: of the tag, of the file's own config, or what all fitting tags
-    agree on."""
-
-    def picked(values: Mapping[str, Any]) -> dict[str, Any]:
-        default = open_clip.transform.PreprocessCfg()
-        keys = {
-            "mean": "mean",
-            "std": "std",
-            "interpolation": "interpolation",
-            "resize_mode": "resize_mode",
-            "fill_color": "fill",
-        }
-        found = {ours: values.get(theirs) or getattr(default, theirs) for theirs, ours in keys.items()}
-        found["mean"], found["std"] = (
-            tuple(float(x) for x in values.get(key) or getattr(default, key)) for key in ("mean", "std")
-        )
-        return found
-
-    if trained or about:
-        return picked(trained or about.get("preprocess_cfg", {}))
-    quick = bool(config.get("quick_gelu", False))
-    options: dict[str, str] = {}
-    for tag in open_clip.list_pretrained_tags_by_model(name):
-        known = open_clip.get_pretrained_cfg(name, tag)
-        if bool(known.get("quick_gelu", False)) == quick:
-            options.setdefault(json.dumps(picked(known)), tag)
-    if len(options) > 1:
-        raise EncoderError(
-            f"{spec}: weights of {name} differ in how photos are prepared, and {spec.path} does not say; name those it "
-            "is most like: " + " or ".join(f"openclip:{name}/{tag}@{spec.path}" for tag in options.values())
-        )
-    values = json.loads(next(iter(options))) if options else {}
-    return picked({**values, "fill_color": values.get("fill")})
-
-
 def repository_of(trained: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
     """The hub's repository of a tag and the names that its weights may have, the best first."""
     repository, _, name = str(trained.get("hf_hub", "")).rpartition("/")
@@ -325,7 +355,7 @@ def repository_of(trained: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
     return repository, (f"{name.rpartition('.')[0]}.safetensors", name)
 
 
-def _download(trained: Mapping[str, Any], name: str, spec: Spec) -> Path:
+def _download(trained: Mapping[str, Any], spec: Spec) -> Path:
     repository, names = repository_of(trained)
     if repository:
         return hf_hub.file(repository, names, instead=f"openclip:{spec.model}@FILE")
@@ -334,90 +364,30 @@ def _download(trained: Mapping[str, Any], name: str, spec: Spec) -> Path:
     )
 
 
-def _tokenizer(open_clip: Any, name: str, text_config: Mapping[str, Any], beside: Path) -> Any:
-    context = text_config.get("context_length", open_clip.tokenizer.DEFAULT_CONTEXT_LENGTH)
-    options: dict[str, Any] = dict(text_config.get("tokenizer_kwargs", {}))
-    source = text_config.get("hf_tokenizer_name", "")
-    if not source:
-        return open_clip.tokenizer.SimpleTokenizer(context_length=context, **options)
-    if any((beside / file).is_file() for file in TOKENIZER_FILES):
-        folder = beside
-    else:
-        folder = hf_hub.folder(
-            source,
-            patterns=hf_hub.CONFIGS,
-            needed=("token*",),
-            instead=f"openclip:{name}@FOLDER with the tokenizer in it",
-        )
-    hf_hub.check_no_code(folder)
-    options |= {"local_files_only": True, "trust_remote_code": False}
-    return open_clip.tokenizer.HFTokenizer(
-        str(folder), context_length=context, tokenizer_mode=text_config.get("tokenizer_mode"), **options
-    )
-
-
 def _tokenizer_identity(tokenizer: Any) -> list[Any]:
     inner: Any = getattr(tokenizer, "tokenizer", None)
-    table = (
-        weights.short(inner.backend_tokenizer.to_str()) if hasattr(inner, "backend_tokenizer") else type(inner).__name__
-    )
-    clean = getattr(tokenizer.clean_fn, "__name__", "")
+    table = weights.word_table(inner)
     return [
-        table,
+        weights.short(table) if hasattr(inner, "backend_tokenizer") else table,
         tokenizer.context_length,
-        clean,
+        getattr(tokenizer.clean_fn, "__name__", ""),
         getattr(tokenizer, "tokenizer_mode", ""),
         getattr(tokenizer, "strip_sep_token", False),
     ]
 
 
-def _text_config(name: str, beside: Path) -> Path:
+def _text_config(name: str, near: Path) -> Path:
     """The folder with config.json of a Hugging Face text tower; its weights come with the checkpoint.
 
     open_clip reads it without saying what it thinks of code in it, so it must bring none.
     """
     folder = Path(name)
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        if json.loads((beside / "config.json").read_text("utf-8")).get("model_type"):
-            folder = beside
+        if json.loads((near / "config.json").read_text("utf-8")).get("model_type"):
+            folder = near
     if not folder.is_dir():
         folder = hf_hub.file(
-            name, ("config.json",), instead="openclip:MODEL@FOLDER with that config.json beside the weights"
+            name, ("config.json",), instead="openclip:MODEL@FOLDER with that config.json next to the weights"
         ).parent
     hf_hub.check_no_code(folder)
     return folder
-
-
-def _model(open_clip: Any, spec: Spec, name: str, config: dict[str, Any], runner: Runner, checkpoint: Path) -> Any:
-    logging.disable(logging.WARNING)  # it warns of random weights before they are replaced
-    try:
-        model = open_clip.create_model(
-            name, precision=runner.precision, pretrained_text=False, pretrained_image=False, text_cfg=config["text_cfg"]
-        )
-        found = weights.shapes(checkpoint)
-        for key, tensor in model.state_dict().items():
-            shape = found.get(key, found.get(key.removeprefix("text.")))
-            if key.endswith("positional_embedding") and shape not in (
-                None,
-                tuple(tensor.shape),
-            ):  # open_clip would stretch it
-                raise EncoderError(
-                    f"{checkpoint} has {key} of shape {shape} and {name} needs {tuple(tensor.shape)}: "
-                    "it is of a model with another resolution or context; name that one"
-                )
-        open_clip.load_checkpoint(model, str(checkpoint), strict=True, weights_only=True)
-        if (
-            "hf_model_name" in config["text_cfg"]
-        ):  # open_clip lowers a part of such a tower, which then does not fit the rest
-            model.text.to(runner.dtype)
-    except EncoderError:
-        raise
-    except Exception as error:  # the file comes from anywhere
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise EncoderError(
-            f"{checkpoint} cannot be read as weights of {name}: {reason}; only tensors are read, never pickled code: "
-            "save it as .safetensors, or name the model it was made with"
-        ) from None
-    finally:
-        logging.disable(logging.NOTSET)
-    return model.eval().requires_grad_(False).to(runner.device)

@@ -3,7 +3,7 @@ gives.
 
 The steps and their rounding are those of torchvision's Resize and CenterCrop on PIL images and of open_clip's
 ResizeKeepRatio and CenterCropOrPad; a test compares every mode with open_clip. Of a JPEG that was decoded at a part of
-its size (`photos.decode`), whose bytes are others anyway, only what the crop keeps is computed: a third less work, and
+its size (`images.decode`), whose bytes are others anyway, only what the crop keeps is computed: a third less work, and
 at most one level of 255 away.
 """
 

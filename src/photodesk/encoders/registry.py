@@ -41,14 +41,12 @@ def _onnx(name: str) -> Encoder:
 
 def _sentence(name: str) -> Encoder:
     raise UsageError(
-        f"{name} reads texts only; pair it with the photo tower it was trained beside: text={name}, "
+        f"{name} reads texts only; pair it with the photo tower it was trained with: text={name}, "
         "image=openclip:MODEL/TAG"
     )
 
 
 def _txv(name: str) -> Encoder:
-    from photodesk.encoders.registry import load_trained
-
     _, at, path = name.partition("@")
     if not at or not path:
         raise UsageError(f"encoder {name!r}: name the file of the network, as in txv@model.safetensors")
@@ -73,8 +71,7 @@ FAMILIES: dict[str, Callable[[str], Encoder]] = {
 
 def load(name: str = "builtin") -> Encoder:
     """The encoder of that name: `builtin`, `openclip:MODEL/TAG`, `clip:MODEL`, `onnx:FOLDER`, `text=…, image=…` of two
-    towers, or
-    `txv@FILE`, a network that `photodesk train` made on any of these.
+    towers, or `txv@FILE`, a network that `photodesk train` made on any of these.
 
     Raises:
         UsageError: no such family of encoders, or an unknown model or option.

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from photodesk.encoders import checkpoint, hf_hub
+from photodesk.encoders.base import TextTower
 from photodesk.encoders.spec import Spec
 from photodesk.encoders.text_cleanup import plain
 from photodesk.encoders.torch_runner import Runner
@@ -23,8 +24,8 @@ from photodesk.types import FloatArray
 EXTRA = "sentence"
 
 
-class Texts:
-    """A sentence-transformers model as a text tower. See `encoders.TextTower`."""
+class Texts(TextTower):
+    """A sentence-transformers model as a text tower. See `base.TextTower`."""
 
     batch = 64
 
@@ -68,7 +69,7 @@ def load(spec: Spec) -> tuple[Texts, str]:
         name, patterns=patterns, needed=("modules.json", "*.safetensors"), instead="text=sentence:FOLDER", extra=EXTRA
     )
     hf_hub.check_no_code(folder, *filter(Path.is_dir, folder.iterdir()))
-    try:
+    with checkpoint.reading(f"{folder} cannot be read as a model"):
         modules = json.loads((folder / "modules.json").read_text("utf-8"))
         foreign = [module["type"] for module in modules if not str(module["type"]).startswith("sentence_transformers.")]
         if foreign:
@@ -84,21 +85,12 @@ def load(spec: Spec) -> tuple[Texts, str]:
         model = model.to(dtype=runner.dtype).eval()
         if spec.compile == "yes":
             model.forward = runner.function(model.forward)
-    except EncoderError:
-        raise
-    except Exception as error:  # the files come from anywhere
-        raise EncoderError(
-            f"{folder} cannot be read as a model: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        ) from None
     files = [path for path in sorted(Path(folder).rglob("*")) if path.suffix in checkpoint.SUFFIXES]
     digest = checkpoint.remembered(
         files, f"sentence {runner.precision}", lambda: {"texts": checkpoint.tensor_digest(model.state_dict())}
     )
-    table = (
-        model.tokenizer.backend_tokenizer.to_str()
-        if hasattr(model.tokenizer, "backend_tokenizer")
-        else type(model.tokenizer).__name__
+    identity = checkpoint.short(
+        digest["texts"], modules, checkpoint.word_table(model.tokenizer), model.max_seq_length, runner.precision
     )
-    identity = checkpoint.short(digest["texts"], modules, table, model.max_seq_length, runner.precision)
     rows = runner.rows(lambda: model.encode(["a"], show_progress_bar=False, convert_to_tensor=True))
     return Texts(model, runner, f"sentence-text-{identity}", rows.shape[1]), str(runner)

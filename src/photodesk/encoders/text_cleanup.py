@@ -1,4 +1,4 @@
-"""Text on its way to a tokenizer: what a stranger's text may hold that a tokenizer may not, and the cleaning that
+"""Text on its way to a tokenizer: what an untrusted text may hold that a tokenizer may not, and the cleaning that
 models were trained with.
 
 The cleaning is that of open_clip's tokenizers, without torch, so that exported models do it as well; a test compares

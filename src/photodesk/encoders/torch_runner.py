@@ -19,11 +19,18 @@ from photodesk.encoders.spec import Spec
 from photodesk.errors import EncoderError, UsageError, require
 from photodesk.types import FloatArray
 
-_thread = threading.local()
+
+class _Thread(threading.local):
+    """Of each thread: whether it has a core of its own, and whether torch knows."""
+
+    alone = limited = False
+
+
+_thread = _Thread()
 
 
 def one_core() -> None:
-    """From now on torch computes on one core when this thread calls it, beside other threads like it."""
+    """From now on torch computes on one core when this thread calls it, next to other threads like it."""
     _thread.alone = True
 
 
@@ -94,11 +101,9 @@ class Runner:
 
     def _turn(self) -> contextlib.AbstractContextManager[Any]:
         """Whom a call waits for: a thread that has a core of its own waits for nobody."""
-        if (
-            self.device != "cpu" or self._compile or not getattr(_thread, "alone", False)
-        ):  # torch.compile is not made for two threads
+        if self.device != "cpu" or self._compile or not _thread.alone:  # torch.compile is not made for two threads
             return self._lock
-        if not getattr(_thread, "limited", False):
+        if not _thread.limited:
             self.torch.get_num_threads()  # torch's own setting of a new thread comes first
             threadpool_limits(1, user_api="openmp")  # of this thread, not of the process
             _thread.limited = True

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photodesk.encoders import checkpoint, hf_hub
-from photodesk.encoders.base import Encoder
+from photodesk.encoders.base import Encoder, PhotoTower, TextTower
 from photodesk.encoders.spec import Spec
 from photodesk.encoders.text_cleanup import plain
 from photodesk.encoders.torch_runner import Runner
@@ -29,8 +29,8 @@ TEXT = ("text_model.", "text_projection.")
 NEEDED = ("config.json", "preprocessor_config.json", "token*", "*.safetensors")
 
 
-class Texts:
-    """The text tower of a Transformers model. See `encoders.TextTower`."""
+class Texts(TextTower):
+    """The text tower of a Transformers model. See `base.TextTower`."""
 
     batch = 64
 
@@ -68,12 +68,12 @@ class Texts:
         return [piece.removesuffix("</w>") for piece in pieces]
 
     def alone(self) -> None:
-        """Let go of the photo half of the model: a pair took this one only."""
+        """Releases the photo half of the model."""
         checkpoint.drop(self.model, lambda name: f"{name}." in VISION)
 
 
-class Photos:
-    """The photo tower of a Transformers model. See `encoders.PhotoTower`.
+class Photos(PhotoTower):
+    """The photo tower of a Transformers model. See `base.PhotoTower`.
 
     What the model's image processor gives, several arrays in some models, travels as one row of numbers.
     """
@@ -123,7 +123,7 @@ class Photos:
         return {name: tensor for name, tensor in self.model.state_dict().items() if name.startswith(VISION)}
 
     def alone(self) -> None:
-        """Let go of the text half of the model: a pair took this one only."""
+        """Releases the text half of the model."""
         checkpoint.drop(self.model, lambda name: f"{name}." in TEXT)
 
 
@@ -144,29 +144,7 @@ def load(spec: Spec) -> Encoder:
         raise UsageError("clip: names no model; say clip:openai/clip-vit-base-patch32 or clip:FOLDER")
     folder = hf_hub.folder(name, needed=NEEDED, instead="clip:FOLDER", extra=EXTRA)
     hf_hub.check_no_code(folder)
-    local = {"local_files_only": True, "trust_remote_code": False}
-    try:
-        with quietly(transformers):
-            kind = transformers.AutoConfig.from_pretrained(folder, **local).model_type
-            if kind not in KINDS:
-                raise EncoderError(f"{name} is a model of kind {kind}; clip: reads {', '.join(KINDS)}")
-            model, loaded = transformers.AutoModel.from_pretrained(
-                folder, **local, use_safetensors=True, output_loading_info=True, dtype=runner.dtype
-            )
-            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **local)
-            processor = transformers.AutoImageProcessor.from_pretrained(folder, **local, backend="pil")
-    except EncoderError:
-        raise
-    except Exception as error:  # the files come from anywhere
-        raise EncoderError(
-            f"{folder} cannot be read as a model: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        ) from None
-    if missing := sorted(loaded["missing_keys"]):
-        raise EncoderError(
-            f"{folder} lacks {len(missing)} weights of the model, such as {missing[0]}; they would be random: fetch it "
-            "again"
-        )
-    model.eval().requires_grad_(False).to(runner.device)
+    kind, model, tokenizer, processor = _parts(transformers, name, folder, runner)
 
     def digests() -> dict[str, str]:
         state = model.state_dict()
@@ -177,15 +155,10 @@ def load(spec: Spec) -> Encoder:
 
     digest = checkpoint.remembered(sorted(Path(folder).glob("*.safetensors")), f"clip {runner.precision}", digests)
     vision = checkpoint.short(digest["photos"], _plain(model.config.vision_config), _plain(processor), runner.precision)
-    table = (
-        tokenizer.backend_tokenizer.to_str() if hasattr(tokenizer, "backend_tokenizer") else type(tokenizer).__name__
-    )
-    text = checkpoint.short(digest["texts"], _plain(model.config.text_config), table, runner.precision)
-    dim = (
-        int(getattr(model.config, "projection_dim", None) or model.config.text_config.hidden_size)
-        if kind == "clip"
-        else _dim(model)
-    )
+    words = model.config.text_config
+    text = checkpoint.short(digest["texts"], _plain(words), checkpoint.word_table(tokenizer), runner.precision)
+    projected = (model.config, "projection_dim") if kind == "clip" else (words, "projection_size")
+    dim = int(getattr(*projected, None) or words.hidden_size)
     return Encoder(
         str(spec),
         Texts(model, tokenizer, runner, f"clip-text-{text}", dim, kind),
@@ -194,8 +167,24 @@ def load(spec: Spec) -> Encoder:
     )
 
 
-def _dim(model: Any) -> int:
-    return int(getattr(model.config.text_config, "projection_size", None) or model.config.text_config.hidden_size)
+def _parts(transformers: Any, name: str, folder: Path, runner: Runner) -> tuple[str, Any, Any, Any]:
+    """The kind of the model in a folder, the model itself, its tokenizer and its image processor."""
+    local = {"local_files_only": True, "trust_remote_code": False}
+    with checkpoint.reading(f"{folder} cannot be read as a model"), quietly(transformers):
+        kind = transformers.AutoConfig.from_pretrained(folder, **local).model_type
+        if kind not in KINDS:
+            raise EncoderError(f"{name} is a model of kind {kind}; clip: reads {', '.join(KINDS)}")
+        model, loaded = transformers.AutoModel.from_pretrained(
+            folder, **local, use_safetensors=True, output_loading_info=True, dtype=runner.dtype
+        )
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **local)
+        processor = transformers.AutoImageProcessor.from_pretrained(folder, **local, backend="pil")
+    if missing := sorted(loaded["missing_keys"]):
+        raise EncoderError(
+            f"{folder} lacks {len(missing)} weights of the model, such as {missing[0]}; they would be random: fetch it "
+            "again"
+        )
+    return kind, model.eval().requires_grad_(False).to(runner.device), tokenizer, processor
 
 
 def _plain(config: Any) -> dict[str, Any]:

@@ -37,13 +37,13 @@ class Network:
     Args:
         text_tower: fingerprint of the tower whose features it was trained on.
         photo_tower: likewise for the photos.
-        text_dims: T sizes of the text features that lie side by side in a row; visual_dims likewise, V.
+        text_dims: T sizes of the text features that are concatenated in a row; visual_dims likewise, V.
         weights: `text.{t}.{v}.w` (d_t, D), `.b` (D,); `photo.{v}.w` (d_v, H); `pair.{v}.{t}.w` (H, D); float32 (in the
             paper H = D). With several members each name begins with the member's number and a dot, but photo blocks
             that all share. A block of landmarks has `photo.{v}.p` (d_v, r) before `photo.{v}.w`, which is (r, H) then,
             and 1 + tanh, so that what is far from a landmark counts 0. `gate.w` (Σ text_dims, K) and `gate.b` (K,)
             weigh the members for a text.
-        card: what the training run said of itself: data, seed, measures.
+        card: metadata of the training run: data, seed, measures.
         encoders: names of the encoders whose towers it was trained on.
         fields: what each text feature of a tower reads; empty: the text as it is prepared.
         members: K trainings that are averaged.
@@ -139,7 +139,7 @@ class Network:
         if "gate.w" not in self.weights:
             return rows
         odds = features @ self.weights["gate.w"] + self.weights["gate.b"]
-        share = _unit(np.exp(odds - odds.max(axis=1, keepdims=True)))
+        share = unit(np.exp(odds - odds.max(axis=1, keepdims=True)))
         weighed: FloatArray = rows * np.repeat(share, self.dim // self.members, axis=1) * np.float32(self.members**0.5)
         return weighed
 
@@ -149,7 +149,7 @@ class Network:
         out = np.empty((len(features), self.dim), np.float32)
         parts = _split(features, self.visual_dims, "photo")
         for start in range(0, len(features), PHOTOS):
-            out[start : start + PHOTOS] = self._photos([_unit(part[start : start + PHOTOS]) for part in parts])
+            out[start : start + PHOTOS] = self._photos([unit(part[start : start + PHOTOS]) for part in parts])
         return out
 
     def _photos(self, parts: Sequence[FloatArray]) -> FloatArray:
@@ -187,13 +187,14 @@ def _split(features: FloatArray, dims: Sequence[int], kind: str) -> list[FloatAr
     return np.split(features, np.cumsum(dims)[:-1], axis=1)
 
 
-def _unit(x: FloatArray) -> FloatArray:
-    y: FloatArray = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), np.float32(1e-12))
-    return y
+def unit(rows: FloatArray) -> FloatArray:
+    """Rows of length 1; a row of zeros stays."""
+    long: FloatArray = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-12))
+    return long
 
 
 def _joined(spaces: Sequence[FloatArray]) -> FloatArray:
-    return np.concatenate([_unit(space) / np.float32(len(spaces) ** 0.5) for space in spaces], axis=1)
+    return np.concatenate([unit(space) / np.float32(len(spaces) ** 0.5) for space in spaces], axis=1)
 
 
 def averaged(

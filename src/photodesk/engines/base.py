@@ -48,17 +48,17 @@ class Engine(Protocol):
         ...
 
     def describe(self, entries: Mapping[str, Entry]) -> None:
-        """Replace what is known of photos that are there; their rows and numbers stay. Ids that are not there are
+        """Replace what is known of photos that are there; their rows and offsets stay. Ids that are not there are
         passed over."""
         ...
 
-    def revise(self, photos: Sequence[str], numbers: FloatArray) -> None:
-        """Set the number that a revision takes off every score of each photo; ids that are not there are passed
-        over."""
+    def revise(self, photos: Sequence[str], offsets: FloatArray) -> None:
+        """Set the hubness offset that a revision subtracts from every score of each photo; ids that are not there are
+        passed over."""
         ...
 
     def get(self, photos: Sequence[str], *, rows: bool = False) -> list[Point]:
-        """Those of the photos that are there, in the order asked for; without rows they come without numbers as
+        """Those of the photos that are there, in the order asked for; without rows they come without offsets as
         well."""
         ...
 
@@ -67,13 +67,13 @@ class Engine(Protocol):
         ...
 
     def search(self, query: FloatArray, k: int, where: Filter = EVERYTHING, *, revised: float = 0.0) -> tuple[Hit, ...]:
-        """The k photos with the highest `row · query − revised · number`.
+        """The k photos with the highest `row · query − revised · offset`.
 
         Args:
             query: (d,) float32.
             k: how many at most.
             where: which photos may be found.
-            revised: how much of the photo's number is taken off: 0 for plain cosine, 1 for the revision.
+            revised: how much of the photo's offset is subtracted: 0 for plain cosine, 1 for the revision.
         """
         ...
 
@@ -101,5 +101,5 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of files and connections; calling it twice does nothing."""
+        """Close files and connections; calling it twice does nothing."""
         ...

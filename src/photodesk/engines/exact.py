@@ -25,11 +25,14 @@ from photodesk.engines import bm25, int8
 from photodesk.engines.base import Space
 from photodesk.engines.schema import EVERYTHING, Entry, Filter, Point, counted
 from photodesk.errors import StoreError
-from photodesk.files import locked
+from photodesk.files import as_store_error, locked
 from photodesk.types import FloatArray, Hit
 
 FEW = 0.1
-"""Below this share of admitted rows they are gathered; above it all rows are scanned."""
+"""Below this share of admitted rows they are gathered; above it all rows are scanned, since rows that lie one after the
+other are read faster than scattered ones."""
+ROUNDING = 1e-5
+"""What float32 products of rows of unit length may be off by, generously."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -47,7 +50,7 @@ def _alone(method: Callable[Concatenate[ScanEngine, P], R]) -> Callable[Concaten
 
 
 class ScanEngine:
-    """See `index.Engine`; make one with `open`."""
+    """See `base.Engine`; make one with `open`."""
 
     def __init__(self, path: Path, space: Space, uri: str, db: sqlite3.Connection, lock: int) -> None:
         self.path, self.space, self.uri, self._db, self._lock = path, space, uri, db, lock
@@ -61,9 +64,9 @@ class ScanEngine:
         found = db.execute("SELECT photo, slot, number, payload FROM points ORDER BY photo").fetchall()
         size = max((slot for _, slot, *_ in found), default=-1) + 1
         self._ids = np.full(size, "", "U32")
-        self._numbers = np.zeros(size, np.float32)
-        for photo, slot, number, payload in found:
-            self._note(photo, slot, number, Entry.of(json.loads(payload)))
+        self._offsets = np.zeros(size, np.float32)
+        for photo, slot, offset, payload in found:
+            self._note(photo, slot, offset, Entry.of(json.loads(payload)))
         self._free = [slot for slot in range(size) if not self._ids[slot]]
         self._slots.map(len(self._ids))
 
@@ -101,7 +104,7 @@ class ScanEngine:
 
     @_alone
     def upsert(self, points: Sequence[Point]) -> None:
-        """See `index.Engine`."""
+        """See `base.Engine`."""
         points = list({point.photo: point for point in points}.values())
         if not points:
             return
@@ -112,34 +115,35 @@ class ScanEngine:
             if slot < 0:
                 slots[i], grown = grown, grown + 1
         rows = np.stack([point.row for point in points]).astype(np.float32)
-        try:
-            self._slots.write(slots, rows)
-        except OSError as error:
-            self._free = sorted({*self._free, *(slot for slot in slots if slot < len(self._ids))})
-            raise StoreError(f"cannot write {self.path}: {error.strerror}; what was reported as done is kept") from None
+        with as_store_error(f"cannot write {self.path}", "what was reported as done is kept"):
+            try:
+                self._slots.write(slots, rows)
+            except OSError:
+                self._free = sorted({*self._free, *(slot for slot in slots if slot < len(self._ids))})
+                raise
         payloads = [json.dumps(point.entry.payload(), ensure_ascii=False) for point in points]
         lines = [
-            (p.photo, slot, float(p.number), payload) for p, slot, payload in zip(points, slots, payloads, strict=True)
+            (p.photo, slot, float(p.offset), payload) for p, slot, payload in zip(points, slots, payloads, strict=True)
         ]
-        self._commit("INSERT OR REPLACE INTO points VALUES (?, ?, ?, ?)", lines)
+        self._commit("INSERT OR REPLACE INTO points VALUES (?, ?, ?, ?)", lines)  # from here on the rows count
         more = grown - len(self._ids)
         self._ids = np.concatenate([self._ids, np.full(more, "", "U32")])
-        self._numbers = np.concatenate([self._numbers, np.zeros(more, np.float32)])
+        self._offsets = np.concatenate([self._offsets, np.zeros(more, np.float32)])
         for point, slot in zip(points, slots, strict=True):
             self._drop(point.photo)
-            self._note(point.photo, slot, point.number, Entry.of(point.entry.payload()))
+            self._note(point.photo, slot, point.offset, Entry.of(point.entry.payload()))
         self._slots.map(len(self._ids))
 
     @_alone
     def delete(self, photos: Sequence[str]) -> None:
-        """See `index.Engine`."""
+        """See `base.Engine`."""
         self._commit("DELETE FROM points WHERE photo = ?", [(photo,) for photo in photos])
         for photo in photos:
             self._drop(photo)
 
     @_alone
     def describe(self, entries: Mapping[str, Entry]) -> None:
-        """See `index.Engine`."""
+        """See `base.Engine`."""
         there = {photo: entry for photo, entry in entries.items() if photo in self._slot}
         lines = [(json.dumps(entry.payload(), ensure_ascii=False), photo) for photo, entry in there.items()]
         self._commit("UPDATE points SET payload = ? WHERE photo = ?", lines)
@@ -147,38 +151,38 @@ class ScanEngine:
         self._changed()
 
     @_alone
-    def revise(self, photos: Sequence[str], numbers: FloatArray) -> None:
-        """See `index.Engine`."""
+    def revise(self, photos: Sequence[str], offsets: FloatArray) -> None:
+        """See `base.Engine`."""
         there = [
-            (float(number), photo)
-            for photo, number in zip(photos, numbers.tolist(), strict=True)
+            (float(offset), photo)
+            for photo, offset in zip(photos, offsets.tolist(), strict=True)
             if photo in self._slot
         ]
         self._commit("UPDATE points SET number = ? WHERE photo = ?", there)
-        for number, photo in there:
-            self._numbers[self._slot[photo]] = number
+        for offset, photo in there:
+            self._offsets[self._slot[photo]] = offset
 
     @_alone
     def get(self, photos: Sequence[str], *, rows: bool = False) -> list[Point]:
-        """See `index.Engine`."""
+        """See `base.Engine`."""
         return [self._point(photo, rows) for photo in photos if photo in self._slot]
 
     def scan(self, *, rows: bool = True, batch: int = 1000, where: Filter = EVERYTHING) -> Iterator[list[Point]]:
-        """See `index.Engine`."""
+        """See `base.Engine`."""
         wanted = self._some(where)
         for start in range(0, len(wanted), batch):
             yield self.get(wanted[start : start + batch], rows=rows)
 
     @_alone
     def search(self, query: FloatArray, k: int, where: Filter = EVERYTHING, *, revised: float = 0.0) -> tuple[Hit, ...]:
-        """See `index.Engine`."""
+        """See `base.Engine`."""
         admitted = self._admits(where)
         k = min(k, int(admitted.sum()))
         if not k:
             return ()
         at = self._candidates(query, k, admitted, revised)
-        # summed in double precision: what a row scores does not depend on which rows stand beside it
-        exact = self._slots.rows[at].astype(np.float64) @ query.astype(np.float64) - revised * self._numbers[at].astype(
+        # summed in double precision: what a row scores does not depend on which other rows there are
+        exact = self._slots.rows[at].astype(np.float64) @ query.astype(np.float64) - revised * self._offsets[at].astype(
             np.float64
         )
         hits = zip(exact.astype(np.float32).tolist(), self._ids[at].tolist(), strict=True)
@@ -186,7 +190,7 @@ class ScanEngine:
 
     @_alone
     def lexical(self, query: str, k: int, where: Filter = EVERYTHING) -> tuple[Hit, ...]:
-        """See `index.Engine`."""
+        """See `base.Engine`."""
         admitted, scores = self._admits(where), np.zeros(len(self._ids), np.float64)
         index = self._inverted()
         there = self._worded
@@ -203,39 +207,37 @@ class ScanEngine:
 
     @_alone
     def facets(self, field: str, k: int = 20, where: Filter = EVERYTHING) -> dict[str, int]:
-        """See `index.Engine`."""
+        """See `base.Engine`."""
         entries = [self._entries[photo] for photo in self._ids[self._admits(where)].tolist()]
         return dict(list(counted(entries, field).items())[:k]) if entries or Entry().values(field) == () else {}
 
     @_alone
     def count(self, where: Filter = EVERYTHING) -> int:
-        """See `index.Engine`."""
+        """See `base.Engine`."""
         return int(self._admits(where).sum())
 
     def optimise(self) -> None:
-        """See `index.Engine`; there is nothing to do."""
+        """See `base.Engine`; there is nothing to do."""
 
     @_alone
     def snapshot(self, folder: Path) -> None:
-        """See `index.Engine`."""
-        try:
+        """See `base.Engine`."""
+        with as_store_error(f"cannot copy the index to {folder}", "make room or name another place", sqlite3.Error):
             folder.mkdir(parents=True)
             self._slots.copy(folder)
             with sqlite3.connect(folder / "points.sqlite") as target:
                 self._db.backup(target)
             target.close()
-        except (OSError, sqlite3.Error) as error:
-            raise StoreError(f"cannot copy the index to {folder}: {error}; make room or name another place") from None
 
     @_alone
     def close(self) -> None:
-        """See `index.Engine`."""
+        """See `base.Engine`."""
         if self._lock >= 0:
             self._db.close()
             os.close(self._lock)
             self._lock = -1
             self._ids = self._ids[:0]
-            self._slots.map(0)  # lets go of the files
+            self._slots.map(0)  # closes the files
 
     @_alone
     def _some(self, where: Filter) -> list[str]:
@@ -243,16 +245,17 @@ class ScanEngine:
 
     def _candidates(self, query: FloatArray, k: int, admitted: NDArray[np.bool_], revised: float) -> NDArray[np.intp]:
         """Slots that surely hold the k best, and not many more."""
-        minus = np.float32(revised) * self._numbers
+        minus = np.float32(revised) * self._offsets
         some = np.flatnonzero(admitted)
         if len(some) <= FEW * len(admitted):
-            estimate, slack = self._slots.rows[some] @ query - minus[some], np.full(len(some), 1e-5, np.float32)
+            estimate, slack = self._slots.rows[some] @ query - minus[some], np.full(len(some), ROUNDING, np.float32)
         elif found := int8.bounded(self._slots.codes, self._slots.bounds, query):
             estimate, slack = found[0] - minus, found[1]
             if len(some) < len(admitted):
                 estimate, slack = estimate[some], slack[some]
         else:
-            estimate, slack = (self._slots.rows @ query - minus)[some], np.full(len(some), 1e-5, np.float32)
+            estimate, slack = (self._slots.rows @ query - minus)[some], np.full(len(some), ROUNDING, np.float32)
+        # k rows are at least that good for sure, so a row that cannot reach it is not among the best
         limit = np.partition(estimate - slack, len(some) - k)[len(some) - k]
         at: NDArray[np.intp] = some[estimate + slack >= limit]
         if len(at) > 20 * k + 10000:  # rows too much alike for their codes: float32 narrows them down
@@ -261,7 +264,7 @@ class ScanEngine:
                 if len(at) < len(minus) / 2
                 else (self._slots.rows @ query - minus)[at]
             )
-            limit = np.partition(estimate, len(at) - k)[len(at) - k] - 1e-5
+            limit = np.partition(estimate, len(at) - k)[len(at) - k] - ROUNDING
             at = at[estimate >= limit]
         return at
 
@@ -272,7 +275,7 @@ class ScanEngine:
                 for slot in np.flatnonzero(mask).tolist():
                     photo = str(self._ids[slot])
                     mask[slot] = where.admits(photo, self._entries[photo])
-            if len(self._admitted) > 64:
+            if len(self._admitted) > 64:  # a filter that excludes used photos is another one every day
                 self._admitted.clear()
             self._admitted[where] = mask
         return self._admitted[where]
@@ -300,16 +303,16 @@ class ScanEngine:
         if not rows:
             return Point(photo, np.empty(0, np.float32), self._entries[photo])
         slot = self._slot[photo]
-        return Point(photo, np.array(self._slots.rows[slot]), self._entries[photo], float(self._numbers[slot]))
+        return Point(photo, np.array(self._slots.rows[slot]), self._entries[photo], float(self._offsets[slot]))
 
-    def _note(self, photo: str, slot: int, number: float, entry: Entry) -> None:
-        self._slot[photo], self._entries[photo], self._ids[slot], self._numbers[slot] = slot, entry, photo, number
+    def _note(self, photo: str, slot: int, offset: float, entry: Entry) -> None:
+        self._slot[photo], self._entries[photo], self._ids[slot], self._offsets[slot] = slot, entry, photo, offset
         self._changed()
 
     def _drop(self, photo: str) -> None:
         if (slot := self._slot.pop(photo, -1)) >= 0:
             del self._entries[photo]
-            self._ids[slot], self._numbers[slot] = "", 0
+            self._ids[slot], self._offsets[slot] = "", 0
             heapq.heappush(self._free, slot)
             self._changed()
 

@@ -20,17 +20,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photodesk.errors import StoreError
+from photodesk.machine import cores
 from photodesk.types import FloatArray
 
 FILES = ("rows.bin", "codes.bin", "bounds.bin")
 PART = 65536
-"""Rows that one thread multiplies at a time."""
+"""Rows that one thread multiplies at a time: codes of some 50 MB, which keep a core busy for longer than handing them
+out takes."""
 
 T = TypeVar("T", bound=np.generic)
 
 
 def encode(rows: FloatArray) -> tuple[NDArray[np.int8], FloatArray]:
     """(n, d) codes and (n, 2) scale and error of each row."""
+    # a row of zeros has no scale; errors are rounded up, for as float32 they could come out below what they are
     scale = np.maximum(np.abs(rows).max(axis=1, initial=0.0), 1e-30) / 127
     codes = np.rint(rows / scale[:, None]).astype(np.int8)
     error = np.linalg.norm(rows - codes * scale[:, None].astype(np.float64), axis=1)
@@ -117,11 +120,10 @@ def _whole(query: FloatArray) -> tuple[FloatArray, np.float32]:
 
 
 def _shared_out(part: Any, rows: int) -> FloatArray:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     starts = range(0, rows, PART)
-    if cores == 1 or len(starts) < 2:
+    if cores() == 1 or len(starts) < 2:  # threads would only cost
         parts = list(map(part, starts))
     else:
-        with ThreadPoolExecutor(cores) as pool:
+        with ThreadPoolExecutor(cores()) as pool:
             parts = list(pool.map(part, starts))
     return np.concatenate(parts) if parts else np.empty(0, np.float32)

@@ -2,40 +2,32 @@
 
 `qdrant:http://host:6333/photos?shards=6&replicas=2&quantise=int8&exact=no`: host and collection, then how to make the
 collection: shards, copies of each, 8-bit codes in memory with rescoring; and whether to search by the graph instead of
-    exactly. The key of the server is read from
-`PHOTODESK_QDRANT_KEY`. Rows are as in `edge`: one number more than the embedding, minus what a revision takes off.
+exactly. The key of the server is read from `PHOTODESK_QDRANT_KEY`.
 """
 
 from __future__ import annotations
 
 import os
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
 
-from photodesk.engines import bm25
 from photodesk.engines.base import Space
-from photodesk.engines.schema import EVERYTHING, FACETS, Entry, Filter, Point, following, tokens
+from photodesk.engines.points import ROW, WORDS, Models, PointEngine, key
+from photodesk.engines.schema import EVERYTHING, FACETS, Filter
 from photodesk.errors import StoreError, UsageError, require
 from photodesk.files import replacing
-from photodesk.types import FloatArray, Hit
 
-ROW, WORDS = "photo", "words"
-BATCH = 256
-"""Points a request."""
-SLACK = 32
-"""Hits asked for beyond k, so that equal scores at its edge are cut by photo id."""
 OPTIONS = ("exact", "quantise", "replicas", "shards")
 
 A = TypeVar("A")
 
 
-class QdrantEngine:
-    """See `index.Engine`; make one with `open`.
+class QdrantEngine(PointEngine):
+    """See `base.Engine`; make one with `open`.
 
     Args:
         client: of a server, or qdrant-client's local mode, which is for tests.
@@ -46,8 +38,12 @@ class QdrantEngine:
     """
 
     def __init__(self, client: Any, collection: str, space: Space, uri: str, options: Mapping[str, str]) -> None:
-        self.client, self.collection, self.space, self.uri, self.options = client, collection, space, uri, options
-        self._m = require("qdrant_client.models", "archive")
+        self._m = m = require("qdrant_client.models", "archive")
+        models = Models(
+            m, m.PointStruct, m.Range, m.DatetimeRange, lambda keys: m.HasIdCondition(has_id=keys), np.ndarray.tolist
+        )
+        super().__init__(uri, space, models)
+        self.client, self.collection, self.options = client, collection, options
         self._closed = False
 
     @classmethod
@@ -87,88 +83,21 @@ class QdrantEngine:
             raise StoreError(f"{uri} holds rows of {size} numbers and the archive's encoder makes {space.dim}")
         return engine
 
-    def upsert(self, points: Sequence[Point]) -> None:
-        """See `index.Engine`."""
-        for start in range(0, len(points), BATCH):
-            made = [self._made(point) for point in points[start : start + BATCH]]
-            self._do(lambda made=made: self.client.upsert(self.collection, made, wait=True))  # type: ignore[misc]
-
     def delete(self, photos: Sequence[str]) -> None:
-        """See `index.Engine`."""
+        """See `base.Engine`."""
         if photos:
-            self._do(
-                lambda: self.client.delete(
-                    self.collection, self._m.PointIdsList(points=list(map(_key, photos))), wait=True
-                )
-            )
-
-    def describe(self, entries: Mapping[str, Entry]) -> None:
-        """See `index.Engine`."""
-        found = self.get(list(entries), rows=True)
-        self.upsert([Point(point.photo, point.row, entries[point.photo], point.number) for point in found])
-
-    def revise(self, photos: Sequence[str], numbers: FloatArray) -> None:
-        """See `index.Engine`."""
-        number = dict(zip(photos, numbers.tolist(), strict=True))
-        for start in range(0, len(photos), BATCH):
-            changed = [
-                self._m.PointVectors(id=_key(point.photo), vector={ROW: [*point.row.tolist(), -number[point.photo]]})
-                for point in self.get(photos[start : start + BATCH], rows=True)
-                if np.float32(point.number) != np.float32(number[point.photo])
-            ]
-            if changed:
-                self._do(lambda changed=changed: self.client.update_vectors(self.collection, changed, wait=True))  # type: ignore[misc]
-
-    def get(self, photos: Sequence[str], *, rows: bool = False) -> list[Point]:
-        """See `index.Engine`."""
-        if not photos:
-            return []
-        keys, vectors = list(map(_key, photos)), [ROW] if rows else False
-        records = self._do(lambda: self.client.retrieve(self.collection, keys, with_payload=True, with_vectors=vectors))
-        found = {_photo(record.id): record for record in records}
-        return [_point(found[photo]) for photo in photos if photo in found]
-
-    def scan(self, *, rows: bool = True, batch: int = 1000, where: Filter = EVERYTHING) -> Iterator[list[Point]]:
-        """See `index.Engine`."""
-        ask: dict[str, Any] = {"limit": batch, "scroll_filter": self._filter(where), "with_payload": True}
-        ask |= {"with_vectors": [ROW] if rows else False, "offset": None}
-        while True:
-            found, ask["offset"] = self._do(lambda: self.client.scroll(self.collection, **ask))
-            if found:
-                yield [_point(record) for record in found]
-            if ask["offset"] is None:
-                return
-
-    def search(self, query: FloatArray, k: int, where: Filter = EVERYTHING, *, revised: float = 0.0) -> tuple[Hit, ...]:
-        """See `index.Engine`."""
-        return self._nearest([*query.tolist(), float(revised)], ROW, k, where)
-
-    def lexical(self, query: str, k: int, where: Filter = EVERYTHING) -> tuple[Hit, ...]:
-        """See `index.Engine`."""
-        words, weights = bm25.query(query, self.space.language)
-        return (
-            self._nearest(self._m.SparseVector(indices=list(words), values=list(weights)), WORDS, k, where)
-            if words
-            else ()
-        )
-
-    def facets(self, field: str, k: int = 20, where: Filter = EVERYTHING) -> dict[str, int]:
-        """See `index.Engine`."""
-        Entry().values(field)
-        found = self._do(
-            lambda: self.client.facet(self.collection, field, facet_filter=self._filter(where), limit=k, exact=True)
-        )
-        return dict(sorted(((str(hit.value), hit.count) for hit in found.hits), key=lambda item: (-item[1], item[0])))
+            chosen = self._m.PointIdsList(points=list(map(key, photos)))
+            self._do(lambda: self.client.delete(self.collection, chosen, wait=True))
 
     def count(self, where: Filter = EVERYTHING) -> int:
-        """See `index.Engine`."""
+        """See `base.Engine`."""
         return int(self._do(lambda: self.client.count(self.collection, self._filter(where), exact=True)).count)
 
     def optimise(self) -> None:
-        """See `index.Engine`; a server does so by itself."""
+        """See `base.Engine`; a server does so by itself."""
 
     def snapshot(self, folder: Path) -> None:
-        """See `index.Engine`; asks the server for a snapshot and fetches it."""
+        """See `base.Engine`; asks the server for a snapshot and fetches it."""
         import httpx
 
         made = self._do(lambda: self.client.create_snapshot(self.collection, wait=True))
@@ -190,7 +119,7 @@ class QdrantEngine:
         self._do(lambda: self.client.delete_snapshot(self.collection, made.name, wait=True))
 
     def close(self) -> None:
-        """See `index.Engine`."""
+        """See `base.Engine`."""
         if not self._closed:
             self._closed = True
             self.client.close()
@@ -227,53 +156,36 @@ class QdrantEngine:
         for name, schema in schemas.items():
             self._do(lambda name=name, schema=schema: self.client.create_payload_index(self.collection, name, schema))  # type: ignore[misc]
 
-    def _made(self, point: Point) -> Any:
-        entry = point.entry.payload()
-        vectors: dict[str, Any] = {ROW: [*point.row.tolist(), -float(point.number)]}
-        if "text" in entry and (words := bm25.document(entry["text"], self.space.language))[0]:
-            vectors[WORDS] = self._m.SparseVector(indices=list(words[0]), values=list(words[1]))
-        return self._m.PointStruct(id=_key(point.photo), vector=vectors, payload=entry)
+    def _upsert(self, points: list[Any]) -> None:
+        self._do(lambda: self.client.upsert(self.collection, points, wait=True))
 
-    def _nearest(self, query: Any, using: str, k: int, where: Filter) -> tuple[Hit, ...]:
+    def _update(self, vectors: list[Any]) -> None:
+        self._do(lambda: self.client.update_vectors(self.collection, vectors, wait=True))
+
+    def _retrieve(self, keys: list[str], vectors: list[str]) -> Any:
+        return self._do(
+            lambda: self.client.retrieve(self.collection, keys, with_payload=True, with_vectors=vectors or False)
+        )
+
+    def _scroll(self, offset: Any, limit: int, where: Any, vectors: list[str]) -> Any:
+        ask = {"limit": limit, "scroll_filter": where, "with_payload": True, "with_vectors": vectors or False}
+        return self._do(lambda: self.client.scroll(self.collection, offset=offset, **ask))
+
+    def _query(self, query: Any, using: str, limit: int, where: Any) -> Any:
         m = self._m
         codes = m.QuantizationSearchParams(rescore=True, oversampling=4.0) if self.options.get("quantise") else None
-        params = m.SearchParams(exact=self.options.get("exact") != "no", quantization=codes)
         ask = {
             "using": using,
-            "query_filter": self._filter(where),
-            "search_params": params,
-            "limit": k + SLACK,
+            "query_filter": where,
+            "search_params": m.SearchParams(exact=self.options.get("exact") != "no", quantization=codes),
+            "limit": limit,
             "with_payload": False,
         }
-        found = self._do(lambda: self.client.query_points(self.collection, query, **ask)).points
-        hits = [Hit(_photo(point.id), float(point.score)) for point in found if using == ROW or point.score > 0]
-        return tuple(sorted(hits, key=lambda hit: (-hit.score, hit.photo))[:k])
+        return self._do(lambda: self.client.query_points(self.collection, query, **ask)).points
 
-    def _filter(self, where: Filter) -> Any:
-        if not where:
-            return None
-        m = self._m
-        must: list[Any] = []
-
-        def is_(field: str, **condition: Any) -> None:
-            must.append(m.FieldCondition(key=field, **condition))
-
-        if where.since or where.until:
-            end = f"{day}T00:00:00Z" if where.until and (day := following(where.until)) else None
-            is_("taken", range=m.DatetimeRange(gte=where.since + "T00:00:00Z" if where.since else None, lt=end))
-        for field, values in (("credit", where.credit), ("terms", where.terms), ("orientation", where.orientation)):
-            if values:
-                is_(field, match=m.MatchAny(any=list(values)))
-        for keyword in where.keywords:
-            is_("keywords", match=m.MatchValue(value=keyword))
-        for field, least in (("width", where.min_width), ("height", where.min_height)):
-            if least:
-                is_(field, range=m.Range(gte=least))
-        if where.phrase:
-            is_("text", match=m.MatchPhrase(phrase=" ".join(tokens(where.phrase))))
-        return m.Filter(
-            must=must, must_not=[m.HasIdCondition(has_id=list(map(_key, where.without)))] if where.without else None
-        )
+    def _facet(self, field: str, limit: int, where: Any) -> Any:
+        ask = {"facet_filter": where, "limit": limit, "exact": True}
+        return self._do(lambda: self.client.facet(self.collection, field, **ask)).hits
 
     def _do(self, action: Callable[[], A]) -> A:
         if self._closed:
@@ -303,16 +215,3 @@ def _read(uri: str) -> tuple[str, str, dict[str, str]]:
     if options.get("quantise", "int8") != "int8" or options.get("exact", "yes") not in ("yes", "no"):
         raise UsageError(f"{uri!r}: expected quantise=int8, exact=yes or exact=no")
     return f"{parts.scheme}://{parts.netloc}", collection, options
-
-
-def _key(photo: str) -> str:
-    return str(uuid.UUID(photo))
-
-
-def _photo(key: Any) -> str:
-    return uuid.UUID(str(key)).hex
-
-
-def _point(record: Any) -> Point:
-    row = np.asarray((record.vector or {}).get(ROW, []), np.float32)
-    return Point(_photo(record.id), row[:-1], Entry.of(record.payload), -float(row[-1]) if len(row) else 0.0)

@@ -1,4 +1,4 @@
-"""What an archive stores of a photo beside its row: one schema for every engine, and the filters that can be asked of
+"""What an archive stores of a photo next to its row: one schema for every engine, and the filters that can be asked of
 it."""
 
 from __future__ import annotations
@@ -119,13 +119,14 @@ class Point:
         photo: its id: 32 hexadecimal digits, the digest of the file's content (`files.digest`).
         row: (d,) float32 of unit length; empty where rows were not asked for.
         entry: what is known of it.
-        number: what a revision takes off every score of the photo, see `revise`; 0 where rows were not asked for.
+        offset: hubness offset, which a revision subtracts from every score of the photo, see `Engine.revise`; 0 where
+            rows were not asked for.
     """
 
     photo: str
     row: FloatArray
     entry: Entry
-    number: float = 0.0
+    offset: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +162,9 @@ class Filter:
                 raise UsageError(f"{day!r} is no day; expected YYYY-MM-DD, such as 2024-05-31")
         if unknown := set(self.orientation) - set(ORIENTATIONS):
             raise UsageError(f"orientation {min(unknown)!r}; known: {', '.join(ORIENTATIONS)}")
+        for name in ("credit", "terms", "keywords"):
+            if "" in getattr(self, name):
+                raise UsageError(f"{name}: an empty value; leave the filter out to ask nothing")
         if self.phrase and not tokens(self.phrase):
             raise UsageError(f"the phrase {self.phrase!r} has no letter and no digit to look for")
 

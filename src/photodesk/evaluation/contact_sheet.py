@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 import itertools
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,7 +20,8 @@ from typing import TYPE_CHECKING
 
 from photodesk.errors import PhotoError, UsageError
 from photodesk.files import replacing
-from photodesk.images import guarded, load
+from photodesk.images import guarded, jpeg, load
+from photodesk.machine import cores
 from photodesk.types import Article, Hit, Photo, Run
 
 if TYPE_CHECKING:
@@ -190,7 +189,7 @@ class _Album:
     def __init__(self, photos: Iterable[Photo], shown: Iterable[str]) -> None:
         files = {photo.id: photo for photo in photos}
         names = list(dict.fromkeys(shown))
-        with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+        with ThreadPoolExecutor(max_workers=min(4, cores())) as pool:
             thumbnails = pool.map(lambda name: _thumbnail(files.get(name)), names)
             self._made = {name: (f"p{i}", *made) for i, (name, made) in enumerate(zip(names, thumbnails, strict=True))}
 
@@ -208,15 +207,12 @@ def _thumbnail(photo: Photo | None) -> tuple[str, str]:
     """The photo as a JPEG data URI, or an empty text and the reason why not."""
     if photo is None:
         return "", "No file of this photo in the data set."
-    jpeg = io.BytesIO()
     try:
         with guarded(str(photo.path)):
-            image = load(photo.path, size=THUMBNAIL)
-            image.thumbnail((THUMBNAIL, THUMBNAIL))
-            image.save(jpeg, "JPEG", quality=75, optimize=True)
+            small = jpeg(load(photo.path, size=THUMBNAIL), size=THUMBNAIL, quality=75, optimize=True)
     except PhotoError as error:
         return "", f"Cannot be shown: {error}".replace(str(photo.path), photo.path.name)  # a page is sent to others
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode(), ""
+    return "data:image/jpeg;base64," + base64.b64encode(small).decode(), ""
 
 
 def _write(
@@ -235,10 +231,6 @@ def _write(
         (name for row in rows for name in (*(hit.photo for hit in row.hits), row.wanted) if name is not None),
     )
     look = (package_files("photodesk.evaluation") / "contact_sheet.css").read_text("utf-8").replace("\r\n", "\n")
-    styles = [f":root {{ --columns: {min(top, 5)}; }}\n{look}", album.style()]
-    policy = " ".join(
-        f"'sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()}'" for style in styles
-    )
     facts = {
         "Run": run.name,
         "Articles": f"{len(run):,}",
@@ -247,17 +239,7 @@ def _write(
         **about,
     }
     with replacing(path) as page:
-        page.write(
-            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-            f'<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; style-src {policy}; img-src '
-            "data:; "
-            "base-uri 'none'; form-action 'none'\">\n"
-            '<meta name="viewport" content="width=device-width, initial-scale=1">\n<meta name="color-scheme" '
-            'content="light dark">\n'
-            '<meta name="referrer" content="no-referrer">\n<link rel="icon" '
-            f'href="data:,">\n<title>{_e(title)}</title>\n'
-        )
-        page.writelines(f"<style>{style}</style>\n" for style in styles)
+        page.write(_head(title, [f":root {{ --columns: {min(top, 5)}; }}\n{look}", album.style()]))
         page.write(
             '</head>\n<body>\n<a class="skip" href="#articles">Skip to the '
             f"articles</a>\n<header>\n<h1>{_e(title)}</h1>\n"
@@ -283,6 +265,21 @@ def _write(
             "</main>\n<footer>Made by photodesk. A higher score is better. The pictures belong to their "
             "owners.</footer>\n</body>\n</html>\n"
         )
+
+
+def _head(title: str, styles: Sequence[str]) -> str:
+    """Title, style sheets, and a policy that allows nothing but them."""
+    policy = " ".join(
+        f"'sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()}'" for style in styles
+    )
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; style-src {policy}; img-src data:; '
+        "base-uri 'none'; form-action 'none'\">\n"
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n<meta name="referrer" content="no-referrer">\n'
+        f'<link rel="icon" href="data:,">\n<title>{_e(title)}</title>\n'
+    ) + "".join(f"<style>{style}</style>\n" for style in styles)
 
 
 def _measures(report: Report | None) -> str:

@@ -7,7 +7,7 @@ of the truth; an article that the run lacks counts 0.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import ROUND_HALF_UP, Decimal
 from itertools import islice
 from math import fsum
@@ -18,10 +18,12 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from photodesk.data.editions import scramble, unscramble
 from photodesk.data.photo_folder import Names, suggestion
 from photodesk.errors import DataError, UsageError
+from photodesk.evaluation import bootstrap
 from photodesk.evaluation.metrics import DEFAULT, Measure, parse, parse_all
-from photodesk.evaluation.run_files import open_rows, scramble, unscramble
+from photodesk.evaluation.run_files import open_rows
 from photodesk.evaluation.tables import Table
 from photodesk.types import Pair, Run
 
@@ -81,19 +83,12 @@ class Report:
     def interval(
         self, measure: Measure | str, *, level: float = 0.95, samples: int = 2000, seed: int = 0
     ) -> tuple[float, float]:
-        """Percentile bootstrap interval of the mean, resampling articles.
-
-        A resample of n articles is a multinomial draw of how often each rank occurs, so its cost does not grow with n.
-
-        Source: Efron & Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
-        """
+        """Percentile bootstrap interval of the mean, resampling articles."""
         measure = parse(measure)
         self.values(measure)
         ranks, counts = np.unique(self.ranks, return_counts=True)
-        drawn = np.random.default_rng(seed).multinomial(len(self.ranks), counts / len(self.ranks), size=samples)
-        means = drawn @ measure.of(ranks) / self.denominator
-        low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-        return float(low), float(high)
+        drawn = bootstrap.sums(measure.of(ranks), counts, samples=samples, seed=seed)
+        return bootstrap.interval(drawn / self.denominator, level)
 
     def __iter__(self) -> Iterator[tuple[str, float, float, float]]:
         """Measure, mean, and the ends of its 95 % interval, for every measure."""
@@ -176,13 +171,7 @@ def evaluate(
     chosen = parse_all(measures)
     if not chosen:
         raise UsageError("no measure given; known: R@k and MRR@k, such as R@10, MRR@100")
-    right: dict[str, str | Set[str]] = {}
-    for pair in pairs:
-        if official or right.setdefault(pair.article, pair.photo) == pair.photo:
-            right[pair.article] = pair.photo
-        else:
-            before = right[pair.article]
-            right[pair.article] = {pair.photo} | ({before} if isinstance(before, str) else before)
+    right = _right(pairs, official)
     rows = open_rows(run, decimal_comma=decimal_comma)
     articles = tuple(right)
     named: set[str] = set()
@@ -197,32 +186,42 @@ def evaluate(
             if official
             else f"divided by the {by_article}; the official evaluator divides by the {by_picture} (--official)"
         )
+    denominator = pictures if official else len(articles)
+    whole = Report(rows.name, articles, ranks, chosen, denominator, rows.transductive, missing, tuple(notes))
+    return replace(whole, subsets=_by_subset(whole, subsets))
+
+
+def _right(pairs: Sequence[Pair], official: bool) -> dict[str, str | Set[str]]:
+    """Article → its right photo, or photos; the last one alone for an official count."""
+    right: dict[str, str | Set[str]] = {}
+    for pair in pairs:
+        if official or right.setdefault(pair.article, pair.photo) == pair.photo:
+            right[pair.article] = pair.photo
+        else:
+            before = right[pair.article]
+            right[pair.article] = {pair.photo} | ({before} if isinstance(before, str) else before)
+    return right
+
+
+def _by_subset(whole: Report, subsets: Mapping[str, str]) -> dict[str, Report]:
+    """A report of the articles of each subset, divided by their number."""
     parts: dict[str, list[int]] = {}
-    for i, article in enumerate(articles):
+    for i, article in enumerate(whole.articles):
         if part := subsets.get(article, ""):
             parts.setdefault(part, []).append(i)
-    return Report(
-        rows.name,
-        articles,
-        ranks,
-        chosen,
-        pictures if official else len(articles),
-        rows.transductive,
-        missing,
-        tuple(notes),
-        {
-            part: Report(
-                f"{rows.name}, {part}",
-                ids := tuple(articles[i] for i in at),
-                ranks[at],
-                chosen,
-                len(at),
-                rows.transductive,
-                missing.intersection(ids),
-            )
-            for part, at in parts.items()
-        },
-    )
+    made = {}
+    for part, at in parts.items():
+        ids = tuple(whole.articles[i] for i in at)
+        made[part] = replace(
+            whole,
+            name=f"{whole.name}, {part}",
+            articles=ids,
+            ranks=whole.ranks[at],
+            denominator=len(at),
+            missing=whole.missing.intersection(ids),
+            notes=(),
+        )
+    return made
 
 
 def _strangers(named: Set[str], truth: Set[str], gallery: Collection[str]) -> list[str]:

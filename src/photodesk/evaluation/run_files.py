@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import quote, unquote
 
+from photodesk.data.editions import scramble, unscramble
 from photodesk.data.photo_folder import Names, suggestion
 from photodesk.errors import RunError, UsageError
 from photodesk.files import replacing
@@ -149,12 +150,18 @@ def check(
     articles, photos, names = dict.fromkeys(articles), frozenset(photos), Names(photos)
     need = min(depth, len(photos)) if photos else depth
     faults = [
-        Fault(where, f"an article that the data set does not have: {a}", "kept", "remove the row")
+        Fault(
+            "run-article-unknown",
+            where,
+            f"an article that the data set does not have: {a}",
+            "kept",
+            "remove the row",
+        )
         for a in run
         if a not in articles
     ]
     faults += [
-        Fault(where, f"an article is missing: {a}", "kept", "rank it; it counts 0")
+        Fault("run-article-missing", where, f"an article is missing: {a}", "kept", "rank it; it counts 0")
         for a in articles
         if a not in run.hits
     ]
@@ -162,28 +169,31 @@ def check(
         ids = [hit.photo for hit in hits]
         if len(ids) != need:
             faults.append(
-                Fault(where, f"not {need} photos: {len(ids)} for article {article}", "kept", f"rank exactly {need}")
+                Fault(
+                    "run-length",
+                    where,
+                    f"not {need} photos: {len(ids)} for article {article}",
+                    "kept",
+                    f"rank exactly {need}",
+                )
             )
         if twice := [photo for photo, count in Counter(ids).items() if count > 1]:
             faults.append(
-                Fault(where, f"a photo more than once: {twice[0]} for article {article}", "kept", "rank it once")
+                Fault(
+                    "run-photo-twice",
+                    where,
+                    f"a photo more than once: {twice[0]} for article {article}",
+                    "kept",
+                    "rank it once",
+                )
             )
         if photos and (unknown := [photo for photo in ids if photo not in photos]):
             meant = suggestion(unknown[0], names)
             hint = f", did you mean {meant}?" if meant else ""
             what = f"a photo that the data set does not have: {unknown[0]} for article {article}{hint}"
-            faults.append(Fault(where, what, "kept", "remove it, or call it as the data set does"))
+            advice = "remove it, or call it as the data set does"
+            faults.append(Fault("run-photo-unknown", where, what, "kept", advice))
     return tuple(faults)
-
-
-def scramble(article: str) -> str:
-    """The id that the 2021 test set shows for a true article id of nine digits; any other text as it is."""
-    return f"1{article[4:9]}{article[:4]}" if re.fullmatch(r"[0-9]{9}", article) else article
-
-
-def unscramble(article: str) -> str:
-    """The true article id behind a ten-digit one of the 2021 test set; any other text as it is."""
-    return article[6:10] + article[1:6] if re.fullmatch(r"[0-9]{10}", article) else article
 
 
 def respelt(run: Run, known: Collection[str]) -> Run:

@@ -10,7 +10,6 @@ A stranger's zip is only ever read: nothing is unpacked, no path in it is follow
 from __future__ import annotations
 
 import io
-import os
 import re
 import zipfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from typing import Literal, NamedTuple
 from photodesk.errors import PhotoError, RunError, UsageError
 from photodesk.files import digest, replacing
 from photodesk.images import decode, guarded, load, opened
+from photodesk.machine import cores
 from photodesk.types import Fault, Photo, Run
 
 Edition = Literal["2025", "2026"]
@@ -36,6 +36,7 @@ LAYOUT: dict[Edition, str] = {
     "2025": "[group]/RET_[approach]_LARGE|SMALL/[article]_[group]_[approach].png",
     "2026": "[group]_[approach]/[article]_[group]_[approach].png",
 }
+SAVE = f"save it as a PNG of {WIDTH} × {HEIGHT} pixels"
 _BATCH = 64
 _FOLDER: dict[Edition, str] = {"2025": r"([^/]+)/(?:RET|GEN)_([^/]+)_(?:LARGE|SMALL)", "2026": r"([^/]+_[^/]+)"}
 
@@ -81,14 +82,10 @@ def write(
         already.
         RunError: the run is not of this data, or a zip among `others` or to add to cannot be read.
     """
-    for what, name in (("group", group), ("approach", approach)):
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-            raise UsageError(f"{what} {name!r} cannot be part of a file name; use letters, digits, '.', '-' and '_'")
     folder = f"{group}/RET_{approach}_{size}" if edition == "2025" else f"{group}_{approach}"
     photos = {photo.id: photo for photo in gallery}
     wanted = tuple(dict.fromkeys(articles))
-    if odd := next((article for article in wanted if not re.fullmatch(r"[^/\\:\x00-\x1f]+", article)), None):
-        raise UsageError(f"article id {odd!r} cannot be part of a file name")
+    _check_names(group, approach, wanted)
     if not any(hit.photo in photos for article in wanted for hit in run.hits.get(article, ())):
         raise RunError(
             f"run {run.name!r} ranks no photo of this data set for any of its {len(wanted)} articles; was it made for "
@@ -97,31 +94,39 @@ def write(
     old = [path] if add and path.is_file() else []
     sources = [*others, *old] if edition == "2026" else []
     used = frozenset(pixels for other in sources for pixels in _shown(other, photos))
-
     faults: list[Fault] = []
     with (
         replacing(path, "wb") as stream,
         zipfile.ZipFile(stream, "w") as archive,
-        ThreadPoolExecutor(os.cpu_count()) as pool,
+        ThreadPoolExecutor(cores()) as pool,
     ):
         for earlier in old:
-            with _opened(earlier) as before:
-                for info in before.infolist():
-                    if info.filename.startswith(f"{folder}/"):
-                        raise UsageError(
-                            f"{path.name} has a folder {folder} already; choose another --approach or write a new file"
-                        )
-                    _put(archive, info.filename, _bounded(before, info))
-        for start in range(0, len(wanted), _BATCH):
-            batch = wanted[start : start + _BATCH]
-            for article, (png, wrong) in zip(
-                batch, pool.map(lambda a: _choose(run, a, photos, used), batch), strict=True
-            ):
-                faults += wrong
-                if png:
-                    _put(archive, f"{folder}/{article}_{group}_{approach}.png", png)
-                tick()
+            _copy(earlier, archive, folder)
+        for article, png, wrong in _chosen(pool, run, wanted, photos, used):
+            faults += wrong
+            if png:
+                _put(archive, f"{folder}/{article}_{group}_{approach}.png", png)
+            tick()
     return tuple(dict.fromkeys(faults))
+
+
+def _check_names(group: str, approach: str, articles: Iterable[str]) -> None:
+    for what, name in (("group", group), ("approach", approach)):
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+            raise UsageError(f"{what} {name!r} cannot be part of a file name; use letters, digits, '.', '-' and '_'")
+    if odd := next((article for article in articles if not re.fullmatch(r"[^/\\:\x00-\x1f]+", article)), None):
+        raise UsageError(f"article id {odd!r} cannot be part of a file name")
+
+
+def _copy(earlier: Path, archive: zipfile.ZipFile, folder: str) -> None:
+    """The members of an earlier zip, which must not hold `folder`."""
+    with _opened(earlier) as before:
+        for info in before.infolist():
+            if info.filename.startswith(f"{folder}/"):
+                raise UsageError(
+                    f"{earlier.name} has a folder {folder} already; choose another --approach or write a new file"
+                )
+            _put(archive, info.filename, _bounded(before, info))
 
 
 def check(
@@ -149,6 +154,7 @@ def check(
                 if member.article not in wanted:
                     faults.append(
                         Fault(
+                            "submission-article-unknown",
                             where,
                             f"for an article that the data set does not have: {member.article}",
                             "kept",
@@ -156,41 +162,47 @@ def check(
                         )
                     )
                 if member.article in pictures.setdefault(member.folder, {}):
-                    faults.append(
-                        Fault(where, f"a second picture for one article: {member.article}", "kept", "keep one of them")
-                    )
+                    what = f"a second picture for one article: {member.article}"
+                    faults.append(Fault("submission-article-twice", where, what, "kept", "keep one of them"))
                     continue
                 try:
                     pixels = digest(_decoded(member.read()))
                 except PhotoError as error:
                     pictures[member.folder][member.article] = b""
-                    what = str(error).partition("; ")[0]
-                    faults.append(Fault(where, what, "kept", f"save it as a PNG of {WIDTH} × {HEIGHT} pixels"))
+                    faults.append(error.fault("kept", where=where, advice=SAVE))
                     continue
                 pictures[member.folder][member.article] = pixels
                 folder, article = shown.setdefault(pixels, (member.folder, member.article))
                 if edition == "2026" and folder != member.folder:
                     what = f"a picture stands twice across the group's runs: also in {folder} for article {article}"
-                    faults.append(Fault(where, what, "kept", "choose another picture in one of the two"))
+                    advice = "choose another picture in one of the two"
+                    faults.append(Fault("submission-photo-twice", where, what, "kept", advice))
     if not pictures:
         faults.append(
             Fault(
+                "submission-empty",
                 ", ".join(path.name for path in paths),
                 f"no picture of the form {LAYOUT[edition]}",
                 "kept",
                 "see photodesk submit",
             )
         )
+    return (*faults, *_of_folders(pictures, wanted))
+
+
+def _of_folders(pictures: Mapping[str, Mapping[str, bytes]], wanted: Collection[str]) -> Iterator[Fault]:
+    """What is wrong with the folders as wholes: articles that they lack, and other pictures in the SMALL one."""
     for folder, there in pictures.items():
         if missing := [article for article in wanted if article not in there]:
             some = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
             what = f"articles without a picture: {len(missing)} of {len(wanted)}, {some}"
-            faults.append(Fault(folder, what, "kept", "an article without a picture gets the lowest rating"))
+            advice = "an article without a picture gets the lowest rating"
+            yield Fault("submission-article-missing", folder, what, "kept", advice)
         small = pictures.get(re.sub("_LARGE$", "_SMALL", folder), {}) if folder.endswith("_LARGE") else {}
         if other := next((article for article, pixels in small.items() if there.get(article, pixels) != pixels), None):
             what = f"another picture in the SMALL folder of this approach: article {other}"
-            faults.append(Fault(folder, what, "kept", "give one of the two approaches another name"))
-    return tuple(faults)
+            advice = "give one of the two approaches another name"
+            yield Fault("submission-approach-taken", folder, what, "kept", advice)
 
 
 def render(photo: Photo) -> tuple[bytes, bytes]:
@@ -211,6 +223,16 @@ def render(photo: Photo) -> tuple[bytes, bytes]:
         return stream.getvalue(), digest(fitted.tobytes())
 
 
+def _chosen(
+    pool: ThreadPoolExecutor, run: Run, wanted: Sequence[str], photos: Mapping[str, Photo], used: Collection[bytes]
+) -> Iterator[tuple[str, bytes, list[Fault]]]:
+    """Each article with what `_choose` found for it; only so many PNGs wait in memory."""
+    for start in range(0, len(wanted), _BATCH):
+        batch = wanted[start : start + _BATCH]
+        for article, found in zip(batch, pool.map(lambda a: _choose(run, a, photos, used), batch), strict=True):
+            yield article, *found
+
+
 def _choose(run: Run, article: str, photos: Mapping[str, Photo], used: Collection[bytes]) -> tuple[bytes, list[Fault]]:
     faults = []
     for hit in run.hits.get(article, ()):
@@ -219,14 +241,20 @@ def _choose(run: Run, article: str, photos: Mapping[str, Photo], used: Collectio
         try:
             png, pixels = render(photos[hit.photo])
         except PhotoError as error:
-            faults.append(Fault(str(photos[hit.photo].path), str(error), "left out", "the next photo is taken"))
+            faults.append(error.fault(advice="the next photo is taken"))
             continue
         if pixels not in used:
             return png, faults
     why = "the run has no photo for it" + (" that the other runs do not show" if used else "")
     return b"", [
         *faults,
-        Fault(run.name, f"article without a picture, since {why}: {article}", "left out", "rank more photos for it"),
+        Fault(
+            "submission-no-photo",
+            run.name,
+            f"article without a picture, since {why}: {article}",
+            "left out",
+            "rank more photos for it",
+        ),
     ]
 
 
@@ -274,7 +302,7 @@ def _members(archive: zipfile.ZipFile, zip_name: str, edition: Edition, faults: 
             or not name.isprintable()
         ):
             what = f"not of the form {LAYOUT[edition]}: {name!r}"
-            faults.append(Fault(zip_name, what, "left out", "rename or remove it"))
+            faults.append(Fault("submission-name", zip_name, what, "left out", "rename or remove it"))
             continue
         yield _Member(name, folder, article, partial(_bounded, archive, info))
 
@@ -284,11 +312,11 @@ def _bounded(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
         with archive.open(info) as stream:
             data = stream.read(MAX_BYTES + 1)
     except Exception as error:  # damaged or hostile members end in any of a dozen exceptions
-        raise PhotoError(
-            f"cannot be read from the zip: {info.filename!r}, {str(error) or type(error).__name__}"
-        ) from None
+        what = f"cannot be read from the zip: {str(error) or type(error).__name__}"
+        raise PhotoError("photo-unreadable", info.filename, what, "make the zip again") from None
     if len(data) > MAX_BYTES:
-        raise PhotoError(f"more than {MAX_BYTES >> 20} MiB: {info.filename!r}")
+        what = f"is too large: it has more than {MAX_BYTES >> 20} MiB"
+        raise PhotoError("photo-too-large", info.filename, what, "make it smaller")
     return data
 
 
@@ -296,9 +324,11 @@ def _decoded(data: bytes) -> bytes:
     """The RGB pixels of a PNG of the right size; anything else is a PhotoError."""
     header = opened(data, where="the file")
     if header.format != "PNG":
-        raise PhotoError(f"not a PNG file, whatever its name says: {header.format}")
+        what = f"is not a PNG file, whatever its name says: {header.format}"
+        raise PhotoError("submission-format", "the file", what, SAVE)
     if header.size != (WIDTH, HEIGHT):
-        raise PhotoError(f"not {WIDTH} × {HEIGHT} pixels: {header.width} × {header.height}")
+        what = f"is not {WIDTH} × {HEIGHT} pixels: {header.width} × {header.height}"
+        raise PhotoError("submission-size", "the file", what, SAVE)
     return decode(data, where="the file").tobytes()
 
 

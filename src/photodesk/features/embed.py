@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from photodesk.encoders.base import Encoder, TextTower
-from photodesk.encoders.concatenated import SEPARATOR
 from photodesk.features.store import Store
 from photodesk.text.preparation import Preparation
-from photodesk.types import Article, Embeddings, Fault, FloatArray, Photo
-
-Progress = Callable[[str, int, int], None]
-"""Called with (stage, done, of) while something long is under way."""
+from photodesk.types import Article, Embeddings, Fault, FloatArray, Photo, Progress, silent
 
 
-def silent(stage: str, done: int, of: int) -> None:
-    """Reports progress to nobody."""
-
-
-def joined(
+def prepared(
     articles: Sequence[Article], preparation: Preparation, tower: TextTower
-) -> tuple[list[str], tuple[Fault, ...]]:
-    """n prepared texts as the tower reads them, and what the user should know of them.
+) -> tuple[list[tuple[str, ...]], tuple[Fault, ...]]:
+    """n texts as `TextTower.read` takes them, and what the user should know of them.
 
-    A tower that reads several fields on their own (`encoders/beside.py`) gets them prepared one by one, whatever fields
+    A tower that reads sets of fields by themselves (`TextTower.fields`) gets them prepared one by one, whatever fields
     are asked for.
     """
-    sets: Sequence[tuple[str, ...]] = getattr(tower, "fields", ())
-    if not sets:
-        prepared = preparation.prepare(articles)
-        return list(prepared.texts), prepared.notes
-    parts = [replace(preparation, fields=fields).prepare(articles) for fields in sets]
-    texts = [SEPARATOR.join(row) if any(row) else "" for row in zip(*(part.texts for part in parts), strict=True)]
-    return texts, tuple(dict.fromkeys(note for part in parts for note in part.notes))
+    parts = [replace(preparation, fields=fields).prepare(articles) for fields in tower.fields or (preparation.fields,)]
+    notes = dict.fromkeys(note for part in parts for note in part.notes)
+    return list(zip(*(part.texts for part in parts), strict=True)), tuple(notes)
 
 
 def embed_articles(
@@ -44,6 +32,7 @@ def embed_articles(
     store: Store,
     *,
     preparation: Preparation | None = None,
+    stage: str = "texts",
     progress: Progress = silent,
 ) -> tuple[Embeddings, tuple[Fault, ...]]:
     """Embeddings of the articles' prepared texts, in their order.
@@ -53,28 +42,23 @@ def embed_articles(
     Returns:
         n rows at most, one an article that has text; what went wrong.
     """
-    prepared, notes = joined(articles, preparation or Preparation(), encoder.texts)
+    preparation = preparation or Preparation()
+    every, notes = prepared(articles, preparation, encoder.texts)
     faults = list(notes)
     kept: list[Article] = []
-    texts: list[str] = []
-    for article, text in zip(articles, prepared, strict=True):
-        if text:
+    texts: list[tuple[str, ...]] = []
+    for article, text in zip(articles, every, strict=True):
+        if any(text):
             kept.append(article)
             texts.append(text)
         else:
-            fields = "+".join((preparation or Preparation()).fields)
+            fields = "+".join(preparation.fields)
             advice = "give it a title, or rank by other fields as well"
-            faults.append(
-                Fault(
-                    article.where or article.id,
-                    f"nothing to read in {fields}: article {article.id}",
-                    "left out",
-                    advice,
-                )
-            )
-    features = store.texts(texts, encoder.texts, progress=lambda done, of: progress("texts", done, of))
-    rows = encoder.network.texts(features) if encoder.network else features
-    return Embeddings(tuple(article.id for article in kept), rows, encoder.fingerprint), tuple(faults)
+            what = f"nothing to read in {fields}: article {article.id}"
+            faults.append(Fault("article-empty", article.where or article.id, what, "left out", advice))
+    features = store.texts(texts, encoder.texts, stage=stage, progress=progress)
+    ids = tuple(article.id for article in kept)
+    return Embeddings(ids, text_rows(features, encoder), encoder.fingerprint), tuple(faults)
 
 
 def embed_photos(
@@ -85,12 +69,15 @@ def embed_photos(
     Returns:
         m rows at most; what went wrong.
     """
-    kept, features, faults = store.photos(
-        photos, encoder.photos, progress=lambda done, of: progress("photos", done, of)
-    )
+    kept, features, faults = store.photos(photos, encoder.photos, progress=progress)
     return Embeddings(tuple(photo.id for photo in kept), photo_rows(features, encoder), encoder.fingerprint), tuple(
         faults
     )
+
+
+def text_rows(features: FloatArray, encoder: Encoder) -> FloatArray:
+    """(n, d) embeddings of text features."""
+    return encoder.network.texts(features) if encoder.network else features
 
 
 def photo_rows(features: FloatArray, encoder: Encoder) -> FloatArray:

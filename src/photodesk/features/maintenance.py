@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,7 +32,7 @@ from photodesk.features.shards import (
     whole,
 )
 from photodesk.files import locked
-from photodesk.types import Fault
+from photodesk.types import Fault, Progress, silent
 
 ADVICE = "keep what is sound with: photodesk store compact"
 
@@ -65,11 +65,7 @@ def towers(store: Path) -> list[Path]:
     """The folders of a store that hold a tower's rows, sorted."""
     if not store.is_dir():
         return []
-    return sorted(
-        path
-        for path in store.iterdir()
-        if path.is_dir() and any((path / name).exists() for name in ("manifest.json", "rows.bin"))
-    )
+    return sorted(path for path in store.iterdir() if (path / "manifest.json").exists())
 
 
 def verify(folder: Path) -> Kept:
@@ -95,12 +91,10 @@ def verify(folder: Path) -> Kept:
                 0,
                 size,
                 used,
-                (Fault(str(folder / "manifest.json"), str(error), "kept", "delete the folder"),),
+                (Fault("store-damaged", str(folder / "manifest.json"), str(error), "kept", "delete the folder"),),
             )
         if manifest is None:
-            return Kept(
-                folder.name, 0, 0, "", 0, size, used, ()
-            )  # of an earlier version: taken over when it is next used
+            return Kept(folder.name, 0, 0, "", 0, size, used, ())
         try:
             count, faults = _compared(folder, manifest)
             now = read_manifest(folder)
@@ -133,7 +127,8 @@ def _compared(folder: Path, manifest: Manifest) -> tuple[int, list[Fault]]:
     part = Part(folder, manifest, manifest.open_name, count)
     bad = sum(int((~part.sound(block)).sum()) for block in blocks(count))
     if bad:
-        faults.append(Fault(f"{part.path}.rows", f"{bad} of {count} rows are damaged", "left out", ADVICE))
+        what = f"{bad} of {count} rows are damaged"
+        faults.append(Fault("store-rows-damaged", f"{part.path}.rows", what, "left out", ADVICE))
     return count, faults
 
 
@@ -141,11 +136,10 @@ def _differences(folder: Path, name: str, sums: dict[str, str]) -> Iterator[Faul
     for suffix in SUFFIXES:
         path = folder / f"{name}.{suffix}"
         if not path.is_file():
-            yield Fault(str(path), "is listed and missing", "left out", ADVICE)
+            yield Fault("store-file-missing", str(path), "is listed and missing", "left out", ADVICE)
         elif file_sum(path) != sums[suffix]:
-            yield Fault(
-                str(path), "is not what was written: its SHA-256 differs from the manifest's", "left out", ADVICE
-            )
+            what = "is not what was written: its SHA-256 differs from the manifest's"
+            yield Fault("store-file-changed", str(path), what, "left out", ADVICE)
 
 
 @contextmanager
@@ -162,7 +156,7 @@ def compact(
     *,
     dtype: str = "",
     shard_bytes: int = SHARD_BYTES,
-    progress: Callable[[int, int], None] = lambda done, of: None,
+    progress: Progress = silent,
 ) -> tuple[int, int]:
     """Write a tower's rows anew: of every key the newest sound record, in full shards. Killed at any instant, the old
     ones stand.
@@ -171,7 +165,7 @@ def compact(
         folder: of the tower.
         dtype: of the new rows; empty keeps the type.
         shard_bytes: of rows in a full shard.
-        progress: called with (rows done, of).
+        progress: called with (name of the folder, rows done, of).
 
     Returns:
         rows kept, and records dropped: superseded, damaged, or missing.
@@ -216,15 +210,15 @@ def _write(
     rows: StoredRows,
     at: np.ndarray[tuple[int], np.dtype[np.int64]],
     shard_bytes: int,
-    progress: Callable[[int, int], None],
+    progress: Progress,
 ) -> Manifest:
     tail = Tail(folder, target, {}, 0)
     try:
-        progress(0, len(rows))
+        progress(folder.name, 0, len(rows))
         for block in blocks(len(rows)):
             keys = [key for part, row in _places(parts, at[block]) for key in split(part.log["key"][row : row + 1])]
             tail.append(keys, rows[block])
-            progress(int(block[-1]) + 1, len(rows))
+            progress(folder.name, int(block[-1]) + 1, len(rows))
             if tail.size >= shard_bytes:
                 target = replace(target, next=target.next + 1, shards=(*target.shards, tail.seal()))
                 tail = Tail(folder, target, {}, 0)

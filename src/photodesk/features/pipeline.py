@@ -3,12 +3,11 @@ piles up.
 
 Every core takes a batch of pictures through all steps, so that decoding and inference share the cores by what each of
 them costs, and no queue lies between them; only so many batches are under way, so memory is bounded however many
-pictures come. What runs here runs unchanged in each worker of a cluster (`cluster.py`).
+pictures come. What runs here runs unchanged in each worker of a cluster (`ray_cluster.py`).
 """
 
 from __future__ import annotations
 
-import os
 import statistics
 import threading
 import time
@@ -23,15 +22,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photodesk import images
-from photodesk.encoders.base import PhotoTower, most
+from photodesk.encoders.base import PhotoTower
 from photodesk.encoders.torch_runner import one_core
 from photodesk.errors import PhotoError
 from photodesk.files import digest
+from photodesk.machine import cores
 from photodesk.types import Fault, FloatArray, Photo
 
 A = TypeVar("A")
 B = TypeVar("B")
-C = TypeVar("C", NDArray[np.generic], list[str])
+C = TypeVar("C", NDArray[np.generic], list[tuple[str, ...]])
 Stored = Callable[[Sequence[bytes]], Sequence[bool]]
 """Which of these keys are stored already."""
 
@@ -98,7 +98,7 @@ def in_batches(
         threads: batches that are worked on at once; None is one a core.
     """
     threads = threads or cores()
-    sizes = BatchSize(min(tower.batch, most(tower)), most(tower))
+    sizes = BatchSize(min(tower.batch, tower.most), tower.most)
     with ThreadPoolExecutor(threads, initializer=one_core if threads > 1 else None) as pool:
         yield from ahead(pool, lambda batch: work(batch, sizes), chunks(items, sizes), threads + 2)
 
@@ -114,7 +114,7 @@ def _encode(batch: Sequence[Picture], tower: PhotoTower, stored: Stored, sizes: 
             contents.setdefault(key, (i, data))
             found.append(key)
         except PhotoError as error:
-            found.append(fault(picture.where, error))
+            found.append(error.fault())
     broken: dict[bytes, PhotoError] = {}
     pixels: dict[bytes, NDArray[np.generic]] = {}
     for key, there in zip(contents, stored(list(contents)) if contents else (), strict=True):
@@ -126,24 +126,12 @@ def _encode(batch: Sequence[Picture], tower: PhotoTower, stored: Stored, sizes: 
                 pixels[key] = tower.prepare(images.decode(data, size=tower.size, where=batch[i].where))
         except PhotoError as error:
             broken[key] = error
-    keys = [
-        fault(batch[i].where, broken[key], of=batch) if isinstance(key, bytes) and key in broken else key
+    keys = [  # copies of one broken content were decoded once, under the first one's name
+        broken[key].fault(where=batch[i].where) if isinstance(key, bytes) and key in broken else key
         for i, key in enumerate(found)
     ]
     rows = sizes.timed(tower.encode, np.stack(list(pixels.values()))) if pixels else ()
     return Batch([(picture.photo, picture.where) for picture in batch], keys, dict(zip(pixels, rows, strict=True)))
-
-
-def fault(where: str, error: PhotoError, of: Sequence[Picture] = ()) -> Fault:
-    """What is wrong with a picture, as a fault that leaves it out."""
-    said = str(error)
-    for picture in (
-        *of,
-        Picture("", where, bytes),
-    ):  # copies of one broken content were decoded once, under the first one's name
-        said = said.removeprefix(f"{picture.where} ")
-    what, _, advice = said.partition("; ")
-    return Fault(where, what, "left out", advice or "replace or remove the file")
 
 
 class BatchSize:
@@ -173,6 +161,7 @@ class BatchSize:
         try:
             rows = work(batch)
         except (MemoryError, RuntimeError) as error:
+            # torch raises a class of its own on a GPU only, onnxruntime none: a RuntimeError with these words
             if len(batch) == 1 or not (isinstance(error, MemoryError) or "out of memory" in str(error).lower()):
                 raise
             self._limit, self._up = min(self._limit, len(batch) // 2), None
@@ -205,11 +194,6 @@ class BatchSize:
         if not 1 <= following <= self._limit:
             following, self._up = self._best, None
         self.now = following
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def chunks(items: Iterable[A], size: BatchSize | int) -> Iterator[list[A]]:

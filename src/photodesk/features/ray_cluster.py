@@ -112,15 +112,7 @@ def encode(
         seen = ray.put(np.frombuffer(np.ascontiguousarray(stored).tobytes(), np.uint8))
         todo = dict(enumerate(units))
         for _ in range(ROUNDS):  # one is enough, unless Ray gave a unit up
-            rows = [{"number": number, "unit": pickle.dumps(unit)} for number, unit in todo.items()]
-            made = data.from_items(rows, override_num_blocks=min(len(rows), BLOCKS)).map_batches(
-                Worker,
-                fn_constructor_args=(encoder, [seen], cpus),
-                batch_size=1,
-                compute=data.ActorPoolStrategy(min_size=1, max_size=workers, initial_size=workers),
-                num_cpus=cpus,
-                num_gpus=gpus,
-            )
+            made = _mapped(data, todo, (encoder, [seen], cpus), workers, gpus)
             for batch in made.iter_batches(batch_size=None, batch_format="numpy"):
                 for number, packed in zip(batch["number"].tolist(), batch["made"].tolist(), strict=True):
                     found, result = pickle.loads(packed)  # noqa: S301  our own worker's
@@ -144,6 +136,19 @@ def encode(
     finally:
         if ours:
             ray.shutdown()
+
+
+def _mapped(data: Any, todo: dict[int, Unit], worker: tuple[str, list[Any], int], workers: int, gpus: int) -> Any:
+    """What so many workers make of the units, as a data set of Ray, which computes it when it is read."""
+    rows = [{"number": number, "unit": pickle.dumps(unit)} for number, unit in todo.items()]
+    return data.from_items(rows, override_num_blocks=min(len(rows), BLOCKS)).map_batches(
+        Worker,
+        fn_constructor_args=worker,
+        batch_size=1,
+        compute=data.ActorPoolStrategy(min_size=1, max_size=workers, initial_size=workers),
+        num_cpus=worker[2],
+        num_gpus=gpus,
+    )
 
 
 def connect(ray: Any, address: str) -> bool:

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photodesk.errors import StoreError
-from photodesk.files import locked, replacing
+from photodesk.files import as_store_error, locked, replacing
 from photodesk.types import FloatArray
 
 FORMAT = "photodesk-rows/2"
@@ -232,15 +232,11 @@ class Tail:
         stored = np.ascontiguousarray(rows, self._manifest.dtype)
         log = np.zeros(len(keys), RECORD)
         log["key"], log["crc"] = joined(keys), crc(keys, stored)
-        try:
+        with as_store_error(f"cannot write the store {self._folder}", "what was encoded so far is kept"):
             for file, array in zip(self._files, (stored, log), strict=True):
                 data = array.tobytes()
                 while data:  # a write may take only a part
                     data = data[file.write(data) :]
-        except OSError as error:
-            raise StoreError(
-                f"cannot write the store {self._folder}: {error.strerror}; what was encoded so far is kept"
-            ) from None
         self.at.update(zip(keys, range(self.count, self.count + len(keys)), strict=True))
         self.count += len(keys)
 
@@ -399,7 +395,7 @@ class Shards:
         self._at = dict(zip(split(keys), at.tolist(), strict=True))
 
     def __enter__(self) -> Shards:
-        try:
+        with as_store_error(f"cannot write the store {self.folder}", "set PHOTODESK_CACHE to a writable folder"):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock = locked(self.folder / "lock")
             try:
@@ -409,14 +405,9 @@ class Shards:
                     self.manifest.write(self.folder)
                 sweep(self.folder, self.manifest)
                 self._tail = Tail(self.folder, self.manifest, self._at, self._count)
-                self._adopt()
             except BaseException:
                 self._close()
                 raise
-        except OSError as error:
-            raise StoreError(
-                f"cannot write the store {self.folder}: {error.strerror}; set PHOTODESK_CACHE to a writable folder"
-            ) from None
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -428,20 +419,6 @@ class Shards:
             self._count = self._tail.count
         self._tail = None
         os.close(self._lock)
-
-    def _adopt(self) -> None:
-        """Take over the one file in which a tower's rows were kept before there were shards, then delete it."""
-        old = self.folder / "rows.bin"
-        if not old.exists():
-            return
-        record = np.dtype([("key", "S16"), ("row", "<f4", (self.manifest.dim,)), ("crc", "<u4"), ("unused", "V12")])
-        for block in blocks(old.stat().st_size // record.itemsize):
-            found = np.fromfile(old, record, len(block), offset=int(block[0]) * record.itemsize)
-            good = (crc(split(found["key"]), found["row"]) == found["crc"]) & (self.find(found["key"]) < 0)
-            self.append(split(found["key"][good]), found["row"][good])
-        assert self._tail
-        self._tail.sync()
-        old.unlink()
 
     def __len__(self) -> int:
         return len(self.keys())

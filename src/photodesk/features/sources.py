@@ -17,9 +17,9 @@ from typing import IO, Any, Literal
 
 from photodesk.data.datasets import gallery
 from photodesk.data.photo_folder import files
-from photodesk.errors import DataError, MissingExtra, PhotodeskError, PhotoError, require
-from photodesk.features.pipeline import Picture, chunks, fault
-from photodesk.images import MAX_BYTES, SUFFIXES, content
+from photodesk.errors import DataError, MissingExtra, PhotoError, require
+from photodesk.features.pipeline import Picture, chunks
+from photodesk.images import MAX_BYTES, SUFFIXES, content, too_many_bytes
 from photodesk.types import Fault
 
 PER_UNIT = 256
@@ -75,10 +75,10 @@ class _Reading:
 
 @dataclass(frozen=True, slots=True)
 class _Failing:
-    said: str
+    error: PhotoError
 
     def __call__(self) -> bytes:
-        raise PhotoError(self.said)
+        raise self.error
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ def find(source: str | Path) -> tuple[list[Unit], tuple[Fault, ...]]:
             place, [n for n in names if n.endswith(PACKED)]
         )
     units = [Unit("tar", name) for name in names if name.endswith(".tar")]
-    damaged: list[tuple[str, str]] = []
+    damaged: list[PhotoError] = []
     for name in (name for name in names if name.endswith(".parquet")):
         try:
             with _opened(name) as stream:
@@ -124,15 +124,15 @@ def find(source: str | Path) -> tuple[list[Unit], tuple[Fault, ...]]:
         except MissingExtra:
             raise
         except Exception as error:  # as in `Unit.pictures`
-            damaged.append((name, _damaged(name, error)))
+            damaged.append(_damaged(name, error))
     if not units:
         raise DataError(
-            damaged[0][1]
+            str(damaged[0])
             if damaged
             else f"{place} holds no picture, no .tar and no .parquet file; name a folder, a file, a pattern, or a list "
             "of paths in a .txt"
         )
-    return units, tuple(fault(name, PhotoError(said)) for name, said in damaged)
+    return units, tuple(error.fault() for error in damaged)
 
 
 def count(units: Sequence[Unit]) -> int:
@@ -154,9 +154,10 @@ def read(place: str) -> bytes:
     except MissingExtra:
         raise
     except Exception as error:  # every file system of fsspec has errors of its own
-        raise PhotoError(f"{place} cannot be read: {_said(error)}; check the URL and your access") from error
+        what = f"cannot be read: {_said(error)}"
+        raise PhotoError("photo-unreadable", place, what, "check the URL and your access") from error
     if len(data) > MAX_BYTES:
-        raise PhotoError(f"{place} is too large: it has more than {MAX_BYTES >> 20} MiB; make it smaller")
+        raise too_many_bytes(place)
     return data
 
 
@@ -164,9 +165,10 @@ def _said(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _damaged(place: str, error: Exception) -> str:
-    known = isinstance(error, PhotodeskError)  # says itself what is wrong with which file
-    return str(error) if known else f"{place} is damaged or cannot be read: {_said(error)}; get it again"
+def _damaged(place: str, error: Exception) -> PhotoError:
+    if isinstance(error, PhotoError):  # says itself what is wrong with which file
+        return error
+    return PhotoError("source-damaged", place, f"is damaged or cannot be read: {_said(error)}", "get it again")
 
 
 def _left_out(place: str, packed: Sequence[str]) -> tuple[Fault, ...]:
@@ -179,6 +181,7 @@ def _left_out(place: str, packed: Sequence[str]) -> tuple[Fault, ...]:
     )
     return (
         Fault(
+            "source-mixed",
             place,
             what,
             "left out",
@@ -243,11 +246,7 @@ def _tar(place: str) -> Iterator[Picture]:
                 continue
             name, where = f"{stem}/{member.name}", f"{place}#{member.name}"
             if member.size > MAX_BYTES:
-                yield Picture(
-                    name,
-                    where,
-                    _Failing(f"{where} is too large: it has more than {MAX_BYTES >> 20} MiB; make it smaller"),
-                )
+                yield Picture(name, where, _Failing(too_many_bytes(where)))
                 continue
             file = tar.extractfile(member)
             assert file is not None
@@ -258,7 +257,8 @@ def _table(place: str, stream: IO[bytes]) -> Any:
     try:
         return require("pyarrow.parquet", "parquet").ParquetFile(stream)
     except ValueError as error:
-        raise DataError(f"{place} is not a Parquet file or is damaged: {error}; get it again") from None
+        what = f"is not a Parquet file or is damaged: {error}"
+        raise PhotoError("source-damaged", place, what, "get it again") from None
 
 
 def _parquet(place: str, group: int) -> Iterator[Picture]:
@@ -270,7 +270,8 @@ def _parquet(place: str, group: int) -> Iterator[Picture]:
         holding = [name for name, kind in kinds.items() if "binary" in kind and not re.match(r"\w*list", kind)]
         column = next((name for name in BYTES if name in holding), holding[0] if len(holding) == 1 else "")
         if not column:
-            raise ValueError(f"no column with the bytes of pictures among {', '.join(kinds)}; call it image")
+            what = f"has no column with the bytes of pictures among {', '.join(kinds)}"
+            raise PhotoError("source-no-photos", place, what, "call that column image")
         key = next((name for name in IDS if name in kinds and name != column), "")
         first = sum(table.metadata.row_group(i).num_rows for i in range(group))
         row = first
@@ -283,10 +284,7 @@ def _parquet(place: str, group: int) -> Iterator[Picture]:
                 if isinstance(data, bytes | None):
                     yield Picture(name, where, _Having(data or b""))
                 else:
-                    said = (
-                        f"{where} holds a {type(data).__name__} and not the bytes of one picture; give each "
-                        "picture "
-                        "a row of its own"
-                    )
-                    yield Picture(name, where, _Failing(said))
+                    what = f"holds a {type(data).__name__} and not the bytes of one picture"
+                    advice = "give each picture a row of its own"
+                    yield Picture(name, where, _Failing(PhotoError("photo-foreign", where, what, advice)))
                 row += 1

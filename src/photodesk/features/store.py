@@ -14,21 +14,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from photodesk.encoders.base import PhotoTower, TextTower
+from photodesk.encoders.base import PhotoTower, TextTower, Tower
 from photodesk.features import pipeline
 from photodesk.features.shards import Shards, StoredRows, folder_name
 from photodesk.files import cache_folder, digest
 from photodesk.images import phash
-from photodesk.types import Fault, FloatArray, Photo
+from photodesk.types import Fault, FloatArray, Photo, Progress, silent
 
 if TYPE_CHECKING:
     from PIL import Image
-
-Progress = Callable[[int, int], None]  # (done, of)
-
-
-def silent(done: int, of: int) -> None:
-    """Reports progress to nobody."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +36,7 @@ class Encoded:
     faults: Sequence[Fault]
 
 
-class Prints:
+class Prints(PhotoTower):
     """`photos.phash` as a photo tower, so that hashes are kept like features: a row is its 8 bytes as numbers, which
     float16 holds too.
 
@@ -79,8 +73,13 @@ class Store:
         self.folder = folder or cache_folder() / "features"
         self.dtype = dtype
 
-    def texts(self, texts: Sequence[str], tower: TextTower, *, progress: Progress = silent) -> FloatArray:
+    def texts(
+        self, texts: Sequence[tuple[str, ...]], tower: TextTower, *, stage: str = "texts", progress: Progress = silent
+    ) -> FloatArray:
         """Feature rows of `texts`, encoding only what is new.
+
+        Args:
+            texts: as `TextTower.read` takes them.
 
         Returns:
             (n texts, tower.dim) float32, in the order given.
@@ -88,19 +87,21 @@ class Store:
         keys = text_keys(texts)
         with self._shards(tower) as shards:
             while True:
-                rows, bad = _texts(shards, keys, texts, tower, progress).read()
+                rows, bad = _texts(shards, keys, texts, tower, stage, progress).read()
                 if not len(bad):
                     return rows
                 shards.forget([keys[i] for i in bad.tolist()])
 
-    def text_rows(self, texts: Sequence[str], tower: TextTower, *, progress: Progress = silent) -> StoredRows:
+    def text_rows(
+        self, texts: Sequence[tuple[str, ...]], tower: TextTower, *, stage: str = "texts", progress: Progress = silent
+    ) -> StoredRows:
         """As `texts`, but the rows stay on disk until they are asked for: memory is bounded however many there are.
 
         Returns:
             (n texts, tower.dim), in the order given; index it like an array (`shards.StoredRows`).
         """
         with self._shards(tower) as shards:
-            return _texts(shards, text_keys(texts), texts, tower, progress)
+            return _texts(shards, text_keys(texts), texts, tower, stage, progress)
 
     def photos(
         self, photos: Sequence[Photo], tower: PhotoTower, *, progress: Progress = silent, threads: int | None = None
@@ -120,7 +121,7 @@ class Store:
 
     def prints(self, photos: Sequence[Photo], *, progress: Progress = silent) -> dict[str, int]:
         """Photo id → `photos.phash` of every photo that can be opened; only contents that are new are decoded."""
-        kept, rows, _ = self.photos(photos, Prints(), progress=progress)
+        kept, rows, _ = self.photos(photos, Prints(), progress=lambda _, done, of: progress("hashes", done, of))
         return {
             photo.id: int.from_bytes(row.tobytes(), "big")
             for photo, row in zip(kept, rows.astype(np.uint8), strict=True)
@@ -144,7 +145,8 @@ class Store:
             tower: the model that the workers hold.
             results: given the shards, yields (number, batch); batches of one number come in order.
             of: how many pictures there are; 0 is unknown.
-            progress: called with (done, of); an unknown total is what is done so far, and one more until the end.
+            progress: called with ("photos", done, of); an unknown total is what is done so far, and one more until the
+                end.
         """
         with self._shards(tower) as shards:
             while True:
@@ -155,8 +157,8 @@ class Store:
                     return Encoded([one[1] for one in found], [one[2] for one in found], rows, faults)
                 shards.forget(bad)
 
-    def rows(self, keys: Sequence[bytes], tower: TextTower | PhotoTower) -> StoredRows:
-        """Rows by their keys (`files.digest` of a text in UTF-8 or of a picture file), without encoding and beside a
+    def rows(self, keys: Sequence[bytes], tower: Tower) -> StoredRows:
+        """Rows by their keys (of `text_keys`, or `files.digest` of a picture file), without encoding and beside a
         writer.
 
         Raises:
@@ -164,30 +166,35 @@ class Store:
         """
         return Shards.open(self.folder / folder_name(tower.fingerprint), tower.fingerprint, tower.dim).rows(keys)
 
-    def _shards(self, tower: TextTower | PhotoTower) -> Shards:
+    def _shards(self, tower: Tower) -> Shards:
         return Shards(self.folder / folder_name(tower.fingerprint), tower.fingerprint, tower.dim, dtype=self.dtype)
 
 
-def text_keys(texts: Sequence[str]) -> list[bytes]:
-    """The key of each text."""
-    return [digest(text.encode("utf-8", "surrogatepass")) for text in texts]
+def text_keys(texts: Sequence[tuple[str, ...]]) -> list[bytes]:
+    """The key of each text: the digest of its strings in UTF-8, joined by a sign that no prepared text has."""
+    return [digest("\x1f".join(text).encode("utf-8", "surrogatepass")) for text in texts]
 
 
 def _texts(
-    shards: Shards, keys: Sequence[bytes], texts: Sequence[str], tower: TextTower, progress: Progress
+    shards: Shards,
+    keys: Sequence[bytes],
+    texts: Sequence[tuple[str, ...]],
+    tower: TextTower,
+    stage: str,
+    progress: Progress,
 ) -> StoredRows:
     """Encode what is not stored; the rows of all."""
     by_key = dict(zip(keys, texts, strict=True))
     todo = [key for key, stored in zip(by_key, shards.has(list(by_key)), strict=True) if not stored]
     # texts of like length share a pass, whatever their order in the file
-    todo.sort(key=lambda key: (len(by_key[key]), key))
+    todo.sort(key=lambda key: (sum(map(len, by_key[key])), key))
     done = len(by_key) - len(todo)
-    progress(done, len(by_key))
+    progress(stage, done, len(by_key))
     sizes = pipeline.BatchSize(tower.batch, tower.batch)  # halved where memory runs out
     for chunk in pipeline.chunks(todo, sizes):
-        shards.append(chunk, sizes.timed(tower.encode, [by_key[key] for key in chunk]))
+        shards.append(chunk, sizes.timed(tower.read, [by_key[key] for key in chunk]))
         done += len(chunk)
-        progress(done, len(by_key))
+        progress(stage, done, len(by_key))
     return shards.rows(keys)
 
 
@@ -199,7 +206,7 @@ def _photos(
     kept: list[Photo] = []
     faults: list[Fault] = []
     done = 0
-    progress(0, len(photos))
+    progress("photos", 0, len(photos))
     for batch in pipeline.encode(map(pipeline.of_file, photos), tower, shards.has, threads=threads):
         add(shards, batch.rows)
         for photo, key in zip(photos[done : done + len(batch.keys)], batch.keys, strict=True):
@@ -209,7 +216,7 @@ def _photos(
                 kept.append(photo)
                 keys.append(key)
         done += len(batch.keys)
-        progress(done, len(photos))
+        progress("photos", done, len(photos))
     return kept, keys, faults
 
 
@@ -228,7 +235,7 @@ def _commit(
     found: list[tuple[int, str, str, bytes]] = []
     faults: list[tuple[int, Fault]] = []
     done = 0
-    progress(0, of or 1)
+    progress("photos", 0, of or 1)
     for number, batch in results:
         add(shards, batch.rows)
         for (photo, place), key in zip(batch.names, batch.keys, strict=True):
@@ -237,12 +244,12 @@ def _commit(
             else:
                 found.append((number, photo, place, key))
         done += len(batch.keys)
-        progress(done, of or done + 1)
-    progress(done, done)
+        progress("photos", done, of or done + 1)
+    progress("photos", done, done)
     found.sort(key=lambda one: one[0])
     first: dict[str, int] = {}
     for i, (number, photo, place, _) in enumerate(found):
         if (other := first.setdefault(photo, i)) != i:
             what = f"has the id of another picture: {photo}, of {found[other][2]}"
-            faults.append((number, Fault(place, what, "left out", "give it an id of its own")))
+            faults.append((number, Fault("photo-id-taken", place, what, "left out", "give it an id of its own")))
     return [found[i] for i in first.values()], [fault for _, fault in sorted(faults, key=lambda one: one[0])]

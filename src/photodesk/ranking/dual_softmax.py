@@ -30,7 +30,6 @@ from photodesk.ranking.similarity import (
     CHUNK,
     MANY,
     Precision,
-    Progress,
     best,
     by_id,
     comparable,
@@ -39,7 +38,7 @@ from photodesk.ranking.similarity import (
     shared_out,
     unsorted,
 )
-from photodesk.types import Embeddings, FloatArray, Run
+from photodesk.types import Embeddings, FloatArray, Progress, Run, silent
 
 FORMAT = "photodesk-numbers/1"
 HEAD = 8
@@ -70,19 +69,6 @@ class Numbers:
     heads: FloatArray
     hubs: NDArray[np.bool_]
     least: FloatArray
-
-    def extended(self, photos: Embeddings) -> FloatArray:
-        """(m, d+1) rows `[v, −number]`: for an inner-product index that returns revised rankings.
-
-        Raises:
-            StoreError: the numbers belong to other photos.
-        """
-        return np.column_stack([photos.rows, -self._of(photos)])
-
-    def queries(self, articles: Embeddings, photos: Embeddings) -> FloatArray:
-        """(n, d+1) rows `[q, 1]` for such an index; `[q, 0]` for articles that dynamic inverted softmax leaves
-        alone."""
-        return np.column_stack([articles.rows, self._weights(articles, photos)])
 
     def saw(self, articles: Embeddings) -> bool:
         """Whether one of `articles` is in the bank: the same id with the same embedding."""
@@ -217,7 +203,7 @@ def top_k(
     bank: Embeddings | Numbers | None = None,
     join: bool = False,
     name: str = "cosine",
-    progress: Progress = lambda done, of: None,
+    progress: Progress = silent,
 ) -> Run:
     """The k best photos of every article by revised score, `cosine − number of the photo`, best first, ties by photo
     id.
@@ -235,7 +221,7 @@ def top_k(
             would. Without it the numbers are those of the bank alone, as an index with the number as one more dimension
             has them.
         name: of the run, before the revision.
-        progress: called with (photos done, photos) in the second pass.
+        progress: called with ("ranking", photos done, photos) in the second pass.
 
     Raises:
         StoreError: different encoders, or numbers of other photos.

@@ -97,37 +97,6 @@ def scales(
     raise UsageError(f"no normalisation {normalise!r}; known: {', '.join(get_args(Normalisation))}")
 
 
-def mean_text(encodings: Sequence[Embeddings], weights: Sequence[float] | None = None) -> Embeddings:
-    """Several texts of each article, by one encoder, as one vector: the mean of their cosines with a photo is its dot
-    product with the mean.
-
-    For runs over 10, 20, 30 and 40 words this is the 2021 paper's run 5 (0.25 each). The mean is scaled to unit length,
-    which multiplies all scores of an article by one factor and changes no rank.
-
-    Args:
-        encodings: of the same articles in the same order.
-        weights: one an encoding; equal if not given.
-
-    Raises:
-        UsageError: ids or encoders differ, weights do not fit, or the texts of an article cancel out.
-    """
-    first = encodings[0]
-    chosen = np.ones(len(encodings)) if weights is None else np.asarray(weights, np.float64)
-    if chosen.shape != (len(encodings),):
-        raise UsageError(f"{len(encodings)} encodings need as many weights, not {len(chosen)}")
-    mean = np.zeros((len(first), first.dim))
-    for encoding, weight in zip(encodings, chosen, strict=True):
-        if encoding.ids != first.ids or encoding.encoder != first.encoder or encoding.dim != first.dim:
-            raise UsageError("texts to be averaged have to be of the same articles in the same order, by one encoder")
-        mean += weight * encoding.rows
-    norms = np.linalg.norm(mean, axis=1, keepdims=True)
-    if len(mean) and norms.min() < 1e-6:
-        raise UsageError(
-            f"the weighted texts of article {first.ids[int(norms.argmin())]!r} cancel out; give other weights"
-        )
-    return Embeddings(first.ids, (mean / norms).astype(np.float32), first.encoder)
-
-
 def reciprocal_rank(
     runs: Sequence[Run], weights: Sequence[float] | None = None, *, k: float = 60, top: int = 100
 ) -> Run:

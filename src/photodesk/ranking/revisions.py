@@ -10,13 +10,12 @@ EMNLP 2024) sinkhorn(temperature=0.05, iterations=10)          softmax over arti
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from photodesk.errors import UsageError
+from photodesk.errors import UsageError, did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +93,8 @@ def parse(text: str) -> Revision:
     """
     match = re.fullmatch(r"\s*(\w+)\s*(?:\(\s*(.*?)\s*\))?\s*", text)
     if not match or match[1] not in METHODS:
-        near = difflib.get_close_matches(match[1] if match else text, METHODS, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise UsageError(f"no revision {text!r}; known: {', '.join(METHODS)}{hint}")
+        hint = did_you_mean(match[1] if match else text, METHODS)
+        raise UsageError(f"no revision {text!r}{hint}; known: {', '.join(METHODS)}")
     make = METHODS[match[1]]
     known = list(inspect.signature(make).parameters)
     options: dict[str, float] = {}

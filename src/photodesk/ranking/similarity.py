@@ -6,7 +6,6 @@ model gets R@1 near 1/m and never 1.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -19,58 +18,20 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from photodesk.errors import StoreError
+from photodesk.machine import cores
 from photodesk.ranking import bfloat16
 from photodesk.ranking.topk import Bits, Kept
 from photodesk.ranking.topk import best_of as best_of
-from photodesk.types import Embeddings, FloatArray, Hit, Run, Scores
+from photodesk.types import Embeddings, FloatArray, Hit, Progress, silent
 
 ARTICLES, PHOTOS = 1024, 8192  # a block of scores: 32 MB of float32 for each core
 CHUNK = 16384  # rows whose candidates are held at once
 FEW = 4  # rows for which reading the columns takes longer than their scores one by one
 MANY = 200  # columns for each of the best k, from which on looking at candidates again costs little
 
-Progress = Callable[[int, int], None]  # (photos done, photos)
 A = TypeVar("A")
 
 _LIMIT = Lock()  # the number of threads in a product is one for the whole process
-
-
-def cosine(articles: Embeddings, photos: Embeddings) -> Scores:
-    """The full matrix of cosines (n articles, m photos); for small sets.
-
-    Raises:
-        StoreError: the two were made by different encoders.
-    """
-    comparable(articles, photos)
-    return Scores(articles.ids, photos.ids, articles.rows @ photos.rows.T)
-
-
-def top_k(
-    articles: Embeddings,
-    photos: Embeddings,
-    k: int = 100,
-    *,
-    name: str = "cosine",
-    progress: Progress = lambda done, of: None,
-) -> Run:
-    """The k best photos of every article by cosine, best first, ties by photo id.
-
-    Memory is the inputs, one block of scores, and n · k hits.
-
-    Args:
-        articles: n queries.
-        photos: m gallery rows of the same encoder.
-        k: at most so many hits an article.
-        name: of the run.
-        progress: called with (photos done, photos).
-
-    Raises:
-        StoreError: the two were made by different encoders.
-    """
-    comparable(articles, photos)
-    return Run(
-        hits(articles, photos, *best(articles.rows, photos.rows, k, order=by_id(photos), progress=progress)), name
-    )
 
 
 def by_id(photos: Embeddings) -> NDArray[np.intp]:
@@ -134,8 +95,7 @@ def shared_out(rows: int, task: Callable[[slice], A]) -> list[A]:
     A product that takes all cores leaves them idle while its scores are read. Here each core multiplies and reads
     blocks of its own.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    parts = max(1, min(cores, rows // 256))
+    parts = max(1, min(cores(), rows // 256))
     if parts == 1:
         return [task(slice(0, rows))]
     edges = [rows * part // parts for part in range(parts + 1)]
@@ -210,7 +170,7 @@ def best(
     weight: FloatArray | None = None,
     change: Callable[[FloatArray, NDArray[np.intp]], FloatArray] | None = None,
     precision: Precision | None = None,
-    progress: Progress = lambda done, of: None,
+    progress: Progress = silent,
 ) -> tuple[FloatArray, NDArray[np.intp]]:
     """The k highest of `rows @ columns.T − weight ⊗ minus` in each row, and their columns; the whole matrix never
     exists.
@@ -229,7 +189,7 @@ def best(
         weight: (n,) how much of `minus` a row takes; 1 if not given.
         change: gives new scores for a block and the columns that it covers.
         precision: of a product with many columns; the fastest if not given.
-        progress: called with (columns done, columns).
+        progress: called with ("ranking", columns done, columns).
 
     Returns:
         (n, k) scores, best first, and (n, k) columns.
@@ -242,20 +202,18 @@ def best(
             values[i], places[i] = best_of(values[i], places[i], k)
         found = places.astype(np.intp)
         return values, found if order is None else order[found]
-    values, found = np.empty((n, k), np.float32), np.empty((n, k), np.intp)
     rank = None if order is None else np.argsort(order)
     if n <= FEW:
-        taken = np.ones(n, np.float32) if weight is None else weight
-        for at in range(n):
-            values[at], found[at] = _one(rows[at], columns, k, rank, minus, taken[at])
-        progress(m, m)
-        return values, found
+        singly = _one_by_one(rows, columns, k, rank, minus, weight)
+        progress("ranking", m, m)
+        return singly
+    values, found = np.empty((n, k), np.float32), np.empty((n, k), np.intp)
     precision = precision or Precision.of(n, columns)
     for start in range(0, n, CHUNK):
         i = slice(start, min(start + CHUNK, n))
 
-        def share(done: int, of: int, i: slice = i) -> None:
-            progress((i.start * of + (i.stop - i.start) * done) // n, of)
+        def share(stage: str, done: int, of: int, i: slice = i) -> None:
+            progress(stage, (i.start * of + (i.stop - i.start) * done) // n, of)
 
         values[i], found[i] = _candidates(
             rows[i], columns, k, rank, minus, None if weight is None else weight[i], precision, share
@@ -267,7 +225,7 @@ def unsorted(rows: FloatArray, columns: FloatArray, k: int, precision: Precision
     """(n, k) scores as `best` gives them, in any order."""
     k = min(k, len(columns))
     if len(columns) < MANY * k:
-        return _direct(rows, columns, k, None, None, None, None, lambda done, of: None, places=False)[0]
+        return _direct(rows, columns, k, None, None, None, None, silent, places=False)[0]
     return best(rows, columns, k, precision=precision)[0]
 
 
@@ -293,7 +251,7 @@ def _direct(
                 scores = change(scores, np.arange(j.start, j.stop) if order is None else order[j])
             mine.offer(i, j.start, scores)
             if of.start == 0 and i.stop == len(mine.values):
-                progress(j.stop, len(columns))
+                progress("ranking", j.stop, len(columns))
 
     shared_out(len(rows), part)
     return kept.values, kept.places
@@ -326,7 +284,7 @@ def _candidates(
         for i, j, scores in blocks:
             mine.offer(i, j.start, scores)
             if of.start == 0 and i.stop == len(mine.values):
-                progress(j.stop, len(columns))
+                progress("ranking", j.stop, len(columns))
         kth = np.partition(mine.values, room - k, axis=1)[:, room - k]
         cut = precision.cut(rows[of], kth, added)
         open_ended = (mine.values.min(axis=1) >= cut) & (room < len(columns))  # more than there was room for
@@ -344,34 +302,33 @@ def _candidates(
         taken = None if weight is None else weight[rest]
         if half:
             again = Precision("float32", precision.length)
-            values[rest], found[rest] = _candidates(
-                rows[rest], columns, k, rank, minus, taken, again, lambda done, of: None
-            )
+            values[rest], found[rest] = _candidates(rows[rest], columns, k, rank, minus, taken, again, silent)
         else:
-            for at, row in enumerate(rest):
-                values[row], found[row] = _one(
-                    rows[row], columns, k, rank, minus, np.float32(1) if taken is None else taken[at]
-                )
+            values[rest], found[rest] = _one_by_one(rows[rest], columns, k, rank, minus, taken)
     return values, found
 
 
-def _one(
-    row: FloatArray,
+def _one_by_one(
+    rows: FloatArray,
     columns: FloatArray,
     k: int,
     rank: NDArray[np.intp] | None,
     minus: FloatArray | None,
-    weight: np.float32,
+    weight: FloatArray | None,
 ) -> tuple[FloatArray, NDArray[np.intp]]:
-    """The best of one row by all its `dots`: for single rows, and for those whose scores are so alike that no product
-    can tell them apart."""
+    """`best` by all `dots` of each row: for a few rows, and for those whose scores are so alike that no product can
+    tell them apart."""
+    values, found = np.empty((len(rows), k), np.float32), np.empty((len(rows), k), np.intp)
     scores = np.empty(len(columns), np.float32)
-    for start in range(0, len(columns), PHOTOS):
-        j = slice(start, start + PHOTOS)
-        scores[j] = dots(row, columns[j], None if minus is None else minus[j], weight)
-    at = np.flatnonzero(scores >= np.partition(scores, len(scores) - k)[len(scores) - k])
-    at = at[np.lexsort((at if rank is None else rank[at], -scores[at]))[:k]]
-    return scores[at], at
+    for i, row in enumerate(rows):
+        taken = np.float32(1) if weight is None else weight[i]
+        for start in range(0, len(columns), PHOTOS):
+            j = slice(start, start + PHOTOS)
+            scores[j] = dots(row, columns[j], None if minus is None else minus[j], taken)
+        at = np.flatnonzero(scores >= np.partition(scores, len(scores) - k)[len(scores) - k])
+        found[i] = at[np.lexsort((at if rank is None else rank[at], -scores[at]))[:k]]
+        values[i] = scores[found[i]]
+    return values, found
 
 
 def comparable(articles: Embeddings, photos: Embeddings) -> None:

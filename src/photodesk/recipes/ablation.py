@@ -8,19 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from html import escape
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from photodesk.errors import UsageError
-from photodesk.evaluation import significance
+from photodesk.evaluation import bootstrap, plots, significance
 from photodesk.evaluation.evaluate import digits
 from photodesk.evaluation.metrics import Measure
 from photodesk.evaluation.tables import Table
-from photodesk.evaluation.tune import axis
-from photodesk.recipes.run import Kitchen, Outcome
+from photodesk.recipes.run import Outcome, Runner
 from photodesk.recipes.schema import Encoders, Recipe, Texts
 
 T = TypeVar("T")
@@ -116,31 +114,31 @@ def _plain(recipe: Recipe, texts: Texts, models: Encoders) -> Recipe:
 
 
 def ablate(
-    recipe: Recipe, kitchen: Kitchen, *, name: str = "", progress: Callable[[str], None] = lambda component: None
+    recipe: Recipe, runner: Runner, *, name: str = "", progress: Callable[[str], None] = lambda component: None
 ) -> tuple[Outcome, dict[str, Outcome]]:
     """Run a recipe and every recipe that lacks one component of it.
 
     Args:
         recipe: the full one.
-        kitchen: where it is run; features and networks are made once.
+        runner: where it is run; features and networks are made once.
         name: of the full run; the recipe's if empty.
         progress: called with the component that is left out next, "" for the full run.
 
     Raises:
         UsageError: the recipe has no component that could be left out.
     """
-    plans = variants(recipe, joint=kitchen.spaceless(recipe), trains=kitchen.network is None)
+    plans = variants(recipe, joint=runner.spaceless(recipe), trains=runner.network is None)
     if not plans:
         raise UsageError(
             f"{recipe.name} has no component that could be left out: one encoder reads whole titles, and nothing is "
             "revised"
         )
     progress("")
-    full = kitchen.cook(recipe, name or recipe.name)
+    full = runner.run(recipe, name or recipe.name)
     without = {}
     for component, plan in plans.items():
         progress(component)
-        without[component] = kitchen.cook(plan, f"{name or recipe.name} without {component}")
+        without[component] = runner.run(plan, f"{name or recipe.name} without {component}")
     return full, without
 
 
@@ -157,7 +155,7 @@ def contributions(
             component,
             without[component].report.mean(measure),
             float(gain.mean()),
-            *interval(gain, seed=seed),
+            *_interval(gain, seed),
             p,
             without[component].run.transductive,
         )
@@ -165,15 +163,10 @@ def contributions(
     )
 
 
-def interval(
-    gains: NDArray[np.float64], *, level: float = 0.95, samples: int = 2000, seed: int = 0
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean of paired differences, one an article; resamples articles, as
-    `Report.interval` does."""
+def _interval(gains: NDArray[np.float64], seed: int) -> tuple[float, float]:
+    """Of the mean of paired differences, one an article."""
     values, counts = np.unique(gains, return_counts=True)
-    drawn = np.random.default_rng(seed).multinomial(len(gains), counts / len(gains), size=samples)
-    low, high = np.quantile(drawn @ values / len(gains), [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return bootstrap.interval(bootstrap.sums(values, counts, seed=seed) / len(gains))
 
 
 def table(full: Outcome, found: Sequence[Contribution], measure: Measure | str) -> Table:
@@ -190,40 +183,23 @@ def table(full: Outcome, found: Sequence[Contribution], measure: Measure | str) 
 
 def plot(full: Outcome, found: Sequence[Contribution], measure: Measure | str) -> str:
     """An SVG: a row per component with its contribution and interval; left of the line at 0 a component does harm."""
-    rows = sorted(found, key=lambda one: -one.gain)
-    low, high, ticks = axis([0.0, *(x for one in rows for x in (one.low, one.high, one.gain))])
-    left, width, top, step = max(180, 30 + 8 * max(len(one.component) for one in rows)), 520, 70, 34
-    bottom, right = top + step * len(rows), left + width + 100
-
-    def at(value: float) -> float:
-        return left + (value - low) / (high - low) * width
-
-    out = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {right} {bottom + 60}" width="{right}" '
-        f'height="{bottom + 60}" '
-        'font-family="sans-serif" font-size="13">',
-        f"<title>What each component of {escape(full.run.name)} contributes to {escape(str(measure))}</title>",
-        f'<rect width="{right}" height="{bottom + 60}" fill="#ffffff"/>',
-        f'<text x="20" y="28" font-size="16">{escape(full.run.name)}: {escape(str(measure))} '
-        f"{full.report.mean(measure):.4f}</text>",
-        f'<text x="20" y="48">what each component contributes (full − without), with paired 95 % intervals over '
-        f"{len(full.report.articles):,} articles</text>",
-    ]
-    for value in ticks:
-        x = at(value)
-        out.append(f'<path d="M{x:.1f} {top - 8}V{bottom}" stroke="#dddddd"/>')
-        out.append(f'<text x="{x:.1f}" y="{bottom + 20}" text-anchor="middle">{value:+g}</text>')
-    out.append(f'<path d="M{at(0):.1f} {top - 8}V{bottom}" stroke="#000000"/>')
-    for i, one in enumerate(rows):
-        y = top + step * i + step / 2 - 6
+    rows = sorted(found, key=lambda one: one.gain)
+    panel = plots.Panel(
+        plots.Axis.of([0.0, *(x for one in rows for x in (one.low, one.high, one.gain))], form="+g"),
+        plots.Axis.named([one.component for one in rows]),
+        f"{full.run.name}: {measure} {full.report.mean(measure):.4f}",
+        "what each component contributes (full − without), with paired 95 % intervals over "
+        f"{len(full.report.articles):,} articles",
+        size=(520, 34 * len(rows)),
+    )
+    panel.line([(0, panel.y.low), (0, panel.y.high)], plots.INK, width=1)
+    for y, one in enumerate(rows):
         sure = one.low > 0 or one.high < 0
-        colour = "#666666" if not sure else "#0072B2" if one.gain > 0 else "#D55E00"  # Okabe and Ito
-        said = escape(f"{one.component}: {one.gain:+.4f} [{one.low:+.4f}; {one.high:+.4f}], p {one.p:.4f}")
-        out += [
-            f'<text x="{left - 14}" y="{y + 4:.1f}" text-anchor="end">{escape(one.component)}</text>',
-            f'<path d="M{at(one.low):.1f} {y:.1f}H{at(one.high):.1f}" stroke="{colour}" stroke-width="3"/>',
-            f'<circle cx="{at(one.gain):.1f}" cy="{y:.1f}" r="6" fill="{colour}"><title>{said}</title></circle>',
-            f'<text x="{left + width + 14}" y="{y + 4:.1f}">{one.gain:+.4f}</text>',
-        ]
-    out.append(f'<text x="{left}" y="{bottom + 44}">blue helps, orange harms, grey: the interval holds 0</text>')
-    return "\n".join([*out, "</svg>\n"])
+        colour = plots.GREY if not sure else plots.COLOURS[0] if one.gain > 0 else plots.COLOURS[1]
+        said = f"{one.component}: {one.gain:+.4f} [{one.low:+.4f}; {one.high:+.4f}], p {one.p:.4f}"
+        panel.line([(one.low, y), (one.high, y)], colour, width=3)
+        panel.point(one.gain, y, colour, radius=6, said=said)
+        panel.beside(y, f"{one.gain:+.4f}")
+    for label, colour in (("helps", plots.COLOURS[0]), ("harms", plots.COLOURS[1]), ("interval holds 0", plots.GREY)):
+        panel.key(label, colour)
+    return plots.svg(f"What each component of {full.run.name} contributes to {measure}", panel)

@@ -16,12 +16,12 @@ from photodesk.errors import MissingExtra, PhotodeskError, UsageError, require
 from photodesk.evaluation import run_files
 from photodesk.evaluation.contact_sheet import contact_sheet
 from photodesk.evaluation.tables import Table
-from photodesk.features.embed import Progress, silent
 from photodesk.features.store import Store
 from photodesk.files import replacing
 from photodesk.recipes import requirements, schema
-from photodesk.recipes.run import Kitchen, Outcome, beside
+from photodesk.recipes.run import Outcome, Runner, beside
 from photodesk.recipes.schema import Encoders, Recipe
+from photodesk.types import Dataset, Progress, silent
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ class Ready:
 
     Args:
         recipe: as it will be run.
-        kitchen: with data, store and networks.
+        runner: with data, store and networks.
         deviations: in what it differs from the recipe as it was written, one sentence each; empty for the paper's own
             run.
         name: of the run; names the encoder where that is not the recipe's.
@@ -40,7 +40,7 @@ class Ready:
     """
 
     recipe: Recipe
-    kitchen: Kitchen
+    runner: Runner
     deviations: tuple[str, ...]
     name: str
     notes: tuple[str, ...] = ()
@@ -64,7 +64,7 @@ class Ready:
         """Write run file, contact sheet and record (.tsv, .html, .json) into `folder`; returns their common name."""
         stem = re.sub(r"[^\w.-]+", "-", self.name)
         run_files.write(outcome.run, folder / f"{stem}.tsv")
-        shown = self.kitchen.parts(self.recipe).test
+        shown = self.runner.parts(self.recipe).test
         contact_sheet(
             outcome.run,
             shown,
@@ -140,18 +140,48 @@ def find(
         UsageError: no such recipe, or something is missing: names all of it, and how to get it.
         EncoderError: a model cannot be loaded.
     """
-    original = chosen = schema.read(name)
+    original = schema.read(name)
     lacking: list[str] = []
     before = _tried("the set to train on before", lambda: datasets.read(pretrain), lacking) if pretrain else None
-    ready = _tried("the network", lambda: _network(network), lacking) if network else None
+    ready = _tried("the network", lambda: txv.load(network), lacking) if network else None
     if ready and not original.network:
         raise UsageError(f"{original.name} has no T×V network, so --network is of no use")
-    dataset = None
+    how = original.data.how
+    dataset = _tried("the data", lambda: datasets.read(data, photos=photos), lacking, how) if data else None
     if data is None:
-        lacking.append(f"{original.data.edition}: name its folder with --data; {original.data.how}")
-    else:
-        dataset = _tried("the data", lambda: datasets.read(data, photos=photos), lacking, original.data.how)
-    deviations: tuple[str, ...] = ()
+        lacking.append(f"{original.data.edition}: name its folder with --data; {how}")
+    chosen, deviations = _chosen(original, subset, encoder, dataset, before, ready, model_dir)
+    missing, without = _missing(chosen, encoder, dataset, before, ready)
+    deviations += without
+    reach = _reach() if any(need.fetched for need in missing) else ""
+    lacking += [str(need) + (f" ({reach})" if need.fetched else "") for need in missing if reach or not need.fetched]
+    if lacking or dataset is None:
+        raise UsageError(f"{original.name} needs what is not here:\n" + "\n".join(f"- {line}" for line in lacking))
+    runner = Runner(dataset, Store(cache), before, ready, progress)
+    if ready:
+        deviations += (f"the T×V network is {network}, not one that was trained now",)
+    for one in chosen.encoders.names:  # loaded before anything is computed
+        shipped = runner.load(one).network
+        if shipped and not chosen.network and shipped.saw(dataset.edition):
+            deviations += (
+                f"{one} was trained on {dataset.edition}; figures on pairs that it saw say nothing about others",
+            )
+    shown = original.name + (f" on {encoder}" if encoder and (encoder,) != original.encoders.names else "")
+    fetched = tuple(f"{need.what} are fetched now" for need in missing if need.fetched)
+    return Ready(chosen, runner, deviations, shown, fetched)
+
+
+def _chosen(
+    original: Recipe,
+    subset: str | None,
+    encoder: str | None,
+    dataset: Dataset | None,
+    before: Dataset | None,
+    ready: Network | None,
+    model_dir: Path | None,
+) -> tuple[Recipe, tuple[str, ...]]:
+    """The recipe with another part and encoder, if they are given, its models located; and in what it differs."""
+    chosen, deviations = original, tuple[str, ...]()
     if subset is not None:
         chosen = replace(chosen, data=replace(chosen.data, subset=subset))
         deviations = (f"the part {subset!r} is measured, not {original.data.subset!r}",)
@@ -162,38 +192,24 @@ def find(
         deviations += more
     elif encoder:
         chosen = replace(chosen, encoders=Encoders((encoder,)))
-    chosen = requirements.located(chosen, model_dir)
+    return requirements.located(chosen, model_dir), deviations
+
+
+def _missing(
+    chosen: Recipe, encoder: str | None, dataset: Dataset | None, before: Dataset | None, ready: Network | None
+) -> tuple[list[requirements.Need], tuple[str, ...]]:
+    """What has to be got, and what a run with a stand-in does without."""
     missing = [
         *requirements.of_machine(chosen, network=ready is not None),
         *requirements.of_pretraining(chosen, before, network=ready is not None),
     ]
+    without: tuple[str, ...] = ()
     for need in requirements.of_data(chosen, dataset) if dataset else ():
         if encoder and need.kind in ("pictures", "pairs"):
-            deviations += (f"missing: {need.what}",)
+            without += (f"missing: {need.what}",)
         elif not encoder or need.kind != "data":
             missing.append(need)
-    reach = _reach() if any(need.fetched for need in missing) else ""
-    lacking += [str(need) + (f" ({reach})" if need.fetched else "") for need in missing if reach or not need.fetched]
-    if lacking or dataset is None:
-        raise UsageError(f"{original.name} needs what is not here:\n" + "\n".join(f"- {line}" for line in lacking))
-    kitchen = Kitchen(dataset, Store(cache), before, ready, progress)
-    if ready:
-        deviations += (f"the T×V network is {network}, not one that was trained now",)
-    for one in chosen.encoders.names:  # loaded before anything is computed
-        shipped = kitchen.load(one).network
-        if shipped and not chosen.network and shipped.saw(dataset.edition):
-            deviations += (
-                f"{one} was trained on {dataset.edition}; figures on pairs that it saw say nothing about others",
-            )
-    shown = original.name + (f" on {encoder}" if encoder and (encoder,) != original.encoders.names else "")
-    return Ready(
-        chosen, kitchen, deviations, shown, tuple(f"{need.what} are fetched now" for need in missing if need.fetched)
-    )
-
-
-def _network(path: Path | None) -> Network:
-    assert path is not None
-    return txv.load(path)
+    return missing, without
 
 
 def _tried(what: str, make: Callable[[], T], lacking: list[str], how: str = "") -> T | None:

@@ -237,37 +237,33 @@ def stand_in(
     if recipe.network and recipe.network.pretrain and not pretrain and not network:
         said.append(f"the network is not trained on {recipe.network.pretrain} before, which is not at hand")
         recipe = replace(recipe, network=replace(recipe.network, pretrain=""))
+    size = recipe.data.test.removeprefix("grouped:")
     if recipe.data.edition not in dataset.edition.split(" + "):
-        said.append(f"the data is {dataset.edition}, not {recipe.data.edition}")
-        rest_needed = (
-            recipe.data.test != "all"
-            or recipe.network is not None
-            or (recipe.revision is not None and recipe.revision.bank == "rest")
-        )
-        fields = tuple(
-            name for name in recipe.texts.fields if any(getattr(article, name) for article in dataset.articles)
-        )
-        if fields != recipe.texts.fields:
-            lacking = ", ".join(name for name in recipe.texts.fields if name not in fields)
-            fields = fields or ("title",)
-            said.append(f"the data has no {lacking}, so {'+'.join(fields)} is read")
-            recipe = replace(recipe, texts=replace(recipe.texts, fields=fields))
-        network_ = replace(recipe.network, train=()) if recipe.network else None
-        recipe = replace(
-            recipe,
-            data=replace(recipe.data, subset="", test="grouped:0.2" if rest_needed else "all", seed=0),
-            network=network_,
-        )
-        if rest_needed:
-            said.append(
-                "it has no parts of its own, so a fifth of it is measured, in groups that share no title, URL or "
-                "picture with the rest"
-            )
-    elif (
-        recipe.data.test.startswith("grouped:")
-        and "." not in recipe.data.test
-        and int(recipe.data.test[8:]) > len(dataset.pairs) // 2
-    ):
+        recipe, more = _on_other_data(recipe, dataset)
+        said += more
+    elif size.isdigit() and int(size) > len(dataset.pairs) // 2:
         said.append(f"a fifth of the data is measured, since it has {len(dataset.pairs):,} pairs only")
         recipe = replace(recipe, data=replace(recipe.data, test="grouped:0.2"))
     return recipe, tuple(said)
+
+
+def _on_other_data(recipe: Recipe, dataset: Dataset) -> tuple[Recipe, list[str]]:
+    """The recipe on data of another edition, by the fields that it has; a fifth of it is measured where the recipe
+    needs a rest."""
+    said = [f"the data is {dataset.edition}, not {recipe.data.edition}"]
+    fields = tuple(name for name in recipe.texts.fields if any(getattr(article, name) for article in dataset.articles))
+    if fields != recipe.texts.fields:
+        lacking = ", ".join(name for name in recipe.texts.fields if name not in fields)
+        fields = fields or ("title",)
+        said.append(f"the data has no {lacking}, so {'+'.join(fields)} is read")
+        recipe = replace(recipe, texts=replace(recipe.texts, fields=fields))
+    banked = recipe.revision is not None and recipe.revision.bank == "rest"
+    test = "grouped:0.2" if recipe.data.test != "all" or recipe.network is not None or banked else "all"
+    if test != "all":
+        said.append(
+            "it has no parts of its own, so a fifth of it is measured, in groups that share no title, URL or "
+            "picture with the rest"
+        )
+    network = replace(recipe.network, train=()) if recipe.network else None
+    data = replace(recipe.data, subset="", test=test, seed=0)
+    return replace(recipe, data=data, network=network), said

@@ -1,12 +1,11 @@
 """Runs a recipe: its part of the data, its texts, models, network, fusion and revision; ours beside the paper's.
 
-The chain is that of `search.rank`, read from a file. Runs over several word limits or encoders are averaged as one
-concatenated embedding, so nothing here holds a score matrix.
+The chain is that of `search.rank`, read from a file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from photodesk.encoders import registry
@@ -16,15 +15,14 @@ from photodesk.errors import DataError, EncoderError
 from photodesk.evaluation.evaluate import Report, digits, evaluate
 from photodesk.evaluation.metrics import DEFAULT, parse_all
 from photodesk.evaluation.tables import Table
-from photodesk.features.embed import Progress, embed_articles, embed_photos, silent
+from photodesk.features.retrieval import Chain
 from photodesk.features.store import Store
-from photodesk.ranking import dual_softmax, fusion
-from photodesk.ranking.fusion import Encoding
+from photodesk.ranking import fusion
 from photodesk.ranking.revisions import cosine
 from photodesk.recipes.schema import Net, Recipe
 from photodesk.recipes.split import Parts, divide
 from photodesk.text.preparation import Preparation
-from photodesk.types import Dataset, Embeddings, Fault, Run
+from photodesk.types import Dataset, Fault, Progress, Run, silent
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class Outcome:
 
 
 @dataclass
-class Kitchen:
+class Runner:
     """Runs recipes on one data set; features are kept in the store, trained networks here.
 
     Args:
@@ -72,7 +70,7 @@ class Kitchen:
             self._parts[key] = divide(recipe, self.dataset)
         return self._parts[key]
 
-    def cook(self, recipe: Recipe, name: str = "") -> Outcome:
+    def run(self, recipe: Recipe, name: str = "") -> Outcome:
         """Run a recipe and measure it.
 
         Args:
@@ -89,36 +87,24 @@ class Kitchen:
                 f"{recipe.name} cannot be measured: no article of {recipe.data.subset or 'the data'} has a known right "
                 "photo"
             )
-        used = [self._encoder(recipe, one) for one in recipe.encoders.names]
-        faults: list[Fault] = []
-        test = self._encodings(recipe, used, parts.test, faults)
-        bank = (
-            self._encodings(recipe, used, parts.rest, faults, photos=False)
-            if recipe.revision and recipe.revision.bank == "rest"
-            else None
+        chain = Chain(
+            [self._encoder(recipe, one) for one in recipe.encoders.names],
+            recipe.texts.preparations,
+            self.store,
+            recipe.encoders.normalisation,
+            self.progress,
         )
-        weights = self._weights(recipe, used, parts.rest, faults)
-        articles, photos = _fused(recipe, test, weights)
-        others = (
-            None
-            if bank is None
-            else _fused(recipe, [(b, p) for (b, _), (_, p) in zip(bank, test, strict=True)], weights)[0]
+        weights, faults = _weights(recipe, chain, parts.rest)
+        run, wrong = chain.run(
+            parts.test.articles,
+            parts.test.photos,
+            recipe.revision.revision if recipe.revision else cosine(),
+            bank=parts.rest.articles if recipe.revision and recipe.revision.bank == "rest" else None,
+            weights=weights,
         )
-        method = recipe.revision.revision if recipe.revision else cosine()
-        report = lambda done, of: self.progress("ranking", done, of)  # noqa: E731
-        run = dual_softmax.top_k(articles, photos, method, 100, bank=others, name=name or recipe.name, progress=report)
         run = replace(run, name=name or recipe.name)
         measures = parse_all([*DEFAULT, *recipe.claim.numbers])
-        return Outcome(recipe, run, evaluate(run, parts.test.pairs, measures), tuple(dict.fromkeys(faults)))
-
-    def _weights(self, recipe: Recipe, used: Sequence[Encoder], rest: Dataset, faults: list[Fault]) -> Sequence[float]:
-        """One for each encoder and word limit; learned ones are those that make the right photos of the pairs that are
-        left most likely."""
-        if recipe.encoders.learn:
-            known = self._encodings(recipe, used, rest, faults)
-            return fusion.learn(known, rest.pairs, normalise=recipe.encoders.normalisation).weights
-        equal = [1 / len(used)] * len(used), [1 / len(recipe.texts.preparations)] * len(recipe.texts.preparations)
-        return [e * t for e in recipe.encoders.weights or equal[0] for t in recipe.texts.weights or equal[1]]
+        return Outcome(recipe, run, evaluate(run, parts.test.pairs, measures), tuple(dict.fromkeys((*wrong, *faults))))
 
     def load(self, name: str) -> Encoder:
         """An encoder, loaded once."""
@@ -156,41 +142,18 @@ class Kitchen:
             )
         return replace(encoder, network=network)
 
-    def _encodings(
-        self, recipe: Recipe, used: Sequence[Encoder], part: Dataset, faults: list[Fault], *, photos: bool = True
-    ) -> list[Encoding]:
-        """One an encoder and word limit, over the same articles and photos; without photos, an empty gallery."""
-        found: list[Encoding] = []
-        for encoder in used:
-            gallery, wrong = embed_photos(
-                part.photos if photos else (), encoder, self.store, progress=self.progress if photos else silent
-            )
-            faults += wrong
-            for preparation in recipe.texts.preparations:
-                articles, wrong = embed_articles(
-                    part.articles, encoder, self.store, preparation=preparation, progress=self.progress
-                )
-                faults += wrong
-                found.append((articles, gallery))
-        shared = [set.intersection(*(set(one[side].ids) for one in found)) for side in (0, 1)]
-        if not shared[0] or (photos and not shared[1]):
-            first = f"; the first fault is: {faults[0]}" if faults else ""
-            raise DataError(
-                f"nothing to rank: {len(shared[0])} articles have text, {len(shared[1])} photos can be opened{first}"
-            )
-        return [(_kept(a, shared[0]), _kept(p, shared[1])) for a, p in found]
 
-
-def _kept(embeddings: Embeddings, ids: Collection[str]) -> Embeddings:
-    return (
-        embeddings if len(ids) == len(embeddings) else embeddings.take([name for name in embeddings.ids if name in ids])
+def _weights(recipe: Recipe, chain: Chain, rest: Dataset) -> tuple[Sequence[float], tuple[Fault, ...]]:
+    """One for each encoder and word limit; learned ones are those that make the right photos of the pairs that are left
+    most likely."""
+    if recipe.encoders.learn:
+        known, faults = chain.encodings(rest.articles, rest.photos)
+        return fusion.learn(known, rest.pairs, normalise=chain.normalise).weights, faults
+    encoders, texts = (
+        given or [1 / len(each)] * len(each)
+        for given, each in ((recipe.encoders.weights, chain.encoders), (recipe.texts.weights, chain.preparations))
     )
-
-
-def _fused(recipe: Recipe, encodings: Sequence[Encoding], weights: Sequence[float]) -> Encoding:
-    if len(encodings) == 1:
-        return encodings[0]
-    return fusion.concatenated(encodings, weights, normalise=recipe.encoders.normalisation)
+    return [e * t for e in encoders for t in texts], ()
 
 
 def trained(
@@ -212,7 +175,6 @@ def trained(
         UsageError: no such preset.
         MissingExtra: torch is not installed.
     """
-    from photodesk.encoders.concatenated import dims
     from photodesk.training import config, splits, train
     from photodesk.training.pairs import gather
 
@@ -226,7 +188,7 @@ def trained(
     return train.fit(
         pairs,
         (encoder.texts.fingerprint, encoder.photos.fingerprint),
-        (dims(encoder.texts), dims(encoder.photos)),
+        (encoder.texts.dims, encoder.photos.dims),
         replace(config.PRESETS[net.preset], seed=net.seed),
         split=splits.parse(kind),
         validation=share,

@@ -17,12 +17,12 @@ from typing import Literal, cast, get_args
 
 from photodesk.encoders import spec
 from photodesk.encoders.registry import FAMILIES
-from photodesk.errors import UsageError
+from photodesk.errors import UsageError, did_you_mean
 from photodesk.evaluation import metrics
 from photodesk.ranking import revisions
 from photodesk.ranking.fusion import Normalisation
 from photodesk.ranking.revisions import Revision
-from photodesk.recipes.typed_toml import did_you_mean, section
+from photodesk.recipes.typed_toml import section
 from photodesk.text.preparation import Preparation
 from photodesk.training.config import PRESETS
 

@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from photodesk.data.groups import groups
+from photodesk.data.groups import groups, held_out
 from photodesk.errors import DataError
 from photodesk.recipes.schema import PART, Recipe
-from photodesk.training import splits
 from photodesk.types import Dataset
 
 
@@ -104,7 +103,7 @@ def _drawn(dataset: Dataset, part: str, seed: int) -> frozenset[str]:
         number = dict(groups(dataset).articles)
     group = np.array([number[pair.article] for pair in dataset.pairs], np.int64)
     count = round(float(found[2]) * len(group)) if "." in found[2] else int(found[2])
-    apart = splits.held_out(group, count, seed=seed)
+    apart = held_out(group, count, seed=seed)
     return frozenset(pair.article for pair, chosen in zip(dataset.pairs, apart, strict=True) if chosen)
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
-from collections.abc import Iterable
 from dataclasses import MISSING, fields
 from typing import Any, TypeVar, cast
 
-from photodesk.errors import UsageError
+from photodesk.errors import UsageError, did_you_mean
 
 S = TypeVar("S")
 
@@ -70,9 +68,3 @@ def _typed(value: object, kind: str, where: str) -> object:
     if isinstance(value, str | int | float | bool | list):
         raise UsageError(f"{where} = {value!r}: expected a section [{where.rpartition(' ')[2]}]")
     return value
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """` (did you mean …?)`, or nothing if nothing known is spelt like it."""
-    close = difflib.get_close_matches(word, list(known), 1)
-    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 from photodesk.encoders.base import Encoder
 from photodesk.errors import DataError, UsageError
-from photodesk.features.embed import photo_rows
+from photodesk.evaluation import plots
+from photodesk.features.embed import photo_rows, text_rows
 from photodesk.features.store import Store
 from photodesk.search.confidence import LEVELS, ODDS, SHOWN, Background, Confidence, Reliability
 from photodesk.training import pairs, splits
 from photodesk.training.pairs import Pairs
-from photodesk.types import FloatArray
+from photodesk.types import FloatArray, Progress, silent
 
 if TYPE_CHECKING:
-    from photodesk.features.embed import Progress
     from photodesk.types import Dataset
 
 FEWEST = 100
@@ -35,7 +35,7 @@ def calibrate(
     store: Store | None = None,
     *,
     seed: int = 0,
-    progress: Progress = lambda stage, done, of: None,
+    progress: Progress = silent,
 ) -> Confidence:
     """Fit and measure the confidence of an encoder.
 
@@ -57,8 +57,7 @@ def calibrate(
     if len(apart) < FEWEST:
         raise DataError(f"{len(apart)} pairs are left to calibrate on; {FEWEST} are the least that says anything")
     at = np.arange(len(apart))
-    features = apart.text_rows(at)
-    texts = encoder.network.texts(features) if encoder.network else features
+    texts = text_rows(apart.text_rows(at), encoder)
     about = {
         "data": ", ".join(f"{dataset.edition}: {len(dataset.pairs)} pairs" for dataset in datasets),
         "network": encoder.fingerprint,
@@ -201,29 +200,16 @@ def _logistic(z: NDArray[np.float64], right: NDArray[np.bool_], weight: NDArray[
 
 def plot(found: Reliability) -> str:
     """The reliability plot as SVG: said against seen, on the diagonal where they agree."""
-    side, edge = 320, 40
     high = max(0.1, *found.said, *found.seen)
-
-    def place(x: float, y: float) -> str:
-        return f"{edge + x / high * side:.1f},{edge + side - y / high * side:.1f}"
-
-    points = [place(a, b) for a, b in zip(found.said, found.seen, strict=True)]
-    ticks = "".join(
-        f'<text x="{edge + side * k / 4:.0f}" y="{edge + side + 16}" text-anchor="middle">{high * k / 4:.2f}</text>'
-        f'<text x="{edge - 6}" y="{edge + side - side * k / 4 + 4:.0f}" text-anchor="end">{high * k / 4:.2f}</text>'
-        for k in range(5)
+    panel = plots.Panel(
+        plots.Axis.of([high], "probability said", low=0.0),
+        plots.Axis.of([high], "share that was right", low=0.0),
+        "Reliability",
+        f"expected calibration error {found.error:.3f}; on the dashed line both agree",
+        size=(360, 360),
     )
-    dots = "".join(
-        f'<circle cx="{point.split(",")[0]}" cy="{point.split(",")[1]}" r="4" fill="#0b5fa5"/>' for point in points
-    )
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{side + 2 * edge}" height="{side + 2 * edge + 20}" '
-        'font-family="sans-serif" font-size="11">'
-        f'<rect width="100%" height="100%" fill="#fff"/><rect x="{edge}" y="{edge}" width="{side}" height="{side}" '
-        'fill="none" stroke="#999"/>'
-        f'<path d="M{place(0, 0)} L{place(high, high)}" stroke="#999" stroke-dasharray="4"/>'
-        f'<path d="M{" L".join(points)}" fill="none" stroke="#0b5fa5"/>{dots}{ticks}'
-        f'<text x="{edge + side / 2}" y="{edge + side + 34}" text-anchor="middle">probability said</text>'
-        f'<text x="{edge}" y="{edge - 12}">share that was right; expected calibration error '
-        f"{found.error:.3f}</text></svg>\n"
-    )
+    panel.line([(0, 0), (panel.x.high, panel.y.high)], plots.GREY, width=1, dashed=True)
+    panel.line(zip(found.said, found.seen, strict=True), plots.COLOURS[0])
+    for said, seen, hits in zip(found.said, found.seen, found.hits, strict=True):
+        panel.point(said, seen, plots.COLOURS[0], said=f"said {said:.3f}, right {seen:.3f} of {hits:,} hits")
+    return plots.svg("Reliability: probability said against share that was right", panel)

@@ -35,9 +35,14 @@ LEVELS = (0.05, 0.15, 0.35, 0.6)
 WORDS = ("hardly", "doubtful", "possible", "likely", "very likely")
 
 
+def level(probability: float) -> int:
+    """How surely a photo fits, in five steps from 0."""
+    return sum(probability >= least for least in LEVELS)
+
+
 def words(probability: float) -> str:
     """A probability for people."""
-    return WORDS[sum(probability >= least for least in LEVELS)]
+    return WORDS[level(probability)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

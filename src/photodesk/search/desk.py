@@ -23,7 +23,7 @@ from photodesk.encoders import registry
 from photodesk.encoders.base import Encoder
 from photodesk.engines import bm25
 from photodesk.engines.schema import FACETS, Entry, Filter, Point
-from photodesk.errors import StoreError, UsageError
+from photodesk.errors import UsageError
 from photodesk.search import confidence
 from photodesk.search.confidence import Background, Confidence
 from photodesk.search.query import COMPONENTS, LONGEST, MOST, Answer, Asked, Found, Near, Question, Reader
@@ -81,13 +81,7 @@ class Desk:
         self, archive: Archive, encoder: Encoder | None = None, *, preparation: Preparation | None = None
     ) -> None:
         self.archive, self.encoder = archive, encoder or registry.load(archive.settings.encoder)
-        if not self.encoder.reads(archive.settings.fingerprint):
-            raise StoreError(
-                f"{archive.folder} was made by {archive.settings.encoder} ({archive.settings.fingerprint}), and this "
-                f"is {self.encoder.name} "
-                f"({self.encoder.fingerprint}); make a new archive for it, or encode this one again: "
-                f"photodesk archive update {archive.folder} --encoder {self.encoder.name}"
-            )
+        archive.check(self.encoder)
         self.reader = Reader(self.encoder, preparation)
         self.confidence = Confidence.find(self.encoder.fingerprint, archive.folder)
         self._curve = (self.confidence.bias, self.confidence.slope) if self.confidence else confidence.shipped()
@@ -270,7 +264,7 @@ class Desk:
         if not days:
             return {}
         since = datetime.datetime.now(datetime.UTC).date() - datetime.timedelta(days=days)
-        return self.archive.daybook.used(since.isoformat())
+        return self.archive.usage.used(since.isoformat())
 
     def _scored(
         self, points: Sequence[Point], asked: Asked, whole: _Whole, named: Mapping[str, float], used: Mapping[str, str]
@@ -279,7 +273,7 @@ class Desk:
             return []
         rows, numbers = (
             np.stack([point.row for point in points]),
-            np.array([point.number for point in points], np.float32),
+            np.array([point.offset for point in points], np.float32),
         )
         parts = self.scores(asked, rows, numbers)
         today = datetime.datetime.now(datetime.UTC).date()
@@ -331,8 +325,7 @@ class Desk:
             return self._whole
 
     def _look(self) -> _Whole:
-        ledger = self.archive.ledger
-        photos = ledger.photos()
+        photos = self.archive.database.photos()
         if self.confidence:
             background = self.confidence.background
         else:
@@ -341,7 +334,7 @@ class Desk:
             dim = self.archive.settings.dim
             rows = np.stack([point.row for point in points]) if points else np.eye(dim, dtype=np.float32)
             background = Background.of(rows)
-        state = (len(photos), photos[-1:], *ledger.ask("SELECT max(updated), count(*) FROM jobs"))
+        state = (len(photos), photos[-1:], *self.archive.database.last_job())
         facets = self._whole.facets if self._whole and self._whole.state == state else {}
         return _Whole(time.monotonic() + FRESH, len(photos), background, self.archive.revised(), facets, state)
 

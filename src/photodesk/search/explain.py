@@ -11,18 +11,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from photodesk import images
-from photodesk.archive.archive import THUMBNAIL, Archive
+from photodesk.archive.archive import THUMBNAIL, Archive, Picture
 from photodesk.encoders.base import Encoder
 from photodesk.engines.schema import Entry, Point
 from photodesk.errors import PhotoError
 from photodesk.features.embed import photo_rows
-from photodesk.features.pipeline import cores
+from photodesk.machine import cores
 from photodesk.search.confidence import Background
 from photodesk.search.query import COMPONENTS, Asked, Found, Question, Reader
 from photodesk.types import Article, FloatArray
@@ -135,7 +134,7 @@ def falls(desk: Scorer, question: Question, point: Point, found: Found) -> list[
             return 0.0  # nothing is asked: every photo is as good as photos in general
         asked = desk.reader.joined(texts, weights, pictures, desk.background)
         return float(
-            sum(part[0] for part in desk.scores(asked, point.row[None], np.array([point.number], np.float32)).values())
+            sum(part[0] for part in desk.scores(asked, point.row[None], np.array([point.offset], np.float32)).values())
         )
 
     base = score(full, weights)
@@ -190,14 +189,13 @@ def picture(desk: Scorer, photo: str) -> Image.Image:
     """The thumbnail of a photo, or its file where the thumbnail is gone.
 
     Raises:
-        PhotoError: neither can be opened.
+        PhotoError: neither can be read.
     """
-    try:
-        return images.load(desk.archive.thumbnail(photo))
-    except PhotoError:
-        for file in desk.archive.ledger.files(photo):
-            return images.load(Path(file.path), size=THUMBNAIL)
-        raise
+
+    def decoded(found: Picture) -> Image.Image:
+        return images.decode(found.content, size=THUMBNAIL, where=str(found.path))
+
+    return desk.archive.picture(photo, decoded, small=True)
 
 
 def _units(parts: Sequence[Article]) -> Iterator[tuple[int, tuple[str, int, str], Article | None]]:

@@ -18,15 +18,15 @@ from photodesk.encoders import registry
 from photodesk.encoders.base import Encoder
 from photodesk.errors import DataError, StoreError, UsageError
 from photodesk.features import pipeline, ray_cluster, sources
-from photodesk.features.embed import Progress, embed_articles, photo_rows, silent
+from photodesk.features.embed import embed_articles, photo_rows, prepared, text_rows
 from photodesk.features.shards import Shards
 from photodesk.features.store import Store
-from photodesk.files import digest, replacing
+from photodesk.files import as_store_error, digest, replacing
 from photodesk.ranking import dual_softmax
 from photodesk.ranking.revisions import Revision
 from photodesk.ranking.similarity import best_of
 from photodesk.text.preparation import Preparation, parse
-from photodesk.types import Article, Embeddings, Fault, FloatArray, Hit
+from photodesk.types import Article, Embeddings, Fault, FloatArray, Hit, Progress, silent
 
 FORMAT = "photodesk-flat/1"
 
@@ -69,8 +69,7 @@ class FlatIndex:
         Raises:
             StoreError: the folder holds something else, or cannot be written.
         """
-        if folder.exists() and not (folder / "index.json").exists() and any(folder.iterdir()):
-            raise StoreError(f"{folder} is not empty and holds no index; name a new folder")
+        check_folder(folder)
         order = sorted(range(len(embeddings)), key=lambda i: embeddings.ids[i])
         rows = np.ascontiguousarray(embeddings.rows[order])
         lines = [_line({"id": embeddings.ids[i], "path": _place(paths[i])}) for i in order]
@@ -84,7 +83,7 @@ class FlatIndex:
             "dim": embeddings.dim,
             "files": tag,
         }
-        try:
+        with as_store_error(f"cannot write the index {folder}", "make room or name another folder"):
             with replacing(folder / f"rows-{tag}.npy", "wb") as stream:
                 np.save(stream, rows)
             with replacing(folder / f"photos-{tag}.jsonl") as text:
@@ -94,8 +93,6 @@ class FlatIndex:
             for old in [*folder.glob("rows-*.npy"), *folder.glob("photos-*.jsonl"), *folder.glob("numbers-*")]:
                 if tag not in old.name:
                     old.unlink()
-        except OSError as error:
-            raise StoreError(f"cannot write the index {folder}: {error.strerror}") from None
         return cls.open(folder)
 
     @classmethod
@@ -148,6 +145,18 @@ class FlatIndex:
         )
 
 
+def check_folder(folder: Path) -> None:
+    """Whether an index may be written there: in a new or empty folder, or over an earlier index.
+
+    Raises:
+        StoreError: it holds something else, or is no folder.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise StoreError(f"{folder} is a file; name a new folder for the index")
+    if folder.exists() and not (folder / "index.json").exists() and any(folder.iterdir()):
+        raise StoreError(f"{folder} is not empty and holds no index; name a new folder")
+
+
 def _line(photo: dict[str, str]) -> str:
     """One photo as JSON; bytes of a path that are not UTF-8 are escaped, and come back as they are."""
     text = json.dumps(photo, ensure_ascii=False)
@@ -178,9 +187,11 @@ def build_index(
         progress: called with ("photos", done, of).
 
     Raises:
+        StoreError: the folder of the index holds something else, such as the pictures.
         DataError: there is no source, or no picture in it can be opened.
         UsageError: the encoder is for `train` only (`Encoder.joint`).
     """
+    check_folder(Path(index))
     encoder, store = (encoder or registry.load()).joint(), store or Store()
     units, faults = sources.find(photos)
 
@@ -191,9 +202,7 @@ def build_index(
             pictures = chain.from_iterable(unit.pictures() for unit in units)
             yield from ((0, batch) for batch in pipeline.encode(pictures, encoder.photos, shards.has))
 
-    made = store.collect(
-        encoder.photos, results, of=sources.count(units), progress=lambda done, of: progress("photos", done, of)
-    )
+    made = store.collect(encoder.photos, results, of=sources.count(units), progress=progress)
     if not len(made.photos):
         raise DataError(
             f"{photos} holds no picture that can be opened"
@@ -242,7 +251,8 @@ def revise_index(
         encoder,
         store or Store(),
         preparation=preparation,
-        progress=lambda _, done, of: progress("bank", done, of),
+        stage="bank",
+        progress=progress,
     )
     numbers = dual_softmax.numbers(others, photos, revision)
     index.numbers.unlink(missing_ok=True)  # a kill in between leaves none, not old ones beside another preparation
@@ -274,12 +284,8 @@ class Searcher:
     def __init__(self, index: FlatIndex, encoder: Encoder | None = None) -> None:
         self.index = index
         self.encoder = (encoder or registry.load(index.encoder)).joint()
-        if not self.encoder.reads(index.embeddings.encoder):
-            raise StoreError(
-                f"{index.folder} was made by {index.encoder} ({index.embeddings.encoder}), and this is "
-                f"{self.encoder.name} "
-                f"({self.encoder.fingerprint}); make the index again with: photodesk index PHOTOS -o {index.folder}"
-            )
+        advice = f"make the index again with: photodesk index PHOTOS -o {index.folder}"
+        self.encoder.check(index.embeddings.encoder, index.encoder, index.folder, advice)
         self.numbers = dual_softmax.Numbers.load(index.numbers) if index.numbers.exists() else None
 
     @classmethod
@@ -317,11 +323,10 @@ class Searcher:
                 f"{self.index.folder} holds numbers of a bank prepared by {bank}, and this article by {preparation}; "
                 "prepare it alike, take the numbers again, or search by cosine"
             )
-        text = preparation(article)
-        if not text:
+        texts, _ = prepared([article], preparation, self.encoder.texts)
+        if not any(texts[0]):
             raise UsageError("there is nothing to search for: the text is empty")
-        features = self.encoder.texts.encode([text])
-        rows = self.encoder.network.texts(features) if self.encoder.network else features
+        rows = text_rows(self.encoder.texts.read(texts), self.encoder)
         if not revised or self.numbers is None:
             return self.index.search(rows[0], top)
         if self.numbers.encoder != self.encoder.fingerprint:

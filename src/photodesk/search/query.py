@@ -1,8 +1,8 @@
 """A question to a desk, the one row that an engine is searched with for it, and the answer.
 
 An article is its headline with lead, and its body in windows; a photo is a row of the same space. Each scores photos on
-a scale of its own, so each is divided by the spread of its scores before they are added: the sum is one row again, and
-any engine searches it exactly.
+a scale of its own, so each is divided by the standard deviation of its scores before they are added: the sum is one row
+again, and any engine searches it exactly.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from photodesk.archive.rights import Similar
 from photodesk.encoders.base import Encoder
 from photodesk.engines.schema import EVERYTHING, Entry, Filter
 from photodesk.errors import UsageError
-from photodesk.features.embed import joined, photo_rows
+from photodesk.features.embed import photo_rows, prepared, text_rows
 from photodesk.search import confidence
 from photodesk.search.confidence import Background
 from photodesk.text.preparation import Preparation, join_fields
@@ -28,12 +28,7 @@ from photodesk.text_repair import repair
 from photodesk.types import Article, FloatArray
 
 if TYPE_CHECKING:
-    pass
-
-if TYPE_CHECKING:
     from PIL import Image
-
-    from photodesk.search.confidence import Background
 
 WINDOW, WINDOWS = 60, 16
 """Words of a body that are read at once, and windows at most: longer bodies have longer windows where the model takes
@@ -41,7 +36,7 @@ them."""
 SHORT = 40
 """Words of a window for models that cut long texts."""
 BODY = 0.5
-"""Weight of all windows of the body together, beside 1 of headline and lead."""
+"""Weight of all windows of the body together, against 1 of headline and lead."""
 REMEMBERED = 2048
 MOST = 10_000
 """Photos of one answer."""
@@ -87,8 +82,8 @@ class Asked:
     """A question as numbers.
 
     Args:
-        row: (d,); a photo's score is `row · photo − revised · number`.
-        revised: how much of a photo's number is taken off: photos that are asked with have no part in it.
+        row: (d,); a photo's score is `row · photo − revised · offset`.
+        revised: how much of a photo's hubness offset is subtracted: photos that are asked with have no part in it.
         words: what captions are searched for.
     """
 
@@ -125,7 +120,7 @@ class Reader:
         Raises:
             UsageError: there is no text.
         """
-        if sets := getattr(self.encoder.texts, "fields", ()):  # it reads each field by itself
+        if sets := self.encoder.texts.fields:  # it reads each by itself
             parts, weights = ([article], [1.0]) if any(join_fields(article, fields) for fields in sets) else ([], [])
         else:
             head = join_fields(article, ("title", "lead"))
@@ -199,14 +194,11 @@ class Reader:
         return Asked(row, float(sum(scaled[: len(texts)]) / total), words)
 
     def _read(self, articles: Sequence[Article]) -> FloatArray:
-        texts, _ = joined(articles, replace(self.preparation, fields=("title",)), self.encoder.texts)
-        features = self.encoder.texts.encode(texts)
-        rows: FloatArray = self.encoder.network.texts(features) if self.encoder.network else features
-        return rows
+        texts, _ = prepared(articles, replace(self.preparation, fields=("title",)), self.encoder.texts)
+        return text_rows(self.encoder.texts.read(texts), self.encoder)
 
 
 COMPONENTS = ("visual", "names", "revision", "date")
-
 
 Near = tuple[str, str, tuple[str, ...]]
 
@@ -217,7 +209,7 @@ class Found:
 
     Args:
         photo: its id; the thumbnail has the same.
-        score: in spreads above what the query scores with photos in general; comparable within one answer.
+        score: in standard deviations above what the query scores with photos in general; comparable within one answer.
         probability: that it fits, by what is to be seen.
         entry: caption, credit, date and all else that is known of it; the usage terms are those of all its
             near-duplicates, see `rights`.

@@ -1,4 +1,4 @@
-"""Ranking photos for articles: `rank` for a data set at once, `Searcher` for one article against an index."""
+"""Ranking the photos of a data set for all of its articles at once."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from photodesk.encoders import registry
 from photodesk.encoders.base import Encoder
 from photodesk.errors import DataError, UsageError
-from photodesk.features.embed import Progress, embed_articles, embed_photos, silent
+from photodesk.features.retrieval import Chain
 from photodesk.features.store import Store
-from photodesk.ranking import dual_softmax
 from photodesk.ranking.revisions import Revision, cosine
 from photodesk.text.preparation import Preparation
-from photodesk.types import Article, Dataset, Fault, Run
+from photodesk.types import Article, Dataset, Fault, Progress, Run, silent
 
 
 def rank(
@@ -52,29 +51,6 @@ def rank(
             "the data set has no photo to rank; name their folder with --photos, or see its faults with: photodesk "
             "check"
         )
-    encoder, store = (encoder or registry.load()).joint(), store or Store()
-    articles, article_faults = embed_articles(
-        dataset.articles, encoder, store, preparation=preparation, progress=progress
-    )
-    photos, photo_faults = embed_photos(dataset.photos, encoder, store, progress=progress)
-    if not len(articles) or not len(photos):
-        first = [*article_faults, *photo_faults][0]
-        raise DataError(
-            f"nothing to rank: {len(articles)} articles have text, {len(photos)} photos can be opened; the first fault "
-            f"is: {first}"
-        )
-    others, bank_faults = None, tuple[Fault, ...]()
-    if bank is not None:
-        others, bank_faults = embed_articles(
-            bank, encoder, store, preparation=preparation, progress=lambda _, done, of: progress("bank", done, of)
-        )
-    run = dual_softmax.top_k(
-        articles,
-        photos,
-        revision or cosine(),
-        top,
-        bank=others,
-        name=encoder.name,
-        progress=lambda done, of: progress("ranking", done, of),
-    )
-    return run, (*article_faults, *photo_faults, *bank_faults)
+    encoder = (encoder or registry.load()).joint()
+    chain = Chain([encoder], [preparation or Preparation()], store or Store(), progress=progress)
+    return chain.run(dataset.articles, dataset.photos, revision or cosine(), bank=bank, top=top, name=encoder.name)

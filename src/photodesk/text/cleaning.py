@@ -127,7 +127,7 @@ def with_text(
         empty = not any(getattr(article, name).strip() for name in fields)
         if empty:
             what = f"no {' and no '.join(fields)}: article {article.id!r}"
-            faults.append(Fault(article.where or "articles", what, "left out" if drop else "kept"))
+            faults.append(Fault("article-empty", article.where or "articles", what, "left out" if drop else "kept"))
         if not (empty and drop):
             kept.append(article)
     return tuple(kept), tuple(faults)

@@ -6,20 +6,19 @@ max_words.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import fields as dataclass_fields
 from importlib import metadata
 from typing import Any
 
-from photodesk.errors import MissingExtra, UsageError
+from photodesk.errors import MissingExtra, UsageError, did_you_mean
 from photodesk.text import cleaning, language_id, spelling, translators
 from photodesk.text.language_id import UNKNOWN
 from photodesk.text_repair import mend
-from photodesk.types import Article, Fault
+from photodesk.types import Article, Fault, Progress, silent
 
 # Part of every fingerprint: raise it when a step here starts to give another output.
 VERSION = 2
@@ -102,7 +101,8 @@ class Preparation:
             raise UsageError(f"fields={'+'.join(self.fields)!r}: name one or more of {', '.join(FIELDS)}, each once")
         for name in self.fields:
             if name not in FIELDS:
-                raise UsageError(f"an article has no field {name!r}{_guess(name, FIELDS)}; known: {', '.join(FIELDS)}")
+                hint = did_you_mean(name, FIELDS)
+                raise UsageError(f"an article has no field {name!r}{hint}; known: {', '.join(FIELDS)}")
         if self.detect:
             language_id.check(self.detect)
         if not 0 <= self.threshold <= 1:
@@ -117,7 +117,7 @@ class Preparation:
             raise UsageError("keep_names=yes needs a translate=…")
         if self.clean and self.clean not in CLEANINGS:
             raise UsageError(
-                f"clean={self.clean!r}{_guess(self.clean, CLEANINGS)}: expected none, {' or '.join(CLEANINGS)}"
+                f"clean={self.clean!r}{did_you_mean(self.clean, CLEANINGS)}: expected none, {' or '.join(CLEANINGS)}"
             )
         if self.max_words < 0:
             raise UsageError(f"max_words={self.max_words}: 0 keeps all words, any other limit is above 0")
@@ -164,14 +164,14 @@ class Preparation:
         articles: Sequence[Article],
         *,
         keep_going: bool = False,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress = silent,
     ) -> Prepared:
         """The prepared texts of `articles`, in their order; many at once are much faster than one at a time.
 
         Args:
             articles: n articles.
             keep_going: leave originals where the translator fails, with a note, instead of raising.
-            progress: called with (sentences translated, sentences to translate).
+            progress: called with ("sentences", sentences translated, sentences to translate).
 
         Raises:
             MissingExtra: a step's library is not installed.
@@ -187,7 +187,7 @@ class Preparation:
         articles: Sequence[Article],
         *,
         keep_going: bool = False,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress = silent,
     ) -> Iterator[tuple[str, Prepared]]:
         """The name of every step that is on, and what the articles are after it; the last is what `prepare` returns."""
         now = Prepared(
@@ -226,7 +226,7 @@ class Preparation:
             for a, one in zip(articles, found, strict=True)
         )
         notes = tuple(
-            _note(article, "language unknown", f"at best {one.best} with {one.confidence:.2f}")
+            _note("text-language-unknown", article, "language unknown", f"at best {one.best} with {one.confidence:.2f}")
             for article, code, one in zip(articles, codes, found, strict=True)
             if code == UNKNOWN
         )
@@ -234,9 +234,7 @@ class Preparation:
             now, languages=codes, notes=now.notes + notes, confidences=tuple(one.confidence for one in found)
         )
 
-    def _translate(
-        self, articles: Sequence[Article], now: Prepared, keep_going: bool, progress: Callable[[int, int], None] | None
-    ) -> Prepared:
+    def _translate(self, articles: Sequence[Article], now: Prepared, keep_going: bool, progress: Progress) -> Prepared:
         from photodesk.text import translation
 
         translator = translators.load(self.translate)
@@ -247,7 +245,7 @@ class Preparation:
                 continue
             if code and translator.source not in (code, ""):
                 kind = f"not translated, because it is in {code} and {self.translate} reads {translator.source}"
-                notes += [_note(articles[i], kind, "") for i in rows]
+                notes += [_note("text-language-other", articles[i], kind, "") for i in rows]
                 continue
             originals = [translation.enough(texts[i], self.max_words) for i in rows]
             done = translation.translate(
@@ -259,13 +257,11 @@ class Preparation:
                 if fine:
                     texts[i], codes[i] = text, translator.target
                 else:
-                    notes.append(
-                        _note(articles[i], "not translated", failure, "run it again; what was translated is kept")
-                    )
+                    advice = "run it again; what was translated is kept"
+                    notes.append(_note("text-not-translated", articles[i], "not translated", failure, advice))
                 if changes:
-                    notes.append(
-                        _note(articles[i], "names put back", ", ".join(f"{was} for {new}" for new, was in changes))
-                    )
+                    what = ", ".join(f"{was} for {new}" for new, was in changes)
+                    notes.append(_note("text-names-restored", articles[i], "names put back", what))
         return replace(now, texts=tuple(texts), languages=tuple(codes), notes=tuple(notes))
 
 
@@ -283,15 +279,16 @@ def parse(text: str) -> Preparation:
         if not equals:
             raise UsageError(f"{pair.strip()!r} in {text!r} is not key=value; keys: {', '.join(known)}")
         if key not in known:
-            raise UsageError(f"a preparation has no {key!r}{_guess(key, known)}; keys: {', '.join(known)}")
+            raise UsageError(f"a preparation has no {key!r}{did_you_mean(key, known)}; keys: {', '.join(known)}")
         if key in values:
             raise UsageError(f"{key!r} stands twice in {text!r}")
         values[key] = _read(key, value)
     return Preparation(**values)
 
 
-def _note(article: Article, kind: str, what: str, advice: str = "") -> Fault:
-    return Fault(article.where or "articles", f"{kind}: article {article.id!r}{what and ', '}{what}", "kept", advice)
+def _note(code: str, article: Article, kind: str, what: str, advice: str = "") -> Fault:
+    what = f"{kind}: article {article.id!r}{what and ', '}{what}"
+    return Fault(code, article.where or "articles", what, "kept", advice)
 
 
 def _print(value: object) -> str:
@@ -315,11 +312,6 @@ def _read(key: str, value: str) -> Any:
         return float(value) if key == "threshold" else int(value)
     except ValueError:
         raise UsageError(f"{key}={value!r} is not a {'' if key == 'threshold' else 'whole '}number") from None
-
-
-def _guess(word: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(word, known, 1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def _version(package: str, extra: str) -> str:

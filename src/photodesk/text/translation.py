@@ -6,13 +6,14 @@ from __future__ import annotations
 import contextlib
 import re
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from photodesk.errors import StoreError, TranslationError
-from photodesk.files import cache_folder, digest
+from photodesk.errors import TranslationError
+from photodesk.files import as_store_error, cache_folder, digest
 from photodesk.text import proper_names
 from photodesk.text.translators import Translator
+from photodesk.types import Progress, silent
 
 # Part of every fingerprint: raise it when the same translator starts to give another text.
 VERSION = 1
@@ -120,7 +121,7 @@ def translate(
     source: str = "",
     keep_names: bool = False,
     keep_going: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = silent,
 ) -> Translated:
     """Translate `texts`, all in language `source`.
 
@@ -134,7 +135,7 @@ def translate(
         keep_names: put back names that the translation changed (`names.keep`).
         keep_going: leave the originals where the translator fails, instead of raising. After three failures in a row
             the translator is not asked again.
-        progress: called with (sentences done, sentences to do).
+        progress: called with ("sentences", sentences done, sentences to do).
 
     Raises:
         TranslationError: the translator failed, and `keep_going` is not set.
@@ -244,7 +245,7 @@ def _fill(
     source: str,
     cache: _Cache,
     keep_going: bool,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress,
 ) -> dict[str, str]:
     """Translate what is missing into `known` and the cache; returns why for each sentence that failed."""
     failed: dict[str, str] = {}
@@ -270,8 +271,7 @@ def _fill(
         done = {sentence: answer for sentence, answer in done.items() if answer}
         cache.write(done)
         known |= done
-        if progress:
-            progress(len(known) + len(failed), total)
+        progress("sentences", len(known) + len(failed), total)
     return failed
 
 
@@ -321,12 +321,7 @@ class _Cache:
                 "INSERT OR REPLACE INTO translations VALUES (?, ?)", [(self._key(s), text) for s, text in done.items()]
             )
 
-    @contextlib.contextmanager
-    def _named(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            raise StoreError(
-                f"the cache of translations {self._path} cannot be used: {error}; delete it if it is damaged, or name "
-                "another folder in $PHOTODESK_CACHE"
-            ) from error
+    def _named(self) -> contextlib.AbstractContextManager[None]:
+        what = f"the cache of translations {self._path} cannot be used"
+        advice = "delete it if it is damaged, or name another folder in $PHOTODESK_CACHE"
+        return as_store_error(what, advice, sqlite3.Error)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from photodesk.encoders.txv import Network, averaged, one_plus_tanh
+from photodesk.encoders.txv import Network, averaged, one_plus_tanh, unit
 from photodesk.training.config import Settings
 from photodesk.training.pairs import BLOCK, Pairs
 from photodesk.types import FloatArray
@@ -167,12 +167,6 @@ def whitening(covariance: Matrix, ridge: float) -> Matrix:
     values, vectors = np.linalg.eigh(covariance + ridge / 50 * np.trace(covariance) * np.eye(len(covariance)))
     white: Matrix = vectors / np.sqrt(values) @ vectors.T
     return white
-
-
-def unit(rows: FloatArray) -> FloatArray:
-    """Rows of length 1."""
-    long: FloatArray = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-12))
-    return long
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,8 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from photodesk.errors import UsageError
+from photodesk.evaluation.metrics import parse_all
 
-MEASURES = ("R@1", "R@5", "R@10", "R@100", "MRR@100", "back R@1", "back R@5", "back R@10")
+FORTH = parse_all(["R@1", "R@5", "R@10", "R@100", "MRR@100"])
+"""What the texts are measured by, against the pictures."""
+BACK = parse_all(["R@1", "R@5", "R@10"])
+"""What the pictures are measured by, against the texts."""
+MEASURES = (*map(str, FORTH), *(f"back {each}" for each in BACK))
 """What an epoch may be chosen by; `back` is photo → text."""
 
 

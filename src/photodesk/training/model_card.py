@@ -9,10 +9,8 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from photodesk.encoders.txv import Network
-from photodesk.errors import require
+from photodesk.evaluation import plots
 
 if TYPE_CHECKING:
     from photodesk.types import Dataset
@@ -112,73 +110,68 @@ def page(network: Network, name: str) -> str:
 
 def plot(card: Mapping[str, Any], measures: Sequence[str] = ("R@10", "R@100", "MRR@100")) -> str:
     """The training as SVG: loss and validation measures by epoch, a line for each member of an average; of a closed
-    form, which has no
-    epochs, the measures on the test or else the validation part, with their intervals.
-
-    Raises:
-        MissingExtra: matplotlib is not installed.
-    """
-    require("matplotlib", "train")
-    import io
-
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
+    form, which has no epochs, the measures on the test or else the validation part, with their intervals."""
     members = card.get("members") or [{"name": "", **card}]
-    descended = any(len(member["history"]) > 1 for member in members)
-    with mpl.rc_context({"svg.hashsalt": "photodesk"}):
-        figure = Figure(figsize=(9 if descended else 5, 3.6), layout="constrained")
-        if descended:
-            left, right = figure.subplots(1, 2)
-            _curves(left, right, members, measures)
-        else:
-            _bars(figure.subplots(), card, measures)
-        stream = io.StringIO()
-        figure.savefig(stream, format="svg", metadata={"Date": None})
-    return stream.getvalue()
+    if any(len(member["history"]) > 1 for member in members):
+        return plots.svg("Training by epoch", *_curves(members, measures))
+    return plots.svg("Measures of a closed form", _bars(card, measures))
 
 
-def _curves(left: Any, right: Any, members: Sequence[Mapping[str, Any]], measures: Sequence[str]) -> None:
-    for member in members:
-        rows = member["history"]
-        losses = [(row["epoch"], row["loss"]) for row in rows if row["loss"] is not None]
-        if losses:
-            left.plot(*zip(*losses, strict=True), marker=".", label=member["name"] or "training loss")
-        for number, measure in enumerate(measures):
-            values = [(row["epoch"], row[measure]) for row in rows if measure in row]
-            if values:
-                (line,) = right.plot(
-                    *zip(*values, strict=True),
-                    marker=".",
-                    color=f"C{number}",
-                    label=measure if member is members[0] else None,
-                )
-                best = values[int(np.argmax([row["epoch"] == member["epoch"] for row in rows if measure in row]))]
-                right.plot(*best, marker="o", color=line.get_color(), markersize=8, fillstyle="none")
-    for axes, title in ((left, "Loss on the training part"), (right, "Validation part (○ the epoch kept)")):
-        axes.set(title=title, xlabel="epoch")
-        axes.grid(alpha=0.3)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(fontsize="small")
+def _curves(members: Sequence[Mapping[str, Any]], measures: Sequence[str]) -> list[plots.Panel]:
+    """Loss, and the validation measures where there are any."""
+    epochs = plots.Axis.of((row["epoch"] for one in members for row in one["history"]), "epoch", step=1)
+    losses = [[(row["epoch"], row["loss"]) for row in one["history"] if row["loss"] is not None] for one in members]
+    left = plots.Panel(
+        epochs, plots.Axis.of(loss for line in losses for _, loss in line), "Loss on the training part", size=(360, 260)
+    )
+    for number, (member, line) in enumerate(zip(members, losses, strict=True)):
+        _series(left, line, plots.COLOURS[number % len(plots.COLOURS)])
+        left.key(member["name"] or "training loss", plots.COLOURS[number % len(plots.COLOURS)])
+    seen = [name for name in measures if any(name in row for one in members for row in one["history"])]
+    if not seen:
+        return [left]
+    values = (row[name] for one in members for row in one["history"] for name in seen if name in row)
+    right = plots.Panel(epochs, plots.Axis.of(values), "Validation part (○ the epoch kept)", size=(360, 260))
+    for name, colour in zip(seen, plots.COLOURS, strict=False):
+        right.key(name, colour)
+        lines = [[(row["epoch"], row[name]) for row in one["history"] if name in row] for one in members]
+        for member, line in zip(members, lines, strict=True):
+            for kept in (point for point in line if point[0] == member["epoch"]):
+                right.point(*kept, colour, hollow=True, radius=7)
+        for line in lines:
+            _series(right, line, colour)
+    return [left, right]
 
 
-def _bars(axes: Any, card: Mapping[str, Any], measures: Sequence[str]) -> None:
+def _series(panel: plots.Panel, line: Sequence[plots.Point], colour: str) -> None:
+    panel.line(line, colour)
+    for x, y in line:
+        panel.point(x, y, colour, radius=2.5, said=f"epoch {x:g}: {y:.4f}")
+
+
+def _bars(card: Mapping[str, Any], measures: Sequence[str]) -> plots.Panel:
     found, part = (card["test"], "test") if card.get("test") else (card["history"][0], "validation")
-    there = [measure for measure in measures if measure in found]
-    intervals = card.get("test_intervals", {}) if part == "test" else {}
-    reach = np.array([np.abs(np.array(intervals.get(m, (found[m],) * 2)) - found[m]) for m in there]).reshape(-1, 2).T
-    axes.bar(
-        there, [found[measure] for measure in there], yerr=reach, capsize=4, color=[f"C{i}" for i in range(len(there))]
-    )
-    for measure in there:
-        axes.annotate(
-            f"{found[measure]:.3f}", (measure, 0), (0, 4), textcoords="offset points", ha="center", color="white"
-        )
-    count = card.get(f"{part}_pairs", 0)
-    axes.set(
-        title=f"Closed form, on {count:,} {part} pairs"
+    there = [name for name in measures if name in found]
+    intervals = {name: ends for name, ends in card.get("test_intervals", {}).items() if part == "test"}
+    highest = [
+        0.0,
+        *(found[name] for name in there),
+        *(1.05 * intervals[name][1] for name in there if name in intervals),
+    ]
+    panel = plots.Panel(
+        plots.Axis.named(there),
+        plots.Axis.of(highest, low=0.0),
+        "Closed form",
+        f"on {card.get(f'{part}_pairs', 0):,} {part} pairs" + (", with 95 % intervals" if intervals else "")
         if there
-        else "Closed form; no part was kept apart to measure it on"
+        else "no part was kept apart to measure it on",
+        size=(120 * max(len(there), 3), 260),
     )
-    axes.grid(alpha=0.3, axis="y")
+    for x, (name, colour) in enumerate(zip(there, plots.COLOURS, strict=False)):
+        low, high = intervals.get(name, (found[name],) * 2)
+        panel.bar(x, found[name], colour, said=f"{name} {found[name]:.4f} [{low:.4f}; {high:.4f}]")
+        panel.line([(x, low), (x, high)], plots.INK)
+        for end in (low, high) if high > low else ():
+            panel.line([(x - 0.04, end), (x + 0.04, end)], plots.INK)
+        panel.text(x, high, f"{found[name]:.3f}")
+    return panel

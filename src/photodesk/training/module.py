@@ -26,53 +26,14 @@ def module(torch: Any, dims: tuple[tuple[int, ...], tuple[int, ...]], width: tup
         dropout: in every block.
     """
     nn = torch.nn
+    linear, drop = _linear(torch), _dropout(torch, dropout)
     hidden, joint = width
 
     def block(size: int, dim: int) -> Any:
-        linear = Linear(size, dim)
-        nn.init.xavier_uniform_(linear.weight)
-        nn.init.zeros_(linear.bias)
-        return nn.Sequential(linear, nn.BatchNorm1d(dim), nn.Tanh(), Dropout())
-
-    class Product(torch.autograd.Function):  # type: ignore[misc]  # torch is untyped here
-        """x Wᵀ + b of float32 numbers with bfloat16 products, instead of autocast's own.
-
-        The gradient of W is gᵀ x. Its product is twice as fast when gᵀ is laid out as rows first, which costs a seventh
-        of it. The result is float32 at once: tanh takes a fifth of what it takes in bfloat16, and what follows is
-        rounded no more than the products are.
-        """
-
-        @staticmethod
-        def forward(ctx: Any, x: Any, weight: Any, bias: Any) -> Any:
-            x, weight = x.bfloat16(), weight.bfloat16()
-            ctx.save_for_backward(x, weight)
-            return torch.addmm(bias.bfloat16(), x, weight.T).float()
-
-        @staticmethod
-        def backward(ctx: Any, gradient: Any) -> tuple[Any, Any, Any]:
-            x, weight = ctx.saved_tensors
-            rounded = gradient.bfloat16()
-            before = (rounded @ weight).float() if ctx.needs_input_grad[0] else None
-            return before, (rounded.T.contiguous() @ x).float(), gradient.sum(0)
-
-    class Linear(nn.Linear):  # type: ignore[misc, name-defined]
-        def forward(self, x: Any) -> Any:
-            return Product.apply(x, self.weight, self.bias) if torch.is_autocast_enabled("cpu") else super().forward(x)
-
-    class Dropout(nn.Module):  # type: ignore[misc, name-defined]
-        def forward(self, x: Any) -> Any:
-            """As torch's, with 16 random bits a number from eight bytes at once: a tenth of its time on a CPU."""
-            if not self.training or not dropout:
-                return x
-            bits = (
-                torch.empty(len(x), -(-x.shape[1] // 4), dtype=torch.int64)
-                .random_(-(2**63), None)
-                .view(torch.int16)[:, : x.shape[1]]
-            )
-            kept = torch.ge(
-                bits, round(dropout * 65536) - 32768, out=torch.empty(x.shape, dtype=x.dtype)
-            )  # no booleans on the way
-            return x * kept.div_(1 - dropout)
+        first = linear(size, dim)
+        nn.init.xavier_uniform_(first.weight)
+        nn.init.zeros_(first.bias)
+        return nn.Sequential(first, nn.BatchNorm1d(dim), nn.Tanh(), drop())
 
     def cosines(a: Any, b: Any) -> Any:
         """Norms divide the n × n products, not the n × D rows: half the passes over them, forwards and more so
@@ -98,6 +59,58 @@ def module(torch: Any, dims: tuple[tuple[int, ...], tuple[int, ...]], width: tup
             ]
 
     return TxV()
+
+
+def _linear(torch: Any) -> Any:
+    """torch's Linear, with products of its own where autocast is on."""
+
+    class Product(torch.autograd.Function):  # type: ignore[misc]  # torch is untyped here
+        """x Wᵀ + b of float32 numbers with bfloat16 products, instead of autocast's own.
+
+        The gradient of W is gᵀ x. Its product is twice as fast when gᵀ is laid out as rows first, which costs a seventh
+        of it. The result is float32 at once: tanh takes a fifth of what it takes in bfloat16, and what follows is
+        rounded no more than the products are.
+        """
+
+        @staticmethod
+        def forward(ctx: Any, x: Any, weight: Any, bias: Any) -> Any:
+            x, weight = x.bfloat16(), weight.bfloat16()
+            ctx.save_for_backward(x, weight)
+            return torch.addmm(bias.bfloat16(), x, weight.T).float()
+
+        @staticmethod
+        def backward(ctx: Any, gradient: Any) -> tuple[Any, Any, Any]:
+            x, weight = ctx.saved_tensors
+            rounded = gradient.bfloat16()
+            before = (rounded @ weight).float() if ctx.needs_input_grad[0] else None
+            return before, (rounded.T.contiguous() @ x).float(), gradient.sum(0)
+
+    class Linear(torch.nn.Linear):  # type: ignore[misc]
+        def forward(self, x: Any) -> Any:
+            return Product.apply(x, self.weight, self.bias) if torch.is_autocast_enabled("cpu") else super().forward(x)
+
+    return Linear
+
+
+def _dropout(torch: Any, share: float) -> Any:
+    """torch's Dropout, in a tenth of its time on a CPU."""
+
+    class Dropout(torch.nn.Module):  # type: ignore[misc]
+        def forward(self, x: Any) -> Any:
+            """16 random bits a number, from eight bytes at once."""
+            if not self.training or not share:
+                return x
+            bits = (
+                torch.empty(len(x), -(-x.shape[1] // 4), dtype=torch.int64)
+                .random_(-(2**63), None)
+                .view(torch.int16)[:, : x.shape[1]]
+            )
+            kept = torch.ge(
+                bits, round(share * 65536) - 32768, out=torch.empty(x.shape, dtype=x.dtype)
+            )  # no booleans on the way
+            return x * kept.div_(1 - share)
+
+    return Dropout
 
 
 def clip(torch: Any, parameters: Sequence[Any], limit: float) -> None:

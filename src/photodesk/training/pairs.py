@@ -3,7 +3,6 @@ for."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,14 +13,14 @@ from numpy.typing import NDArray
 from photodesk.data.groups import groups, title_key, url_key
 from photodesk.encoders.base import PhotoTower, TextTower
 from photodesk.errors import DataError
-from photodesk.features.embed import joined
+from photodesk.features.embed import prepared
 from photodesk.ranking.topk import best_of
 from photodesk.text.preparation import Preparation
-from photodesk.types import Article, Fault, FloatArray, Pair
+from photodesk.training.config import BACK, FORTH
+from photodesk.types import Article, Fault, FloatArray, Pair, Progress, silent
 
 if TYPE_CHECKING:
     from photodesk.encoders.txv import Network
-    from photodesk.features.embed import Progress
     from photodesk.features.store import Store
     from photodesk.types import Dataset
 
@@ -131,7 +130,7 @@ def gather(
     *,
     weights: Sequence[float] = (),
     preparation: Preparation | None = None,
-    progress: Progress = lambda stage, done, of: None,
+    progress: Progress = silent,
 ) -> Pairs:
     """Features and groups of every pair whose article has text and whose picture can be opened; the features stay on
     disk.
@@ -152,30 +151,24 @@ def gather(
     preparation = preparation or Preparation()
     weights = (*weights, *(DEFAULT_WEIGHTS[min(i, 1)] for i in range(len(weights), len(datasets))))
     merged = _merged(datasets)
-    found = groups(merged, prints=store.prints(merged.photos, progress=functools.partial(progress, "hashes")))
+    found = groups(merged, prints=store.prints(merged.photos, progress=progress))
     articles = {article.id: article for article in merged.articles}
-    prepared = {
-        view: joined([articles[pair.article] for pair in merged.pairs], view, texts)[0]
+    read = {
+        view: prepared([articles[pair.article] for pair in merged.pairs], view, texts)[0]
         for view in _views(preparation, texts)
     }
-    first, *_ = prepared.values()
-    kept, features, broken = store.photo_rows(
-        merged.photos, photos, progress=lambda done, of: progress("photos", done, of)
-    )
+    first, *_ = read.values()
+    kept, features, broken = store.photo_rows(merged.photos, photos, progress=progress)
     row = {photo.id: i for i, photo in enumerate(kept)}
-    good = [i for i, (pair, text) in enumerate(zip(merged.pairs, first, strict=True)) if text and pair.photo in row]
+    good = [
+        i for i, (pair, text) in enumerate(zip(merged.pairs, first, strict=True)) if any(text) and pair.photo in row
+    ]
     pairs = [merged.pairs[i] for i in good]
-    source = np.array([int(pair.photo.partition("/")[0]) for pair in pairs], np.int64)
-    for number, dataset in enumerate(datasets):
-        if not (source == number).any():
-            raise DataError(
-                f"data set {number + 1} ({dataset.edition}) has no article with a title whose picture can be opened; "
-                "see: photodesk check"
-            )
+    source = _sources(pairs, datasets)
     stored = []
-    for view, every in prepared.items():
-        stage = "texts" if len(prepared) == 1 else f"texts, {'+'.join(view.fields)}"
-        stored.append(store.text_rows([every[i] for i in good], texts, progress=functools.partial(progress, stage)))
+    for view, every in read.items():
+        stage = "texts" if len(read) == 1 else f"texts, {'+'.join(view.fields)}"
+        stored.append(store.text_rows([every[i] for i in good], texts, stage=stage, progress=progress))
     return Pairs(
         tuple(stored),
         np.tile(np.arange(len(pairs)), (len(stored), 1)),
@@ -189,9 +182,24 @@ def gather(
     )
 
 
-def _unread(pairs: Sequence[Pair], texts: Sequence[str], articles: Mapping[str, Article]) -> Iterator[Fault]:
-    for name in dict.fromkeys(pair.article for pair, text in zip(pairs, texts, strict=True) if not text):
+def _sources(pairs: Sequence[Pair], datasets: Sequence[Dataset]) -> NDArray[np.int64]:
+    """(n,) number of the data set of each pair; a DataError if one has none."""
+    source = np.array([int(pair.photo.partition("/")[0]) for pair in pairs], np.int64)
+    for number, dataset in enumerate(datasets):
+        if not (source == number).any():
+            raise DataError(
+                f"data set {number + 1} ({dataset.edition}) has no article with a title whose picture can be opened; "
+                "see: photodesk check"
+            )
+    return source
+
+
+def _unread(
+    pairs: Sequence[Pair], texts: Sequence[tuple[str, ...]], articles: Mapping[str, Article]
+) -> Iterator[Fault]:
+    for name in dict.fromkeys(pair.article for pair, text in zip(pairs, texts, strict=True) if not any(text)):
         yield Fault(
+            "article-empty",
             articles[name].where,
             f"nothing to read: article {name.partition('/')[2]}",
             "left out",
@@ -217,7 +225,7 @@ def _merged(datasets: Sequence[Dataset]) -> Dataset:
 
 def _views(preparation: Preparation, texts: TextTower) -> list[Preparation]:
     """A network of titles also learns titles with tags; one of other fields learns these alone."""
-    if preparation.fields == ("title",) and not getattr(texts, "fields", ()):
+    if preparation.fields == ("title",) and not texts.fields:
         return [replace(preparation, fields=fields) for fields in VIEWS]
     return [preparation]
 
@@ -232,13 +240,12 @@ def measure(network: Network, pairs: Pairs) -> dict[str, float]:
 
     Nothing transductive. Memory is the embeddings and a block of scores.
     """
-    ranks = text_ranks(network, pairs)
-    measured = {f"R@{k}": float(np.mean((ranks > 0) & (ranks <= k))) for k in (1, 5, 10, 100)}
-    measured["MRR@100"] = float(np.mean(np.where(ranks > 0, 1 / np.maximum(ranks, 1), 0)))
     texts, photos = _embedded(network, pairs)
     meant, means = _sides(pairs)
-    back = _ranks(photos, texts, means, meant)
-    return measured | {f"back R@{k}": float(np.mean((back > 0) & (back <= k))) for k in (1, 5, 10)}
+    forth, back = _ranks(texts, photos, meant, means), _ranks(photos, texts, means, meant)
+    return {str(each): float(each.of(forth).mean()) for each in FORTH} | {
+        f"back {each}": float(each.of(back).mean()) for each in BACK
+    }
 
 
 def text_ranks(network: Network, pairs: Pairs) -> NDArray[np.int64]:

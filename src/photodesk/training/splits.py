@@ -6,11 +6,13 @@ from __future__ import annotations
 import datetime
 import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from photodesk.data.groups import held_out
 from photodesk.errors import DataError, UsageError
 from photodesk.training.pairs import Fact, Pairs
 
@@ -18,6 +20,14 @@ Mask = NDArray[np.bool_]
 
 _DATE = re.compile(r"(\d{4})\D?(\d{2})\D?(\d{2})")
 LISTED = 20  # leaks that a message names
+
+_SHARED = {
+    "title": ("same title", "the same title as"),
+    "url": ("same URL", "the same URL as"),
+    "photo": ("same picture", "the same picture as"),
+    "alike": ("near-duplicate", "a near-duplicate picture of"),
+}
+"""What two pairs may share (a field of `Fact`), its name in model cards, and in a sentence."""
 
 NONE_LEFT = (
     "no pair of the first data set is left to train on; keep fewer apart with --validation and --test (they take whole "
@@ -66,15 +76,6 @@ def iso(date: str) -> str:
         return datetime.date.fromisoformat(day).isoformat()
     except ValueError:
         return ""
-
-
-def held_out(group: NDArray[np.int64], count: int, *, seed: int) -> Mask:
-    """(n,) which pairs to keep apart: whole groups in random order until `count` pairs are reached."""
-    there, number = np.unique(group, return_inverse=True)
-    sizes = np.bincount(number, minlength=len(there))
-    order = np.random.default_rng(seed).permutation(len(there))
-    chosen = order[: int(np.searchsorted(np.cumsum(sizes[order]), count)) + 1] if count else order[:0]
-    return np.isin(number, chosen)
 
 
 def divide(pairs: Pairs, split: Split, *, validation: float, test: float, seed: int) -> tuple[Mask, Mask, Mask]:
@@ -129,16 +130,28 @@ def divide(pairs: Pairs, split: Split, *, validation: float, test: float, seed: 
     return trained, validated, tested
 
 
-def leaks(pairs: Pairs, one: Mask, other: Mask) -> dict[int, str]:
-    """Pairs of `one` that share something with a pair of `other`: row of the pair → what they share, for people."""
-    found: dict[int, str] = {}
-    kinds = (
-        ("title", "the same title as"),
-        ("url", "the same URL as"),
-        ("photo", "the same picture as"),
-        ("alike", "a near-duplicate picture of"),
-    )
-    for kind, words in kinds:
+@dataclass(frozen=True, slots=True, order=True)
+class Leak:
+    """Two pairs of different parts share something; prints as a sentence.
+
+    Args:
+        where: the pair of the one part, as `file:line`.
+        other: that of the other.
+        kind: what they share: "title", "url", "photo", or "alike" (near-duplicate pictures).
+    """
+
+    where: str
+    other: str
+    kind: str
+
+    def __str__(self) -> str:
+        return f"{self.where} has {_SHARED[self.kind][1]} {self.other}"
+
+
+def leaks(pairs: Pairs, one: Mask, other: Mask) -> dict[int, Leak]:
+    """Pairs of `one` that share something with a pair of `other`: row of the pair → what they share."""
+    found: dict[int, Leak] = {}
+    for kind in _SHARED:
         seen: dict[str, Fact] = {}
         for i in np.flatnonzero(other).tolist():
             fact = pairs.facts[i]
@@ -147,11 +160,11 @@ def leaks(pairs: Pairs, one: Mask, other: Mask) -> dict[int, str]:
         for i in np.flatnonzero(one).tolist():
             fact = pairs.facts[i]
             if i not in found and (twin := seen.get(getattr(fact, kind))):
-                found[i] = f"{fact.where} has {words} {twin.where}"
+                found[i] = Leak(fact.where, twin.where, kind)
     return found
 
 
-def check(pairs: Pairs, parts: tuple[Mask, Mask, Mask], *, keep: bool = False) -> list[str]:
+def check(pairs: Pairs, parts: tuple[Mask, Mask, Mask], *, keep: bool = False) -> list[Leak]:
     """What the parts (training, validation, test) share that they should not: a title, a URL, a (near-duplicate)
     picture.
 
@@ -165,21 +178,20 @@ def check(pairs: Pairs, parts: tuple[Mask, Mask, Mask], *, keep: bool = False) -
     """
     trained, validated, tested = parts
     found = leaks(pairs, validated, tested) | leaks(pairs, trained, validated | tested)
-    lines = sorted(found.values())
+    leaked = sorted(found.values())
     if found and not keep:
-        shown = [*lines[:LISTED], *([f"… and {len(lines) - LISTED} more"] if len(lines) > LISTED else [])]
+        shown = [*map(str, leaked[:LISTED]), *([f"… and {len(leaked) - LISTED} more"] if len(leaked) > LISTED else [])]
         raise DataError(
             f"{len(found)} pairs leak from one part of the split into another; use --split grouped, or --leaks keep to "
             "train as the papers "
             "did and mark the result:\n  " + "\n  ".join(shown)
         )
-    return lines
+    return leaked
 
 
-def kinds(leaked: list[str]) -> dict[str, int]:
-    """How many leaks there are of each kind."""
-    words = ("same title", "same URL", "same picture", "near-duplicate")
-    return dict(Counter(next(word for word in words if word in line) for line in leaked))
+def kinds(leaked: Iterable[Leak]) -> dict[str, int]:
+    """How many leaks there are of each kind, by its name in model cards."""
+    return dict(Counter(_SHARED[leak.kind][0] for leak in leaked))
 
 
 def _mask(pairs: Pairs, at: NDArray[np.int64]) -> Mask:

@@ -10,20 +10,21 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from glob import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from photodesk.data.groups import held_out
 from photodesk.encoders.txv import Network, averaged, rounded
 from photodesk.errors import DataError, UsageError
+from photodesk.evaluation import bootstrap
 from photodesk.files import replacing
 from photodesk.training import splits
 from photodesk.training.closed_form import Whitening, closed_form
-from photodesk.training.config import Settings
+from photodesk.training.config import FORTH, Settings
 from photodesk.training.gradient import Descent
 from photodesk.training.pairs import Pairs, measure, text_ranks
 
@@ -31,15 +32,45 @@ Dims = tuple[Sequence[int], Sequence[int]]
 EpochReport = Callable[[dict[str, Any]], None]
 
 
-@dataclass
-class _Progress:
-    """Where a training stands after an epoch; what a resumed one goes on from."""
+class _Best:
+    """Judges the epochs of a training: keeps the best network, the history, and where the training is.
 
-    epoch: int = 0
-    rate: float = 1.0
-    stale: int = 0
-    since: int = 0
-    highest: float = -1.0
+    Args:
+        settings: what is best, and the schedule.
+        validation: pairs to judge by; None takes the last epoch.
+        report: as for `train`.
+
+    Attributes:
+        network: the best so far.
+        at: state of the schedule, to resume from: the epoch, the rate's factor, epochs without a new best as the
+            schedule and as the patience count them, and what the best has.
+        history: one dictionary an epoch.
+    """
+
+    def __init__(self, settings: Settings, validation: Pairs | None, report: EpochReport) -> None:
+        self._settings, self._validation, self._report = settings, validation, report
+        self._started = time.monotonic()
+        self.network: Network | None = None
+        self.history: list[dict[str, Any]] = []
+        self.at: dict[str, Any] = {"epoch": 0, "rate": 1.0, "stale": 0, "since": 0, "highest": -1.0}
+
+    def note(self, epoch: int, loss: float | None, network: Network, temperature: float) -> None:
+        """Judge an epoch; 0 is the start."""
+        at, network = self.at, rounded(network)
+        measured = measure(network, self._validation) if self._validation is not None else {}
+        goodness = self._settings.goodness(measured) if measured else float(epoch)
+        better = goodness > at["highest"]
+        at["epoch"], at["since"], at["stale"] = epoch, at["since"] + 1, at["stale"] + 1
+        if better:
+            self.network, at["highest"], at["since"], at["stale"] = network, goodness, 0, 0
+        if epoch:
+            at["rate"], at["stale"] = self._settings.slowed(at["rate"], at["stale"])
+        self.history.append({"epoch": epoch, "loss": loss, "temperature": temperature, **measured, "best": better})
+        self._report(self.history[-1] | {"seconds": time.monotonic() - self._started})
+
+    def goes_on(self, last: int) -> bool:
+        """Whether another epoch follows, of `last` at most."""
+        return bool(self.at["epoch"] < last and self.at["since"] <= self._settings.patience)
 
 
 def train(
@@ -78,6 +109,30 @@ def train(
     """
     settings = settings or Settings()
     dims = dims or ((pairs.texts[0].shape[1],), (pairs.photos.shape[1],))
+    _check_enough(pairs)
+    validation = validation if validation is not None and len(validation) else None
+    best = _Best(settings, validation, report)
+    whitening: Whitening | None = None
+    if start is None and settings.start == "closed":
+        start, whitening = closed_form(pairs, *dims, towers, settings)
+    last = settings.epochs if stop is None else min(stop, settings.epochs)
+    if last:
+        key = _key(pairs, validation, towers, dims, settings, start) if resume else ""
+        _descend(Descent(pairs, dims, towers, settings, start, whitening), best, start, last, resume, key)
+    elif start is not None:
+        best.note(0, None, start, settings.temperature)
+    assert best.network is not None
+    card = {
+        "settings": asdict(settings),
+        "pairs": len(pairs),
+        "validation_pairs": len(validation) if validation is not None else 0,
+        "epoch": max((row["epoch"] for row in best.history if row["best"]), default=0),
+        "history": best.history,
+    }
+    return replace(best.network, card=card)
+
+
+def _check_enough(pairs: Pairs) -> None:
     if not len(pairs) or not pairs.main.any():
         raise DataError(splits.NONE_LEFT)
     if len(pairs) < 2:  # nothing to tell it from, and no spread
@@ -85,56 +140,22 @@ def train(
             "training needs at least 2 pairs and is left with 1; keep fewer apart with --validation and --test, or "
             "give more DATA"
         )
-    validation = validation if validation is not None and len(validation) else None
-    started = time.monotonic()
-    whitening: Whitening | None = None
-    if start is None and settings.start == "closed":
-        start, whitening = closed_form(pairs, *dims, towers, settings)
-    at, best, history = _Progress(), start, list[dict[str, Any]]()
-    key = _key(pairs, validation, towers, dims, settings, start) if resume else ""
-    descent: Descent | None = None
-    last = settings.epochs if stop is None else min(stop, settings.epochs)
 
-    def note(epoch: int, loss: float | None, network: Network, temperature: float) -> None:
-        nonlocal best
-        network = rounded(network)
-        measured = measure(network, validation) if validation is not None else {}
-        goodness = settings.goodness(measured) if measured else float(epoch)
-        better = goodness > at.highest
-        if better:
-            best, at.highest, at.since, at.stale = network, goodness, 0, 0
-        else:
-            at.since, at.stale = at.since + 1, at.stale + 1
-        at.epoch = epoch
-        if epoch:
-            at.rate, at.stale = settings.slowed(at.rate, at.stale)
-        history.append({"epoch": epoch, "loss": loss, "temperature": temperature, **measured, "best": better})
-        report(history[-1] | {"seconds": time.monotonic() - started})
 
-    found = _resumed(resume, key)
-    if last:
-        descent = Descent(pairs, dims, towers, settings, start, whitening)
-    if found and descent:
+def _descend(descent: Descent, best: _Best, start: Network | None, last: int, resume: Path | None, key: str) -> None:
+    """Epochs up to `last`, from the start or from where the file `resume` says that this training was."""
+    if found := _resumed(resume, key):
         state, weights, about = found
         descent.restore(state)
-        at, history = _Progress(**about["at"]), about["history"]
-        best = replace(descent.network(), weights=weights) if weights else best
+        best.at, best.history = about["at"], about["history"]
+        best.network = replace(descent.network(), weights=weights) if weights else start
     elif start is not None:
-        note(0, None, start, settings.temperature)
-    while descent and at.epoch < last and at.since <= settings.patience:
-        epoch = descent.epoch(at.epoch + 1, at.rate)
-        note(epoch.number, epoch.loss, epoch.network, epoch.temperature)
+        best.note(0, None, start, descent.settings.temperature)
+    while best.goes_on(last):
+        epoch = descent.epoch(best.at["epoch"] + 1, best.at["rate"])
+        best.note(epoch.number, epoch.loss, epoch.network, epoch.temperature)
         if resume is not None:
-            _write(resume, key, descent.state(), best, {"at": asdict(at), "history": history})
-    assert best is not None
-    card = {
-        "settings": asdict(settings),
-        "pairs": len(pairs),
-        "validation_pairs": len(validation) if validation is not None else 0,
-        "epoch": max((row["epoch"] for row in history if row["best"]), default=0),
-        "history": history,
-    }
-    return replace(best, card=card)
+            _write(resume, key, descent.state(), best.network, {"at": best.at, "history": best.history})
 
 
 def _key(
@@ -211,8 +232,7 @@ def fit(
     state: Path | None = None,
     report: EpochReport = lambda epoch: None,
 ) -> Network:
-    """Divide the pairs, pre-train, train, measure the test part, perhaps train again on everything; the card says all
-    of it.
+    """Divide the pairs, pre-train, train, measure the test part, train again on everything; all of it is in the card.
 
     Args:
         pairs: of all data sets.
@@ -227,8 +247,7 @@ def fit(
         pretrain: number of the data set that is trained on first; the others are fine-tuned on.
         average: train `settings.six()` and average them.
         refit: at the end, train again on every pair as it was found best.
-        state: begin of the files from which an interrupted training goes on; `forget` deletes them when the network is
-            saved.
+        state: begin of the files that an interrupted training resumes from; `forget` deletes them.
         report: as for `train`; rows also have `stage`, and the last one `test`.
 
     Raises:
@@ -236,6 +255,29 @@ def fit(
         UsageError: what needs descent is asked of the closed form.
     """
     split = split or splits.Split()
+    _check_asked(settings, leaks, pretrain, average)
+    if validation is None:
+        validation = min(700, int(pairs.main.sum()) // 10) if settings.epochs else 0
+    parts = splits.divide(pairs, split, validation=validation, test=test, seed=settings.seed)
+    leaked = splits.check(pairs, parts, keep=leaks == "keep")
+    trained, validated, tested = parts
+    stages, many = _Stages(towers, dims, state, report), settings.six() if average else (settings,)
+    big = np.zeros(len(pairs), np.bool_) if pretrain is None else pairs.source == pretrain
+    start = None if pretrain is None else stages.before(pairs.take(trained & big), settings)
+    judge = pairs.take(validated) if validated.any() else None
+    members = stages.members(many, pairs.take(trained & ~big), judge, start)
+    made, card = _averaged(members, many, start, judge)
+    card |= {"split": str(split), "seed": settings.seed, "leaks": splits.kinds(leaked), "refit": refit}
+    if tested.any():
+        card |= tested_card(made, pairs.take(tested))
+        report({"test": card["test_pairs"], **card["test"]})
+    if refit:
+        made = averaged(stages.again(many, pairs.take(~big), members, start), card)
+        card["pairs"] = int((~big).sum())
+    return replace(made, card=card)
+
+
+def _check_asked(settings: Settings, leaks: str, pretrain: int | None, average: bool) -> None:
     if leaks not in ("error", "keep"):
         raise UsageError(f"leaks={leaks!r}: known are error and keep")
     if not settings.epochs and (pretrain is not None or average):
@@ -245,51 +287,70 @@ def fit(
         raise UsageError(
             f"{what} needs descent (--preset paper2022, or --epochs 8); the closed form has one solution: {instead}"
         )
-    if validation is None:
-        validation = min(700, int(pairs.main.sum()) // 10) if settings.epochs else 0
-    parts = splits.divide(pairs, split, validation=validation, test=test, seed=settings.seed)
-    leaked = splits.check(pairs, parts, keep=leaks == "keep")
-    trained, validated, tested = parts
 
-    def one(
-        stage: str, rest: Pairs, judge: Pairs | None, how: Settings, start: Network | None, stop: int | None = None
+
+class _Stages:
+    """The trainings of one `fit`, each with a name, and a file to resume from if `state` says where."""
+
+    def __init__(self, towers: tuple[str, str], dims: Dims, state: Path | None, report: EpochReport) -> None:
+        self._towers, self._dims, self._state, self._report = towers, dims, state, report
+
+    def _run(
+        self,
+        stage: str,
+        rest: Pairs,
+        judge: Pairs | None,
+        how: Settings,
+        start: Network | None,
+        stop: int | None = None,
     ) -> Network:
-        path = state.with_name(f"{state.name}.{stage.replace(' ', '-')}.part") if state else None
-        tell = (lambda row: report({"stage": stage, **row})) if stage != "train" else report
-        return train(rest, judge, towers, how, dims=dims, start=start, stop=stop, resume=path, report=tell)
+        path = self._state.with_name(f"{self._state.name}.{stage.replace(' ', '-')}.part") if self._state else None
+        report = (lambda row: self._report({"stage": stage, **row})) if stage != "train" else self._report
+        return train(
+            rest, judge, self._towers, how, dims=self._dims, start=start, stop=stop, resume=path, report=report
+        )
 
-    big = np.zeros(len(pairs), np.bool_) if pretrain is None else pairs.source == pretrain
-    before: dict[str, Any] = {}
-    start: Network | None = None
-    if pretrain is not None:
-        table = replace(pairs.take(trained & big), weights=(1.0,) * len(pairs.weights))
-        judged = splits.held_out(table.group, min(2000, len(table) // 10), seed=settings.seed)
-        start = one("pretrain", table.take(~judged), table.take(judged), settings, None)
-        before = {
-            "pretrained": {"pairs": start.card["pairs"], "epoch": start.card["epoch"], "history": start.card["history"]}
-        }
-    many = settings.six() if average else (settings,)
-    names = [f"{how.optimiser} {how.rate:g}" for how in many] if average else ["train"]
-    rest, judge = pairs.take(trained & ~big), pairs.take(validated) if validated.any() else None
-    members = [one(name, rest, judge, how, start) for name, how in zip(names, many, strict=True)]
-    card: dict[str, Any] = dict(members[0].card) | before
-    if average:
-        card["members"] = [{"name": name, **member.card} for name, member in zip(names, members, strict=True)]
-    made = averaged(members, card)
-    if average and judge is not None:
-        card["validation"] = measure(made, judge)
-    card |= {"split": str(split), "seed": settings.seed, "leaks": splits.kinds(leaked), "refit": refit}
-    if tested.any():
-        card |= tested_card(made, pairs.take(tested))
-        report({"test": card["test_pairs"], **card["test"]})
-    if refit:
-        again = [
-            one(f"again {name}", pairs.take(~big), None, how, start, int(str(member.card["epoch"])))
-            for name, how, member in zip(names, many, members, strict=True)
+    def before(self, pairs: Pairs, settings: Settings) -> Network:
+        """On the set to pre-train on, of which a tenth judges."""
+        table = replace(pairs, weights=(1.0,) * len(pairs.weights))
+        judged = held_out(table.group, min(2000, len(table) // 10), seed=settings.seed)
+        return self._run("pretrain", table.take(~judged), table.take(judged), settings, None)
+
+    def members(
+        self, many: Sequence[Settings], rest: Pairs, judge: Pairs | None, start: Network | None
+    ) -> list[Network]:
+        """One for each of the settings."""
+        return [self._run(name, rest, judge, how, start) for name, how in _named(many)]
+
+    def again(
+        self, many: Sequence[Settings], pairs: Pairs, members: Sequence[Network], start: Network | None
+    ) -> list[Network]:
+        """On other pairs, for as many epochs as were best before."""
+        return [
+            self._run(f"again {name}", pairs, None, how, start, int(str(member.card["epoch"])))
+            for (name, how), member in zip(_named(many), members, strict=True)
         ]
-        made = averaged(again, card)
-        card["pairs"] = int((~big).sum())
-    return replace(made, card=card)
+
+
+def _named(many: Sequence[Settings]) -> list[tuple[str, Settings]]:
+    return [(f"{how.optimiser} {how.rate:g}" if len(many) > 1 else "train", how) for how in many]
+
+
+def _averaged(
+    members: Sequence[Network], many: Sequence[Settings], start: Network | None, judge: Pairs | None
+) -> tuple[Network, dict[str, Any]]:
+    """The trainings as one network, and its card so far."""
+    card: dict[str, Any] = dict(members[0].card)
+    if start is not None:
+        card["pretrained"] = {name: start.card[name] for name in ("pairs", "epoch", "history")}
+    made = averaged(members, card)
+    if len(many) > 1:
+        card["members"] = [
+            {"name": name, **member.card} for (name, _), member in zip(_named(many), members, strict=True)
+        ]
+        if judge is not None:
+            card["validation"] = measure(made, judge)
+    return made, card
 
 
 def forget(state: Path) -> None:
@@ -302,30 +363,16 @@ def tested_card(network: Network, pairs: Pairs) -> dict[str, Any]:
     """Measures of a part that nothing was chosen by, with 95 % intervals (bootstrap over groups of pairs that belong
     together)."""
     ranks = text_ranks(network, pairs)
-    values = {f"R@{k}": ((ranks > 0) & (ranks <= k)).astype(float) for k in (1, 5, 10, 100)}
-    values["MRR@100"] = np.where(ranks > 0, 1 / np.maximum(ranks, 1), 0.0)
-    means = _resampled(np.stack(list(values.values()), axis=1), pairs.group)
-    intervals = {
-        name: [float(end) for end in np.quantile(means[:, i], [0.025, 0.975])] for i, name in enumerate(values)
-    }
-    return {"test_pairs": len(pairs), "test": measure(network, pairs), "test_intervals": intervals}
-
-
-def _resampled(values: NDArray[np.float64], group: NDArray[np.int64], *, draws: int = 2000) -> NDArray[np.float64]:
-    """(draws, k) means of the columns of (n, k) values over groups drawn with replacement; drawn in blocks, so that
-    memory is bounded."""
-    _, member = np.unique(group, return_inverse=True)
+    _, member = np.unique(pairs.group, return_inverse=True)
     sizes = np.bincount(member)
-    sums = np.stack([sizes, *(np.bincount(member, column) for column in values.T)], axis=1)
-    random, chance = np.random.default_rng(0), np.full(len(sizes), 1 / len(sizes))
-    block = max(1, (1 << 22) // len(sizes))
-    found = [
-        random.multinomial(len(sizes), chance, size=min(block, draws - start)) @ sums
-        for start in range(0, draws, block)
-    ]
-    drawn = np.concatenate(found)
-    means: NDArray[np.float64] = drawn[:, 1:] / drawn[:, :1]
-    return means
+    totals = np.stack([sizes, *(np.bincount(member, each.of(ranks)) for each in FORTH)], axis=1)
+    drawn = bootstrap.sums(totals, np.ones_like(sizes))
+    intervals = zip(*bootstrap.interval(drawn[:, 1:] / drawn[:, :1]), strict=True)
+    return {
+        "test_pairs": len(pairs),
+        "test": measure(network, pairs),
+        "test_intervals": dict(zip(map(str, FORTH), map(list, intervals), strict=True)),
+    }
 
 
 def epoch_line(row: dict[str, Any]) -> str:

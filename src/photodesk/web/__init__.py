@@ -1,8 +1,9 @@
 """The photo desk over HTTP and in the browser: `create_app` gives the app that `photodesk serve` runs.
 
-access      who may ask, limits, headers, the log         api, models   what programs ask, as OpenAPI has it
-pages       forms and their parts, from templates/        words         what they say, in English and German
-service     between these and the desk                    uploads       strangers' pictures, decoded apart
+security    who may ask, limits, headers, the log         api, schemas  what programs ask, as OpenAPI has it
+pages       forms and their parts, from templates/        translations  what they say, in English and German
+service     between these and the desk                    uploads       untrusted pictures, decoded apart
+jobs        commands for the archive, one by one          client        asks a server from the command line
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ def create_app(desk: DeskLike, *, key: str = "", token: str = "", hosts: frozens
 
     Args:
         desk: what answers.
-        key: opens everything, chores too; empty: nobody may start chores.
+        key: opens everything, commands too; empty: nobody may start commands.
         token: what visitors must show; empty only where nobody but this machine can reach the app.
         hosts: names that the app goes by where there is no token; by default those of this machine itself.
 

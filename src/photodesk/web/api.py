@@ -10,10 +10,12 @@ from fastapi import APIRouter, Depends, HTTPException, Path, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
+from photodesk import images
 from photodesk.archive import picks
+from photodesk.search import schema
 from photodesk.web import schemas, uploads
 from photodesk.web.security import Access
-from photodesk.web.service import GoneError, Service, UploadGoneError, jpeg
+from photodesk.web.service import GoneError, Service, UploadGoneError
 
 TYPES = ("image/jpeg", "image/png", "image/webp", "image/gif", "image/tiff", "image/bmp")
 FOREVER = {"cache-control": "private, max-age=31536000, immutable"}
@@ -45,20 +47,20 @@ def router(service: Service, access: Access) -> APIRouter:
             )
 
     @api.post("/search", tags=["search"], responses=_problems(404))
-    def search(query: schemas.Query, request: Request) -> schemas.Answer:
+    def search(query: schema.Query, request: Request) -> schema.Answer:
         """The best photos for an article, a photo, or both. A query without any of these has no answer (400)."""
         return service.search(query, owner=access.owner(dict(request.headers)))
 
     @api.post("/facets", tags=["search"], responses=_problems())
-    async def facets(query: schemas.Query, request: Request) -> schemas.Facets:
+    async def facets(query: schema.Query, request: Request) -> schemas.Facets:
         """How many photos that pass the filters of a query have each value; a new filter may take a while, and searches
         do not wait for it."""
         return await service.facets(query, request.is_disconnected)
 
     @api.post("/why", tags=["search"], responses=_problems(404))
-    def why(asked: schemas.WhyQuery) -> schemas.Why:
+    def why(asked: schemas.WhyQuery, request: Request) -> schema.Why:
         """Which words, which part of the picture and which component made a photo's score. Takes a second or so."""
-        return service.why(asked.query, asked.photo)
+        return service.why(asked.query, asked.photo, owner=access.owner(dict(request.headers)))
 
     @api.post("/picks", tags=["picks"], status_code=201, responses=_problems(404))
     def pick(asked: schemas.PickQuery) -> schemas.Picked:
@@ -78,7 +80,7 @@ def router(service: Service, access: Access) -> APIRouter:
 
     @api.delete("/picks/{article}/{photo}", tags=["picks"], responses=_problems(404))
     def withdraw(article: ArticleId, photo: PhotoId) -> schemas.Withdrawn:
-        """Take a pick back: the photo is not picked for the article any more. The archive's ledger goes on to say that
+        """Take a pick back: the photo is not picked for the article any more. The archive still records that
         it was, and until when."""
         return service.withdraw(article, photo)
 
@@ -114,12 +116,12 @@ def router(service: Service, access: Access) -> APIRouter:
         picture = service.uploads.get(upload)
         if picture is None:
             raise UploadGoneError
-        return Response(jpeg(picture), media_type="image/jpeg")
+        return Response(images.jpeg(picture), media_type="image/jpeg")
 
     @api.get("/photos/{photo}", tags=["photos"], responses=_problems(404))
-    def photo(photo: PhotoId) -> schemas.Photo:
+    def photo(photo: PhotoId, request: Request) -> schema.Photo:
         """What the archive knows of a photo and of its near-duplicates."""
-        return service.about(photo)
+        return service.about(photo, owner=access.owner(dict(request.headers)))
 
     @api.get("/photos/{photo}/thumbnail", tags=["photos"], response_class=Response, responses=_picture())
     def thumbnail(photo: PhotoId) -> Response:
@@ -152,20 +154,18 @@ def router(service: Service, access: Access) -> APIRouter:
         """Counts, faults, what came last, what is under way."""
         return service.state()
 
-    @api.post(
-        "/archive/chores", tags=["archive"], status_code=202, dependencies=[Depends(owner)], responses=_problems()
-    )
-    def start(chore: schemas.Chore) -> schemas.Taken:
-        """Let the desk do a command of `photodesk archive`, one after the other. Wants the key of the archive's
-        owner."""
-        return schemas.Taken(chore=service.chores().start(chore.command, chore.options))
+    @api.post("/archive/jobs", tags=["archive"], status_code=202, dependencies=[Depends(owner)], responses=_problems())
+    def start(asked: schemas.Command) -> schemas.Progress:
+        """Let the desk run a command of `photodesk archive`, one after the other; `faults`, `stats` and `use` are
+        answered at once, without a job. Wants the key of the archive's owner."""
+        return schemas.Progress.model_validate(service.jobs().start(asked.command, asked.options))
 
-    @api.get("/archive/chores/{number}", tags=["archive"], dependencies=[Depends(owner)], responses=_problems(404))
+    @api.get("/archive/jobs/{number}", tags=["archive"], dependencies=[Depends(owner)], responses=_problems(404))
     def progress(number: Annotated[int, Path(ge=1, le=2**31)]) -> schemas.Progress:
         """How far a command is. Wants the key of the archive's owner."""
-        state = service.chores().state(number)
+        state = service.jobs().state(number)
         if state is None:
-            raise GoneError(f"there is no chore {number}")
+            raise GoneError(f"there is no job {number}")
         return schemas.Progress.model_validate(state)
 
     return api

@@ -78,7 +78,7 @@ def _secured(app: FastAPI) -> None:
         schema.setdefault("components", {})["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
         schema["security"] = [{}, {"bearer": []}]
         for path, methods in schema["paths"].items():
-            if path.startswith("/api/archive/chores"):
+            if path.startswith("/api/archive/jobs"):
                 for method in methods.values():
                     method["security"] = [{"bearer": []}]
         return schema

@@ -12,13 +12,15 @@ from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from photodesk.archive import rights
-from photodesk.errors import PhotodeskError
+from photodesk.engines.schema import Entry
+from photodesk.errors import PhotodeskError, UsageError
+from photodesk.search import schema
 from photodesk.web import schemas, translations
 from photodesk.web.security import COOKIE, Access
-from photodesk.web.service import FACETS, Service, UploadGoneError, told
+from photodesk.web.service import FACETS, PREVIEW, Service, UploadGoneError, told
 
 FIELDS = (
     "draft",
@@ -31,10 +33,11 @@ FIELDS = (
     "min_height",
     "used_days",
     "used",
-    "diverse",
 )
+NUMBERS = ("min_width", "min_height", "used_days")
 FILTERS = ("since", "until", "phrase", "min_width", "min_height", "used_days", "used", "diverse", *FACETS)
 YEAR = 365 * 24 * 3600
+_QUERY = TypeAdapter(schema.Query)
 
 _templates = Environment(
     loader=FileSystemLoader(Path(__file__).with_name("templates")),
@@ -51,6 +54,8 @@ class _Form:
         got = parse_qs(body.decode("utf-8", "replace"), max_num_fields=500)
         fields: dict[str, Any] = {name: got[name][0] for name in FIELDS if name in got}
         fields |= {name: got[name] for name in FACETS if name in got}
+        fields |= {name: int(text) for name in NUMBERS if (text := fields.get(name, "")[:10]).isdecimal()}
+        fields |= {"diverse": True} if "diverse" in got else {}
         if "like_this" in got:
             fields |= {"like": got["like_this"][0], "upload": ""}
         if "upload_this" in got:
@@ -59,13 +64,11 @@ class _Form:
         self.cleared, self.wrong = "clear" in got, ""
         fields = {name: value for name, value in fields.items() if name not in dropped}
         try:
-            self.query = schemas.Query.model_validate(fields)
+            self.query = _QUERY.validate_python(fields)
         except ValidationError as error:
             bad = {str(one["loc"][0]) for one in error.errors()}
             self.wrong = "; ".join(f"{one['loc'][0]}: {one['msg']}" for one in error.errors())
-            self.query = schemas.Query.model_validate(
-                {name: value for name, value in fields.items() if name not in bad}
-            )
+            self.query = _QUERY.validate_python({name: value for name, value in fields.items() if name not in bad})
         photo, _, rank = got.get("choice", [""])[0].partition(" ")
         self.photo, self.rank = photo, int(rank) if rank.isdecimal() and len(rank) < 6 else 1
 
@@ -118,7 +121,7 @@ def router(service: Service, access: Access) -> APIRouter:
 
     @pages.get("/archive")
     def archive(request: Request) -> Response:
-        state = service.state()
+        state, w = service.state(), translations.LANGUAGES[_language(request)]
         return _answer(
             request,
             ["state.html"] if "x-part" in request.headers else ["archive.html"],
@@ -129,7 +132,8 @@ def router(service: Service, access: Access) -> APIRouter:
             photos=state.counts["photos"],
             picks=state.counts["picks"],
             recent=[
-                _shown(one, request) | {"added": one.added.replace("T", " ").removesuffix("Z")} for one in state.recent
+                _shown(one.photo, one.about, w) | {"added": one.about.added.replace("T", " ").removesuffix("Z")}
+                for one in state.recent
             ],
             faults=state.faults,
             more_faults=state.counts["faults"] - len(state.faults),
@@ -198,7 +202,7 @@ def _desk(
     part = "x-part" in request.headers
     try:
         if pick:
-            service.pick(schemas.PickQuery(query=query, photo=form.photo, rank=form.rank))
+            service.pick(_pick_query(query, form.photo, form.rank))
             said = w["picked_said"].format(rank=form.rank)
         if unpick and (article := query.article()):
             service.withdraw(article.id, form.photo)
@@ -212,9 +216,8 @@ def _desk(
             said = said or _said(answer, w)
         elif not part and request.method == "POST":
             said = said or w["no_draft"]
-    except (PhotodeskError, ValidationError) as error:
-        said = "; ".join(one["msg"] for one in error.errors()) if isinstance(error, ValidationError) else told(error)
-        said = w["upload_gone"] if isinstance(error, UploadGoneError) else said
+    except PhotodeskError as error:
+        said = w["upload_gone"] if isinstance(error, UploadGoneError) else told(error)
         bad, status = True, 200 if part else 400
     picked = service.picked(query) if answer else set()
     counts = service.counted(query) if answer else {}
@@ -223,7 +226,7 @@ def _desk(
         "answer": answer,
         "said": said or w["start"],
         "bad": bad,
-        "tiles": [_tile(hit, w, picked, request) for hit in answer.hits] if answer else [],
+        "tiles": [_tile(hit, w, picked) for hit in answer.hits] if answer else [],
         "facets": _facets(counts or {}, query),
         "active": query.active(),
         "why": reason,
@@ -244,7 +247,15 @@ def _desk(
     return made
 
 
-def _said(answer: schemas.Answer, w: dict[str, str]) -> str:
+def _pick_query(query: schema.Query, photo: str, rank: int) -> schemas.PickQuery:
+    """What was sent to be picked; only here is a value that a model refuses the visitor's, elsewhere it is ours."""
+    try:
+        return schemas.PickQuery(query=query, photo=photo, rank=rank)
+    except ValidationError as error:
+        raise UsageError("; ".join(one["msg"] for one in error.errors())) from None
+
+
+def _said(answer: schema.Answer, w: dict[str, str]) -> str:
     if not answer.hits:
         near = "".join(
             " " + w["found_near"].format(value=value, like=", ".join(like)) for _, value, like in answer.near
@@ -262,28 +273,26 @@ def percent(probability: float) -> str:
     return "< 1" if 0 < probability < 0.01 else f"{100 * probability:.0f}"
 
 
-def _shown(about: schemas.About, request: Request) -> dict[str, Any]:
-    text = about.caption or about.headline or translations.LANGUAGES[_language(request)]["no_caption"]
-    largest = max(about.width, about.height, 1)
-    scale = min(1.0, 1280 / largest)
+def _shown(photo: str, about: Entry, w: dict[str, str]) -> dict[str, Any]:
+    scale = min(1.0, PREVIEW / max(about.width, about.height, 1))
     return {
-        "photo": about.photo,
-        "alt": text,
+        "photo": photo,
+        "alt": about.caption or about.headline or w["no_caption"],
         "width": max(1, round(about.width * scale)),
         "height": max(1, round(about.height * scale)),
     }
 
 
-def _tile(hit: schemas.Hit, w: dict[str, str], picked: set[str], request: Request) -> dict[str, Any]:
+def _tile(hit: schema.Hit, w: dict[str, str], picked: set[str]) -> dict[str, Any]:
     about = hit.about
     facts = [about.credit, about.taken[:10]]
     facts.append(w["used"].format(day=hit.used) if hit.used else "")
-    return _shown(about, request) | {
+    return _shown(hit.photo, about, w) | {
         "rank": hit.rank,
         "probability": hit.probability,
         "percent": percent(hit.probability),
         "level": hit.level,
-        "picked": about.photo in picked,
+        "picked": hit.photo in picked,
         "facts": [fact for fact in facts if fact],
         "terms": about.terms,
         "embargo": rights.embargoed(about.terms),
@@ -291,20 +300,20 @@ def _tile(hit: schemas.Hit, w: dict[str, str], picked: set[str], request: Reques
     }
 
 
-def _similar(similar: Sequence[schemas.Similar]) -> list[dict[str, Any]]:
+def _similar(similar: Sequence[schema.Known]) -> list[dict[str, Any]]:
     return [
         {
             "photo": one.photo,
-            "source": one.source,
-            "facts": [fact for fact in (one.credit, f"{one.width} × {one.height}") if fact],
-            "terms": one.terms,
-            "embargo": rights.embargoed(one.terms),
+            "source": one.about.source,
+            "facts": [fact for fact in (one.about.credit, f"{one.about.width} × {one.about.height}") if fact],
+            "terms": one.about.terms,
+            "embargo": rights.embargoed(one.about.terms),
         }
         for one in similar
     ]
 
 
-def _facets(facets: Mapping[str, Mapping[str, int]], query: schemas.Query) -> list[dict[str, Any]]:
+def _facets(facets: Mapping[str, Mapping[str, int]], query: schema.Query) -> list[dict[str, Any]]:
     """Values to choose from: those that are chosen first, then the most frequent."""
     found = []
     for name in FACETS:
@@ -320,41 +329,17 @@ def _facets(facets: Mapping[str, Mapping[str, int]], query: schemas.Query) -> li
     return found
 
 
-def _reason(why: schemas.Why, rank: int, w: dict[str, str]) -> dict[str, Any]:
-    about = why.about
+def _reason(why: schema.Why, rank: int, w: dict[str, str]) -> dict[str, Any]:
     rows, columns = len(why.heat), len(why.heat[0]) if why.heat else 0
-    most = max((max(row) for row in why.heat), default=0.0)
-    cells = [
-        {"x": x, "y": y, "width": 1, "height": 1, "opacity": f"{0.65 * value / most:.2f}"}
-        for y, row in enumerate(why.heat)
-        for x, value in enumerate(row)
-        if most > 0 and value > 0.1 * most
-    ]
-    spot = ""
+    cells, spot = _cells(why.heat), ""
     if cells:
         y, x = max(((y, x) for y in range(rows) for x in range(columns)), key=lambda at: why.heat[at[0]][at[1]])
         spot = w[f"spot_{3 * (3 * y // rows) + 3 * x // columns}"]
-    facts = [
-        (name, getattr(about, name))
-        for name in ("headline", "caption", "byline", "credit", "copyright", "terms", "place")
-    ]
-    facts += [
-        ("keywords", ", ".join(about.keywords)),
-        ("taken", about.taken.replace("T", " ").removesuffix(" 00:00:00")),
-        ("size", f"{about.width} × {about.height}"),
-    ]
-    facts += [("source", about.source), ("id", about.photo)]
-    files = {one.photo: one.source or one.photo for one in why.similar}
-    largest = max(about.width, about.height, 1)
-    return {
-        "photo": why.photo,
+    return _shown(why.photo, why.about, w) | {
         "rank": rank,
         "probability": why.probability,
         "percent": percent(why.probability),
         "level": why.level,
-        "alt": about.caption or about.headline or w["no_caption"],
-        "width": max(1, round(about.width * min(1, 1280 / largest))),
-        "height": max(1, round(about.height * min(1, 1280 / largest))),
         "rows": rows,
         "columns": columns,
         "heat": cells,
@@ -368,15 +353,40 @@ def _reason(why: schemas.Why, rank: int, w: dict[str, str]) -> dict[str, Any]:
             }
             for name, value in why.shares.items()
         ],
-        "about": [
-            {
-                "name": name,
-                "value": value,
-                "bad": name == "terms" and rights.embargoed(value),
-                "origin": ", ".join(files.get(photo, photo) for photo in why.origins.get(name, ())),
-            }
-            for name, value in facts
-            if value
-        ],
+        "about": _facts(why),
         "similar": _similar(why.similar),
     }
+
+
+def _cells(heat: list[list[float]]) -> list[dict[str, Any]]:
+    """The cells of a heat map that are to be seen, the darker the more the score falls."""
+    most = max((max(row) for row in heat), default=0.0)
+    return [
+        {"x": x, "y": y, "width": 1, "height": 1, "opacity": f"{0.65 * value / most:.2f}"}
+        for y, row in enumerate(heat)
+        for x, value in enumerate(row)
+        if most > 0 and value > 0.1 * most
+    ]
+
+
+def _facts(photo: schema.Photo) -> list[dict[str, Any]]:
+    """What is known of a photo, and from which near-duplicates."""
+    about, files = photo.about, {one.photo: one.about.source or one.photo for one in photo.similar}
+    names = ("headline", "caption", "byline", "credit", "copyright", "terms", "place")
+    facts = {name: getattr(about, name) for name in names} | {
+        "keywords": ", ".join(about.keywords),
+        "taken": about.taken.replace("T", " ").removesuffix(" 00:00:00"),
+        "size": f"{about.width} × {about.height}",
+        "source": about.source,
+        "id": photo.photo,
+    }
+    return [
+        {
+            "name": name,
+            "value": value,
+            "bad": name == "terms" and rights.embargoed(value),
+            "origin": ", ".join(files.get(one, one) for one in photo.origins.get(name, ())),
+        }
+        for name, value in facts.items()
+        if value
+    ]

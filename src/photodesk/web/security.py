@@ -49,7 +49,7 @@ class Access:
     """Who may ask.
 
     Args:
-        key: what the commands of the archive's owner show; opens everything, chores too.
+        key: what the commands of the archive's owner show; opens everything, commands too.
         token: what everybody else shows; empty on a desk that only this machine can reach.
         hosts: names by which browsers may ask while there is no token, so that no page of another site can reach the
             desk by letting its own name point here.

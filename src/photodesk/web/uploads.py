@@ -1,11 +1,12 @@
-"""A stranger's picture → a small upright one, decoded in a process of its own that gets only so much memory and time.
+"""An untrusted picture → a small upright one, decoded in a process of its own that gets only so much memory and time.
 
 `python -m photodesk.web.uploads SIDE` reads the bytes of a picture and writes `WIDTH HEIGHT\\n` and its RGB bytes; exit
-code 3: a message.
+code 3: the arguments of a PhotoError, as JSON.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import subprocess
@@ -63,12 +64,12 @@ def shrink(data: bytes, side: int = SIDE) -> Image.Image:
     from PIL import Image
 
     if not data.startswith(_HEADS):
-        raise PhotoError("the file is not a picture: JPEG, PNG, WebP, GIF, TIFF and BMP are taken")
+        raise PhotoError("photo-foreign", "the file", "is not a picture: JPEG, PNG, WebP, GIF, TIFF and BMP are taken")
     if not _waiting.acquire(blocking=False):
         raise BusyError("too many pictures are being decoded; try again in a moment")
     try:
         with _together:
-            done = subprocess.run(  # noqa: S603  our own module; the stranger's bytes are its input
+            done = subprocess.run(  # noqa: S603  our own module; the untrusted bytes are its input
                 [sys.executable, "-m", "photodesk.web.uploads", str(side)],
                 input=data,
                 capture_output=True,
@@ -77,15 +78,17 @@ def shrink(data: bytes, side: int = SIDE) -> Image.Image:
                 check=False,
             )
     except subprocess.TimeoutExpired:
-        raise PhotoError(f"the picture takes more than {SECONDS} seconds to decode; make it smaller") from None
+        what = f"takes more than {SECONDS} seconds to decode"
+        raise PhotoError("photo-too-large", "the picture", what, "make it smaller") from None
     finally:
         _waiting.release()
     if done.returncode == 3:
-        raise PhotoError(done.stderr.decode("utf-8", "replace"))
+        raise PhotoError(*json.loads(done.stdout))
     head, _, pixels = done.stdout.partition(b"\n")
     size = tuple(int(part) for part in head.split() if part.isdigit())
     if done.returncode or len(size) != 2 or not 0 < max(size) <= side or len(pixels) != size[0] * size[1] * 3:
-        raise PhotoError("the picture takes more memory or time to decode than it may; make it smaller")
+        what = "takes more memory or time to decode than it may"
+        raise PhotoError("photo-too-large", "the picture", what, "make it smaller")
     return Image.frombytes("RGB", (size[0], size[1]), pixels)
 
 
@@ -131,7 +134,7 @@ def _decode(side: int) -> int:
         told = error.__cause__
         if isinstance(told, MemoryError):
             return 4
-        sys.stderr.buffer.write(str(error).encode())
+        sys.stdout.write(json.dumps(error.args))
         return 3
     except MemoryError:
         return 4
