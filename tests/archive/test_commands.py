@@ -8,6 +8,7 @@ import os
 import shutil
 import threading
 import time
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -433,6 +434,25 @@ def test_uses_arrive_by_id_and_by_path_and_an_odd_day_is_refused(desk, tmp_path)
         with pytest.raises(UsageError, match="no day"):
             do(desk, "use", photos=[rom], day=odd)
     assert "use" not in [job.command for job in desk.database.jobs()]
+
+
+def test_a_use_is_found_by_other_spellings_but_never_guessed_among_several(desk, tmp_path):
+    umlaut = unicodedata.normalize("NFD", "L\u00fcbeck.png")
+    for name in (umlaut, "x/p.png", "y/p.png"):
+        paint(tmp_path / "photos" / name, name)
+    paint(tmp_path / "elsewhere/Rom.png", "another picture of that name")
+    do(desk, "add", folders=[tmp_path / "photos"])
+    asked = ["L\u00fcbeck.png", "/srv/photos/y/p.png", "rom", "p.png", str(tmp_path / "elsewhere/Rom.png")]
+    done = do(desk, "use", photos=asked, day="2026-03-01")
+    right = {photo_of(tmp_path / "photos" / name) for name in (umlaut, "y/p.png", "Rom.png")}
+    assert set(desk.usage.used("2026-03-01")) == right
+    assert [(Path(where).name, what.partition(":")[0]) for where, what in whats(done.faults)] == [
+        ("L\u00fcbeck.png", "a file by another spelling"),
+        ("p.png", "a file by another spelling"),
+        ("rom", "a file by another spelling"),
+        ("p.png", "several photos have this name"),
+        ("Rom.png", "the archive has no such photo"),
+    ]
 
 
 def test_a_use_by_command_pushes_a_photo_down_in_a_search(desk, tmp_path):

@@ -351,6 +351,12 @@ def test_windows_hold_every_word_once_in_order_and_are_about_equal(text, context
     assert max(sizes, default=0) <= SHORT if context else len(sizes) <= WINDOWS
 
 
+def test_questions_are_mended_as_texts_are():
+    asked = Question(words="Ko\u0308ln\u00a0 Hoch\u00adwasser", where=Filter(phrase="Caf\u00c3\u00a9 &amp; Bar\u200b"))
+    assert (asked.words, asked.where.phrase) == ("K\u00f6ln Hochwasser", "Caf\u00e9 & Bar")
+    assert Question(words="Nan Goldin", where=Filter(phrase="Nan")).where.phrase == "Nan"
+
+
 def test_what_was_read_is_not_read_again():
     encoder = echo()
     reader, body = Reader(encoder), " ".join(f"w{i}" for i in range(200))

@@ -14,6 +14,7 @@ import click
 
 from photodesk import __version__
 from photodesk.errors import PhotodeskError
+from photodesk.text_repair import shown
 
 # command → (file of this folder, what `photodesk --help` says of it)
 COMMANDS = {
@@ -86,13 +87,13 @@ def main() -> None:
         click.echo("stopped; what was finished is kept, and the same command resumes", err=True)
         code = 130
     except PhotodeskError as error:
-        click.echo(f"photodesk: {error}", err=True)
+        click.echo(shown(f"photodesk: {error}"), err=True)
         code = 2
     except (
         OSError
     ) as error:  # what a command could not read or write; a pipe that its reader closed is click's own business
         place, reason = error.filename2 or error.filename, error.strerror or str(error) or type(error).__name__
-        click.echo(f"photodesk: {f'{place}: ' if place else ''}{reason}", err=True)
+        click.echo(shown(f"photodesk: {f'{place}: ' if place else ''}{reason}"), err=True)
         code = 2
     except Exception:  # Python's own way would end with 1, which says that all was done
         traceback.print_exc()

@@ -21,6 +21,7 @@ def _table(faults: Sequence[Fault]) -> None:
     from rich.text import Text
 
     from photodesk.data.checks import kinds
+    from photodesk.text_repair import shown
 
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -30,11 +31,11 @@ def _table(faults: Sequence[Fault]) -> None:
     for name in ("fault", "first", "photodesk", "you"):
         table.add_column(name, overflow="fold")
     for kind in kinds(faults):
-        what = Text(kind.name)
+        what = Text(shown(kind.name))
         if kind.meaning:
             what.append(f"\n{kind.meaning}", style="dim")
         cells = (kind.first.where, kind.first.fate, kind.first.advice or "nothing")
-        table.add_row(str(kind.count), what, *map(Text, cells))
+        table.add_row(str(kind.count), what, *(Text(shown(cell)) for cell in cells))
     console.print(table)
 
 

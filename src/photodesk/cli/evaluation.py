@@ -255,6 +255,10 @@ def _evaluated(options: dict[str, Any], decimal_comma: bool) -> tuple[Dataset, l
     right = datasets.read(truth) if truth else dataset
     parts = {article.id: article.subset for article in (*dataset.articles, *right.articles)}
     scrambled = "2021" in dataset.edition + right.edition
+    gallery = {one.id for one in dataset.photos} and {
+        *(one.id for one in dataset.photos),
+        *(item.photo for item in (*dataset.listed, *right.listed)),
+    }
     reports = []
     for path in runs:
         report = measured(
@@ -265,6 +269,7 @@ def _evaluated(options: dict[str, Any], decimal_comma: bool) -> tuple[Dataset, l
             scrambled=scrambled,
             official=official,
             decimal_comma=decimal_comma,
+            photos=gallery,
         )
         reports.append(report)
         for note in report.notes:

@@ -44,9 +44,13 @@ data_options = together(
     click.option("--articles", type=PATH, metavar="FILE", help="Article file, instead of DATA."),
     click.option("--photos", type=PATH, metavar="DIR", help="Folder of pictures."),
     click.option("--subset", metavar="NAME", help="Only this part of the data, such as content2019-01."),
+    click.option(
+        "--header-line", default=0, type=click.IntRange(0), metavar="N", help="Line of the header [default: found]."
+    ),
+    click.option("--delimiter", default="", metavar="CHAR", help="Between cells, such as ; or tab [default: found]."),
     *map(_column, _COLUMNS),
 )
-"""DATA, --articles, --photos, --subset and --…-column, all for `read_data`."""
+"""DATA, --articles, --photos, --subset, --…-column and how tables are written, all for `read_data`."""
 
 encoder_option = click.option(
     "--encoder", default="builtin", show_default=True, help="The model that reads texts and photos; see `encoders`."
@@ -91,10 +95,14 @@ def read_data(options: dict[str, Any]) -> Dataset:
     from photodesk.errors import UsageError
 
     data, articles, photos, subset = (options.pop(name) for name in ("data", "articles", "photos", "subset"))
+    line, delimiter = options.pop("header_line"), options.pop("delimiter")
+    delimiter = {"tab": "\t", "\\t": "\t"}.get(delimiter.casefold(), delimiter)
     columns = {name: value for name in _COLUMNS if (value := options.pop(f"{name}_column"))}
     if (data is None) == (articles is None):
         raise UsageError("give either a data folder or --articles FILE --photos DIR")
-    return datasets.read(data or articles, photos=photos, columns=columns, subset=subset)
+    return datasets.read(
+        data or articles, photos=photos, columns=columns, subset=subset, header_line=line, delimiter=delimiter
+    )
 
 
 def show_data(dataset: Dataset) -> None:
@@ -134,6 +142,7 @@ def deciding_measure(text: str, known: Sequence[Measure]) -> Measure:
 def show_faults(faults: Sequence[Fault], *, every: bool = False, err: bool = True) -> bool:
     """Print faults, those of one kind as one line with count and first place; returns whether any needs the user."""
     from photodesk.data.checks import kinds
+    from photodesk.text_repair import shown
 
     if every:
         for fault in faults:
@@ -147,7 +156,7 @@ def show_faults(faults: Sequence[Fault], *, every: bool = False, err: bool = Tru
                 if kind.count == 1
                 else f"{kind.count} × {kind.name} ({first.fate}), first {first.where}{advice}"
             )
-            click.echo(line, err=err)
+            click.echo(shown(line), err=err)
     return any(fault.advice for fault in faults)
 
 

@@ -83,6 +83,8 @@ def rank(
         probe(path)
     revision, others = _revision(revise, bank)
     dataset = shown_data(options)
+    needed = show_faults(dataset.faults)
+    run_files.refuse(out, [article.id for article in dataset.articles] + [photo.id for photo in dataset.photos])
     loaded = load_encoder(encoder)
     about = {"Encoder": encoder, "Texts": preparation} | _caution(encoder, loaded, dataset)
     with bars() as progress:
@@ -100,7 +102,7 @@ def rank(
     click.echo(f"{len(run)} articles ranked into {out}", err=True)
     if report:
         _report(run, dataset, report, out.stem, about)
-    context.exit(1 if show_faults([*dataset.faults, *faults]) else 0)
+    context.exit(1 if show_faults(faults) or needed else 0)
 
 
 def _revision(text: str | None, bank: Path | None) -> tuple[Revision | None, Sequence[Article] | None]:

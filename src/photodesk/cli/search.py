@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from photodesk.cli.options import load_encoder, print_json
+from photodesk.text_repair import shown
 
 if TYPE_CHECKING:
     from photodesk.search.schema import Answer, Hit, Located, Why
@@ -118,7 +119,7 @@ def _search_index(folder: Path, headline: str, top: int, as_json: bool, cosine: 
     if as_json:
         print_json({"hits": [asdict(hit) for hit in hits]})
     for hit in () if as_json else hits:
-        click.echo(f"{hit.score:.3f}\t{hit.file}")
+        click.echo(f"{hit.score:.3f}\t{shown(hit.file)}")
 
 
 def _search_archive(folder: Path, top: int, as_json: bool, options: dict[str, Any]) -> None:
@@ -176,11 +177,11 @@ def _show(answer: Answer, reason: Why | None, rank: int | None, as_json: bool, s
     if answer.message:
         click.echo(answer.message, err=True)
     for hit in answer.hits:
-        click.echo(f"{hit.probability:.0%}\t{WORDS[hit.level]}\t{_file(hit)}\t{_about(hit)}")
+        click.echo(f"{hit.probability:.0%}\t{WORDS[hit.level]}\t{shown(_file(hit))}\t{shown(_about(hit))}")
         for one in hit.similar if similar else ():
             size = f"{one.about.width} × {one.about.height}"
             told = _joined((one.photo, one.about.credit, size, _terms(one.about.terms)))
-            click.echo(f"\tnear-duplicate\t{_file(one)}\t{told}")
+            click.echo(f"\tnear-duplicate\t{shown(_file(one))}\t{shown(told)}")
     if answer.hits and not answer.calibrated:
         click.echo(
             "probabilities are a guess: they were not fitted for this model or kind of query; see: photodesk calibrate "

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from photodesk.data import tables
 from photodesk.data.groups import shared_titles
 from photodesk.errors import PhotoError
+from photodesk.text_repair import shown
 from photodesk.types import Dataset, Fault, Photo
 
 
@@ -30,6 +31,10 @@ MEANINGS = {
     # a table file, by file
     "table-bom": Meaning("a byte order mark", "three invisible bytes before the first column name; skipped"),
     "table-column-twice": Meaning("column name stands twice", "the first one is read"),
+    "table-decimal-ids": Meaning(
+        "ids are written as decimals",
+        "a program kept the column as floating point: 1.0 for 1; read as whole numbers",
+    ),
     "table-id-not-unique": Meaning("the column is not unique", "it cannot tell articles apart; another column does"),
     "table-line-ends": Meaning("lines end in CR", "line ends of another system; read as line ends"),
     "table-no-articles": Meaning("not an article file", "the folder holds it, but it has no titles"),
@@ -41,7 +46,12 @@ MEANINGS = {
     # and by row
     "row-blank": Meaning("blank row", "a line without any cell; it is no article"),
     "row-cells-shifted": Meaning("cells out of place", "a delimiter is missing within the row; no cell can be trusted"),
+    "row-comment": Meaning("a comment between records", "JSON has none; the line is no record"),
     "row-header-again": Meaning("the header stands here again", "files were joined; the line is no article"),
+    "row-loose-json": Meaning(
+        "commas or comments that JSON does not have",
+        "a comma after the last value, or a comment; read as if it were not there",
+    ),
     "row-not-bson": Meaning("not BSON", "the document is damaged; the others are read"),
     "row-not-json": Meaning("not JSON", "the line is damaged; the others are read"),
     "row-not-object": Meaning("not an object", "the line is no record"),
@@ -83,6 +93,7 @@ MEANINGS = {
         "soft hyphens", "invisible hyphens inside words, which tear words apart for a model; taken out"
     ),
     # a photo
+    "photo-ambiguous": Meaning("several pictures have this name", "which of them is meant cannot be told"),
     "photo-damaged": Meaning("picture is damaged", "its bytes contradict each other"),
     "photo-empty": Meaning("picture is empty", "a file of no bytes"),
     "photo-foreign": Meaning("is not a picture", "its name says picture, its content does not"),
@@ -92,7 +103,10 @@ MEANINGS = {
     ),
     "photo-metadata": Meaning("metadata cannot be read", "the picture is taken without its caption or credit"),
     "photo-missing": Meaning("picture is missing", "the table names it, but there is no such file; no run can find it"),
-    "photo-name": Meaning("name cannot be used", "it is not text, or leads out of the archive that holds it"),
+    "photo-name": Meaning(
+        "name cannot be used",
+        "no run file, index or table can hold it, or it leads out of the archive that it is in; not looked at",
+    ),
     "photo-near-duplicate": Meaning(
         "near-duplicate pictures",
         "same picture in other size, crop or compression; a run that finds the other one counts as wrong",
@@ -100,6 +114,10 @@ MEANINGS = {
     "photo-no-answer": Meaning("cannot be fetched, no answer", "the picture is not saved; the host may be back later"),
     "photo-none": Meaning("no pictures", "articles and pairs can be used, nothing can be ranked"),
     "photo-refused": Meaning("cannot be fetched", "the picture is not saved; a broken one never is"),
+    "photo-spelling": Meaning(
+        "a name in another spelling",
+        "no file has the very name that is given, and one has it in other case or form",
+    ),
     "photo-too-large": Meaning(
         "picture is too large", "more pixels than a photo has; such files are made to fill the memory"
     ),
@@ -200,7 +218,7 @@ def kinds(faults: Sequence[Fault]) -> list[Kind]:
 def export(faults: Sequence[Fault], path: Path) -> None:
     """Write all faults as CSV, formulas neutralised: they quote cells of files that strangers wrote."""
     header = ("where", "what", "fate", "advice", "code")
-    tables.write_csv(path, header, ([getattr(fault, name) for name in header] for fault in faults))
+    tables.write_csv(path, header, ([shown(getattr(fault, name)) for name in header] for fault in faults))
 
 
 def check(dataset: Dataset, *, decode: bool = True, tick: Callable[[], object] | None = None) -> tuple[Fault, ...]:

@@ -72,7 +72,7 @@ class FlatIndex:
         check_folder(folder)
         order = sorted(range(len(embeddings)), key=lambda i: embeddings.ids[i])
         rows = np.ascontiguousarray(embeddings.rows[order])
-        lines = [json.dumps({"id": embeddings.ids[i], "path": _place(paths[i])}, ensure_ascii=False) for i in order]
+        lines = [_line({"id": embeddings.ids[i], "path": _place(paths[i])}) for i in order]
         listing = "\n".join(lines) + "\n"
         tag = digest(listing.encode() + digest(rows.tobytes())).hex()
         about = {
@@ -155,6 +155,12 @@ def check_folder(folder: Path) -> None:
         raise StoreError(f"{folder} is a file; name a new folder for the index")
     if folder.exists() and not (folder / "index.json").exists() and any(folder.iterdir()):
         raise StoreError(f"{folder} is not empty and holds no index; name a new folder")
+
+
+def _line(photo: dict[str, str]) -> str:
+    """One photo as JSON; bytes of a path that are not UTF-8 are escaped, and come back as they are."""
+    text = json.dumps(photo, ensure_ascii=False)
+    return text if text.encode(errors="ignore").decode() == text else json.dumps(photo)
 
 
 def _place(path: Path | str) -> str:
