@@ -25,8 +25,8 @@ from photodesk.cli.options import PATH, out_option
 def fuse(run: tuple[Path, ...], out: Path, weights: str | None, k: float, top: int, decimal_comma: bool) -> None:
     """Fuse run files by reciprocal rank: a photo scores the sum of weight / (k + rank) over the runs that rank it.
 
-    Scores of the runs do not matter, so runs of any models and tools can be fused. The fused run is transductive if one of
-    them is. To average the scores of several encoders or word limits, write a recipe instead: see `recipes`.
+    Scores of the runs do not matter, so runs of any models and tools can be fused. The fused run is transductive if one
+    of them is. To average the scores of several encoders or word limits, write a recipe instead: see `recipes`.
 
     \b
     photodesk fuse run.tsv tags.tsv -o both.tsv
