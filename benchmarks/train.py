@@ -1,5 +1,5 @@
-"""Training speed: photodesk's descent against a plain transcription of the reference recipe, on the same features in
-the same run.
+"""Training speed: photodesk's gradient descent against a plain transcription of the reference recipe, on the same
+features in the same run.
 
     python benchmarks/train.py [--pairs 20000] [--epochs 2] [--json FILE]
 

@@ -19,7 +19,7 @@ def call(monkeypatch, capsys):
         with pytest.raises(SystemExit) as stop:
             main()
         shown = capsys.readouterr()
-        # what data was recognised is said first, by whatever reads data; tests/test_search.py asks for it
+        # what data was recognised is said first, by whatever reads data; tests/search/test_rank.py asserts it
         said = [
             line
             for line in shown.err.splitlines(keepends=True)

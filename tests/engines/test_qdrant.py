@@ -1,4 +1,4 @@
-"""What of `qdrant:` is about addresses, servers that fail, and snapshots; the rest is in contract/test_engines.py."""
+"""What of `qdrant:` is about addresses, servers that fail, and snapshots; the rest is in test_contract.py."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ encoder_option = click.option(
     "--encoder", default="builtin", show_default=True, help="The model that reads texts and photos; see `encoders`."
 )
 cache_option = click.option(
-    "--cache", type=PATH, metavar="DIR", help="Where features are kept [default: the user's cache]."
+    "--cache", type=PATH, metavar="DIR", help="Folder of the feature store [default: the user's cache]."
 )
 preparation_option = click.option(
     "--preparation",

@@ -142,10 +142,10 @@ MEANINGS = {
     "source-no-photos": Meaning("no column with pictures", "a column of a Parquet file holds them as bytes"),
     # what photodesk keeps
     "archive-count": Meaning("the engine counts other points than it lists"),
-    "archive-damaged": Meaning("the ledger is damaged", "SQLite finds contradictions in the file"),
+    "archive-damaged": Meaning("the database is damaged", "SQLite finds contradictions in the file"),
     "archive-photo-fileless": Meaning("no file stands behind the photo", "a stop came between two steps"),
     "archive-point-lost": Meaning("the engine has lost the photo", "it cannot be found until its file is added again"),
-    "archive-point-unknown": Meaning("the ledger does not know the point", "a stop came between two steps"),
+    "archive-point-unknown": Meaning("the database does not know the point", "a stop came between two steps"),
     "archive-row-damaged": Meaning("row is damaged", "it is not of unit length, so its scores mean nothing"),
     "store-damaged": Meaning("features are damaged", "the list of what is stored cannot be read"),
     "store-file-changed": Meaning("file of features changed", "it is not what was written; its rows are encoded again"),

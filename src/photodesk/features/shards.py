@@ -2,7 +2,8 @@
 instant.
 
     manifest.json   the tower, the type of its rows, and every full shard with its number of rows and the SHA-256 of its
-    files 000001.rows     (n, dim) float32 or float16 and nothing else, so it maps as an array
+                    files
+    000001.rows     (n, dim) float32 or float16 and nothing else, so it maps as an array
     000001.log      for each row its key (16 bytes), the CRC32 of key and row, 4 bytes unused
     000001.index    of a full shard: its keys, sorted, then the row of each
     lock            held by the one writer

@@ -38,7 +38,7 @@ class FlatIndex:
         folder: where it lives.
         embeddings: the rows, sorted by photo id.
         paths: photo id → file, or URL as a string.
-        encoder: name of the encoder, as `encoders.load` reads it.
+        encoder: name of the encoder, as `registry.load` reads it.
         numbers: where the numbers of a revision are kept, if there are any. The name changes with the rows: numbers
             never outlive them.
     """
