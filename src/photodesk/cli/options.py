@@ -139,24 +139,26 @@ def deciding_measure(text: str, known: Sequence[Measure]) -> Measure:
     return measure
 
 
+FEW = 3
+"""Faults of one kind that are printed one by one; more are one line."""
+
+
 def show_faults(faults: Sequence[Fault], *, every: bool = False, err: bool = True) -> bool:
-    """Print faults, those of one kind as one line with count and first place; returns whether any needs the user."""
+    """Print faults, many of one kind as one line with count and first place; returns whether any needs the user."""
     from photodesk.data.checks import kinds
     from photodesk.text_repair import shown
 
     if every:
-        for fault in faults:
-            click.echo(str(fault), err=err)
+        lines = list(map(str, faults))
     else:
+        lines = []
         for kind in kinds(faults):
-            first = kind.first
-            advice = f"; {first.advice}" if first.advice else ""
-            line = (
-                str(first)
-                if kind.count == 1
-                else f"{kind.count} × {kind.name} ({first.fate}), first {first.where}{advice}"
-            )
-            click.echo(shown(line), err=err)
+            first, advice = kind.first, f"; {kind.first.advice}" if kind.first.advice else ""
+            few = kind.count <= FEW
+            some = f"{kind.count} × {kind.name} ({first.fate}), first {first.where}{advice}"
+            lines += map(str, kind.faults) if few else [some]
+    for line in lines:
+        click.echo(shown(line), err=err)
     return any(fault.advice for fault in faults)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,13 +180,21 @@ class Kind:
 
     Args:
         code: of all of them.
-        first: the first of them.
-        count: how many.
+        faults: in the order in which they were found.
     """
 
     code: str
-    first: Fault
-    count: int
+    faults: tuple[Fault, ...]
+
+    @property
+    def first(self) -> Fault:
+        """The first of them."""
+        return self.faults[0]
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self.faults)
 
     @property
     def name(self) -> str:
@@ -205,14 +213,11 @@ class Kind:
 
 def kinds(faults: Sequence[Fault]) -> list[Kind]:
     """Faults by kind: first those that need the user, then by count."""
-    counts: Counter[tuple[str, str, str]] = Counter()
-    first: dict[tuple[str, str, str], Fault] = {}
+    found: dict[tuple[str, str, str], list[Fault]] = {}
     for fault in faults:
-        key = (fault.code, fault.fate, fault.advice)
-        counts[key] += 1
-        first.setdefault(key, fault)
-    ordered = sorted(counts, key=lambda key: (not key[2], -counts[key], key))
-    return [Kind(key[0], first[key], counts[key]) for key in ordered]
+        found.setdefault((fault.code, fault.fate, fault.advice), []).append(fault)
+    ordered = sorted(found, key=lambda key: (not key[2], -len(found[key]), key))
+    return [Kind(key[0], tuple(found[key])) for key in ordered]
 
 
 def export(faults: Sequence[Fault], path: Path) -> None:
