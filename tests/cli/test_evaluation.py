@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import sys
 import zipfile
 
@@ -218,7 +219,14 @@ def test_what_cannot_be_written_or_read_is_one_line(call, data, good, tmp_path, 
     (tmp_path / "folder.tsv").mkdir()
     code, out, said = call("fuse", good, good, "-o", tmp_path / "file" / "out.tsv")
     assert (code, out, said) == (2, "", f"photodesk: {tmp_path / 'file'}: File exists\n")
-    monkeypatch.setattr("tempfile._os.open", _refusing(PermissionError(13, "Permission denied", "a temporary name")))
+    real = os.open
+
+    def refuse(path, flags, *more, **named):
+        if flags & os.O_CREAT:
+            raise PermissionError(13, "Permission denied", "a temporary name")
+        return real(path, flags, *more, **named)
+
+    monkeypatch.setattr(os, "open", refuse)
     code, _, said = call("fuse", good, good, "-o", tmp_path / "out.tsv")
     assert (code, said) == (2, f"photodesk: {tmp_path / 'out.tsv'}: Permission denied\n")
     monkeypatch.undo()
