@@ -196,10 +196,10 @@ def plot(full: Outcome, found: Sequence[Contribution], measure: Measure | str) -
     for y, one in enumerate(rows):
         sure = one.low > 0 or one.high < 0
         colour = plots.GREY if not sure else plots.COLOURS[0] if one.gain > 0 else plots.COLOURS[1]
-        said = f"{one.component}: {one.gain:+.4f} [{one.low:+.4f}; {one.high:+.4f}], p {one.p:.4f}"
+        tip = f"{one.component}: {one.gain:+.4f} [{one.low:+.4f}; {one.high:+.4f}], p {one.p:.4f}"
         panel.line([(one.low, y), (one.high, y)], colour, width=3)
-        panel.point(one.gain, y, colour, radius=6, said=said)
-        panel.beside(y, f"{one.gain:+.4f}")
+        panel.point(one.gain, y, colour, radius=6, tip=tip)
+        panel.row_label(y, f"{one.gain:+.4f}")
     for label, colour in (("helps", plots.COLOURS[0]), ("harms", plots.COLOURS[1]), ("interval holds 0", plots.GREY)):
-        panel.key(label, colour)
+        panel.legend(label, colour)
     return plots.svg(f"What each component of {full.run.name} contributes to {measure}", panel)

@@ -211,5 +211,5 @@ def plot(found: Reliability) -> str:
     panel.line([(0, 0), (panel.x.high, panel.y.high)], plots.GREY, width=1, dashed=True)
     panel.line(zip(found.said, found.seen, strict=True), plots.COLOURS[0])
     for said, seen, hits in zip(found.said, found.seen, found.hits, strict=True):
-        panel.point(said, seen, plots.COLOURS[0], said=f"said {said:.3f}, right {seen:.3f} of {hits:,} hits")
+        panel.point(said, seen, plots.COLOURS[0], tip=f"said {said:.3f}, right {seen:.3f} of {hits:,} hits")
     return plots.svg("Reliability: probability said against share that was right", panel)

@@ -126,14 +126,14 @@ def _curves(members: Sequence[Mapping[str, Any]], measures: Sequence[str]) -> li
     )
     for number, (member, line) in enumerate(zip(members, losses, strict=True)):
         _series(left, line, plots.COLOURS[number % len(plots.COLOURS)])
-        left.key(member["name"] or "training loss", plots.COLOURS[number % len(plots.COLOURS)])
+        left.legend(member["name"] or "training loss", plots.COLOURS[number % len(plots.COLOURS)])
     seen = [name for name in measures if any(name in row for one in members for row in one["history"])]
     if not seen:
         return [left]
     values = (row[name] for one in members for row in one["history"] for name in seen if name in row)
     right = plots.Panel(epochs, plots.Axis.of(values), "Validation part (○ the epoch kept)", size=(360, 260))
     for name, colour in zip(seen, plots.COLOURS, strict=False):
-        right.key(name, colour)
+        right.legend(name, colour)
         lines = [[(row["epoch"], row[name]) for row in one["history"] if name in row] for one in members]
         for member, line in zip(members, lines, strict=True):
             for kept in (point for point in line if point[0] == member["epoch"]):
@@ -146,7 +146,7 @@ def _curves(members: Sequence[Mapping[str, Any]], measures: Sequence[str]) -> li
 def _series(panel: plots.Panel, line: Sequence[plots.Point], colour: str) -> None:
     panel.line(line, colour)
     for x, y in line:
-        panel.point(x, y, colour, radius=2.5, said=f"epoch {x:g}: {y:.4f}")
+        panel.point(x, y, colour, radius=2.5, tip=f"epoch {x:g}: {y:.4f}")
 
 
 def _bars(card: Mapping[str, Any], measures: Sequence[str]) -> plots.Panel:
@@ -169,7 +169,7 @@ def _bars(card: Mapping[str, Any], measures: Sequence[str]) -> plots.Panel:
     )
     for x, (name, colour) in enumerate(zip(there, plots.COLOURS, strict=False)):
         low, high = intervals.get(name, (found[name],) * 2)
-        panel.bar(x, found[name], colour, said=f"{name} {found[name]:.4f} [{low:.4f}; {high:.4f}]")
+        panel.bar(x, found[name], colour, tip=f"{name} {found[name]:.4f} [{low:.4f}; {high:.4f}]")
         panel.line([(x, low), (x, high)], plots.INK)
         for end in (low, high) if high > low else ():
             panel.line([(x - 0.04, end), (x + 0.04, end)], plots.INK)
