@@ -26,7 +26,7 @@ from photodesk.training import splits
 from photodesk.training.closed_form import Whitening, closed_form
 from photodesk.training.config import FORTH, Settings
 from photodesk.training.gradient import GradientDescent
-from photodesk.training.pairs import Pairs, measure, text_ranks
+from photodesk.training.pairs import Pairs, measure, measures, ranks
 
 Dims = tuple[Sequence[int], Sequence[int]]
 EpochReport = Callable[[dict[str, Any]], None]
@@ -345,15 +345,15 @@ def forget(state: Path) -> None:
 
 def tested_card(network: Network, pairs: Pairs) -> dict[str, Any]:
     """Measures of the test part, with 95 % intervals by bootstrap over groups of pairs."""
-    measured, ranks = measure(network, pairs), text_ranks(network, pairs)
+    forth, back = ranks(network, pairs)
     _, member = np.unique(pairs.group, return_inverse=True)
     sizes = np.bincount(member)
-    totals = np.stack([sizes, *(np.bincount(member, each.of(ranks)) for each in FORTH)], axis=1)
+    totals = np.stack([sizes, *(np.bincount(member, each.of(forth)) for each in FORTH)], axis=1)
     drawn = bootstrap.sums(totals, np.ones_like(sizes))
     intervals = zip(*bootstrap.interval(drawn[:, 1:] / drawn[:, :1]), strict=True)
     return {
         "test_pairs": len(pairs),
-        "test": measured,
+        "test": measures(forth, back),
         "test_intervals": dict(zip(map(str, FORTH), map(list, intervals), strict=True)),
     }
 
