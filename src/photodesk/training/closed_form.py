@@ -163,7 +163,8 @@ def _solve(
 
 
 def _ridged(covariance: Matrix, ridge: float) -> Matrix:
-    return covariance + ridge / 50 * np.trace(covariance) * np.eye(len(covariance))
+    ridged: Matrix = covariance + ridge / 50 * np.trace(covariance) * np.eye(len(covariance))
+    return ridged
 
 
 def whitening(covariance: Matrix, ridge: float) -> Matrix:
@@ -191,7 +192,8 @@ class Landmarks:
 
     def __call__(self, photos: FloatArray) -> FloatArray:
         """(k, d) unit rows → (k, m)."""
-        similar: FloatArray = one_plus_tanh(photos @ self.projection @ self.rows + self.bias) @ self.root
+        inner: FloatArray = photos @ self.projection @ self.rows + self.bias
+        similar: FloatArray = one_plus_tanh(inner) @ self.root
         return similar
 
 
