@@ -191,7 +191,7 @@ def test_submit_passes_over_the_pictures_of_another_run(call, data, good, tmp_pa
     assert call("validate", data, first, second, "--edition", "2026")[0] == 0
     assert call("submit", data, good, "-o", second, "--approach", "B", *options)[0] == 0
     code, out, _ = call("validate", data, first, second, "--edition", "2026")
-    assert (code, "a picture stands twice across the group's runs" in out) == (1, True)
+    assert (code, "a picture is duplicated across the group's runs" in out) == (1, True)
 
 
 def test_an_article_without_a_picture_is_named(call, data, bad, tmp_path):

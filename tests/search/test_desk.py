@@ -283,7 +283,7 @@ def test_text_and_photo_count_alike_whatever_their_scale(desk):
     asked, background = desk.found(question, name(WORDS[0]))[1], desk.background
     photos = np.stack([row_of(word) for word in WORDS])
     one, two = row_of(WORDS[0]), row_of(WORDS[9])
-    wanted = photos @ one / background.spread(one) + photos @ two / background.spread(two)
+    wanted = photos @ one / background.deviation(one) + photos @ two / background.deviation(two)
     assert np.corrcoef(photos @ asked.row, wanted)[0, 1] == pytest.approx(1, abs=1e-6)
     assert 0 < asked.revised < 1
     assert desk.found(Question(Article("", WORDS[0])), name(WORDS[0]))[1].revised == pytest.approx(1)
@@ -297,7 +297,7 @@ def test_the_bank_takes_its_number_off(archive):
     desk = Desk(archive, echo())
     answer = ask(desk, WORDS[0], top=24)
     numbers = {point.photo: point.offset for points in archive.engine.scan() for point in points}
-    spread = desk.background.spread(row_of(WORDS[0]))
+    spread = desk.background.deviation(row_of(WORDS[0]))
     for hit in answer.hits:
         assert hit.components["revision"] == pytest.approx(-numbers[hit.photo] / spread, abs=1e-4)
     assert any(hit.components["revision"] for hit in answer.hits)

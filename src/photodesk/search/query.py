@@ -184,7 +184,7 @@ class Reader:
         """(n, d) rows of texts with weights, and rows of photos, as one row."""
         rows = [*texts, *pictures]
         scaled = [
-            weight / background.spread(row)
+            weight / background.deviation(row)
             for row, weight in zip(rows, [*weights, *[1.0] * len(pictures)], strict=True)
         ]
         total = sum(scaled)
