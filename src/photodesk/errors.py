@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from photodesk.types import Fate, Fault
@@ -129,3 +130,18 @@ def require(module: str, extra: str) -> ModuleType:
         raise MissingExtra(
             f'this needs {module}, which is not installed; run: pip install "photodesk[{extra}]"'
         ) from None
+
+
+@contextmanager
+def quiet(transformers: Any) -> Iterator[None]:
+    """Suppress the advice and progress bars of the library Transformers; its errors are still raised."""
+    logging = transformers.utils.logging
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
