@@ -119,11 +119,11 @@ def test_marian_reads_the_tokens_that_its_own_tokenizer_makes(marian_folder):
         tokenizer = transformers.MarianTokenizer.from_pretrained(marian_folder)
     model = translators.load(f"marian:{marian_folder}")
     for sentence in [*GERMAN, "Ganz andere Wörter: Žižek 12!", "日本"]:
-        pieces = model._pieces.cut(sentence)
+        pieces = model.cut(sentence)
         ids = [model._vocabulary.get(piece, model._unknown) for piece in pieces]
         assert [*ids, 0] == tokenizer(sentence).input_ids
         assert model.measure(sentence) == len(ids)
-        assert model._pieces.join(
+        assert model.join(
             [*pieces[:0], *(p for p in tokenizer.convert_ids_to_tokens(ids) if p != "<unk>")]
         ) == tokenizer.decode([i for i in ids if i != 1], use_source_tokenizer=False)
 

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from photodesk.encoders.txv import Network, averaged, one_plus_tanh, unit
+from photodesk.encoders.txv import Network, averaged, one_plus_tanh
 from photodesk.training.config import Settings
 from photodesk.training.pairs import BLOCK, Pairs
-from photodesk.types import FloatArray
+from photodesk.types import FloatArray, unit
 
 # standard deviation of tanh's arguments at the start: there it is straight, and bending costs a tenth of the recall
 GAIN = 0.1
