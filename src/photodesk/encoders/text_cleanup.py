@@ -1,5 +1,5 @@
-"""The text cleaning of open_clip's tokenizers, without torch, so that exported models do it as well; a test compares the
-two."""
+"""The text cleaning of open_clip's tokenizers, without torch, so that exported models do it as well; a test compares
+the two."""
 
 from __future__ import annotations
 

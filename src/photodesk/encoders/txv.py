@@ -5,8 +5,8 @@ combinations equal?", ECCVW 2022; here facts of the 2022 NewsImages paper, secti
 → BatchNorm → tanh; a text passes one block per (t, v), a photo one block per v, of H numbers, and then one per (v, t);
 each result is scaled to unit length. The similarity, the sum of the cosines over the spaces, is one dot product of the
 concatenated vectors; dividing both by √(T·V) makes it their cosine. Several trainings on the same features are averaged
-the same way: as members of one network, K · T · V spaces. A gate computes weights of the members from the text: factors of
-their parts of the text's vector, so the similarity stays one dot product.
+the same way: as members of one network, K · T · V spaces. A gate computes weights of the members from the text: factors
+of their parts of the text's vector, so the similarity stays one dot product.
 
 A batch norm that has finished training is linear, so it is folded into the layer before it: a block in the file is one
 matrix and one bias. The file is safetensors, never a pickle; its metadata names the towers it was trained on.
@@ -41,9 +41,9 @@ class Network:
         text_dims: T sizes of the text features that are concatenated in a row; visual_dims likewise, V.
         weights: `text.{t}.{v}.w` (d_t, D), `.b` (D,); `photo.{v}.w` (d_v, H); `pair.{v}.{t}.w` (H, D); float32 (in the
             paper H = D). With several members each name begins with the member's number and a dot, except photo
-            blocks that all share. A block of landmarks has `photo.{v}.p` (d_v, r) before `photo.{v}.w`, which is (r, H) then,
-            and 1 + tanh, so that a photo far from a landmark has 0. `gate.w` (Σ text_dims, K) and `gate.b` (K,)
-            weigh the members for a text.
+            blocks that all share. A block of landmarks has `photo.{v}.p` (d_v, r) before `photo.{v}.w`, which is
+            (r, H) then, and 1 + tanh, so that a photo far from a landmark has 0. `gate.w` (Σ text_dims, K) and `gate.b`
+            (K,) weigh the members for a text.
         card: metadata of the training run: data, seed, measures.
         encoders: names of the encoders whose towers it was trained on.
         fields: of the article that each text feature is made from; empty: the text as it is prepared.
