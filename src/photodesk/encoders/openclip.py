@@ -135,10 +135,9 @@ class _Named:
     def __init__(self, spec: Spec) -> None:
         self.spec, self.library = spec, library()
         self.name, _, self.tag = spec.model.partition("/")
+        # OpenAI's models all compute with QuickGELU, and are published without it in the name
         if self.tag == "openai" and f"{self.name}-quickgelu" in self.library.list_models():
-            self.name += (
-                "-quickgelu"  # OpenAI's models all compute with QuickGELU, and are published without it in the name
-            )
+            self.name += "-quickgelu"
         self.config = known_model(self.library, self.name)
         self.words: dict[str, Any] = self.config["text_cfg"]
         self.quick = bool(self.config.get("quick_gelu"))
