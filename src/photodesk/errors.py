@@ -106,6 +106,11 @@ class MissingExtra(PhotodeskError):
     """An optional dependency is not installed."""
 
 
+def one_line(error: object, length: int = 200) -> str:
+    """The message of an exception of a library in one line, at most `length` characters; its class if it has none."""
+    return " ".join(str(error).split())[:length] or type(error).__name__
+
+
 def did_you_mean(word: str, known: Iterable[str], *, most: int = 1) -> str:
     """` (did you mean …?)` with up to `most` known words that are spelt alike, or nothing if there are none."""
     close = difflib.get_close_matches(word, list(known), most)

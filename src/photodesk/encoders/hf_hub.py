@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from photodesk.errors import EncoderError, MissingExtra, require
+from photodesk.errors import EncoderError, MissingExtra, one_line, require
 from photodesk.files import cache_folder
 
 TIMEOUT = 4.0  # seconds within which the hub has to answer
@@ -65,7 +65,7 @@ def file(repository: str, names: Sequence[str], *, instead: str = "") -> Path:
         except hub.errors.RemoteEntryNotFoundError:
             reason = "the hub does not have it"
         except Exception as error:  # the network's errors have many classes
-            raise EncoderError(_advice(repository, name, f"the download failed: {_short(error)}", instead)) from error
+            raise EncoderError(_advice(repository, name, f"the download failed: {one_line(error)}", instead)) from error
     raise EncoderError(_advice(repository, " or ".join(names), reason, instead))
 
 
@@ -102,7 +102,7 @@ def folder(
     try:
         return Path(hub.snapshot_download(repository, allow_patterns=list(patterns)))
     except Exception as error:  # the network's errors have many classes
-        raise EncoderError(_advice(repository, wanted, f"the download failed: {_short(error)}", instead)) from error
+        raise EncoderError(_advice(repository, wanted, f"the download failed: {one_line(error)}", instead)) from error
 
 
 def check_no_code(*folders: Path) -> None:
@@ -148,16 +148,12 @@ def unreachable(address: str) -> str:
         except urllib.error.HTTPError:
             outcome.append("")  # an error status is an answer
         except (OSError, ValueError) as error:
-            outcome.append(_short(getattr(error, "reason", error)))
+            outcome.append(one_line(getattr(error, "reason", error)))
 
     thread = threading.Thread(target=send, daemon=True)
     thread.start()
     thread.join(TIMEOUT)
     return outcome[0] if outcome else f"no answer in {TIMEOUT:.0f} seconds"
-
-
-def _short(error: Any) -> str:
-    return " ".join(str(error).split())[:160] or type(error).__name__
 
 
 def _advice(repository: str, name: str, reason: str, instead: str) -> str:

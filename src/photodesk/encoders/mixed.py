@@ -7,24 +7,18 @@ tower without one, distilled from another text tower, must embed sentences close
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from importlib import resources
 from typing import Any
 
 from photodesk.encoders.base import Encoder, PhotoTower, TextTower
 from photodesk.encoders.spec import Spec
 from photodesk.errors import EncoderError, UsageError
 
-SENTENCES = (
-    "A dog runs across a green meadow.",
-    "Firefighters put out a burning house at night.",
-    "Two politicians shake hands at a press conference.",
-    "A football player scores a goal in a full stadium.",
-    "Snow covers the roofs of a small village in the mountains.",
-    "A chef prepares fresh pasta in a restaurant kitchen.",
-    "Cars stand in a long traffic jam on the motorway.",
-    "An old man reads a newspaper on a park bench.",
-)
+PROBES: dict[str, list[str]] = tomllib.loads((resources.files("photodesk.encoders") / "probes.toml").read_text("utf-8"))
+SENTENCES = tuple(PROBES["captions"])
 """English captions whose rows by two text towers are compared."""
 
 AGREEMENT = 0.5

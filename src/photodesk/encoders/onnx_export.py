@@ -23,7 +23,7 @@ import numpy as np
 from photodesk import images as pictures
 from photodesk.encoders import onnx, openclip
 from photodesk.encoders.base import Encoder
-from photodesk.encoders.mixed import SENTENCES
+from photodesk.encoders.mixed import PROBES, SENTENCES
 from photodesk.encoders.spec import Spec, parse
 from photodesk.errors import EncoderError, PhotoError, UsageError, require
 from photodesk.files import replacing
@@ -35,21 +35,7 @@ if TYPE_CHECKING:
 LEAST = 0.99
 LARGE = 1_800_000_000  # bytes above which weights go to a file of their own: ONNX files are limited to 2 GiB
 COUNT = 100
-TEXTS = (
-    *SENTENCES,
-    "",
-    "Hochwasser an der Elbe: Dörfer evakuiert",
-    "日本の首相が辞任を発表",
-    "Wahlen!!! (2025) – 50 % mehr & „neu“",
-    "I'll, we've, don't; it's",
-    "naïve façade",
-    "U.S. economy grew 3.2% in Q4",
-    "Наводнение в городе",
-    "😀 emoji 👍🏽",
-    "&amp; HTML &lt;b&gt;",
-    "a" * 300,
-    "breaking news " * 60,
-)
+TEXTS = (*SENTENCES, *PROBES["unusual"], "a" * 300, "breaking news " * 60)
 
 
 def export(

@@ -23,7 +23,7 @@ from photodesk.encoders.base import Encoder
 from photodesk.encoders.preprocess import Pixels
 from photodesk.encoders.spec import Spec
 from photodesk.encoders.torch_runner import Runner, TorchPhotos, TorchTexts
-from photodesk.errors import EncoderError, UsageError, did_you_mean, require
+from photodesk.errors import EncoderError, UsageError, did_you_mean, one_line, require
 from photodesk.text_repair import encodable
 from photodesk.types import FloatArray
 
@@ -281,9 +281,8 @@ def library() -> Any:
     try:
         return require("open_clip", EXTRA)
     except (RuntimeError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
         raise EncoderError(
-            f"open_clip cannot be imported ({reason}); install torch and torchvision from the same index"
+            f"open_clip cannot be imported ({one_line(error)}); install torch and torchvision from the same index"
         ) from None
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photodesk.encoders import registry
-from photodesk.errors import EncoderError, PhotodeskError, StoreError, UsageError, require
+from photodesk.errors import EncoderError, PhotodeskError, StoreError, UsageError, one_line, require
 from photodesk.features import pipeline
 from photodesk.features.shards import Keys, joined
 from photodesk.features.sources import Unit
@@ -58,7 +58,7 @@ class Worker:
         except Exception as error:  # Ray would show the user a traceback, without the source
             source = unit.place or " … ".join(dict.fromkeys((unit.files[0][1], unit.files[-1][1])))
             known = isinstance(error, PhotodeskError)
-            return "", f"failed on {source}: {error if known else f'{type(error).__name__}: {_short(error, 300)}'}"
+            return "", f"failed on {source}: {error if known else f'{type(error).__name__}: {one_line(error, 300)}'}"
         names, keys = [name for part in parts for name in part.names], [key for part in parts for key in part.keys]
         rows = {key: row for part in parts for key, row in part.rows.items()}
         return self._tower.fingerprint, pipeline.Batch(names, keys, rows)
@@ -108,7 +108,7 @@ def encode(
                 for number, packed in zip(batch["number"].tolist(), batch["made"].tolist(), strict=True):
                     found, result = pickle.loads(packed)  # noqa: S301  our own worker's
                     if isinstance(result, str):
-                        raise EncoderError(f"a worker {result}; what came before is kept")
+                        raise EncoderError(f"a worker {result}; finished units are kept")
                     if found != tower:
                         raise EncoderError(
                             f"{encoder} is {tower} here and {found} on a worker; give all machines the same version "
@@ -119,11 +119,12 @@ def encode(
             if not todo:
                 return
         raise StoreError(
-            f"{len(todo)} of {len(units)} units came back from no worker; run the same command again: what came is kept"
+            f"no worker returned {len(todo)} of {len(units)} units; run the same command again: finished units are kept"
         )
     except ray.exceptions.RayError as error:  # lost machines, workers killed for their memory
-        reason = _short(error, 300) or type(error).__name__
-        raise StoreError(f"the Ray cluster failed ({reason}); run the same command again: what came is kept") from None
+        raise StoreError(
+            f"the Ray cluster failed ({one_line(error, 300)}); run the same command again: finished units are kept"
+        ) from None
     finally:
         if ours:
             ray.shutdown()
@@ -142,10 +143,6 @@ def _mapped(data: Any, todo: dict[int, Unit], worker: tuple[str, list[Any], int]
     )
 
 
-def _short(error: Exception, length: int) -> str:
-    return " ".join(str(error).split())[:length]
-
-
 def connect(ray: Any, address: str) -> bool:
     """Join the cluster, if Ray has not been initialised; returns whether it was done here."""
     if ray.is_initialized():
@@ -159,7 +156,7 @@ def connect(ray: Any, address: str) -> bool:
         )
     except ConnectionError as error:
         raise UsageError(
-            f"no Ray cluster at {address} ({_short(error, 200)}); start one with: ray start --head, or use --ray local"
+            f"no Ray cluster at {address} ({one_line(error)}); start one with: ray start --head, or use --ray local"
         ) from None
     return True
 
