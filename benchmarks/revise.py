@@ -83,7 +83,7 @@ def passes(n: int, m: int, dim: int, revision: Revision) -> list[str]:
 
 
 def streamed(articles: Embeddings, photos: Embeddings, revision: Revision) -> tuple[np.ndarray, np.ndarray]:
-    found = dual_softmax.numbers(articles, photos, revision, batch=True)
+    found = dual_softmax.offsets(articles, photos, revision, batch=True)
     return similarity.best(articles.rows, photos.rows, 100, order=similarity.by_id(photos), minus=found.values)
 
 
@@ -175,7 +175,7 @@ def measure(size: tuple[int, int], method: str, options: argparse.Namespace) -> 
         if "bfloat16" in made:
             cpu["half"].append(spent(lambda: halves.append(clock(lambda: bare_half(articles.rows, photos.rows))[0])))
         numbers_time = (
-            clock(lambda: dual_softmax.numbers(articles, photos, revision, batch=True))[0] if options.split else 0.0
+            clock(lambda: dual_softmax.offsets(articles, photos, revision, batch=True))[0] if options.split else 0.0
         )
         forget_peak()
         before = memory("VmRSS")
@@ -204,7 +204,7 @@ def measure(size: tuple[int, int], method: str, options: argparse.Namespace) -> 
     if numbers_time:
         row["numbers alone"] = numbers_time
     if n * m <= 4e8:
-        values = dual_softmax.numbers(articles, photos, revision, batch=True).values
+        values = dual_softmax.offsets(articles, photos, revision, batch=True).values
         row["as Run"] = clock(lambda: dual_softmax.top_k(articles, photos, revision))[0]
         row["whole matrix"], theirs = clock(lambda: whole(articles, photos, revision))
         tolerance = revision.method == "nnn" or revision["temperature"] < 100

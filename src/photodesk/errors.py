@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from photodesk.types import Fate, Fault
@@ -105,6 +106,11 @@ class MissingExtra(PhotodeskError):
     """An optional dependency is not installed."""
 
 
+def one_line(error: object, length: int = 200) -> str:
+    """The message of an exception of a library in one line, at most `length` characters; its class if it has none."""
+    return " ".join(str(error).split())[:length] or type(error).__name__
+
+
 def did_you_mean(word: str, known: Iterable[str], *, most: int = 1) -> str:
     """` (did you mean …?)` with up to `most` known words that are spelt alike, or nothing if there are none."""
     close = difflib.get_close_matches(word, list(known), most)
@@ -129,3 +135,18 @@ def require(module: str, extra: str) -> ModuleType:
         raise MissingExtra(
             f'this needs {module}, which is not installed; run: pip install "photodesk[{extra}]"'
         ) from None
+
+
+@contextmanager
+def quiet(transformers: Any) -> Iterator[None]:
+    """Suppress the advice and progress bars of the library Transformers; its errors are still raised."""
+    logging = transformers.utils.logging
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

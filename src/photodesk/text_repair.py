@@ -1,5 +1,5 @@
-"""Undo what happened to a text on its way here: double encoding, soft hyphens, odd spaces, HTML entities, control
-characters; and show a text that may hold such things."""
+"""Repair of untrusted text: double encoding, soft hyphens, odd spaces, HTML entities, control characters, lone
+surrogates; and how to show a text that may hold such things."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 
 class Repair(NamedTuple):
-    """What was mended in a text: its code, as in `types.Fault`, and its name for people."""
+    """What was repaired in a text: its code, as in `types.Fault`, and its name in messages."""
 
     code: str
     what: str
@@ -25,8 +25,7 @@ ENTITIES = Repair("text-html-entities", "HTML entities")
 CONTROL = Repair("text-control-characters", "control characters")
 
 _TWICE = re.compile(r"[^\x00-\x7f]{2}|[ÂÃ] ")
-"""A letter that was encoded twice is two foreign ones, or one and a space; looking for that first spares ftfy most
-texts."""
+"""A letter that was encoded twice is two non-ASCII ones, or one and a space; ftfy reads only texts that have them."""
 _SPACE = re.compile(r"[\u00a0\u2000-\u200a\u202f\u205f\u3000]")
 _INVISIBLE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u200b\u2060\ufeff]")
 _SOFT = re.compile("\u00ad")
@@ -35,12 +34,17 @@ _NULL = frozenset({"nan", "null", "\\n", "#n/a", "<na>"})
 _NO_VALUE = _NULL | {"none", "nat", "(null)", "<null>"}
 
 
+def encodable(text: str) -> str:
+    """The text with lone surrogates, which UTF-8 cannot encode, replaced by question marks."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
 @functools.lru_cache(maxsize=4096)
 def mend(text: str) -> tuple[str, tuple[Repair, ...]]:
-    """The text as its author saw it, in one line of NFC, and the repairs that it took.
+    """The repaired text, in one line of NFC, and the repairs made.
 
-    Spaces and line ends are joined without being named. What spreadsheets and pandas write for "nothing" (`NaN`,
-    `NULL`, …) is empty.
+    Runs of white space become one space, which is not reported. What spreadsheets and pandas write for a missing value
+    (`NaN`, `NULL`, …) is empty.
     """
     text, done = repair(text)
     text = " ".join(text.split())
@@ -48,8 +52,7 @@ def mend(text: str) -> tuple[str, tuple[Repair, ...]]:
 
 
 def repair(text: str) -> tuple[str, tuple[Repair, ...]]:
-    """The text in NFC with its lines as they are, for captions and other texts where they count, and the repairs
-    that it took.
+    """The text in NFC with its lines as they are, for captions and other texts where they count, and the repairs made.
 
     Source of the double-encoding repair: ftfy.
     """
@@ -59,15 +62,13 @@ def repair(text: str) -> tuple[str, tuple[Repair, ...]]:
     if _TWICE.search(text):
         import ftfy
 
-        fixed = ftfy.fix_encoding(text)
-        if fixed != text:
+        text, before = ftfy.fix_encoding(text), text
+        if text != before:
             done.append(DOUBLE)
-            text = fixed
     if _ENTITY.search(text):
-        plain = html.unescape(text)
-        if plain != text:
+        text, before = html.unescape(text), text
+        if text != before:
             done.append(ENTITIES)
-            text = plain
     for kind, pattern, put in ((SOFT, _SOFT, ""), (SPACES, _SPACE, " "), (CONTROL, _INVISIBLE, "")):
         text, count = pattern.subn(put, text)
         if count:

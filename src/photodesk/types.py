@@ -1,11 +1,12 @@
-"""The nouns that flow through photodesk: frozen, checked once, here.
+"""The values that the packages exchange: frozen, checked when they are made.
 
-`Article`, `Photo`, `Pair` come from `datasets`; `Embeddings` from an encoder; a `Run` from `dual_softmax.top_k`;
-`Fault` from whoever met bad input and went on.
+`Article`, `Photo`, `Pair` come from `data.datasets`, `Embeddings` from an encoder, a `Run` from `dual_softmax.top_k`; a
+`Fault` names bad input that did not stop the work.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,13 +21,13 @@ from photodesk.text_repair import shown
 FloatArray = NDArray[np.float32]
 
 Progress = Callable[[str, int, int], None]
-"""Called with (stage, done, of) while something long is under way."""
+"""Called with (stage, done, of) during a long operation."""
 
 Fate = Literal["repaired", "kept", "left out"]
 
 
 def silent(stage: str, done: int, of: int) -> None:
-    """Reports progress to nobody."""
+    """Report no progress."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Article:
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """One picture of the gallery, by the id that run files use and the file that holds it."""
+    """One photo of the gallery: the id that run files use, and its file."""
 
     id: str
     path: Path
@@ -59,7 +60,7 @@ class Photo:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Article `article` is rightly shown with photo `photo` (ids). An article may have several."""
+    """A relevant photo of an article, by their ids. An article may have several."""
 
     article: str
     photo: str
@@ -67,7 +68,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One photo in an article's ranking; higher `score` is better."""
+    """One photo in an article's ranking; a higher score is better."""
 
     photo: str
     score: float
@@ -78,12 +79,11 @@ class Fault:
     """Something wrong with the input that did not stop the work.
 
     Args:
-        code: what kind of thing is wrong, for programs: `subject-problem`, one of `data.checks.MEANINGS`. It stays the
-            same when the sentence is worded anew.
+        code: the kind of fault, for programs: `subject-problem`, one of `data.checks.MEANINGS`. Stable, unlike `what`.
         where: `file` or `file:line`.
         what: what is wrong, with the value.
-        fate: what photodesk did about it: "repaired", "kept" as it is, or "left out".
-        advice: the next step for the user; empty if nothing needs doing.
+        fate: what photodesk did: "repaired", "kept" as it is, or "left out".
+        advice: the next step for the user; empty if none is needed.
     """
 
     code: str
@@ -101,26 +101,23 @@ class Fault:
         return shown(f"{self.where}: {self.what} ({self.fate})" + (f"; {self.advice}" if self.advice else ""))
 
 
-def _unique(ids: Sequence[str], what: str) -> tuple[str, ...]:
-    ids = tuple(ids)
-    if len(set(ids)) != len(ids):
-        seen: set[str] = set()
-        twice = next(i for i in ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
-        raise ValueError(f"{what} id {twice!r} stands twice; ids beside rows must be unique")
-    return ids
+def unit(rows: FloatArray) -> FloatArray:
+    """Rows (the last axis) scaled to length 1; a row of zeros stays zero."""
+    scaled: FloatArray = rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), np.float32(1e-12))
+    return scaled
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Embeddings:
-    """Rows of unit length beside the ids of what they stand for.
+    """Rows of unit length and the ids of the articles or photos they embed.
 
     Args:
         ids: n ids, unique; row i belongs to ids[i].
-        rows: (n, d) float32, each row of L2 norm 1 (±1e-3). Kept as given, read-only; a memory map stays one.
-        encoder: fingerprint of the model that made them; embeddings of different make are never compared.
+        rows: (n, d) float32, each row of L2 norm 1 (±1e-3). Not copied; made read-only.
+        encoder: fingerprint of the encoder; only embeddings of one encoder are compared.
 
     Raises:
-        ValueError: shapes disagree, an id stands twice, or a row is not of unit length.
+        ValueError: shapes disagree, an id is duplicated, or a row is not of unit length.
     """
 
     ids: tuple[str, ...]
@@ -128,8 +125,10 @@ class Embeddings:
     encoder: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "ids", _unique(self.ids, "embedding"))
+        object.__setattr__(self, "ids", tuple(self.ids))
         rows = self.rows
+        if len(set(self.ids)) != len(self.ids):
+            raise ValueError(f"embedding id {Counter(self.ids).most_common(1)[0][0]!r} is duplicated")
         if rows.ndim != 2 or rows.shape[0] != len(self.ids) or rows.dtype != np.float32:
             raise ValueError(
                 f"embeddings need ({len(self.ids)}, d) float32 rows for {len(self.ids)} ids, not {rows.shape} "
@@ -151,23 +150,27 @@ class Embeddings:
 
     @property
     def dim(self) -> int:
-        """Numbers per row."""
+        """The length of a row."""
         return int(self.rows.shape[1])
 
     def take(self, ids: Sequence[str]) -> Embeddings:
-        """The rows of `ids`, in that order. KeyError names an id that is not here."""
+        """The rows of `ids`, in that order.
+
+        Raises:
+            KeyError: an unknown id.
+        """
         at = {name: i for i, name in enumerate(self.ids)}
         return Embeddings(tuple(ids), self.rows[[at[name] for name in ids]], self.encoder)
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Ranked photos for every article: what a run file holds and what `evaluate` measures.
+    """Ranked photos for every article: the content of a run file, evaluated by `evaluate`.
 
     Args:
-        hits: article id → its hits, best first. Kept in the order given.
-        name: how tables call this run.
-        transductive: how the run saw the other test queries, such as "dual_softmax(temperature=1)"; empty if it did
+        hits: article id → its hits, best first.
+        name: of the run in tables.
+        transductive: how the run used the other test queries, such as "dual_softmax(temperature=1)"; empty if it did
             not.
     """
 
@@ -190,14 +193,14 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A picture as a table names it, whether or not its file is there.
+    """A photo that a table lists, whether or not its file exists.
 
     Args:
-        photo: the picture's id in run files and pairs.
-        file: the name that its file should have; empty if the table does not say.
-        url: where it can be fetched; empty if unknown.
-        where: `file:line` of the first row that names it.
-        subset: the part of the data that the row belongs to.
+        photo: its id in run files and pairs.
+        file: the expected name of its file; empty if unknown.
+        url: to download it from; empty if unknown.
+        where: `file:line` of the first row that lists it.
+        subset: of the data that the row belongs to.
     """
 
     photo: str
@@ -209,18 +212,18 @@ class Listed:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What `read` found.
+    """The data set that `read` returns.
 
     Args:
         articles: in the order of the files; ids are unique.
-        photos: the gallery: pictures whose file exists, sorted by id; ids are unique.
-        pairs: the truth: which picture an article was published with, whether or not its file is here. Empty if
+        photos: the gallery: photos whose file exists, sorted by id; ids are unique.
+        pairs: the ground truth: photos that articles were published with, whether or not the file exists. Empty if
             unknown.
-        edition: the layout that was recognised, such as "NewsImages 2025".
-        evidence: why it was recognised.
+        edition: the recognised layout, such as "NewsImages 2025".
+        evidence: how it was recognised.
         columns: field → name of the column that it was read from, of the file that has most of them.
-        faults: what was wrong with the files and rows, in their order.
-        listed: the pictures that the tables name.
+        faults: of the files and rows, in order.
+        listed: the photos that the tables list.
     """
 
     articles: tuple[Article, ...]

@@ -15,9 +15,10 @@ from PIL import Image
 from photodesk.encoders import checkpoint, hf_hub
 from photodesk.encoders.preprocess import Pixels
 from photodesk.encoders.spec import OPTIONS, Spec, parse
-from photodesk.encoders.text_cleanup import clean, plain
+from photodesk.encoders.text_cleanup import clean
 from photodesk.errors import EncoderError, UsageError
 from photodesk.images import REDUCED
+from photodesk.text_repair import encodable
 
 word = st.text("abcXYZ019-_.", min_size=1, max_size=12)
 specs = st.builds(
@@ -107,7 +108,7 @@ def test_offline_mode_asks_nobody(cache, monkeypatch):
 
 def test_a_hub_that_never_answers_is_given_up(monkeypatch):
     hf_hub.unreachable.cache_clear()
-    monkeypatch.setattr(hf_hub, "PATIENCE", 0.05)
+    monkeypatch.setattr(hf_hub, "TIMEOUT", 0.05)
     monkeypatch.setattr("urllib.request.urlopen", lambda *a, **k: time.sleep(3600))  # a name server that says nothing
     assert hf_hub.unreachable("https://example.org") == "no answer in 0 seconds"
     hf_hub.unreachable.cache_clear()
@@ -245,12 +246,12 @@ def test_pixels_of_a_needle_are_a_square():
 def test_texts_are_cleaned_as_open_clip_does(zoo_ready, kind, text):
     from open_clip.tokenizer import get_clean_fn
 
-    assert clean(text, kind) == get_clean_fn(kind)(plain(text))
+    assert clean(text, kind) == get_clean_fn(kind)(encodable(text))
 
 
 def test_halves_of_surrogates_are_replaced():
-    assert plain("a\ud800b") == "a?b"
-    assert plain("日本 😀") == "日本 😀"
+    assert encodable("a\ud800b") == "a?b"
+    assert encodable("日本 😀") == "日本 😀"
 
 
 @pytest.fixture(scope="module")

@@ -202,7 +202,7 @@ def test_an_export_takes_the_place_of_an_export_only(zoo, tmp_path, monkeypatch)
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
     for name in (".", "..", str(tmp_path / "empty")):
-        with pytest.raises(UsageError, match="is the folder that you are in"):
+        with pytest.raises(UsageError, match="is the current folder"):
             export(zoo.openclip, Path(name))
 
 

@@ -201,7 +201,7 @@ def test_a_model_that_fails_on_a_worker_is_named_with_the_source(folder, tmp_pat
     here, store = Here(), Store(tmp_path / "cache")
     with pytest.raises(
         EncoderError,
-        match=rf"a worker failed on {folder / 'word 3.png'}: RuntimeError: shapes do not fit; what came before is kept",
+        match=rf"a worker failed on {folder / 'word 3.png'}: RuntimeError: shapes do not fit; finished units are kept",
     ):
         build_index(folder, tmp_path / "index", encoder, store=store, ray="auto")
     seen = encoder.photos.seen

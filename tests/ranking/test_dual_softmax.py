@@ -170,14 +170,14 @@ def test_the_rows_own_part_is_what_joining_adds():
 
 @pytest.mark.parametrize(("revision", "shift"), [(dual_softmax(1e3), 0.5), (inverted_softmax(1e-3), 1.0)])
 def test_a_large_temperature_takes_off_the_mean(revision, shift):
-    found = revise.numbers(A, P, revision, batch=True)
+    found = revise.offsets(A, P, revision, batch=True)
     assert found.values == pytest.approx(shift * product(A, P).mean(axis=0), abs=2e-4)
     agrees(revise.top_k(A, P, revision, 10), product(A, P) - shift * product(A, P).mean(axis=0), k=10, tolerance=3e-4)
 
 
 @pytest.mark.parametrize(("revision", "shift"), [(dual_softmax(1e-3), 0.5), (inverted_softmax(1e3), 1.0)])
 def test_a_small_temperature_takes_off_the_maximum(revision, shift):
-    assert revise.numbers(A, P, revision, batch=True).values == pytest.approx(
+    assert revise.offsets(A, P, revision, batch=True).values == pytest.approx(
         shift * product(A, P).max(axis=0), abs=4e-3
     )
 
@@ -211,7 +211,7 @@ def test_one_round_of_sinkhorn_is_inverted_softmax_and_dynamic_is_too_in_a_batch
 
 def test_many_rounds_of_sinkhorn_give_every_photo_the_same_share_and_every_article_too():
     t = 0.2
-    found = revise.numbers(A, P, sinkhorn(t, 300), batch=True)
+    found = revise.offsets(A, P, sinkhorn(t, 300), batch=True)
     x = np.exp((product(A, P) - found.values) / t)
     x /= x.sum(axis=1, keepdims=True)
     assert x.sum(axis=0) == pytest.approx(np.full(len(P), len(A) / len(P)), rel=1e-3)
@@ -228,8 +228,8 @@ def test_any_temperature_is_safe_in_float32(temperature, seed, alike):
     a = Embeddings(a.ids, np.tile(a.rows[:1], (9, 1)), "x") if alike else a
     s = product(a, p)
     wanted = temperature * (logsumexp(s / temperature, axis=0) - np.log(9))
-    dual = revise.numbers(a, p, dual_softmax(temperature), batch=True).values
-    inverted = revise.numbers(a, p, inverted_softmax(1 / temperature), batch=True).values
+    dual = revise.offsets(a, p, dual_softmax(temperature), batch=True).values
+    inverted = revise.offsets(a, p, inverted_softmax(1 / temperature), batch=True).values
     assert dual == pytest.approx(wanted / 2, abs=1e-6)
     assert inverted == pytest.approx(wanted, abs=2e-6)
 
@@ -243,7 +243,7 @@ def test_duplicates_of_one_query_do_not_explode(revision):
     copies = Embeddings(
         (*A.ids, *(f"copy{i}" for i in range(1000))), np.vstack([A.rows, np.tile(A.rows[:1], (1000, 1))]), "x"
     )
-    found = revise.numbers(copies, P, revision, batch=True).values
+    found = revise.offsets(copies, P, revision, batch=True).values
     s = product(A, P)
     ceiling = {"dual_softmax": 0.5, "nnn": dict(revision.options).get("alpha")}.get(revision.method, 1.0)
     if revision.method != "sinkhorn":
@@ -278,8 +278,8 @@ def test_hubs_lose_their_place():
 @pytest.mark.parametrize("revision", BANKED, ids=str)
 def test_stored_numbers_rank_one_article_at_a_time_as_all_at_once(revision, tmp_path):
     path = tmp_path / "numbers.npz"
-    revise.numbers(B, P, revision).save(path)
-    stored = revise.Numbers.load(path)
+    revise.offsets(B, P, revision).save(path)
+    stored = revise.Offsets.load(path)
     wanted = revise.top_k(A, P, revision, 10, bank=B)
     for article, row in zip(A.ids, A.rows, strict=True):
         scores = dict(zip(P.ids, stored.revised((P.rows @ row)[None])[0].tolist(), strict=True))
@@ -396,7 +396,7 @@ def test_what_cannot_be_revised_is_named(tmp_path):
         revise.top_k(A, P, nnn(), bank=Embeddings((), np.empty((0, 12), np.float32), "x"))
     with pytest.raises(StoreError, match="encode both"):
         revise.top_k(A, P, nnn(), bank=embeddings(3, 12, 0, "b", "other"))
-    found = revise.numbers(B, P, nnn())
+    found = revise.offsets(B, P, nnn())
     with pytest.raises(StoreError, match="other photos"):
         revise.top_k(A, embeddings(61, 12, 1, "q"), nnn(), bank=found)
     with pytest.raises(StoreError, match="not dual_softmax"):
@@ -406,7 +406,7 @@ def test_what_cannot_be_revised_is_named(tmp_path):
         if content is not None:
             path.write_bytes(content)
         with pytest.raises(StoreError, match="compute them again"):
-            revise.Numbers.load(path)
+            revise.Offsets.load(path)
 
 
 def test_rank_revises_with_the_batch_or_with_a_file_of_other_articles(tmp_path, monkeypatch):

@@ -88,7 +88,7 @@ def test_print_form_is_the_one_of_the_docs():
         ("fields=title+title", "each once"),
         ("max_words=many", "not a whole number"),
         ("max_words=-1", "above 0"),
-        ("max_words=1, max_words=2", "stands twice"),
+        ("max_words=1, max_words=2", "is duplicated"),
         ("title", "not key=value"),
         ("detect=de", "two or more"),
         ("detect=de+de", "two or more"),

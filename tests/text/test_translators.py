@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from photodesk.errors import MissingExtra, TranslationError, UsageError
+from photodesk.errors import MissingExtra, TranslationError, UsageError, quiet
 from photodesk.text import translators
 from photodesk.text.translators import Translator, ctranslate2, libretranslate, marian
 
@@ -70,7 +70,7 @@ def make_marian(folder):
     )
     model = transformers.MarianMTModel(config)
     model.final_logits_bias[0, 0] = 6.0
-    with marian._quiet(transformers):
+    with quiet(transformers):
         model.save_pretrained(folder)
     return folder
 
@@ -85,7 +85,7 @@ def converted_folder(marian_folder, tmp_path_factory):
     engine = pytest.importorskip("ctranslate2")
     transformers = pytest.importorskip("transformers")
     folder = tmp_path_factory.mktemp("models") / "ct2"
-    with warnings.catch_warnings(), marian._quiet(transformers):
+    with warnings.catch_warnings(), quiet(transformers):
         warnings.simplefilter("ignore")  # "Recommended: pip install sacremoses."
         engine.converters.TransformersConverter(
             str(marian_folder), copy_files=["source.spm", "target.spm", "tokenizer_config.json"]
@@ -119,11 +119,11 @@ def test_marian_reads_the_tokens_that_its_own_tokenizer_makes(marian_folder):
         tokenizer = transformers.MarianTokenizer.from_pretrained(marian_folder)
     model = translators.load(f"marian:{marian_folder}")
     for sentence in [*GERMAN, "Ganz andere Wörter: Žižek 12!", "日本"]:
-        pieces = model._pieces.cut(sentence)
+        pieces = model.cut(sentence)
         ids = [model._vocabulary.get(piece, model._unknown) for piece in pieces]
         assert [*ids, 0] == tokenizer(sentence).input_ids
         assert model.measure(sentence) == len(ids)
-        assert model._pieces.join(
+        assert model.join(
             [*pieces[:0], *(p for p in tokenizer.convert_ids_to_tokens(ids) if p != "<unk>")]
         ) == tokenizer.decode([i for i in ids if i != 1], use_source_tokenizer=False)
 
@@ -340,8 +340,8 @@ def test_a_service_is_asked_in_its_own_words(service, monkeypatch):
         ("number", "not a list of texts"),
         ("huge", "longer than 4 MiB"),
         ("cut", "IncompleteRead|not JSON"),
-        ("redirect", "sends on to"),
-        ("moved", "sends on to"),
+        ("redirect", "redirects to"),
+        ("moved", "redirects to"),
         ("hangs", "no answer within 0.5 s"),
         ("drips", "no answer within 0.5 s"),
     ],

@@ -307,7 +307,7 @@ class Archive:
         if bank is None or not len(rows):
             return np.zeros(len(rows), np.float32)
         photos = Embeddings(tuple(map(str, range(len(rows)))), rows, bank.encoder)
-        return dual_softmax.numbers(bank, photos, self.settings.revision).values
+        return dual_softmax.offsets(bank, photos, self.settings.revision).values
 
     def bank(self) -> Embeddings | None:
         """The query bank: articles that stand for the queries to come; None while there are none."""

@@ -1,6 +1,6 @@
-"""The protocols behind which every model stands: a text tower, a photo tower, an optional T×V network.
+"""The protocols of encoders: a text tower, a photo tower, an optional T×V network.
 
-A tower turns raw material into feature rows; the store keeps those, keyed by content and the tower's fingerprint. A
+A tower turns texts or photos into feature rows; the store keeps those, keyed by content and the tower's fingerprint. A
 network (`txv.py`) maps features into the joint space and is cheap, so its output is never stored.
 """
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 
 class Tower(Protocol):
-    """What text and photo towers have in common. A tower is a subclass of `TextTower` or `PhotoTower`; what has a value
-    or a body here it need not bring.
+    """What text and photo towers have in common. A tower is a subclass of `TextTower` or `PhotoTower`; members with a
+    value or a body here are optional.
 
     Attributes:
         fingerprint: changes whenever the output does (weights, tokenisation, preprocessing); part of every cache key.
-        dim: numbers per row.
-        batch: how many texts or photos one call should bring; of photos to begin with, see `PhotoTower.most`.
+        dim: length of a row.
+        batch: how many texts or photos one call should bring; of photos at first, see `PhotoTower.most`.
     """
 
     fingerprint: str
@@ -43,7 +43,7 @@ class Tower(Protocol):
         return (self.dim,)
 
     def alone(self) -> None:
-        """Releases what only the other tower of the same model needs: a pair takes this one from it and no more."""
+        """Release what only the other tower of the same model needs."""
         return
 
 
@@ -52,8 +52,8 @@ class TextTower(Tower, Protocol):
     """Turns prepared texts into feature rows.
 
     Attributes:
-        context: how many tokens the model reads; 0 where it windows long texts.
-        fields: sets of an article's fields that are each prepared and read by themselves, such as
+        context: how many tokens the model reads; 0 where it reads long texts in windows.
+        fields: sets of an article's fields that are each prepared and encoded separately, such as
             (("title",), ("text",)); empty: the text as it is prepared.
     """
 
@@ -62,25 +62,25 @@ class TextTower(Tower, Protocol):
 
     @abstractmethod
     def encode(self, texts: Sequence[str]) -> FloatArray:
-        """(n texts, dim) float32 unit rows in the order given; a row does not depend on its neighbours."""
+        """(n texts, dim) float32 unit rows in order; a row does not depend on its neighbours."""
 
     def read(self, texts: Sequence[tuple[str, ...]]) -> FloatArray:
-        """As `encode`, of articles whose text comes as one string for each of `fields`, or one where it has none."""
+        """As `encode`, of articles with one string for each of `fields`, or one in all."""
         return self.encode([text for (text,) in texts])
 
     @abstractmethod
     def tokens(self, text: str) -> list[str]:
-        """The pieces that the model reads of `text`, without its special tokens and before any cut."""
+        """The tokens of `text`, without special tokens and before truncation."""
 
 
 @runtime_checkable
 class PhotoTower(Tower, Protocol):
-    """Turns decoded photos into feature rows, in two steps so that decoding threads share the work.
+    """Turns decoded photos into feature rows, in two steps so that decoding threads can run the first.
 
     Attributes:
-        size: pixels of the shorter side that the model can use; lets JPEG decoding skip the rest. 0 takes all.
+        size: pixels of the shorter side that the model can use, so that JPEGs are decoded at a smaller size. 0: all.
         most: how many photos one call may bring, since memory grows with them.
-        built: what its rows depend on apart from its weights, to compare two towers by.
+        built: what its rows depend on apart from its weights, to compare two towers.
     """
 
     size: int
@@ -97,20 +97,20 @@ class PhotoTower(Tower, Protocol):
         """(n photos, dim) float32 rows from n stacked arrays; called from several threads, each on its own batch."""
 
     def state(self) -> Mapping[str, Any]:
-        """Its weights by name, to compare two towers by; none where they cannot be compared."""
+        """Its weights by name, to compare two towers; empty where they cannot be compared."""
         return {}
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """Two towers that a joint space connects.
+    """Two towers with a joint space.
 
     Args:
         name: as `load` reads it.
         texts: the text tower.
         photos: the photo tower.
         network: maps both towers' features into the joint space; None where the towers already share one.
-        runs_on: device and precision, for people; empty where there is no choice.
+        runs_on: device and precision, for messages; empty where there is no choice.
     """
 
     name: str
@@ -126,22 +126,19 @@ class Encoder:
         return "+".join(parts + ([self.network.fingerprint] if self.network else []))
 
     def reads(self, fingerprint: str) -> bool:
-        """Whether photo embeddings made by an encoder of that fingerprint are also this one's: the same photo tower and
-        network.
-
-        Who read the texts does not matter to them, so several text towers that share one space with a photo tower share
-        its index.
+        """Whether an encoder of that fingerprint makes the same photo embeddings: it has the same photo tower and
+        network. Text towers of one space can therefore share an index.
         """
-        # from the end: only a text tower's fingerprint may hold a + of its own
+        # from the end: only a text tower's fingerprint may contain a +
         return fingerprint.endswith(self.fingerprint.removeprefix(self.texts.fingerprint))
 
     def check(self, fingerprint: str, name: str, place: object, advice: str) -> None:
-        """Raise where photo embeddings are not this encoder's; see `reads`.
+        """Check that photo embeddings are this encoder's; see `reads`.
 
         Args:
-            fingerprint: of the encoder that made them; name: what that one is called.
+            fingerprint: of the encoder that made them; name likewise.
             place: where they are.
-            advice: how to come by this encoder's.
+            advice: how to get this encoder's.
 
         Raises:
             StoreError: another encoder made them.

@@ -18,7 +18,7 @@ PHOTO_VERSIONS = (0, 1, 2)  # of EfficientNet-Lite; the network was trained on t
 
 
 def towers(layers: Sequence[int] = (LAYERS,)) -> tuple[E5, Lite]:
-    """The two frozen towers, whose features `photodesk train` learns from; of the texts these layers."""
+    """The two frozen towers, whose features `photodesk train` learns from, with these layers of the text tower."""
     return E5(layers=layers), Lite(PHOTO_VERSIONS)
 
 

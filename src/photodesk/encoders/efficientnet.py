@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from photodesk.encoders import onnx_session
 from photodesk.encoders.base import PhotoTower
 from photodesk.errors import EncoderError
-from photodesk.types import FloatArray
+from photodesk.types import FloatArray, unit
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -23,23 +23,23 @@ SHAPES = {
     1: ((400, 224), (360, 248), (300, 300), (248, 360), (224, 400)),
     2: ((480, 272), (432, 304), (360, 360), (304, 432), (272, 480)),
 }
-"""Width and height in pixels at which EfficientNet-Lite 0, 1, 2 read a photo: 16:9, √2:1, square and both upright, of
-equal area."""
+"""Width and height in pixels at which EfficientNet-Lite 0, 1, 2 read a photo: 16:9, √2:1, square, 1:√2, 9:16, of equal
+area."""
 
 ASPECTS = np.log([16 / 9, 2**0.5, 1, 2**-0.5, 9 / 16])
 FEATURES = 1280
 STAGES = 1360
-"""Numbers of Lite2's last three stages: mean and standard deviation of each channel."""
+"""Length of the features of Lite2's last three stages: mean and standard deviation of each channel."""
 
 STAGES_WEIGHT = 0.45
-"""Next to pooled features of length 1; from .3 to .6 the measures are alike (LOG.md)."""
+"""Relative to pooled features of length 1; from .3 to .6 the measures are similar (LOG.md)."""
 
 
 class Lite(PhotoTower):
-    """Pooled features of one or several EfficientNet-Lite networks, concatenated, each part of equal length; of Lite2
-    its last stages too.
+    """Pooled features of one or several EfficientNet-Lite networks, concatenated, each part of equal length; with
+    the last stages of Lite2.
 
-    A photo is squeezed to the nearest of five shapes, so that nothing at its sides is lost.
+    A photo is resized to the nearest of five shapes, so that nothing is cropped.
 
     Args:
         versions: which networks, of 0, 1, 2.
@@ -66,25 +66,20 @@ class Lite(PhotoTower):
 
     def views(self, photo: Image.Image) -> list[NDArray[np.uint8]]:
         """The photo as each network reads it, (height, width, RGB)."""
-        return self._views(photo, shape_of(photo))
-
-    def _views(self, photo: Image.Image, shape: int) -> list[NDArray[np.uint8]]:
         from PIL import Image
 
-        largest = photo.resize(max(SHAPES[v][shape] for v in self.versions), Image.Resampling.BICUBIC)
-        sizes = [SHAPES[v][shape] for v in self.versions]
+        sizes = [SHAPES[version][shape_of(photo)] for version in self.versions]
+        largest = photo.resize(max(sizes), Image.Resampling.BICUBIC)
         return [
             np.asarray(largest if largest.size == size else largest.resize(size, Image.Resampling.BICUBIC))
             for size in sizes
         ]
 
     def prepare(self, photo: Image.Image) -> NDArray[np.uint8]:
-        """What `encode` takes: the number of the shape, the photo as each network reads it, and nothing up to a length
-        that all share."""
-        shape = shape_of(photo)
+        """The index of the shape, the photo as each network reads it, and zeros up to one length for all photos."""
         row = np.zeros(self._bytes, np.uint8)
-        row[0] = shape
-        pixels = np.concatenate([view.reshape(-1) for view in self._views(photo, shape)])
+        row[0] = shape_of(photo)
+        pixels = np.concatenate([view.reshape(-1) for view in self.views(photo)])
         row[1 : 1 + len(pixels)] = pixels
         return row
 
@@ -108,11 +103,9 @@ class Lite(PhotoTower):
             features *= len(self.versions) ** -0.5 / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
             parts.append(features)
             stages += [each * STAGES_WEIGHT for each in more]
-        rows: FloatArray = np.concatenate([*parts, *stages], axis=1)
-        rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-        return rows
+        return unit(np.concatenate([*parts, *stages], axis=1))
 
 
 def shape_of(photo: Image.Image) -> int:
-    """Which of `SHAPES` a photo is nearest to."""
+    """The index of the shape that is nearest to a photo's."""
     return int(np.abs(ASPECTS - np.log(photo.width / photo.height)).argmin())

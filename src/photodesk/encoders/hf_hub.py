@@ -1,8 +1,7 @@
-"""A model's files: placed by hand, in the Hugging Face cache, or downloaded – and where to put them if none of that
-works.
+"""A model's files: placed by hand, in the Hugging Face cache, or downloaded; the error says where to put them.
 
-What is on the machine is used without asking anybody. Else the hub is tried, for a few seconds only: without a network
-its own library tries again for half a minute.
+Files on the machine are used without a request. Otherwise the hub has a few seconds to answer: without a network its
+own library retries for half a minute.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from photodesk.errors import EncoderError, MissingExtra, require
+from photodesk.errors import EncoderError, MissingExtra, one_line, require
 from photodesk.files import cache_folder, read_text
 
-PATIENCE = 4.0  # seconds until a hub that does not answer counts as out of reach
+TIMEOUT = 4.0  # seconds within which the hub has to answer
 CONFIGS = ("*.json", "*.txt", "*.model", "*.spm", "*.jinja")
 TENSORS = ("*.safetensors",)
 
@@ -36,12 +35,10 @@ def find(repository: str, names: Sequence[str]) -> Path | None:
     for name in names:
         if (place(repository) / name).is_file():
             return place(repository) / name
-        with contextlib.suppress(
-            ValueError, MissingExtra
-        ):  # a name that the hub does not allow; no cache without its library
-            if isinstance(
-                cached := require("huggingface_hub", "openclip").try_to_load_from_cache(repository, name), str
-            ):
+        # the hub may not allow the name; its cache needs its library
+        with contextlib.suppress(ValueError, MissingExtra):
+            cached = require("huggingface_hub", "openclip").try_to_load_from_cache(repository, name)
+            if isinstance(cached, str):
                 return Path(cached)
     return None
 
@@ -51,11 +48,11 @@ def file(repository: str, names: Sequence[str], *, instead: str = "") -> Path:
 
     Args:
         repository: `owner/name` on the hub.
-        names: what the file may be called, the best first.
-        instead: how else the user can name their own copy, for the message.
+        names: of the file, the best first.
+        instead: how to name a local copy, for the message.
 
     Raises:
-        EncoderError: it is not here and cannot be fetched; says which file to put where.
+        EncoderError: it cannot be downloaded; the message says which file to put where.
     """
     if found := find(repository, names):
         return found
@@ -67,8 +64,8 @@ def file(repository: str, names: Sequence[str], *, instead: str = "") -> Path:
             return Path(hub.hf_hub_download(repository, name))
         except hub.errors.RemoteEntryNotFoundError:
             reason = "the hub does not have it"
-        except Exception as error:  # whatever the network does
-            raise EncoderError(_advice(repository, name, f"the download failed: {_short(error)}", instead)) from error
+        except Exception as error:  # the network's errors have many classes
+            raise EncoderError(_advice(repository, name, f"the download failed: {one_line(error)}", instead)) from error
     raise EncoderError(_advice(repository, " or ".join(names), reason, instead))
 
 
@@ -83,12 +80,12 @@ def folder(
     """A folder with the files of a repository that match `patterns`, downloaded if need be.
 
     Args:
-        repository: `owner/name` on the hub, or a local folder, which is taken as it is.
-        needed: patterns of which each must have a file, or the copy here counts as unfinished.
-        extra: of photodesk, that brings the hub's library to who asks.
+        repository: `owner/name` on the hub, or a local folder.
+        needed: patterns that must each match a file, or a local copy is incomplete.
+        extra: of photodesk that installs the hub's library for this model.
 
     Raises:
-        EncoderError: it is not here and cannot be fetched; says which file to put where.
+        EncoderError: they cannot be downloaded; the message says which file to put where.
     """
     hub = require("huggingface_hub", extra)
     candidates = [Path(repository).expanduser(), place(repository)]
@@ -104,25 +101,22 @@ def folder(
     _check_reach(hub, repository, wanted, instead)
     try:
         return Path(hub.snapshot_download(repository, allow_patterns=list(patterns)))
-    except Exception as error:  # whatever the network does
-        raise EncoderError(_advice(repository, wanted, f"the download failed: {_short(error)}", instead)) from error
+    except Exception as error:  # the network's errors have many classes
+        raise EncoderError(_advice(repository, wanted, f"the download failed: {one_line(error)}", instead)) from error
 
 
 def check_no_code(*folders: Path) -> None:
-    """Refuse a model that brings Python code of its own, before a library reads it: some ask on the terminal whether to
-    run it.
+    """Refuse a model that contains Python code, before a library reads it: some ask on the terminal whether to run it.
 
     Args:
-        folders: where its configurations lie (`*config.json`); `auto_map` anywhere in one of them names such code.
+        folders: with its configurations (`*config.json`); `auto_map` anywhere in one of them names such code.
 
     Raises:
-        EncoderError: one does.
+        EncoderError: it does.
     """
     for path in (path for folder in folders for path in sorted(folder.glob("*config.json"))):
         keys: set[str] = set()
-        with contextlib.suppress(
-            OSError, ValueError, RecursionError
-        ):  # who reads it for its contents says what is wrong with it
+        with contextlib.suppress(OSError, ValueError, RecursionError):  # the library that reads it names the fault
             json.loads(read_text(path), object_hook=keys.update)
         if "auto_map" in keys:
             raise EncoderError(
@@ -140,30 +134,26 @@ def _check_reach(hub: Any, repository: str, name: str, instead: str) -> None:
 
 @functools.lru_cache
 def unreachable(address: str) -> str:
-    """Why `address` does not answer within `PATIENCE` seconds; empty if it does.
+    """Why `address` does not answer within `TIMEOUT` seconds; empty if it does.
 
-    In a thread of its own, since looking a name up knows no time limit.
+    In a thread of its own, since name resolution has no timeout.
     """
     outcome: list[str] = []
 
-    def knock() -> None:
+    def send() -> None:
         try:
             request = urllib.request.Request(address, method="HEAD")  # noqa: S310  the hub's own address
-            with urllib.request.urlopen(request, timeout=PATIENCE):  # noqa: S310
+            with urllib.request.urlopen(request, timeout=TIMEOUT):  # noqa: S310
                 outcome.append("")
         except urllib.error.HTTPError:
-            outcome.append("")  # an answer all the same
+            outcome.append("")  # an error status is an answer
         except (OSError, ValueError) as error:
-            outcome.append(_short(getattr(error, "reason", error)))
+            outcome.append(one_line(getattr(error, "reason", error)))
 
-    thread = threading.Thread(target=knock, daemon=True)
+    thread = threading.Thread(target=send, daemon=True)
     thread.start()
-    thread.join(PATIENCE)
-    return outcome[0] if outcome else f"no answer in {PATIENCE:.0f} seconds"
-
-
-def _short(error: Any) -> str:
-    return " ".join(str(error).split())[:160] or type(error).__name__
+    thread.join(TIMEOUT)
+    return outcome[0] if outcome else f"no answer in {TIMEOUT:.0f} seconds"
 
 
 def _advice(repository: str, name: str, reason: str, instead: str) -> str:

@@ -1,47 +1,40 @@
 """Two towers of different models in one space: `text=openclip:…, image=openclip:…`, `text=sentence:…, image=clip:…`.
 
-Nothing is taken on trust. A text tower that has a photo tower of its own may join another one's photos if the two photo
-towers are the same one, frozen while the text tower was trained: weights and preprocessing are compared. A text tower
-without one, trained to imitate another text tower, must place sentences where the image model's own text tower places
-them.
+Whether they share a space is checked. A text tower that has a photo tower of its own shares the space of another photo
+tower if the two are the same, frozen while the text tower was trained: weights and preprocessing are compared. A text
+tower without one, distilled from another text tower, must embed sentences close to that of the image model.
 """
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from importlib import resources
 from typing import Any
 
 from photodesk.encoders.base import Encoder, PhotoTower, TextTower
 from photodesk.encoders.spec import Spec
 from photodesk.errors import EncoderError, UsageError
 
-SENTENCES = (
-    "A dog runs across a green meadow.",
-    "Firefighters put out a burning house at night.",
-    "Two politicians shake hands at a press conference.",
-    "A football player scores a goal in a full stadium.",
-    "Snow covers the roofs of a small village in the mountains.",
-    "A chef prepares fresh pasta in a restaurant kitchen.",
-    "Cars stand in a long traffic jam on the motorway.",
-    "An old man reads a newspaper on a park bench.",
-)
-"""Plain English captions whose rows of two text towers are compared."""
+PROBES: dict[str, list[str]] = tomllib.loads((resources.files("photodesk.encoders") / "probes.toml").read_text("utf-8"))
+SENTENCES = tuple(PROBES["captions"])
+"""English captions whose rows by two text towers are compared."""
 
 AGREEMENT = 0.5
-"""Mean cosine that an imitating text tower must reach; imitators are trained for 1, unrelated spaces give 0."""
+"""Mean cosine that a distilled text tower must reach; it is trained for 1, unrelated spaces give 0."""
 
 
 def load(parts: Mapping[str, Spec], load_part: Callable[[str], Encoder]) -> Encoder:
-    """The text tower of one model and the photo tower of another, once it is shown that they share a space.
+    """The text tower of one model and the photo tower of another, if they share a space.
 
     Args:
         parts: "text" and "image".
-        load_part: `registry.load`, for the models whose towers they are.
+        load_part: `registry.load`.
 
     Raises:
-        UsageError: a part cannot be paired at all.
-        EncoderError: the two do not share a space; says by how much they differ.
+        UsageError: a family that cannot be paired.
+        EncoderError: the two do not share a space; the message says by how much they differ.
     """
     text, image = parts["text"], parts["image"]
     name = f"text={replace(text, precision='fp32', device='auto', compile='no')}, image={image}"
@@ -68,7 +61,7 @@ def load(parts: Mapping[str, Spec], load_part: Callable[[str], Encoder]) -> Enco
 
 
 def check_frozen(own: PhotoTower, other: PhotoTower, name: str) -> None:
-    """Whether two photo towers are one and the same.
+    """Check that two photo towers are the same.
 
     Fingerprints name every weight, the activation and the preprocessing. Where they differ, the weights are compared as
     half-precision numbers, since the same tower may have been published in fp32 and in fp16.
@@ -97,7 +90,7 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def check_imitation(texts: TextTower, teacher: TextTower, name: str) -> None:
-    """Whether a text tower places sentences where another one does: each nearest to its own, and near.
+    """Check that two text towers share a space: each sentence is its own nearest neighbour, with a high cosine.
 
     Raises:
         EncoderError: it does not.

@@ -1,7 +1,7 @@
 """Towers that `photodesk export` wrote: `onnx:FOLDER`, or `onnx:FOLDER, precision=int8`. They run without torch.
 
-The folder holds `photodesk.json` (how texts and photos are prepared, and how near the export is to its original),
-`tokenizer.json`, and `texts.onnx`, `photos.onnx` for each precision, with the hash of every file.
+The folder holds `photodesk.json` (how texts and photos are prepared, and the least cosines to the original),
+`tokenizer.json`, and `texts.onnx`, `photos.onnx` for each precision, and the hash of every file.
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ from photodesk.encoders.base import Encoder, PhotoTower, TextTower
 from photodesk.encoders.preprocess import Pixels
 from photodesk.encoders.spec import Spec
 from photodesk.encoders.text_cleanup import clean
-from photodesk.encoders.txv import unit
 from photodesk.errors import EncoderError, UsageError, require
 from photodesk.files import open_regular, read_text
-from photodesk.types import FloatArray
+from photodesk.types import FloatArray, unit
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -33,19 +32,19 @@ EXTRA = "onnx"
 
 
 class Texts(TextTower):
-    """An exported text tower. See `base.TextTower`."""
+    """An exported text tower."""
 
     batch = 64
 
     def __init__(self, model: Path, tokenizer: Path, about: Mapping[str, Any], fingerprint: str, dim: int) -> None:
         self.fingerprint, self.dim, self._about = fingerprint, dim, about
         library = require("tokenizers", EXTRA)
-        self._whole, self._cut = (library.Tokenizer.from_file(str(tokenizer)) for _ in range(2))
+        self._whole, self._truncating = (library.Tokenizer.from_file(str(tokenizer)) for _ in range(2))
         self._whole.no_truncation()
         self._whole.no_padding()
         context = int(about["context"])
-        self._cut.enable_truncation(max_length=context)
-        self._cut.enable_padding(
+        self._truncating.enable_truncation(max_length=context)
+        self._truncating.enable_padding(
             direction=about["padding_side"], pad_id=about["pad_id"], pad_token=about["pad_token"], length=context
         )
         self._bytes = library.decoders.ByteLevel() if about["bytes"] else None
@@ -56,21 +55,21 @@ class Texts(TextTower):
         """(n, dim) float32 unit rows."""
         if not texts:
             return np.zeros((0, self.dim), np.float32)
-        found = self._cut.encode_batch([clean(text, self._about["clean"]) for text in texts])
-        ids = np.array([one.ids for one in found], np.int64)
+        encodings = self._truncating.encode_batch([clean(text, self._about["clean"]) for text in texts])
+        ids = np.array([encoding.ids for encoding in encodings], np.int64)
         if self._about["zeroed"] is not None:
             ids[ids == self._about["zeroed"]] = 0
         return unit(self._session.run(None, {"ids": ids})[0])
 
     def tokens(self, text: str) -> list[str]:
-        """The pieces that the model reads of `text`."""
-        pieces = self._whole.encode(clean(text, self._about["clean"]), add_special_tokens=False).tokens
-        bare = [piece.removesuffix("</w>") for piece in pieces]
-        return [self._bytes.decode([piece]) for piece in bare] if self._bytes else bare
+        """The tokens of `text`."""
+        tokens = self._whole.encode(clean(text, self._about["clean"]), add_special_tokens=False).tokens
+        bare = [token.removesuffix("</w>") for token in tokens]
+        return [self._bytes.decode([token]) for token in bare] if self._bytes else bare
 
 
 class Photos(PhotoTower):
-    """An exported photo tower. See `base.PhotoTower`."""
+    """An exported photo tower."""
 
     batch = 4  # fits the caches; measured best of 1 to 32 for fp32 and int8
 
@@ -91,8 +90,8 @@ def load(spec: Spec) -> Encoder:
     """An exported encoder.
 
     Raises:
-        UsageError: no folder is named, or a device or precision that exports do not have.
-        EncoderError: the folder holds no export, or a file is missing or was changed since.
+        UsageError: no folder, or a device or precision that exports do not have.
+        EncoderError: the folder holds no export, or a file is missing or has changed.
         MissingExtra: tokenizers is not installed.
     """
     folder = spec.path or (Path(spec.model).expanduser() if spec.model else None)
@@ -107,11 +106,8 @@ def load(spec: Spec) -> Encoder:
         raise EncoderError(
             f"{folder} has no {spec.precision} towers; export them with: photodesk export {about['source']} -o DIR"
         )
-    part = {
-        name: digest
-        for name, digest in files.items()
-        if ("int8" in name) == (spec.precision == "int8") or "onnx" not in name
-    }
+    int8 = spec.precision == "int8"
+    part = {name: digest for name, digest in files.items() if "onnx" not in name or ("int8" in name) == int8}
     paths = [folder / name for name in part]
     if lacking := [path.name for path in paths if not path.is_file()]:
         raise EncoderError(f"{folder} lacks {', '.join(lacking)}; export it again")
@@ -137,10 +133,10 @@ def load(spec: Spec) -> Encoder:
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """The card of an export.
+    """The content of an export's photodesk.json.
 
     Raises:
-        EncoderError: it is no export, or one of another format.
+        EncoderError: it is not an export, or one of another format.
     """
     try:
         about = json.loads(read_text(folder / "photodesk.json"))
@@ -163,7 +159,7 @@ def file_name(tower: str, precision: str) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file."""
+    """SHA-256 in hex."""
     with open_regular(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

@@ -1,8 +1,8 @@
-"""Write an open_clip model as ONNX that runs without torch, and prove that it is the same model.
+"""Export an open_clip model to ONNX, which runs without torch, and verify the export.
 
 int8 is onnxruntime's dynamic quantisation of the matrix products, one scale per output channel, in 7 of the 8 bits, so
-that no processor's sums overflow. Whatever is written has a cosine of at least `LEAST` to the original on each of a
-hundred photos and on each text of a list, or nothing is written.
+that sums overflow on no processor. An export has a cosine of at least `LEAST` to the original on each of a hundred
+photos and each text of a list, or nothing is written.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ import numpy as np
 from photodesk import images as pictures
 from photodesk.encoders import onnx, openclip
 from photodesk.encoders.base import Encoder
-from photodesk.encoders.mixed import SENTENCES
+from photodesk.encoders.mixed import PROBES, SENTENCES
 from photodesk.encoders.spec import Spec, parse
 from photodesk.errors import EncoderError, PhotoError, UsageError, require
 from photodesk.files import read_text, replacing
@@ -32,23 +33,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
 LEAST = 0.99
-LARGE = 1_800_000_000  # bytes of a file from which on its weights lie next to it: ONNX files end at 2 GiB
+LARGE = 1_800_000_000  # bytes above which weights go to a file of their own: ONNX files are limited to 2 GiB
 COUNT = 100
-TEXTS = (
-    *SENTENCES,
-    "",
-    "Hochwasser an der Elbe: Dörfer evakuiert",
-    "日本の首相が辞任を発表",
-    "Wahlen!!! (2025) – 50 % mehr & „neu“",
-    "I'll, we've, don't; it's",
-    "naïve façade",
-    "U.S. economy grew 3.2% in Q4",
-    "Наводнение в городе",
-    "😀 emoji 👍🏽",
-    "&amp; HTML &lt;b&gt;",
-    "a" * 300,
-    "breaking news " * 60,
-)
+TEXTS = (*SENTENCES, *PROBES["unusual"], "a" * 300, "breaking news " * 60)
 
 
 def export(
@@ -57,10 +44,10 @@ def export(
     """Export `openclip:…` into `folder`.
 
     Args:
-        photos: at least a hundred real ones to compare with; without any, a hundred are drawn.
+        photos: at least a hundred to compare with; without any, a hundred pictures are drawn.
 
     Returns:
-        the card that lies in the folder as `photodesk.json`: among others the least cosines to the original.
+        the content of `photodesk.json` in the folder, such as the least cosines to the original.
 
     Raises:
         UsageError: not an open_clip model, too few photos, or the folder holds something else.
@@ -73,7 +60,7 @@ def export(
     folder = folder.expanduser().resolve()
     _check_free(folder)
     spec = replace(parts[""], device="cpu", precision="fp32", compile="no")
-    pixels = [*_decoded(photos)] if photos else [scene(seed) for seed in range(COUNT)]
+    pixels = [*islice(_decoded(photos), COUNT)] if photos else [scene(seed) for seed in range(COUNT)]
     if len(pixels) < COUNT:
         raise UsageError(f"{len(pixels)} of the photos can be opened; an export is compared on {COUNT}")
     original = openclip.load(spec)
@@ -83,7 +70,7 @@ def export(
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
         made = Path(temporary, folder.name)
-        made.mkdir()  # a temporary folder itself is its owner's alone
+        made.mkdir()  # with usual permissions; those of a temporary folder are its owner's only
         about = _tokenizer(texts, made / "tokenizer.json")
         _towers(texts, towers, made, precisions)
         card = {
@@ -107,12 +94,10 @@ def export(
 
 
 def _check_free(folder: Path) -> None:
-    """Refuse a folder whose place an export cannot take: it holds files that an export did not write, or somebody works
-    in it."""
+    """Refuse a folder that an export cannot replace: it holds files that an export did not write, or is the current
+    folder."""
     if Path.cwd().is_relative_to(folder):
-        raise UsageError(
-            f"{folder} is the folder that you are in, and an export takes the whole place; name a new folder"
-        )
+        raise UsageError(f"{folder} is the current folder, and an export replaces the whole folder; name a new one")
     held = {path.name for path in folder.iterdir()} if folder.exists() else set()
     if not held:
         return
@@ -127,8 +112,7 @@ def _check_free(folder: Path) -> None:
 
 
 def _put(made: Path, folder: Path) -> None:
-    """Bring a finished folder to its place; the old one is deleted last, so whatever happens in between, one of the two
-    is whole."""
+    """Move a finished folder into place; the old one is deleted last, so one of the two is always whole."""
     if not folder.exists():
         made.rename(folder)
         return
@@ -144,7 +128,7 @@ def _put(made: Path, folder: Path) -> None:
 
 
 def _compare(original: Encoder, spec: Spec, photos: Sequence[Image.Image]) -> dict[str, float]:
-    """The least cosine of the exported towers to the original ones, over photos and over texts."""
+    """The least cosines of the exported towers to the original ones, over photos and over texts."""
     exported = onnx.load(spec)
     batch = np.stack([original.photos.prepare(photo) for photo in photos])
     same = np.array_equal(batch[0], exported.photos.prepare(photos[0]))
@@ -154,10 +138,10 @@ def _compare(original: Encoder, spec: Spec, photos: Sequence[Image.Image]) -> di
     }
     for tower, cosine in least.items():
         if not cosine >= LEAST:
+            advice = "; export with --precision fp32" if spec.precision == "int8" else ""
             raise EncoderError(
                 f"the {spec.precision} export of {tower} reaches a cosine of {cosine:.4f} to the original only, less "
-                f"than {LEAST}; nothing was "
-                "written" + ("; export with --precision fp32" if spec.precision == "int8" else "")
+                f"than {LEAST}; nothing was written{advice}"
             )
     return {tower: round(cosine, 6) for tower, cosine in least.items()}
 
@@ -167,7 +151,7 @@ def _least(a: FloatArray, b: FloatArray) -> float:
 
 
 def _towers(texts: openclip.Texts, photos: openclip.Photos, folder: Path, precisions: Sequence[str]) -> None:
-    """Write both towers into `folder` in these precisions."""
+    """Write both towers in these precisions."""
     import torch
 
     class Call(torch.nn.Module):
@@ -212,8 +196,7 @@ def _towers(texts: openclip.Texts, photos: openclip.Photos, folder: Path, precis
 
 
 def _gather(apart: Path, target: Path) -> None:
-    """Bring a tower that the exporter wrote into `apart` to `target`; of a large one, all weights into one file next to
-    it."""
+    """Move an exported tower from `apart` to `target`, the weights of a large one into one file next to it."""
     if sum(path.stat().st_size for path in apart.iterdir()) < LARGE:
         (apart / target.name).rename(target)
         return
@@ -224,8 +207,8 @@ def _gather(apart: Path, target: Path) -> None:
 
 @contextmanager
 def _patches_multiplied(torch: Any, model: Any) -> Iterator[None]:
-    """Compute convolutions whose patches do not overlap as matrix products, which int8 has and convolutions do not: a
-    tenth of the time."""
+    """Compute convolutions of patches that do not overlap as matrix products, which can be quantised: a tenth of the
+    time."""
 
     class Patches(torch.nn.Module):  # type: ignore[misc]  # torch is untyped here
         def __init__(self, conv: Any) -> None:
@@ -259,7 +242,7 @@ def _patches_multiplied(torch: Any, model: Any) -> Iterator[None]:
 
 @contextmanager
 def _plain_attention(torch: Any) -> Iterator[None]:
-    """Switch off torch's fused attention, which has no ONNX form, and the tracer's talk."""
+    """Disable torch's fused attention, which has no ONNX form, and the tracer's warnings."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -271,13 +254,10 @@ def _plain_attention(torch: Any) -> Iterator[None]:
 
 
 def _quantize(source: Path, target: Path) -> None:
-    import logging
-
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     large = sum(path.stat().st_size for path in source.parent.glob(f"{source.name}*")) >= LARGE
-    logging.disable(logging.WARNING)  # it advises a preparation that dynamic quantisation does not need
-    try:
+    with openclip.no_warnings():  # it recommends a preprocessing that dynamic quantisation does not need
         quantize_dynamic(
             source,
             target,
@@ -287,23 +267,16 @@ def _quantize(source: Path, target: Path) -> None:
             weight_type=QuantType.QInt8,
             use_external_data_format=large,
         )
-    finally:
-        logging.disable(logging.NOTSET)
 
 
 def _tokenizer(texts: openclip.Texts, path: Path) -> dict[str, Any]:
-    """Write the tokenizer as `tokenizer.json`; returns how it is to be used."""
+    """Write the tokenizer as `tokenizer.json`; returns its options."""
     own, inner = texts.tokenizer, texts.inner
     kind = getattr(own.clean_fn, "__name__", "").removeprefix("_clean_")
     if kind not in ("whitespace", "lower", "canonicalize"):
         raise EncoderError(f"texts of this model are cleaned in a way that cannot be exported ({kind})")
-    about: dict[str, Any] = {
-        "clean": kind,
-        "context": own.context_length,
-        "zeroed": None,
-        "padding_side": "right",
-        "bytes": inner is None,
-    }
+    about = {"clean": kind, "context": own.context_length, "zeroed": None, "padding_side": "right"}
+    about["bytes"] = inner is None
     if inner is None:
         _byte_pairs(own).save(str(path))
         return about | {"pad_id": 0, "pad_token": "!"}
@@ -315,7 +288,7 @@ def _tokenizer(texts: openclip.Texts, path: Path) -> dict[str, Any]:
 
 
 def _byte_pairs(own: Any) -> Any:
-    """CLIP's own tokenizer as one of the library `tokenizers`."""
+    """CLIP's own tokenizer as a `tokenizers.Tokenizer`."""
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
 
     merges = sorted(own.bpe_ranks, key=own.bpe_ranks.get)
@@ -337,15 +310,9 @@ def _byte_pairs(own: Any) -> Any:
 
 
 def _decoded(photos: Sequence[Photo]) -> Iterator[Image.Image]:
-    count = 0
     for photo in photos:
-        if count == COUNT:
-            return
-        try:
+        with suppress(PhotoError):
             yield pictures.load(photo.path, size=512)
-        except PhotoError:
-            continue
-        count += 1
 
 
 def scene(seed: int) -> Image.Image:
@@ -354,9 +321,9 @@ def scene(seed: int) -> Image.Image:
 
     random = np.random.default_rng(seed)
     height, width = random.integers(160, 400, 2)
-    away = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]) + 1 / width
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]) + 1 / width
     waves = random.normal(size=(3, height, width // 2 + 1)) + 1j * random.normal(size=(3, height, width // 2 + 1))
-    field = np.fft.irfft2(waves / away, s=(height, width))
+    field = np.fft.irfft2(waves / frequency, s=(height, width))
     field = (field - field.mean()) / field.std() * 55 + random.integers(60, 190, (3, 1, 1))
     picture = Image.fromarray(np.ascontiguousarray(field.clip(0, 255).astype(np.uint8).transpose(1, 2, 0)))
     draw = ImageDraw.Draw(picture)

@@ -1,5 +1,5 @@
-"""How photodesk opens onnxruntime: on the processor, quiet, leaving no thread spinning, and with int8 products that do
-not overflow."""
+"""Sessions of onnxruntime: on the CPU, without log messages or spinning threads, and with int8 products that do not
+overflow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 
 def opened(model: str | bytes, how: Any) -> Any:
-    """A model, from a file or its content, with options from `options`."""
+    """A session of a model file or its content, with options from `options`."""
     import onnxruntime
 
     return onnxruntime.InferenceSession(model, how, providers=["CPUExecutionProvider"])
@@ -20,8 +20,8 @@ def opened(model: str | bytes, how: Any) -> Any:
 def options(threads: int) -> Any:
     """Session options; `threads` of 0 lets onnxruntime take all cores.
 
-    Processors without VNNI add int8 products in pairs of 16 bits, which overflow silently; there onnxruntime is told to
-    take its slower, exact product, so that a photo has the same row on every machine.
+    Processors without VNNI add int8 products in pairs of 16 bits, which overflow silently; there onnxruntime has to
+    use its slower, exact product, so that a photo has the same row on every machine.
     """
     made = _plain(threads)
     if not exact():
@@ -41,7 +41,7 @@ def _plain(threads: int) -> Any:
 
 @cache
 def exact() -> bool:
-    """Whether the int8 product of this processor is exact, by trying the worst case: 64 times 255 · 127."""
+    """Whether int8 products are exact on this processor, by the worst case: 64 times 255 · 127."""
     probe = (resources.files("photodesk") / "models/overflow.onnx").read_bytes()
     (sums,) = opened(probe, _plain(1)).run(None, {"x": np.full((1, 64), 255, np.uint8)})
     return bool((sums == 64 * 255 * 127).all())

@@ -1,8 +1,8 @@
 """Models of open_clip by name and tag, or from a local checkpoint: `openclip:MODEL/TAG`, `openclip:MODEL@FILE`,
 `openclip:MODEL/TAG@FILE`.
 
-What open_clip lets pass in silence is an error here: weights trained with QuickGELU in a model without it, a
-preprocessing that cannot be known, weights of another resolution. Nothing is unpickled but tensors.
+What open_clip accepts silently is an error here: weights trained with QuickGELU in a model without it, an unknown
+preprocessing, weights of another resolution. Only tensors are unpickled.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 
 from photodesk.encoders import checkpoint as weights
 from photodesk.encoders import hf_hub
-from photodesk.encoders.base import Encoder, PhotoTower, TextTower
+from photodesk.encoders.base import Encoder
 from photodesk.encoders.preprocess import Pixels
 from photodesk.encoders.spec import Spec
-from photodesk.encoders.text_cleanup import plain
-from photodesk.encoders.torch_runner import Runner
-from photodesk.errors import EncoderError, UsageError, did_you_mean, require
+from photodesk.encoders.torch_runner import Runner, TorchPhotos, TorchTexts
+from photodesk.errors import EncoderError, UsageError, did_you_mean, one_line, require
 from photodesk.files import read_text
+from photodesk.text_repair import encodable
 from photodesk.types import FloatArray
 
 if TYPE_CHECKING:
@@ -38,17 +38,16 @@ FILES = (
     "model.safetensors",
 )
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "sentencepiece.bpe.model", "spiece.model", "vocab.txt")
+VISUAL = ("visual",)
 EXTRA = "openclip"
 
 
-class Texts(TextTower):
-    """The text tower of an open_clip model. See `base.TextTower`."""
-
-    batch = 64
+class Texts(TorchTexts):
+    """The text tower of an open_clip model."""
 
     def __init__(self, model: Any, tokenizer: Any, runner: Runner, fingerprint: str, dim: int) -> None:
-        self.model, self.tokenizer, self.runner = model, tokenizer, runner
-        self.fingerprint, self.dim = fingerprint, dim
+        super().__init__(model, runner, fingerprint, dim, VISUAL)
+        self.tokenizer = tokenizer
         self.inner = getattr(tokenizer, "tokenizer", None)  # of Transformers; None for CLIP's own
         special = 2 if self.inner is None else int(self.inner.num_special_tokens_to_add())
         if getattr(tokenizer, "tokenizer_mode", "") == "clips":
@@ -56,36 +55,25 @@ class Texts(TextTower):
         self.context = int(tokenizer.context_length) - special
         self._encode = runner.function(model.encode_text)
 
-    def encode(self, texts: Sequence[str]) -> FloatArray:
+    def rows(self, texts: list[str]) -> FloatArray:
         """(n, dim) float32 unit rows."""
-        if not texts:
-            return np.zeros((0, self.dim), np.float32)
-        return self.runner.rows(self._encode, self.tokenizer([plain(text) for text in texts]))
+        return self.runner.rows(self._encode, self.tokenizer(texts))
 
     def tokens(self, text: str) -> list[str]:
-        """The pieces that the model reads of `text`."""
+        """The tokens of `text` as text."""
+        text, own = encodable(text), self.tokenizer
         if self.inner is not None:
-            pieces: list[str] = self.inner.tokenize(self.tokenizer.clean_fn(plain(text)))
-            return pieces
-        own = self.tokenizer
-        signs = [own.decoder[i].removesuffix("</w>") for i in own.encode(plain(text))]
-        return [
-            bytes(own.byte_decoder.get(sign, ord("?")) for sign in piece).decode("utf-8", "replace") for piece in signs
-        ]
-
-    def alone(self) -> None:
-        """Releases the photo half of the model."""
-        weights.drop(self.model, lambda name: name == "visual")
+            return list(self.inner.tokenize(own.clean_fn(text)))
+        tokens = [own.decoder[i].removesuffix("</w>") for i in own.encode(text)]
+        return [bytes(own.byte_decoder.get(c, ord("?")) for c in token).decode("utf-8", "replace") for token in tokens]
 
 
-class Photos(PhotoTower):
-    """The photo tower of an open_clip model. See `base.PhotoTower`."""
-
-    batch = 16
+class Photos(TorchPhotos):
+    """The photo tower of an open_clip model."""
 
     def __init__(self, model: Any, pixels: Pixels, runner: Runner, fingerprint: str, dim: int, built: object) -> None:
-        self.model, self.pixels, self.runner, self.built = model, pixels, runner, built
-        self.fingerprint, self.dim, self.size, self.most = fingerprint, dim, pixels.size, runner.most
+        super().__init__(model, runner, fingerprint, dim, VISUAL)
+        self.pixels, self.size, self.built = pixels, pixels.size, built
         self._encode = runner.function(model.encode_image)
 
     def prepare(self, photo: Image.Image) -> NDArray[np.uint8]:
@@ -96,17 +84,9 @@ class Photos(PhotoTower):
         """(n, dim) float32 unit rows."""
         return self.runner.rows(lambda pixels: self._encode(pixels.to(self.runner.dtype)), self.pixels.scaled(batch))
 
-    def state(self) -> Mapping[str, Any]:
-        """The tower's tensors by name, for comparing frozen towers."""
-        return {name: tensor for name, tensor in self.model.state_dict().items() if name.startswith("visual.")}
-
-    def alone(self) -> None:
-        """Releases the text half of the model."""
-        weights.drop(self.model, lambda name: name != "visual" and not name.startswith("logit_"))
-
 
 def load(spec: Spec) -> Encoder:
-    """An open_clip model on this machine, downloaded if it has to be and the hub can be reached.
+    """An open_clip model, downloaded if it is not on this machine.
 
     Raises:
         UsageError: open_clip knows no such model or tag.
@@ -122,14 +102,8 @@ def load(spec: Spec) -> Encoder:
         raise EncoderError(f"{spec} reads photos of {model.visual.image_size} pixels; photodesk knows square ones only")
     pixels = Pixels(int(size[0]), **preprocess)
 
-    def digests() -> dict[str, str]:
-        state = model.state_dict()
-        visual = {key: tensor for key, tensor in state.items() if key.startswith("visual.")}
-        texts = {key: tensor for key, tensor in state.items() if key not in visual and not key.startswith("logit_")}
-        return {"photos": weights.tensor_digest(visual), "texts": weights.tensor_digest(texts)}
-
     about = f"openclip {named.library.__version__} {named.name} {runner.precision}"
-    digest = weights.remembered([named.checkpoint], about, digests)
+    digest = weights.half_digests([named.checkpoint], about, model, VISUAL)
     dim, gelu, vision = int(named.config["embed_dim"]), named.quick, named.config["vision_cfg"]
     words = {key: value for key, value in named.words.items() if not key.startswith(("hf_model", "hf_tokenizer"))}
     photo = weights.short(digest["photos"], vision, gelu, pixels.asdict(), runner.precision)
@@ -143,27 +117,28 @@ def load(spec: Spec) -> Encoder:
 
 
 class _Named:
-    """What a spec names: an architecture of open_clip, weights for it, and what is known of these.
+    """An architecture of open_clip, weights for it, and their metadata, as a spec names them.
 
     Attributes:
         library: open_clip.
         name: of the architecture.
-        tag: of weights that open_clip knows; may be empty where there is a local file.
+        tag: of weights that open_clip knows; may be empty with a local file.
         config: of the architecture; words is its text part.
-        trained: what open_clip knows of the weights.
-        about: what open_clip_config.json next to a local file says of it.
+        trained: open_clip's metadata of the weights.
+        about: the content of open_clip_config.json next to a local file.
         checkpoint: the file of the weights.
 
     Raises:
         UsageError: open_clip knows no such model or tag, or no weights are named.
-        EncoderError: the weights are not here and cannot be fetched, or were trained with another activation.
+        EncoderError: the weights cannot be downloaded, or were trained with another activation.
     """
 
     def __init__(self, spec: Spec) -> None:
         self.spec, self.library = spec, library()
         self.name, _, self.tag = spec.model.partition("/")
+        # OpenAI's models all compute with QuickGELU, and are published without it in the name
         if self.tag == "openai" and f"{self.name}-quickgelu" in self.library.list_models():
-            self.name += "-quickgelu"  # OpenAI published its models by the plain names, and all compute with QuickGELU
+            self.name += "-quickgelu"
         self.config = known_model(self.library, self.name)
         self.words: dict[str, Any] = self.config["text_cfg"]
         self.quick = bool(self.config.get("quick_gelu"))
@@ -171,7 +146,7 @@ class _Named:
         self.about: dict[str, Any] = {}
         if spec.path is not None:
             self.checkpoint, self.about = _local(spec.path)
-            self.trained = self.trained or ({} if self.about else self._told_by_place())
+            self.trained = self.trained or ({} if self.about else self._known_by_path())
         elif not self.tag:
             raise UsageError(
                 f"{spec} names no weights; say openclip:{self.name}/TAG with one of {', '.join(self._tags())}, or "
@@ -186,9 +161,8 @@ class _Named:
         tags = self.library.list_pretrained_tags_by_model(self.name)
         return {tag: self.library.get_pretrained_cfg(self.name, tag) for tag in tags}
 
-    def _told_by_place(self) -> dict[str, Any]:
-        """What open_clip knows of a local file by where it lies: in the hub's cache, or in the folder `hf_hub.place` of
-        a repository."""
+    def _known_by_path(self) -> dict[str, Any]:
+        """open_clip's metadata of a local file, if its path is in the hub's cache or `hf_hub.place` of a repository."""
         for known in self._tags().values():
             repository = known.get("hf_hub", "").rpartition("/")[0]
             if repository and repository.replace("/", "--") in str(self.checkpoint.absolute()):
@@ -196,19 +170,16 @@ class _Named:
         return {}
 
     def _check_activation(self) -> None:
-        """Refuse weights trained with one activation in a model that computes with the other: results would be wrong,
-        quietly."""
+        """Refuse weights trained with one activation in a model that computes with the other: rows would be wrong."""
         if "timm_model_name" in self.config["vision_cfg"] and "hf_model_name" in self.words:
-            return  # neither tower asks
-        said = self.trained or self.about.get("model_cfg", {})
-        wanted = bool(said.get("quick_gelu", False))
+            return  # neither tower has the option
+        wanted = bool((self.trained or self.about.get("model_cfg", {})).get("quick_gelu"))
         if not (self.trained or self.about) or wanted == self.quick:
             return
-        name = self.name
+        name, with_it = self.name, {True: "with", False: "without"}
         other = name.removesuffix("-quickgelu") if self.quick else f"{name}-quickgelu"
         if other not in self.library.list_models():
             other = "a model that does"
-        with_it = {True: "with", False: "without"}
         raise EncoderError(
             f"{self.spec}: the weights {self.tag or f'in {self.spec.path}'} were trained {with_it[wanted]} QuickGELU "
             f"and {name} computes {with_it[self.quick]} it, which would give wrong rows; say openclip:{other}"
@@ -216,8 +187,8 @@ class _Named:
         )
 
     def preprocess(self) -> dict[str, Any]:
-        """Mean, deviation, interpolation and resize mode: of the tag, of the file's own config, or what all fitting
-        tags agree on."""
+        """Mean, standard deviation, interpolation and resize mode: of the tag, of the file's own config, or what all
+        matching tags have in common."""
         if self.trained or self.about:
             return self._picked(self.trained or self.about.get("preprocess_cfg", {}))
         options: dict[str, str] = {}
@@ -261,30 +232,26 @@ class _Named:
         if foreign:  # its weights come with the checkpoint
             folder = _text_config(self.words["hf_model_name"], self.checkpoint.parent)
             self.words |= {"hf_model_name": str(folder), "hf_model_pretrained": False}
-        logging.disable(logging.WARNING)  # it warns of random weights before they are replaced
-        try:
-            with weights.reading(
-                f"{self.checkpoint} cannot be read as weights of {self.name}",
-                "; only tensors are read, never pickled code: save it as .safetensors, or name the model it was made "
-                "with",
-            ):
-                model = self.library.create_model(
-                    self.name,
-                    precision=runner.precision,
-                    pretrained_text=False,
-                    pretrained_image=False,
-                    text_cfg=self.words,
-                )
-                self._check_positions(model)
-                self.library.load_checkpoint(model, str(self.checkpoint), strict=True, weights_only=True)
-                if foreign:  # open_clip lowers a part of such a tower, which then does not fit the rest
-                    model.text.to(runner.dtype)
-        finally:
-            logging.disable(logging.NOTSET)
+        what = f"{self.checkpoint} cannot be read as weights of {self.name}"
+        advice = (
+            "; only tensors are read, never pickled code: save it as .safetensors, or name the model it was made with"
+        )
+        with no_warnings(), weights.reading(what, advice):  # it warns of random weights before they are replaced
+            model = self.library.create_model(
+                self.name,
+                precision=runner.precision,
+                pretrained_text=False,
+                pretrained_image=False,
+                text_cfg=self.words,
+            )
+            self._check_positions(model)
+            self.library.load_checkpoint(model, str(self.checkpoint), strict=True, weights_only=True)
+            if foreign:  # open_clip casts only a part of such a tower to the precision
+                model.text.to(runner.dtype)
         return model.eval().requires_grad_(False).to(runner.device)
 
     def _check_positions(self, model: Any) -> None:
-        """Refuse weights whose position embeddings open_clip would stretch."""
+        """Refuse weights whose position embeddings open_clip would interpolate."""
         found = weights.shapes(self.checkpoint)
         for key, tensor in model.state_dict().items():
             shape = found.get(key, found.get(key.removeprefix("text.")))
@@ -295,24 +262,33 @@ class _Named:
                 )
 
 
+@contextlib.contextmanager
+def no_warnings() -> Iterator[None]:
+    """Suppress log messages up to warnings."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
 def library() -> Any:
     """The module open_clip.
 
     Raises:
-        EncoderError: it is installed and cannot be imported, as when torch and torchvision are builds that do not fit.
+        EncoderError: it cannot be imported, as when torch and torchvision are incompatible builds.
         MissingExtra: it is not installed.
     """
     try:
         return require("open_clip", EXTRA)
     except (RuntimeError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
         raise EncoderError(
-            f"open_clip cannot be imported ({reason}); install torch and torchvision from the same index"
+            f"open_clip cannot be imported ({one_line(error)}); install torch and torchvision from the same index"
         ) from None
 
 
 def known_model(open_clip: Any, name: str) -> dict[str, Any]:
-    """The configuration of a model by name; UsageError names those that are spelled alike."""
+    """The configuration of a model. UsageError: open_clip has no such model; similar names are suggested."""
     config: dict[str, Any] | None = open_clip.get_model_config(name) if name in open_clip.list_models() else None
     if config is None:
         raise UsageError(f"open_clip knows no model {name!r}{did_you_mean(name, open_clip.list_models(), most=4)}")
@@ -320,7 +296,7 @@ def known_model(open_clip: Any, name: str) -> dict[str, Any]:
 
 
 def known_tag(open_clip: Any, name: str, tag: str) -> dict[str, Any]:
-    """What open_clip knows of the weights `tag`; UsageError names the tags that there are."""
+    """open_clip's metadata of the weights `tag`. UsageError: it has none; the tags are listed."""
     found: dict[str, Any] = open_clip.get_pretrained_cfg(name, tag)
     if not found:
         tags = open_clip.list_pretrained_tags_by_model(name)
@@ -332,7 +308,7 @@ def known_tag(open_clip: Any, name: str, tag: str) -> dict[str, Any]:
 
 
 def _local(path: Path) -> tuple[Path, dict[str, Any]]:
-    """The checkpoint that a file or folder means, and what open_clip_config.json next to it says."""
+    """The checkpoint at a file or in a folder, and the content of open_clip_config.json next to it."""
     if path.is_dir():
         found = [path / name for name in FILES if (path / name).is_file()] or sorted(
             p for p in path.iterdir() if p.suffix in weights.SUFFIXES
@@ -361,7 +337,7 @@ def _download(trained: Mapping[str, Any], spec: Spec) -> Path:
     if repository:
         return hf_hub.file(repository, names, instead=f"openclip:{spec.model}@FILE")
     raise EncoderError(
-        f"{spec}: these weights are not on the hub; fetch {trained.get('url')} and say openclip:{spec.model}@FILE"
+        f"{spec}: these weights are not on the hub; download {trained.get('url')} and say openclip:{spec.model}@FILE"
     )
 
 
@@ -380,7 +356,7 @@ def _tokenizer_identity(tokenizer: Any) -> list[Any]:
 def _text_config(name: str, near: Path) -> Path:
     """The folder with config.json of a Hugging Face text tower; its weights come with the checkpoint.
 
-    open_clip reads it without saying what it thinks of code in it, so it must bring none.
+    open_clip reads it with its own setting for code in it, so it must contain none.
     """
     folder = Path(name)
     with contextlib.suppress(OSError, ValueError, AttributeError):

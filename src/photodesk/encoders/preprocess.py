@@ -1,15 +1,14 @@
-"""From a photo to the square of pixels that a model reads, without torch: the same bytes as open_clip's transform
-gives.
+"""Preprocessing of photos without torch: the same bytes as open_clip's transform.
 
 The steps and their rounding are those of torchvision's Resize and CenterCrop on PIL images and of open_clip's
 ResizeKeepRatio and CenterCropOrPad; a test compares every mode with open_clip. Of a JPEG that was decoded at a part of
-its size (`images.decode`), whose bytes are others anyway, only what the crop keeps is computed: a third less work, and
-at most one level of 255 away.
+its size (`images.decode`), whose bytes differ anyway, only the crop is resized: a third less work, and at most one
+level of 255 away.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Pixels:
-    """How a model wants its photos.
+    """The preprocessing of a model.
 
     Args:
         size: side of the square in pixels.
-        mean: of the three channels, of values from 0 to 1; std likewise.
+        mean: of the three channels, of values from 0 to 1; std: their standard deviations.
         interpolation: "bicubic" or "bilinear".
         resize_mode: "shortest" crops the longer side, "longest" pads the shorter one, "squash" changes the proportions.
         fill: grey level of the padding.
@@ -44,7 +43,7 @@ class Pixels:
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Pixels:
-        """From the keys and values that `asdict` gave, through JSON."""
+        """From the values of `asdict`, read from JSON."""
         return cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
 
     def asdict(self) -> dict[str, Any]:
@@ -81,10 +80,34 @@ class Pixels:
         return np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1))
 
     def scaled(self, batch: NDArray[np.generic]) -> FloatArray:
-        """(n, 3, size, size) bytes → float32, each channel less its mean, by its deviation."""
+        """(n, 3, size, size) bytes → float32, standardised by channel."""
         mean, std = (np.asarray(x, np.float32)[:, None, None] for x in (self.mean, self.std))
         pixels: FloatArray = batch.astype(np.float32)
         pixels /= np.float32(255)  # in place: fresh memory costs more than the arithmetic
         pixels -= mean
         pixels /= std
         return pixels
+
+
+class Layout:
+    """Several arrays of a photo in one flat row of bytes, so that those of a batch can be stacked.
+
+    Args:
+        arrays: of any photo; those of every photo have the same shapes and types.
+    """
+
+    def __init__(self, arrays: Sequence[NDArray[Any]]) -> None:
+        self._forms = [(array.dtype, array.shape) for array in arrays]
+        self._ends = np.cumsum([array.nbytes for array in arrays])[:-1]
+
+    @staticmethod
+    def pack(arrays: Iterable[NDArray[Any]]) -> NDArray[np.uint8]:
+        """The row of one photo."""
+        return np.concatenate([np.ascontiguousarray(array).reshape(-1).view(np.uint8) for array in arrays])
+
+    def unpack(self, batch: NDArray[np.generic]) -> list[NDArray[Any]]:
+        """(n, bytes) rows → each array of all n photos, stacked."""
+        return [
+            np.ascontiguousarray(part).view(dtype).reshape(len(batch), *shape)
+            for part, (dtype, shape) in zip(np.split(batch, self._ends, axis=1), self._forms, strict=True)
+        ]

@@ -1,12 +1,32 @@
-"""An encoder by the text that it prints as (`spec.py`): `load(name)`; one file here per optional dependency."""
+"""Encoders by name, as `spec.py` parses it: `load(name)`. A library is imported when one of its models is loaded."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 
+from photodesk.encoders import spec
 from photodesk.encoders.base import Encoder
 from photodesk.errors import UsageError
+
+
+def _module(name: str) -> Callable[[str], Encoder]:
+    """`load` of a module of this package."""
+
+    def load_parsed(text: str) -> Encoder:
+        encoder: Encoder = importlib.import_module(f"photodesk.encoders.{name}").load(spec.parse(text)[""])
+        return encoder
+
+    return load_parsed
+
+
+def _network_file(name: str) -> Path:
+    family, _, path = name.partition("@")
+    if not path:
+        family = family.partition(":")[0]
+        raise UsageError(f"encoder {name!r}: name the file of the network, as in {family}@model.safetensors")
+    return Path(path)
 
 
 def _builtin(name: str) -> Encoder:
@@ -14,29 +34,7 @@ def _builtin(name: str) -> Encoder:
 
     if name.startswith("builtin:"):
         return load_layers(name.removeprefix("builtin:"))
-    _, at, path = name.partition("@")
-    if at and not path:
-        raise UsageError(f"encoder {name!r}: name the file of the network, as in builtin@model.safetensors")
-    return load_builtin(Path(path) if path else None)
-
-
-def _openclip(name: str) -> Encoder:
-    from photodesk.encoders import openclip, spec
-
-    return openclip.load(spec.parse(name)[""])
-
-
-def _clip(name: str) -> Encoder:
-    from photodesk.encoders import spec, transformers_clip
-
-    return transformers_clip.load(spec.parse(name)[""])
-
-
-def _onnx(name: str) -> Encoder:
-    from photodesk.encoders import spec
-    from photodesk.encoders.onnx import load as load_exported
-
-    return load_exported(spec.parse(name)[""])
+    return load_builtin(_network_file(name) if "@" in name else None)
 
 
 def _sentence(name: str) -> Encoder:
@@ -47,23 +45,14 @@ def _sentence(name: str) -> Encoder:
 
 
 def _txv(name: str) -> Encoder:
-    _, at, path = name.partition("@")
-    if not at or not path:
-        raise UsageError(f"encoder {name!r}: name the file of the network, as in txv@model.safetensors")
-    return load_trained(Path(path))
-
-
-def _pair(name: str) -> Encoder:
-    from photodesk.encoders import mixed, spec
-
-    return mixed.load(spec.parse(name), load)
+    return load_trained(_network_file(name))
 
 
 FAMILIES: dict[str, Callable[[str], Encoder]] = {
     "builtin": _builtin,
-    "clip": _clip,
-    "onnx": _onnx,
-    "openclip": _openclip,
+    "clip": _module("transformers_clip"),
+    "onnx": _module("onnx"),
+    "openclip": _module("openclip"),
     "sentence": _sentence,
     "txv": _txv,
 }
@@ -71,7 +60,7 @@ FAMILIES: dict[str, Callable[[str], Encoder]] = {
 
 def load(name: str = "builtin") -> Encoder:
     """The encoder of that name: `builtin`, `openclip:MODEL/TAG`, `clip:MODEL`, `onnx:FOLDER`, `text=…, image=…` of two
-    towers, or `txv@FILE`, a network that `photodesk train` made on any of these.
+    towers, or `txv@FILE`, a network that `photodesk train` trained on any of these.
 
     Raises:
         UsageError: no such family of encoders, or an unknown model or option.
@@ -79,7 +68,9 @@ def load(name: str = "builtin") -> Encoder:
         MissingExtra: its library is not installed.
     """
     if name.startswith(("text=", "image=")):
-        return _pair(name)
+        from photodesk.encoders import mixed
+
+        return mixed.load(spec.parse(name), load)
     family = name.partition("@")[0].partition(":")[0]
     if family not in FAMILIES:
         raise UsageError(f"no encoder {name!r}; known: {', '.join(sorted(FAMILIES))}; see: photodesk encoders")
@@ -87,11 +78,10 @@ def load(name: str = "builtin") -> Encoder:
 
 
 def load_trained(path: Path) -> Encoder:
-    """The encoder `txv@FILE`: a network that `photodesk train` made, on the encoders that it names.
+    """The encoder `txv@FILE`: a network of `photodesk train`, on the encoders that it names.
 
     Raises:
-        EncoderError: the file is missing, damaged or no network, or an encoder that it was trained on is another
-        version now.
+        EncoderError: the file is missing, damaged or no network, or an encoder that it was trained on has changed.
     """
     from photodesk.encoders import txv
     from photodesk.encoders.concatenated import checked, towers

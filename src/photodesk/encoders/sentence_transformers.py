@@ -6,55 +6,44 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from photodesk.encoders import checkpoint, hf_hub
-from photodesk.encoders.base import TextTower
 from photodesk.encoders.spec import Spec
-from photodesk.encoders.text_cleanup import plain
-from photodesk.encoders.torch_runner import Runner
-from photodesk.encoders.transformers_clip import quietly
-from photodesk.errors import EncoderError, UsageError, require
+from photodesk.encoders.torch_runner import Runner, TorchTexts
+from photodesk.errors import EncoderError, UsageError, quiet, require
 from photodesk.files import read_text
+from photodesk.text_repair import encodable
 from photodesk.types import FloatArray
 
 EXTRA = "sentence"
 
 
-class Texts(TextTower):
-    """A sentence-transformers model as a text tower. See `base.TextTower`."""
-
-    batch = 64
+class Texts(TorchTexts):
+    """A sentence-transformers model as a text tower."""
 
     def __init__(self, model: Any, runner: Runner, fingerprint: str, dim: int) -> None:
-        self.model, self.runner, self.fingerprint, self.dim = model, runner, fingerprint, dim
-        special = int(model.tokenizer.num_special_tokens_to_add())
-        self.context = max(0, int(model.max_seq_length or 0) - special)
+        super().__init__(model, runner, fingerprint, dim)
+        self.context = max(0, int(model.max_seq_length or 0) - int(model.tokenizer.num_special_tokens_to_add()))
 
-    def encode(self, texts: Sequence[str]) -> FloatArray:
+    def rows(self, texts: list[str]) -> FloatArray:
         """(n, dim) float32 unit rows."""
-        if not texts:
-            return np.zeros((0, self.dim), np.float32)
-        words = [plain(text) for text in texts]
         options = {"batch_size": self.batch, "show_progress_bar": False, "convert_to_tensor": True}
-        return self.runner.rows(lambda: self.model.encode(words, **options))
+        return self.runner.rows(lambda: self.model.encode(texts, **options))
 
     def tokens(self, text: str) -> list[str]:
-        """The pieces that the model reads of `text`."""
-        pieces: list[str] = self.model.tokenizer.tokenize(plain(text))
-        return [piece.removeprefix("##") for piece in pieces]
+        """The tokens of `text`."""
+        tokens: list[str] = self.model.tokenizer.tokenize(encodable(text))
+        return [token.removeprefix("##") for token in tokens]
 
 
 def load(spec: Spec) -> tuple[Texts, str]:
-    """A text tower, and where it runs.
+    """A text tower, and its device and precision.
 
     Raises:
         UsageError: no model is named.
-        EncoderError: a file is missing or damaged, or the model brings code of its own, which is never run.
+        EncoderError: a file is missing or damaged, or the model contains code, which is never run.
         MissingExtra: sentence-transformers is not installed.
     """
     runner = Runner(spec, EXTRA)
@@ -75,7 +64,7 @@ def load(spec: Spec) -> tuple[Texts, str]:
         foreign = [module["type"] for module in modules if not str(module["type"]).startswith("sentence_transformers.")]
         if foreign:
             raise EncoderError(f"{name} brings code of its own ({foreign[0]}), which photodesk does not run")
-        with quietly(transformers):
+        with quiet(transformers):
             model = library.SentenceTransformer(
                 str(folder),
                 device=runner.device,
@@ -86,7 +75,7 @@ def load(spec: Spec) -> tuple[Texts, str]:
         model = model.to(dtype=runner.dtype).eval()
         if spec.compile == "yes":
             model.forward = runner.function(model.forward)
-    files = [path for path in sorted(Path(folder).rglob("*")) if path.suffix in checkpoint.SUFFIXES]
+    files = [path for path in sorted(folder.rglob("*")) if path.suffix in checkpoint.SUFFIXES]
     digest = checkpoint.remembered(
         files, f"sentence {runner.precision}", lambda: {"texts": checkpoint.tensor_digest(model.state_dict())}
     )

@@ -1,4 +1,4 @@
-"""Encoder names as values that print as they parse: a model and how to run it.
+"""Names of encoders as values: a model and how to run it; `str` and `parse` are inverse.
 
 openclip:ViT-H-14/laion2b_s32b_b79k
 openclip:ViT-B-32@weights.safetensors, precision=bf16, device=cpu
@@ -18,7 +18,7 @@ OPTIONS = {
     "device": ("auto", "cpu", "cuda", "mps"),
     "compile": ("no", "yes"),
 }
-"""What may follow a model's name, and its values; the first is the default."""
+"""The options after a model's name, and their values; the first is the default."""
 
 _NEXT = re.compile(rf",\s*(?=(?:text|image|{'|'.join(OPTIONS)})=)")
 
@@ -28,12 +28,12 @@ class Spec:
     """One model and how to run it.
 
     Args:
-        family: the name before the colon, as `FAMILIES` knows it.
-        model: what the family calls it: `MODEL/TAG`, a name of the hub, or empty.
-        path: a local file or folder, given behind `@`.
+        family: the word before the colon, a key of `registry.FAMILIES`.
+        model: in the family: `MODEL/TAG`, a name of the hub, or empty.
+        path: a local file or folder, given after `@`.
         precision: of the weights and the arithmetic.
-        device: where it runs; auto takes the fastest that is there.
-        compile: "yes" has torch compile the model at its first call.
+        device: auto takes the fastest available.
+        compile: "yes" compiles the model with torch at its first call.
     """
 
     family: str
@@ -44,14 +44,14 @@ class Spec:
     compile: str = "no"
 
     def __str__(self) -> str:
-        """As `parse` reads it; defaults are left out."""
+        """Without defaults."""
         head = f"{self.family}:{self.model}" + (f"@{self.path}" if self.path else "")
-        said = [f"{key}={getattr(self, key)}" for key, values in OPTIONS.items() if getattr(self, key) != values[0]]
-        return ", ".join([head, *said])
+        options = [f"{key}={getattr(self, key)}" for key, values in OPTIONS.items() if getattr(self, key) != values[0]]
+        return ", ".join([head, *options])
 
 
 def parse(name: str) -> dict[str, Spec]:
-    """The models of a name by their part: `{"": …}` for one model, `{"text": …, "image": …}` for a pair.
+    """The models in a name by their part: `{"": …}` for one model, `{"text": …, "image": …}` for a pair.
 
     Options of a pair hold for both of its models.
 
@@ -68,8 +68,6 @@ def parse(name: str) -> dict[str, Spec]:
             if value.strip() not in OPTIONS[key]:
                 raise UsageError(f"encoder {name!r}: {key}={value.strip()} is not one of {', '.join(OPTIONS[key])}")
             options[key] = value.strip()
-        elif i:  # cannot happen: the pattern splits before known keys only
-            raise UsageError(f"encoder {name!r}: cannot read {part!r}")
         else:
             models[""] = part.strip()
     if set(models) not in ({""}, {"text", "image"}):

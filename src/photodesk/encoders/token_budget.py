@@ -1,8 +1,8 @@
-"""The token budget: how many words of a text an encoder reads before its context length cuts the rest off, which tools
-do silently."""
+"""The token budget: how many words of a text an encoder reads before its context length truncates it silently."""
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ class Budget:
     Args:
         words: words of the text.
         kept: how many of them the encoder reads, from the start.
-        tokens: pieces that the encoder makes of the whole text.
+        tokens: of the whole text.
     """
 
     words: int
@@ -27,19 +27,16 @@ class Budget:
 
 
 def budget(texts: Sequence[str], tower: TextTower) -> tuple[Budget, ...]:
-    """How much of every text survives the tower's context length; a tower that windows long texts (context 0) reads
-    all."""
-    report = []
-    for text in texts:
-        parts, tokens = text.split(), len(tower.tokens(text))
-        low, high = 0, len(parts)
-        if not tower.context or tokens <= tower.context:
-            low = high
-        while low < high:
-            middle = (low + high + 1) // 2
-            if len(tower.tokens(" ".join(parts[:middle]))) <= tower.context:
-                low = middle
-            else:
-                high = middle - 1
-        report.append(Budget(len(parts), low, tokens))
-    return tuple(report)
+    """How much of each text is within the tower's context length; a tower with windows (context 0) reads all."""
+    return tuple(_budget(text, tower) for text in texts)
+
+
+def _budget(text: str, tower: TextTower) -> Budget:
+    words, tokens = text.split(), len(tower.tokens(text))
+    if not tower.context or tokens <= tower.context:
+        return Budget(len(words), len(words), tokens)
+
+    def cost(count: int) -> int:
+        return len(tower.tokens(" ".join(words[:count])))
+
+    return Budget(len(words), bisect_right(range(1, len(words) + 1), tower.context, key=cost), tokens)

@@ -1,12 +1,12 @@
-"""A trained T×V network as `features → Embeddings`, in numpy: no torch is needed to use one.
+"""A trained T×V network, which maps features to embeddings, in numpy: no torch is needed to use one.
 
 One joint space for each pair of a text feature t and a visual feature v (Galanopoulos and Mezaris, "Are all
 combinations equal?", ECCVW 2022; here facts of the 2022 NewsImages paper, section 3.3): T · V spaces. A block is Linear
 → BatchNorm → tanh; a text passes one block per (t, v), a photo one block per v, of H numbers, and then one per (v, t);
 each result is scaled to unit length. The similarity, the sum of the cosines over the spaces, is one dot product of the
 concatenated vectors; dividing both by √(T·V) makes it their cosine. Several trainings on the same features are averaged
-the same way: as members of one network, K · T · V spaces. With a gate the text says how much each member counts: a
-weight on its part of the text's vector, so the similarity stays one dot product.
+the same way: as members of one network, K · T · V spaces. A gate computes weights of the members from the text: factors
+of their parts of the text's vector, so the similarity stays one dot product.
 
 A batch norm that has finished training is linear, so it is folded into the layer before it: a block in the file is one
 matrix and one bias. The file is safetensors, never a pickle; its metadata names the towers it was trained on.
@@ -16,18 +16,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 
 from photodesk.errors import EncoderError
 from photodesk.files import open_regular, replacing
-from photodesk.types import FloatArray
+from photodesk.types import FloatArray, unit
 
 FORMAT = "photodesk-txv/1"
-PHOTOS = 512  # rows that pass the network at once
+PHOTOS = 512  # rows that are mapped at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,16 +40,16 @@ class Network:
         photo_tower: likewise for the photos.
         text_dims: T sizes of the text features that are concatenated in a row; visual_dims likewise, V.
         weights: `text.{t}.{v}.w` (d_t, D), `.b` (D,); `photo.{v}.w` (d_v, H); `pair.{v}.{t}.w` (H, D); float32 (in the
-            paper H = D). With several members each name begins with the member's number and a dot, but photo blocks
-            that all share. A block of landmarks has `photo.{v}.p` (d_v, r) before `photo.{v}.w`, which is (r, H) then,
-            and 1 + tanh, so that what is far from a landmark counts 0. `gate.w` (Σ text_dims, K) and `gate.b` (K,)
-            weigh the members for a text.
+            paper H = D). With several members each name begins with the member's number and a dot, except photo
+            blocks that all share. A block of landmarks has `photo.{v}.p` (d_v, r) before `photo.{v}.w`, which is
+            (r, H) then, and 1 + tanh, so that a photo far from a landmark has 0. `gate.w` (Σ text_dims, K) and `gate.b`
+            (K,) weigh the members for a text.
         card: metadata of the training run: data, seed, measures.
         encoders: names of the encoders whose towers it was trained on.
-        fields: what each text feature of a tower reads; empty: the text as it is prepared.
+        fields: of the article that each text feature is made from; empty: the text as it is prepared.
         members: K trainings that are averaged.
-        exact: matrices go into the file as float32, not float16: so does a network that went on from landmarks, since
-            its photo block reads small differences of numbers near −1.
+        exact: matrices are stored as float32, not float16: needed with landmarks, whose photo block depends on small
+            differences of numbers near −1.
 
     Raises:
         EncoderError: a weight is missing or of the wrong shape.
@@ -106,7 +107,7 @@ class Network:
         return [f"{m}." for m in range(self.members)] if self.members > 1 else [""]
 
     def _photo(self, member: str, v: int) -> str:
-        """The name of a photo block: the member's own, or the one that all share."""
+        """The name of a photo block: the member's, or the shared one."""
         return f"{member}photo.{v}" if f"{member}photo.{v}.w" in self.weights else f"photo.{v}"
 
     @property
@@ -116,7 +117,7 @@ class Network:
 
     @property
     def dim(self) -> int:
-        """Numbers per embedding: K · T · V · D."""
+        """The length of an embedding: K · T · V · D."""
         return self.members * len(self.text_dims) * len(self.visual_dims) * self._inner
 
     def saw(self, edition: str) -> bool:
@@ -129,12 +130,7 @@ class Network:
         parts = _split(features, self.text_dims, "text")
         visual = range(len(self.visual_dims))
         rows = _joined(
-            [
-                self._block(f"{m}text.{t}.{v}", part)
-                for m in self._prefixes
-                for t, part in enumerate(parts)
-                for v in visual
-            ]
+            self._block(f"{m}text.{t}.{v}", parts[t]) for m, t, v in product(self._prefixes, range(len(parts)), visual)
         )
         if "gate.w" not in self.weights:
             return rows
@@ -144,8 +140,7 @@ class Network:
         return weighed
 
     def photos(self, features: FloatArray) -> FloatArray:
-        """(m, Σ visual_dims) feature rows → (m, K·T·V·D) unit rows; a block at a time, since landmarks make many
-        numbers of a photo."""
+        """(m, Σ visual_dims) feature rows → (m, K·T·V·D) unit rows; in blocks, since landmarks make long rows."""
         out = np.empty((len(features), self.dim), np.float32)
         parts = _split(features, self.visual_dims, "photo")
         for start in range(0, len(features), PHOTOS):
@@ -155,14 +150,8 @@ class Network:
     def _photos(self, parts: Sequence[FloatArray]) -> FloatArray:
         names = {(m, v): self._photo(m, v) for m in self._prefixes for v in range(len(parts))}
         shared = {name: self._block(name, parts[v]) for (_, v), name in names.items()}
-        return _joined(
-            [
-                self._block(f"{m}pair.{v}.{t}", shared[names[m, v]])
-                for m in self._prefixes
-                for t in range(len(self.text_dims))
-                for v in range(len(parts))
-            ]
-        )
+        spaces = product(self._prefixes, range(len(self.text_dims)), range(len(parts)))
+        return _joined(self._block(f"{m}pair.{v}.{t}", shared[names[m, v]]) for m, t, v in spaces)
 
     def _block(self, name: str, x: FloatArray) -> FloatArray:
         marks = self.weights.get(f"{name}.p")
@@ -173,7 +162,7 @@ class Network:
 
 
 def one_plus_tanh(x: FloatArray) -> FloatArray:
-    """1 + tanh(x), with all its digits where it is small."""
+    """1 + tanh(x), accurate where it is small."""
     y: FloatArray = np.float32(2) / (np.exp(np.float32(-2) * x) + np.float32(1))
     return y
 
@@ -187,21 +176,16 @@ def _split(features: FloatArray, dims: Sequence[int], kind: str) -> list[FloatAr
     return np.split(features, np.cumsum(dims)[:-1], axis=1)
 
 
-def unit(rows: FloatArray) -> FloatArray:
-    """Rows of length 1; a row of zeros stays."""
-    long: FloatArray = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-12))
-    return long
-
-
-def _joined(spaces: Sequence[FloatArray]) -> FloatArray:
-    return np.concatenate([unit(space) / np.float32(len(spaces) ** 0.5) for space in spaces], axis=1)
+def _joined(spaces: Iterable[FloatArray]) -> FloatArray:
+    rows = [unit(space) for space in spaces]
+    return np.concatenate([row / np.float32(len(rows) ** 0.5) for row in rows], axis=1)
 
 
 def averaged(
     networks: Sequence[Network], card: Mapping[str, object], *, gate: tuple[FloatArray, FloatArray] | None = None
 ) -> Network:
-    """One network whose similarity is the mean of theirs, or what the gate makes of it; photo blocks that are equal are
-    kept once.
+    """One network whose similarity is the mean of theirs, weighted by the gate if there is one; equal photo blocks are
+    stored once.
 
     Raises:
         EncoderError: they were trained on different towers, or have different sizes.
@@ -211,12 +195,8 @@ def averaged(
         return replace(first, card=card)
     weights: dict[str, FloatArray] = {} if gate is None else {"gate.w": gate[0], "gate.b": gate[1]}
     for m, network in enumerate(networks):
-        if (network.text_tower, network.photo_tower, network.dim, network.members) != (
-            first.text_tower,
-            first.photo_tower,
-            first.dim,
-            1,
-        ):
+        made_for = (network.text_tower, network.photo_tower, network.dim, network.members)
+        if made_for != (first.text_tower, first.photo_tower, first.dim, 1):
             raise EncoderError("only networks on the same towers and of one size can be averaged")
         for name, w in network.weights.items():
             shared = name.startswith("photo.") and all(np.array_equal(w, other.weights[name]) for other in networks)
@@ -225,7 +205,7 @@ def averaged(
 
 
 def rounded(network: Network) -> Network:
-    """The network as its file holds it: what is measured is then what is loaded later."""
+    """The network with its weights rounded as in a file, so that what is evaluated is what is loaded later."""
     return replace(
         network, weights={name: w.astype(_kept(network, w)).astype(np.float32) for name, w in network.weights.items()}
     )
@@ -236,21 +216,17 @@ def _kept(network: Network, weight: FloatArray) -> type[np.floating]:
 
 
 def save(network: Network, path: Path) -> None:
-    """Write a network as safetensors: matrices as float16, which its cosines do not notice, or as float32 where it is
-    `exact`."""
+    """Write a network as safetensors: matrices as float16, which does not change its cosines, or as float32 where
+    it is `exact`."""
     from safetensors.numpy import save as dump
 
     about = {
         "format": FORMAT,
         "text_tower": network.text_tower,
         "photo_tower": network.photo_tower,
-        "text_dims": json.dumps(network.text_dims),
-        "visual_dims": json.dumps(network.visual_dims),
-        "card": json.dumps(network.card, ensure_ascii=False, sort_keys=True),
-        "encoders": json.dumps(network.encoders, ensure_ascii=False),
-        "fields": json.dumps(network.fields),
-        "members": json.dumps(network.members),
     }
+    for key in ("text_dims", "visual_dims", "card", "encoders", "fields", "members"):
+        about[key] = json.dumps(getattr(network, key), ensure_ascii=False, sort_keys=True)
     with replacing(path, "wb") as stream:
         stream.write(
             dump({name: np.ascontiguousarray(w, _kept(network, w)) for name, w in network.weights.items()}, about)
@@ -258,8 +234,8 @@ def save(network: Network, path: Path) -> None:
 
 
 def _pickled(path: Path) -> bool:
-    """Whether a file begins as a pickle or as torch's zip of one, and not as safetensors, where JSON follows eight
-    bytes of its length."""
+    """Whether a file begins as a pickle or as torch's zip of one, not as safetensors: a length of eight bytes, then
+    JSON."""
     try:
         with open_regular(path) as stream:
             begin = stream.read(9)

@@ -1,4 +1,4 @@
-"""Articles and photos → Embeddings: prepare the texts, take features from the store, pass them through the network."""
+"""Embeddings of articles and photos: texts are prepared, features come from the store, the network maps them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from photodesk.types import Article, Embeddings, Fault, FloatArray, Photo, Progr
 def prepared(
     articles: Sequence[Article], preparation: Preparation, tower: TextTower
 ) -> tuple[list[tuple[str, ...]], tuple[Fault, ...]]:
-    """n texts as `TextTower.read` takes them, and what the user should know of them.
+    """n texts for `TextTower.read`, and the notes of the preparation.
 
-    A tower that reads sets of fields by themselves (`TextTower.fields`) gets them prepared one by one, whatever fields
-    are asked for.
+    The sets of fields of a tower (`TextTower.fields`) replace the preparation's and are prepared one by one.
     """
     parts = [replace(preparation, fields=fields).prepare(articles) for fields in tower.fields or (preparation.fields,)]
     notes = dict.fromkeys(note for part in parts for note in part.notes)
@@ -37,42 +36,42 @@ def embed_articles(
 ) -> tuple[Embeddings, tuple[Fault, ...]]:
     """Embeddings of the articles' prepared texts, in their order.
 
-    An article whose prepared text is empty cannot be ranked: it is named and left out.
+    An article whose prepared text is empty cannot be ranked: it is reported and left out.
 
     Returns:
-        n rows at most, one an article that has text; what went wrong.
+        n rows at most, one per article with text; the faults.
     """
     preparation = preparation or Preparation()
-    every, notes = prepared(articles, preparation, encoder.texts)
-    faults = list(notes)
-    kept: list[Article] = []
-    texts: list[tuple[str, ...]] = []
-    for article, text in zip(articles, every, strict=True):
-        if any(text):
-            kept.append(article)
-            texts.append(text)
-        else:
-            fields = "+".join(preparation.fields)
-            advice = "give it a title, or rank by other fields as well"
-            what = f"nothing to read in {fields}: article {article.id}"
-            faults.append(Fault("article-empty", article.where or article.id, what, "left out", advice))
-    features = store.texts(texts, encoder.texts, stage=stage, progress=progress)
-    ids = tuple(article.id for article in kept)
-    return Embeddings(ids, text_rows(features, encoder), encoder.fingerprint), tuple(faults)
+    texts, notes = prepared(articles, preparation, encoder.texts)
+    kept = [(article.id, text) for article, text in zip(articles, texts, strict=True) if any(text)]
+    fields, advice = "+".join(preparation.fields), "give it a title, or rank by other fields as well"
+    empty = tuple(
+        Fault(
+            "article-empty",
+            article.where or article.id,
+            f"nothing to read in {fields}: article {article.id}",
+            "left out",
+            advice,
+        )
+        for article, text in zip(articles, texts, strict=True)
+        if not any(text)
+    )
+    features = store.texts([text for _, text in kept], encoder.texts, stage=stage, progress=progress)
+    ids = tuple(name for name, _ in kept)
+    return Embeddings(ids, text_rows(features, encoder), encoder.fingerprint), notes + empty
 
 
 def embed_photos(
     photos: Sequence[Photo], encoder: Encoder, store: Store, *, progress: Progress = silent
 ) -> tuple[Embeddings, tuple[Fault, ...]]:
-    """Embeddings of the photos that can be opened, in their order; the others are named.
+    """Embeddings of the photos that can be opened, in their order; the others are reported.
 
     Returns:
-        m rows at most; what went wrong.
+        m rows at most; the faults.
     """
     kept, features, faults = store.photos(photos, encoder.photos, progress=progress)
-    return Embeddings(tuple(photo.id for photo in kept), photo_rows(features, encoder), encoder.fingerprint), tuple(
-        faults
-    )
+    ids = tuple(photo.id for photo in kept)
+    return Embeddings(ids, photo_rows(features, encoder), encoder.fingerprint), tuple(faults)
 
 
 def text_rows(features: FloatArray, encoder: Encoder) -> FloatArray:
@@ -81,8 +80,7 @@ def text_rows(features: FloatArray, encoder: Encoder) -> FloatArray:
 
 
 def photo_rows(features: FloatArray, encoder: Encoder) -> FloatArray:
-    """(m, d) embeddings of photo features, through the network in blocks so that a large archive needs no second copy
-    of its features."""
+    """(m, d) embeddings of photo features; mapped in blocks, so that no intermediate copy of all features is made."""
     if encoder.network is None:
         return features
     out = np.empty((len(features), encoder.network.dim), np.float32)

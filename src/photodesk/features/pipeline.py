@@ -1,9 +1,8 @@
-"""Pictures → feature rows, at the speed of the machine: reading, decoding, resizing and the model overlap, and nothing
-piles up.
+"""Feature rows of photos: reading, decoding, resizing and the model run in parallel, in bounded memory.
 
-Every core takes a batch of pictures through all steps, so that decoding and inference share the cores by what each of
-them costs, and no queue lies between them; only so many batches are under way, so memory is bounded however many
-pictures come. What runs here runs unchanged in each worker of a cluster (`ray_cluster.py`).
+Each core takes a batch of photos through all steps, so that decoding and inference share the cores by their cost and
+no queue between them can grow; the number of batches in progress is limited. Each worker of a cluster
+(`ray_cluster.py`) runs the same code.
 """
 
 from __future__ import annotations
@@ -33,17 +32,17 @@ A = TypeVar("A")
 B = TypeVar("B")
 C = TypeVar("C", NDArray[np.generic], list[tuple[str, ...]])
 Stored = Callable[[Sequence[bytes]], Sequence[bool]]
-"""Which of these keys are stored already."""
+"""Whether each of these keys is stored already."""
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One picture to encode.
+    """One photo to encode.
 
     Args:
         photo: its id.
         where: file or URL, for messages.
-        read: gives its bytes; what it raises where it cannot is a fault of this picture.
+        read: returns its bytes; an exception is a fault of this photo.
     """
 
     photo: str
@@ -53,12 +52,12 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """What became of n pictures; plain data, so it travels.
+    """The result for n photos; plain data, which can be pickled.
 
     Args:
         names: id and place of each.
-        keys: for each the name of its content, or what is wrong with it.
-        rows: the row of every content that was not stored, by key.
+        keys: for each the digest of its content, or its fault.
+        rows: of the contents that were not stored, by key.
     """
 
     names: Sequence[tuple[str, str]]
@@ -67,20 +66,20 @@ class Batch:
 
 
 def of_file(photo: Photo) -> Picture:
-    """The picture in a local file."""
+    """A photo in a local file."""
     return Picture(photo.id, str(photo.path), lambda: images.content(photo.path))
 
 
 def encode(
     pictures: Iterable[Picture], tower: PhotoTower, stored: Stored, *, threads: int | None = None
 ) -> Iterator[Batch]:
-    """Encode what is not stored, batch by batch, in the order given.
+    """Encode what is not stored, batch by batch, in order.
 
     Args:
-        pictures: taken as they are needed.
+        pictures: consumed lazily.
         tower: the model.
-        stored: is asked from several threads.
-        threads: as `in_batches`.
+        stored: called from several threads.
+        threads: as of `in_batches`.
     """
     return in_batches(pictures, lambda batch, sizes: _encode(batch, tower, stored, sizes), tower, threads=threads)
 
@@ -88,14 +87,13 @@ def encode(
 def in_batches(
     items: Iterable[A], work: Callable[[list[A], BatchSize], B], tower: PhotoTower, *, threads: int | None = None
 ) -> Iterator[B]:
-    """work(batch, sizes) of the items in order, in batches as large as the tower likes them, each on a core of its own.
+    """work(batch, sizes) of the items in order, in batches of the tower's best size, each on a core of its own.
 
     Args:
-        items: taken as they are needed.
-        work: is called from several threads, and has `sizes` time the calls of the tower, so that it finds the best
-            size.
+        items: consumed lazily.
+        work: called from several threads; calls the tower through `sizes.timed`, which finds the best size.
         tower: the model.
-        threads: batches that are worked on at once; None is one a core.
+        threads: batches in parallel; None is one per core.
     """
     threads = threads or cores()
     sizes = BatchSize(min(tower.batch, tower.most), tower.most)
@@ -126,7 +124,7 @@ def _encode(batch: Sequence[Picture], tower: PhotoTower, stored: Stored, sizes: 
                 pixels[key] = tower.prepare(images.decode(data, size=tower.size, where=batch[i].where))
         except PhotoError as error:
             broken[key] = error
-    keys = [  # copies of one broken content were decoded once, under the first one's name
+    keys = [  # copies of one broken content were decoded once, under the name of the first
         broken[key].fault(where=batch[i].where) if isinstance(key, bytes) and key in broken else key
         for i, key in enumerate(found)
     ]
@@ -135,33 +133,33 @@ def _encode(batch: Sequence[Picture], tower: PhotoTower, stored: Stored, sizes: 
 
 
 class BatchSize:
-    """How many pictures a call of the model should bring: found while working.
+    """The number of photos per call of the model, tuned during the run.
 
-    It starts at what the tower proposes, doubles as long as a picture gets cheaper by `GAIN`, else halves likewise, and
-    stays at the best. It never passes what the tower allows, since memory grows with it. A model that runs out of
-    memory gets half of its batch from then on.
+    It starts at the tower's `batch`, doubles as long as the time per photo falls by `GAIN`, else halves likewise, and
+    stays at the best. It never exceeds the tower's `most`, since memory grows with it. After a model has run out of
+    memory the limit is half of that batch.
 
     Attributes:
         now: the size to use.
     """
 
     GAIN = 0.05
-    TRIES = 4  # calls that are compared by their median
+    TRIES = 4  # calls whose median is compared
 
     def __init__(self, start: int, most: int) -> None:
         self.now = self._best = max(1, start)
         self._limit = max(most, self.now)
-        self._up: bool | None = True  # which way is tried; None when it is settled
+        self._up: bool | None = True  # the direction that is tried; None when tuning has ended
         self._seconds: dict[int, list[float]] = defaultdict(list)
         self._lock = threading.Lock()
 
     def timed(self, work: Callable[[C], FloatArray], batch: C) -> FloatArray:
-        """`work(batch)`, in halves if memory does not suffice; its time is noted."""
+        """`work(batch)`, in halves if it runs out of memory; its time is recorded."""
         started = time.perf_counter()
         try:
             rows = work(batch)
         except (MemoryError, RuntimeError) as error:
-            # torch raises a class of its own on a GPU only, onnxruntime none: a RuntimeError with these words
+            # torch has a class for this on a GPU only, onnxruntime has none: a RuntimeError with these words
             if len(batch) == 1 or not (isinstance(error, MemoryError) or "out of memory" in str(error).lower()):
                 raise
             self._limit, self._up = min(self._limit, len(batch) // 2), None
@@ -172,7 +170,7 @@ class BatchSize:
         return rows
 
     def note(self, size: int, seconds: float) -> None:
-        """A call with `size` pictures took so long."""
+        """Record the time of a call with `size` photos."""
         with self._lock:
             if self._up is None or size != self.now:
                 return
@@ -183,8 +181,7 @@ class BatchSize:
 
     def _step(self) -> None:
         cost = {size: statistics.median(tried) for size, tried in self._seconds.items()}
-        better = self.now == self._best or cost[self.now] < cost[self._best] * (1 - self.GAIN)
-        if better:
+        if self.now == self._best or cost[self.now] < cost[self._best] * (1 - self.GAIN):
             self._best = self.now
         elif self._up and not any(size < self._best for size in cost):
             self._up = False
@@ -197,14 +194,14 @@ class BatchSize:
 
 
 def chunks(items: Iterable[A], size: BatchSize | int) -> Iterator[list[A]]:
-    """The items in lists of that size, as it is at the time."""
+    """The items in lists of the current size."""
     iterator = iter(items)
     while chunk := list(islice(iterator, size if isinstance(size, int) else size.now)):
         yield chunk
 
 
 def ahead(pool: ThreadPoolExecutor, work: Callable[[A], B], items: Iterator[A], depth: int) -> Iterator[B]:
-    """work(item) in order, with at most `depth` items under way."""
+    """work(item) in order, with at most `depth` items in progress."""
     waiting = deque(pool.submit(work, item) for item in islice(items, depth))
     try:
         while waiting:

@@ -1,4 +1,4 @@
-"""A data set's articles and photos → a run: embed, fuse, revise, take the best."""
+"""The run of a data set's articles and photos: embed, fuse, revise, rank."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from photodesk.types import Article, Embeddings, Fault, Photo, Progress, Run, si
 
 @dataclass(frozen=True)
 class Chain:
-    """How articles and photos become a run. Several encoders, or several texts of an article, are fused into one pair
-    of embeddings, so that no score matrix is held.
+    """The configuration of a run. Several encoders, or several texts of an article, are fused into one pair of
+    embeddings, without a score matrix.
 
     Args:
         encoders: one or more.
-        preparations: how articles become texts; each encoder reads each of them.
-        store: where features are kept.
-        normalise: what is done to the scores of an encoding before they are summed, as `fusion.concatenated` takes it.
+        preparations: of the articles' texts; each encoder encodes each of them.
+        store: of the features.
+        normalise: of the scores of an encoding before they are summed, see `fusion.concatenated`.
         progress: called with (stage, done, of); stages are "texts", "photos", "bank", "ranking".
     """
 
@@ -52,14 +52,14 @@ class Chain:
         Args:
             articles: the queries.
             photos: the gallery.
-            revision: how cosines are revised.
-            bank: other articles for the revision; None is the queries themselves, which makes the run transductive.
-            weights: of each encoder with each preparation, encoder by encoder; None is equal ones.
-            top: how many photos an article gets at most.
+            revision: of the cosines.
+            bank: a query bank of other articles; None is the queries themselves, which makes the run transductive.
+            weights: of each encoder with each preparation, encoder by encoder; None is equal weights.
+            top: photos per article at most.
             name: of the run, before the revision.
 
         Returns:
-            the run, in the order of the articles; what went wrong with single articles and photos.
+            the run, in the order of the articles; the faults of single articles and photos.
 
         Raises:
             DataError: no article has text, or no photo can be opened.
@@ -79,8 +79,8 @@ class Chain:
     def encodings(
         self, articles: Sequence[Article], photos: Sequence[Photo]
     ) -> tuple[list[Encoding], tuple[Fault, ...]]:
-        """One for each encoder with each preparation, of the articles that all have text for and the photos that all
-        can open; and what went wrong.
+        """One for each encoder with each preparation, of the articles and photos that all of them can
+        embed; the faults.
 
         Raises:
             DataError: there is no such article, or no such photo.
@@ -113,6 +113,6 @@ class Chain:
 
 
 def _shared(found: Sequence[Embeddings]) -> list[Embeddings]:
-    """Of each the rows of what all have."""
+    """The rows of the ids that all have."""
     ids = set.intersection(*(set(one.ids) for one in found))
     return [one if len(one) == len(ids) else one.take([name for name in one.ids if name in ids]) for one in found]

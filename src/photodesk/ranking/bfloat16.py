@@ -1,5 +1,4 @@
-"""Products in bfloat16, four to five times as fast as float32 where the processor has them, with a bound on what they
-are wrong by.
+"""Products in bfloat16, four to five times as fast as float32 where the processor supports them, and their error bound.
 
 torch computes them. A bfloat16 number has 8 significant bits; each product of two is exact in float32, where they are
 summed.
@@ -20,14 +19,17 @@ from numpy.typing import NDArray
 from photodesk.ranking.topk import Bits
 from photodesk.types import FloatArray
 
-WORTH = 4e11  # multiplications from which on loading torch pays: some 6 s of one core in float32
+WORTH = 4e11  # multiplications above which loading torch is worth it: some 6 s of one core in float32
 ROUNDING = 2.0**-8  # of a number to bfloat16, relative
 FLAGS = {"amx_bf16", "avx512_bf16"}
+
+Blocks = Iterator[tuple[slice, slice, Bits]]
+"""(rows, columns, scores) of a product."""
 
 
 @cache
 def available() -> bool:
-    """Whether torch is installed and the processor multiplies bfloat16 by itself."""
+    """Whether torch is installed and the processor has bfloat16 products."""
     try:
         flags = set(Path("/proc/cpuinfo").read_text("utf-8").partition("flags")[2].partition("\n")[0].split())
     except OSError:
@@ -37,7 +39,7 @@ def available() -> bool:
 
 @contextmanager
 def one_core_each() -> Iterator[None]:
-    """Products of threads that begin in here take one core each."""
+    """Limit products to one core per thread."""
     import torch
 
     cores = torch.get_num_threads()
@@ -56,30 +58,30 @@ def products(
     *,
     minus: FloatArray | None = None,
     weight: FloatArray | None = None,
-) -> Iterator[tuple[slice, slice, Bits]]:
+) -> Blocks:
     """Blocks of `rows @ columns.T + weight ⊗ (max(minus) − minus)`: (rows, columns, scores as bits), all rows of some
     columns first.
 
-    Adding the maximum keeps the best scores positive. A block lasts until the next one is asked for.
+    Adding the maximum keeps the best scores positive. A block is valid until the next one.
     """
     import torch
 
     lift = None if minus is None else minus.max() - minus
-    ones = np.ones(len(rows), np.float32) if weight is None else weight
+    weight = np.ones(len(rows), np.float32) if weight is None else weight
     room = torch.empty(height * width, dtype=torch.bfloat16)
     for first in range(0, len(columns), width):
         j = slice(first, min(first + width, len(columns)))
         right = _padded(columns[j], None if lift is None else _thirds(lift[j]))
         for start in range(0, len(rows), height):
             i = slice(start, min(start + height, len(rows)))
-            left = _padded(rows[i], None if lift is None else np.repeat(ones[i, None], 3, axis=1))
+            left = _padded(rows[i], None if lift is None else np.repeat(weight[i, None], 3, axis=1))
             out = room[: len(left) * len(right)].view(len(left), len(right))
             torch.mm(left, right.T, out=out)
             yield i, j, out.view(torch.int16).numpy()
 
 
 def _padded(rows: FloatArray, extra: FloatArray | None) -> Any:
-    """Rows in bfloat16 with three `extra` numbers after them and zeros up to a length that the processor likes."""
+    """Rows in bfloat16, followed by three `extra` numbers each and zeros up to a multiple of 32."""
     import torch
 
     d = rows.shape[1]
@@ -91,7 +93,7 @@ def _padded(rows: FloatArray, extra: FloatArray | None) -> Any:
 
 
 def _thirds(numbers: FloatArray) -> FloatArray:
-    """(n, 3) bfloat16 numbers that sum up to each float32 number: 3 × 8 bits are its 24."""
+    """(n, 3) bfloat16 numbers whose sum is each float32 number: 3 × 8 bits are its 24."""
     parts = np.empty((len(numbers), 3), np.float32)
     rest = numbers.copy()
     for at in range(3):
@@ -101,11 +103,11 @@ def _thirds(numbers: FloatArray) -> FloatArray:
 
 
 def lost(rows: FloatArray) -> NDArray[np.float64]:
-    """(n,) lengths of what rounding to bfloat16 takes from each row."""
+    """(n,) norms of the rows' rounding errors in bfloat16."""
     import torch
 
     error = np.empty(len(rows))
     for start in range(0, len(rows), 1024):
         part = torch.from_numpy(rows[start : start + 1024].copy())
         error[start : start + 1024] = (part - part.bfloat16().float()).norm(dim=1).numpy()
-    return error * (1 + 1e-4)  # these lengths are rounded themselves
+    return error * (1 + 1e-4)  # these norms are rounded themselves

@@ -1,22 +1,25 @@
-"""Similarity revision: what a photo scores with articles in general is taken off what it scores with this one.
+"""Similarity revision: subtracts from each photo's scores what it scores with articles in general.
 
-A photo that is a little like every article (a hub) crowds out the right ones. Each method here finds one number per
-photo from a bank of articles, and ranks by `cosine − number`. `revisions` names the methods and their sources.
+A photo that is similar to many articles (a hub) outranks relevant ones. Each method here computes a hubness offset of
+every photo from a query bank, a set of articles, and ranks by `cosine − offset`. `revisions` has the methods and their
+sources.
 
 Dual softmax is softmax over articles ⊙ softmax over photos of S / T. In logs that is 2·S/T − LSE over articles − LSE
-over photos; within an article the last term is constant, so it ranks by S − T/2 · LSE over articles (S / T). The number
-here is that with mean in place of sum, which is the same for every photo: it lies between half the mean and half the
-maximum of the photo's scores at any T, so large T tends to `cosine − mean / 2` and small T to `cosine − maximum / 2`.
+over photos; within an article the last term is constant, so it ranks by S − T/2 · LSE over articles (S / T). The offset
+here is that with mean in place of sum, a difference that is the same for every photo: it is between half the mean and
+half the maximum of the photo's scores at any T, so large T tends to `cosine − mean / 2` and small T to `cosine −
+maximum / 2`.
 
-The bank is the batch itself (transductive: a run has seen the other queries and says so) or other articles. A query
-that stands c times in the bank counts c times: it pushes its photos down for all articles, by less than the best score
-that the photo has anywhere.
+The query bank is the batch itself (transductive: the ranking of an article depends on the other queries, and the run
+says so) or other articles. A query that is in the bank c times counts c times: it lowers its photos for all articles,
+by less than the best score that the photo has anywhere.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +40,7 @@ from photodesk.ranking.similarity import (
     shared_out,
     unsorted,
 )
+from photodesk.ranking.topk import Indices
 from photodesk.types import Embeddings, FloatArray, Progress, Run, silent
 
 FORMAT = "photodesk-numbers/1"
@@ -44,19 +48,19 @@ HEAD = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Numbers:
-    """What a bank of articles says of every photo; compute it once, store it, and revise article by article.
+class Offsets:
+    """Hubness offsets of photos by a query bank: computed once, stored, and used for one article at a time.
 
     Args:
-        revision: how they were made.
+        revision: the method.
         photos: m ids.
-        values: (m,) float32, taken off every score of the photo.
+        values: (m,) float32, subtracted from every score of the photo.
         encoder: fingerprint of the encoder of bank and photos.
         bank: ids of its n articles.
-        heads: (n, 8 at most) the first numbers of their embeddings: with the ids they tell whether a run has seen its
-            own queries.
-        hubs: (m,) which photos are among the best k of any article of the bank; all True where the method asks nothing
-            of it.
+        heads: (n, 8 at most) the first dimensions of their embeddings: with the ids they show whether a query is in
+            the bank.
+        hubs: (m,) whether a photo is among the best k of any article of the bank; all True where the method does not
+            depend on it.
         least: (m,) the k-th largest score of each photo, for `nnn`; else empty.
     """
 
@@ -78,45 +82,38 @@ class Numbers:
         ours, theirs = map(list, zip(*shared, strict=True))
         return bool((np.abs(articles.rows[ours, :HEAD] - self.heads[theirs]) < 1e-3).all(axis=1).any())
 
-    def _of(self, photos: Embeddings) -> FloatArray:
-        if photos.ids != self.photos or photos.encoder != self.encoder:
-            raise StoreError(
-                f"the numbers of {self.revision} belong to {len(self.photos)} other photos; compute them for these"
-            )
-        return self.values
-
-    def _weights(self, articles: Embeddings, photos: Embeddings) -> FloatArray:
+    def _weights(self, articles: Embeddings, photos: Embeddings, order: Indices) -> FloatArray | None:
         if self.hubs.all():
-            return np.ones(len(articles), np.float32)
-        _, first = best(articles.rows, photos.rows, 1, order=by_id(photos))
+            return None
+        _, first = best(articles.rows, photos.rows, 1, order=order)
         return self.hubs[first[:, 0]].astype(np.float32)
 
     def revised(self, scores: FloatArray) -> FloatArray:
-        """(n, m) revised scores of n articles, from their cosines with all m photos; of equal ones the first is an
+        """(n, m) revised scores of n articles, from their cosines with all m photos; of equal cosines the first is an
         article's best."""
         if self.hubs.all():
             return scores - self.values
         return scores - self.hubs[scores.argmax(axis=1), None].astype(np.float32) * self.values
 
-    def joined(self, scores: FloatArray, columns: NDArray[np.intp]) -> FloatArray:
-        """(n, c) revised scores of n articles each of which joins the bank, as it does in a batch; `scores` are cosines
-        of `columns`."""
+    def joined(self, scores: FloatArray, columns: Indices) -> FloatArray:
+        """(n, c) revised scores of n articles, each of which is added to the bank, as it is in a batch; `scores` are
+        cosines of `columns`."""
         values, option, n = self.values[columns].astype(np.float64), dict(self.revision.options), len(self.bank)
         if self.revision.method == "nnn":
             k, least = int(option["k"]), self.least[columns]
-            if k > n:  # all count: one more
-                number = (values * n + option["alpha"] * scores) / (n + 1)
+            if k > n:  # the mean of all scores
+                offset = (values * n + option["alpha"] * scores) / (n + 1)
             else:
-                number = values + option["alpha"] * np.maximum(scores - least, 0) / k
+                offset = values + option["alpha"] * np.maximum(scores - least, 0) / k
         elif self.revision.method == "cosine":
-            number = values
+            offset = values
         else:
             factor, t = _softmax(self.revision)
-            number = factor * t * (np.logaddexp(values / (factor * t) + math.log(n), scores / t) - math.log(n + 1))
-        return (scores - number).astype(np.float32)
+            offset = factor * t * (np.logaddexp(values / (factor * t) + math.log(n), scores / t) - math.log(n + 1))
+        return (scores - offset).astype(np.float32)
 
     def save(self, path: Path) -> None:
-        """Write the numbers as .npz, whole or not at all."""
+        """Write them atomically as .npz."""
         with replacing(path, "wb") as stream:
             np.savez(
                 stream,
@@ -130,17 +127,17 @@ class Numbers:
             )
 
     @classmethod
-    def load(cls, path: Path) -> Numbers:
-        """Read what `save` wrote.
+    def load(cls, path: Path) -> Offsets:
+        """Read a file of `save`.
 
         Raises:
-            StoreError: no such file, damaged, or of another make.
+            StoreError: no such file, damaged, or of another format.
         """
         try:
             with open_regular(path) as stream, np.load(stream, allow_pickle=False) as file:
                 form, revision, encoder = file["about"].tolist()
                 if form != FORMAT:
-                    raise StoreError(f"{path} holds {form}, not {FORMAT}; compute the numbers again")
+                    raise StoreError(f"{path} holds {form}, not {FORMAT}; compute the offsets again")
                 photos, bank = tuple(file["photos"].tolist()), tuple(file["bank"].tolist())
                 made = cls(
                     parse(revision), photos, file["values"], encoder, bank, file["heads"], file["hubs"], file["least"]
@@ -148,26 +145,24 @@ class Numbers:
         except StoreError:
             raise
         except Exception as error:  # zipfile's, zlib's and numpy's own kinds
-            raise StoreError(
-                f"{path} holds no numbers of a revision or is damaged ({error}); compute them again"
-            ) from None
+            raise StoreError(f"{path} holds no hubness offsets or is damaged ({error}); compute them again") from None
         if not made.values.shape == made.hubs.shape == (len(photos),) or not np.isfinite(made.values).all():
-            raise StoreError(f"{path} is damaged: it should hold {len(photos)} finite numbers; compute them again")
+            raise StoreError(f"{path} is damaged: it should hold {len(photos)} finite offsets; compute them again")
         return made
 
 
-def numbers(bank: Embeddings, photos: Embeddings, revision: Revision, *, batch: bool = False) -> Numbers:
-    """What the articles of `bank` say of every photo.
+def offsets(bank: Embeddings, photos: Embeddings, revision: Revision, *, batch: bool = False) -> Offsets:
+    """Hubness offsets of all photos by the query bank `bank`.
 
     Args:
         bank: n articles.
         photos: m photos of the same encoder.
         revision: the method.
-        batch: the bank is what will be ranked.
+        batch: whether the bank is the articles to rank.
 
     Raises:
         StoreError: bank and photos were made by different encoders.
-        UsageError: the bank is empty, or the method knows only batches.
+        UsageError: the bank is empty, or the method needs a batch.
     """
     comparable(bank, photos)
     if not len(bank):
@@ -192,7 +187,7 @@ def numbers(bank: Embeddings, photos: Embeddings, revision: Revision, *, batch: 
         if method == "dynamic_inverted_softmax" and not batch:
             _, first = best(bank.rows, photos.rows, int(option["k"]), order=by_id(photos))
             hubs = np.bincount(first.ravel(), minlength=len(photos)) > 0
-    return Numbers(revision, photos.ids, values, photos.encoder, bank.ids, bank.rows[:, :HEAD].copy(), hubs, least)
+    return Offsets(revision, photos.ids, values, photos.encoder, bank.ids, bank.rows[:, :HEAD].copy(), hubs, least)
 
 
 def top_k(
@@ -201,12 +196,12 @@ def top_k(
     revision: Revision,
     k: int = 100,
     *,
-    bank: Embeddings | Numbers | None = None,
+    bank: Embeddings | Offsets | None = None,
     join: bool = False,
     name: str = "cosine",
     progress: Progress = silent,
 ) -> Run:
-    """The k best photos of every article by revised score, `cosine − number of the photo`, best first, ties by photo
+    """The k best photos of every article by revised score, `cosine − offset of the photo`, best first, ties by photo
     id.
 
     Exact, in two streamed passes: memory is the inputs, a few blocks of scores, and n · k hits.
@@ -215,64 +210,64 @@ def top_k(
         articles: n queries.
         photos: m gallery rows of the same encoder.
         revision: the method.
-        k: at most so many hits an article.
-        bank: other articles that stand for the queries to come, or the numbers made from them; None is the batch, which
-            makes the run transductive. So does a bank that holds one of the articles.
-        join: each article joins the bank for its own ranking, so that a bank of the other articles gives what the batch
-            would. Without it the numbers are those of the bank alone, as an index with the number as one more dimension
-            has them.
+        k: hits per article at most.
+        bank: other articles, as a sample of future queries, or the offsets computed from them; None is the batch, which
+            makes the run transductive. So does a bank that contains one of the articles.
+        join: add each article to the bank for its own ranking, so that a bank of the other articles gives the result of
+            the batch. Without it the offsets are of the bank alone, as in an index that stores them as one more
+            dimension.
         name: of the run, before the revision.
         progress: called with ("ranking", photos done, photos) in the second pass.
 
     Raises:
-        StoreError: different encoders, or numbers of other photos.
+        StoreError: different encoders, or offsets of other photos.
         UsageError: the method takes no bank, or the bank is empty.
     """
     comparable(articles, photos)
-    if isinstance(bank, Numbers):
+    if isinstance(bank, Offsets):
         if bank.revision != revision:
-            raise StoreError(f"the numbers were made by {bank.revision}, not {revision}; compute them again")
+            raise StoreError(f"the offsets were computed by {bank.revision}, not {revision}; compute them again")
         found = bank
     else:
-        found = numbers(articles if bank is None else bank, photos, revision, batch=bank is None)
-    order, taken = by_id(photos), found._of(photos)
+        found = offsets(articles if bank is None else bank, photos, revision, batch=bank is None)
+    if photos.ids != found.photos or photos.encoder != found.encoder:
+        raise StoreError(f"the offsets of {revision} are of {len(found.photos)} other photos; compute them for these")
+    rank = partial(best, articles.rows, photos.rows, k, order=(order := by_id(photos)), progress=progress)
     if join and bank is not None:
-        values, columns = best(articles.rows, photos.rows, k, order=order, change=found.joined, progress=progress)
+        ranked = hits(articles, photos, *rank(change=found.joined))
     else:
-        weight = None if found.hubs.all() else found._weights(articles, photos)
-        values, columns = best(
-            articles.rows, photos.rows, k, order=order, minus=taken, weight=weight, progress=progress
-        )
+        weight = found._weights(articles, photos, order)
+        ranked = hits(articles, photos, *rank(minus=found.values, weight=weight))
     if revision.method == "cosine":
-        return Run(hits(articles, photos, values, columns), name)
+        return Run(ranked, name)
     seen = bank is None or found.saw(articles)
     label = f"{name}, {revision}" + ("" if bank is None else f", bank of {len(found.bank):,}")
-    return replace(Run(hits(articles, photos, values, columns), label), transductive=str(revision) if seen else "")
+    return Run(ranked, label, str(revision) if seen else "")
 
 
 def _softmax(revision: Revision) -> tuple[float, float]:
-    """(factor, temperature): the number is factor · soft maximum at that temperature."""
+    """(factor, temperature): the offset is factor · soft maximum at that temperature."""
     return (0.5, revision["temperature"]) if revision.method == "dual_softmax" else (1.0, 1 / revision["beta"])
 
 
-STRIP = 64  # rows of a block that stay in a core's cache between one step and the next
+STRIP = 64  # rows of a block that stay in a core's cache between two steps
 
 
 def soft_maximum(
     rows: FloatArray, columns: FloatArray, temperature: float, *, minus: FloatArray | None = None
 ) -> FloatArray:
-    """T · log(mean over rows of exp(score / T)) of every column: near the mean for a large temperature T, the maximum
-    for a small one.
+    """T · log(mean over rows of exp(score / T)) of every column: near the mean for a large temperature T, near
+    the maximum for a small one.
 
-    The result lies between the column's mean and its maximum, so it is safe in float32 at any temperature. Where exp
-    stays in range it is summed as it is (as exp − 1 for T ≥ 1, where the sum would else drown in the ones); below that
-    by a running maximum.
+    The result is between the column's mean and its maximum, so float32 holds it at any temperature. Where exp stays in
+    range it is summed directly (as exp − 1 for T ≥ 1, where the ones would dominate the sum), else relative to a
+    running maximum.
 
     Args:
         rows: (n, d) float32 of length 1.
         columns: (m, d) float32 of length 1.
         temperature: T > 0.
-        minus: (n,) taken off every score of a row.
+        minus: (n,) subtracted from every score of a row.
 
     Returns:
         (m,) float32.
@@ -302,13 +297,13 @@ def soft_maximum(
     peak = np.maximum.reduce([highest for _, highest in parts])
     mean = sum(total * np.exp(highest - peak) for total, highest in parts) / len(rows)
     logs = np.log1p(mean) if bounded and temperature >= 1 else np.log(mean)
-    number: FloatArray = (temperature * (logs + peak)).astype(np.float32)
-    return number
+    found: FloatArray = (temperature * (logs + peak)).astype(np.float32)
+    return found
 
 
 def largest(rows: FloatArray, columns: FloatArray, k: int) -> tuple[FloatArray, FloatArray]:
-    """(m,) mean of the k largest scores of every column, and (m,) the smallest of these; of all scores if there are
-    fewer than k."""
+    """(m,) mean of the k largest scores of every column, and (m,) the least of these; of all scores if there are fewer
+    than k."""
     means, least = np.empty(len(columns), np.float32), np.empty(len(columns), np.float32)
     precision = Precision.of(len(columns), rows) if len(rows) >= MANY * k else None
     for start in range(0, len(columns), CHUNK):

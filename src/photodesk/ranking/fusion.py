@@ -1,14 +1,14 @@
-"""Fusion: several encodings, several texts of one article, or several runs become one ranking.
+"""Fusion of several encodings, several texts of one article, or several runs into one ranking.
 
-A sum of scores that are each scaled per article is one dot product of concatenated vectors: Σ w·(S − centre)/spread
-differs within an article from Σ (w/spread)·q·v by a constant only. So `concatenated` turns any number of encodings,
-whatever their weights and normalisation, into one pair of `Embeddings`; ranking, revision and indexes take them like
-any other, in blocks, and no score matrix is held.
+A sum of scores that are each scaled per article is one dot product of concatenated vectors: Σ w·(S − centre)/scale
+differs within an article from Σ (w/scale)·q·v by a constant only. So `concatenated` turns any number of encodings,
+whatever their weights and normalisation, into one pair of `Embeddings`; ranking, revision and indexes use them like
+any other, in blocks, without a score matrix.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -34,10 +34,9 @@ def concatenated(
 
     Args:
         encodings: E ≥ 1 pairs over the same articles and the same photos, each in the same order.
-        weights: one an encoding; equal if not given.
-        normalise: what is done to the scores of an article over all photos before they are summed: "none" keeps
-            cosines, "z" subtracts their mean and divides by their standard deviation, "minmax" maps their range to 0 …
-            1.
+        weights: one per encoding; equal if not given.
+        normalise: of the scores of an article over all photos before they are summed: "none" keeps cosines, "z"
+            subtracts their mean and divides by their standard deviation, "minmax" maps their range to 0 … 1.
 
     Returns:
         (n, Σd) articles and (m, Σd) photos.
@@ -52,8 +51,7 @@ def concatenated(
         raise UsageError(f"{len(encodings)} encodings need as many finite weights, not all 0: {list(weights or ())}")
     parts = []
     for (queries, gallery), weight in zip(encodings, chosen, strict=True):
-        spread = scales(queries, gallery, normalise)[1]
-        parts.append((queries.rows * (weight / spread)[:, None]).astype(np.float32))
+        parts.append(_scaled(queries, gallery, normalise, weight))
     left = np.concatenate(parts, axis=1)
     left /= np.linalg.norm(left, axis=1, keepdims=True)
     right = np.concatenate([gallery.rows for _, gallery in encodings], axis=1)
@@ -69,11 +67,10 @@ def concatenated(
 def scales(
     articles: Embeddings, photos: Embeddings, normalise: Normalisation
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(n,) centre and (n,) spread of every article's cosines over all photos: normalised scores are (S − centre) /
-    spread.
+    """(n,) centre and (n,) scale of each article's cosines over all photos: normalised scores are (S − centre) / scale.
 
-    An article whose scores are all alike has spread 1. Mean and deviation come from the photos' first two moments,
-    without a product; the range takes one streamed pass.
+    An article whose scores are all equal has scale 1. Mean and standard deviation are computed from the photos' first
+    two moments, without a product; the range takes one streamed pass.
     """
     n = len(articles)
     if normalise == "none":
@@ -85,10 +82,10 @@ def scales(
             mean += block.sum(axis=0)
             second += block.T @ block
         mean /= len(photos)
-        spread_of = second / len(photos) - np.outer(mean, mean)
+        covariance = second / len(photos) - np.outer(mean, mean)
         rows = articles.rows.astype(np.float64)
-        spread = np.sqrt(np.maximum(np.einsum("nd,nd->n", rows @ spread_of, rows), 0))
-        return rows @ mean, np.where(spread > 1e-6, spread, 1.0)
+        deviation = np.sqrt(np.maximum(np.einsum("nd,nd->n", rows @ covariance, rows), 0))
+        return rows @ mean, np.where(deviation > 1e-6, deviation, 1.0)
     if normalise == "minmax":
         low, high = np.full(n, np.inf), np.full(n, -np.inf)
         for i, _, scores in products(articles.rows, photos.rows):
@@ -97,19 +94,25 @@ def scales(
     raise UsageError(f"no normalisation {normalise!r}; known: {', '.join(get_args(Normalisation))}")
 
 
+def _scaled(articles: Embeddings, photos: Embeddings, normalise: Normalisation, weight: float = 1) -> FloatArray:
+    """(n, d) article rows times the weight, divided by their `scales`."""
+    scale = scales(articles, photos, normalise)[1]
+    return (articles.rows * (weight / scale)[:, None]).astype(np.float32)
+
+
 def reciprocal_rank(
     runs: Sequence[Run], weights: Sequence[float] | None = None, *, k: float = 60, top: int = 100
 ) -> Run:
     """Reciprocal rank fusion: a photo scores Σ weight / (k + rank) over the runs that rank it; best first, ties by
     photo id.
 
-    Articles are those of any run, in the order of the first that has each. Scores of the runs do not matter. The fused
-    run is transductive if one of the runs is.
+    Articles are those of any run, in the order of the first that has each. The fused run is transductive if one of the
+    runs is.
 
     Source: Cormack, Clarke & Büttcher, Reciprocal Rank Fusion outperforms Condorcet … (SIGIR 2009), k = 60.
 
     Raises:
-        UsageError: no runs, or weights that do not fit.
+        UsageError: no runs, or another number of weights.
     """
     chosen = [1.0] * len(runs) if weights is None else list(weights)
     if not runs or len(chosen) != len(runs) or not k > -1:
@@ -132,7 +135,7 @@ def reciprocal_rank(
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """Weights of a fusion, and the mean log-likelihood a pair of the photos that are right (0 is perfect)."""
+    """Weights of a fusion, and the mean log-likelihood of the relevant photo of a pair (0 is perfect)."""
 
     weights: tuple[float, ...]
     fit: float
@@ -146,22 +149,21 @@ def learn(
     ridge: float = 1e-4,
     rounds: int = 50,
 ) -> Learned:
-    """Weights for `concatenated` that make the right photos of a validation part most likely.
+    """Weights for `concatenated` that maximise the likelihood of the relevant photos of a validation part.
 
-    A softmax over the photos of Σ w·score, so the best weights are those of a concave problem with E unknowns; Newton's
-    method finds them, each round in one streamed pass over blocks of articles. Only their proportions matter to the
-    ranking. Weights have an E-dimensional scale, the larger the surer; `ridge` keeps it finite where the pairs can be
-    told apart without fail.
+    The likelihood is a softmax over the photos of Σ w·score, a concave function of E weights; Newton's method maximises
+    it, each round in one streamed pass over blocks of articles. The ranking depends on the weights' proportions only.
+    The regularisation `ridge` keeps them finite where the pairs are separable.
 
     Args:
-        encodings: as for `concatenated`; the photos are what each article chooses from.
-        pairs: the truth; pairs of unknown articles or photos are left out. Each pair counts once.
-        normalise: as it will be used.
-        ridge: weight of half the sum of the squared weights.
-        rounds: at most so many.
+        encodings: as for `concatenated`.
+        pairs: the ground truth; pairs of unknown articles or photos are ignored.
+        normalise: as for `concatenated`.
+        ridge: factor of half the sum of the squared weights.
+        rounds: maximum number of iterations.
 
     Raises:
-        UsageError: no pair is of these articles and photos; else as `concatenated`.
+        UsageError: no pair is of these articles and photos, or as `concatenated`.
     """
     articles, photos = _same_ids(encodings)
     at, column = {name: i for i, name in enumerate(articles)}, {name: j for j, name in enumerate(photos)}
@@ -171,10 +173,7 @@ def learn(
             "there is no pair to learn weights from: none names one of these articles with one of these photos"
         )
     rows, right = (np.array(side) for side in zip(*known, strict=True))
-    queries = []
-    for article, photo in encodings:
-        spread = scales(article, photo, normalise)[1]
-        queries.append((article.rows[rows] / spread[rows, None]).astype(np.float32))
+    queries = [_scaled(article, photo, normalise)[rows] for article, photo in encodings]
     weights = np.zeros(len(encodings))
     value, slope, curve = _likelihood(weights, queries, encodings, right, ridge)
     for _ in range(rounds):
@@ -230,8 +229,8 @@ def _same_ids(encodings: Sequence[Encoding]) -> tuple[tuple[str, ...], tuple[str
     for left, right in encodings:
         comparable(left, right)
         if left.ids != articles or right.ids != photos:
-            odd: Mapping[str, bool] = {"articles": left.ids != articles, "photos": right.ids != photos}
-            what = " and ".join(kind for kind, differ in odd.items() if differ)
+            differ = {"articles": left.ids != articles, "photos": right.ids != photos}
+            what = " and ".join(filter(differ.get, differ))
             raise UsageError(
                 f"{right.encoder or 'an encoding'} has other {what}, or in another order, than the first; take() the "
                 "shared ids"

@@ -1,11 +1,12 @@
-"""Revisions of similarity as values that print as they parse; `revise` does what they say.
+"""Revisions of similarity as values; `str` and `parse` are inverse, and `dual_softmax.py` computes them.
 
-dual_softmax(temperature=1)                        product of both softmaxes, as in the 2022 paper (Cheng et al., 2021)
-inverted_softmax(beta=20)                          softmax over the articles alone (Smith et al., ICLR 2017)
-dynamic_inverted_softmax(beta=20, k=1)             the same, only where the best photo is a hub (QB-Norm, Bogolin et
-al., CVPR 2022) nnn(k=128, alpha=0.75)                             mean of the k nearest articles (Chowdhury et al.,
-EMNLP 2024) sinkhorn(temperature=0.05, iterations=10)          softmax over articles and photos in turn (Cuturi, NeurIPS
-2013); no bank cosine                                             nothing taken off
+dual_softmax(temperature=1)                  product of both softmaxes, as in the 2022 paper (Cheng et al., 2021)
+inverted_softmax(beta=20)                    softmax over the articles alone (Smith et al., ICLR 2017)
+dynamic_inverted_softmax(beta=20, k=1)       the same, only where the best photo is a hub (QB-Norm, Bogolin et al., CVPR
+                                             2022)
+nnn(k=128, alpha=0.75)                       mean of the k nearest articles (Chowdhury et al., EMNLP 2024)
+sinkhorn(temperature=0.05, iterations=10)    softmax over articles and photos in turn (Cuturi, NeurIPS 2013); no bank
+cosine                                       no revision
 """
 
 from __future__ import annotations
@@ -20,16 +21,14 @@ from photodesk.errors import UsageError, did_you_mean
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """One method with its options; make it with the function of that name, or `parse`. `str` gives what `parse`
-    reads."""
+    """A method with its options, from the function of that name or `parse`."""
 
     method: str
     options: tuple[tuple[str, float], ...] = ()
 
     def __str__(self) -> str:
-        return self.method + (
-            f"({', '.join(f'{name}={_number(value)}' for name, value in self.options)})" if self.options else ""
-        )
+        options = ", ".join(f"{name}={_number(value)}" for name, value in self.options)
+        return f"{self.method}({options})" if options else self.method
 
     def __getitem__(self, option: str) -> float:
         return dict(self.options)[option]
@@ -67,29 +66,20 @@ def nnn(k: int = 128, alpha: float = 0.75) -> Revision:
 
 
 def sinkhorn(temperature: float = 0.05, iterations: int = 10) -> Revision:
-    """Softmax over the articles after so many rounds of softmax over articles and photos in turn; one round is inverted
-    softmax."""
-    return Revision(
-        "sinkhorn",
-        (("temperature", _positive("temperature", temperature)), ("iterations", _count("iterations", iterations))),
-    )
+    """Softmax over the articles after rounds of softmax over both in turn; one round is inverted softmax."""
+    options = ("temperature", _positive("temperature", temperature)), ("iterations", _count("iterations", iterations))
+    return Revision("sinkhorn", options)
 
 
-METHODS: dict[str, Callable[..., Revision]] = {
-    "cosine": cosine,
-    "dual_softmax": dual_softmax,
-    "dynamic_inverted_softmax": dynamic_inverted_softmax,
-    "inverted_softmax": inverted_softmax,
-    "nnn": nnn,
-    "sinkhorn": sinkhorn,
-}
+_METHODS = (cosine, dual_softmax, dynamic_inverted_softmax, inverted_softmax, nnn, sinkhorn)
+METHODS: dict[str, Callable[..., Revision]] = {method.__name__: method for method in _METHODS}
 
 
 def parse(text: str) -> Revision:
     """Read a revision such as `dual_softmax(temperature=1)`; options that are left out take their defaults.
 
     Raises:
-        UsageError: no such method or option, or a value out of range; says what is known.
+        UsageError: no such method or option, or a value out of range.
     """
     match = re.fullmatch(r"\s*(\w+)\s*(?:\(\s*(.*?)\s*\))?\s*", text)
     if not match or match[1] not in METHODS:

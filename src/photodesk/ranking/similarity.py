@@ -20,29 +20,29 @@ from threadpoolctl import threadpool_limits
 from photodesk.errors import StoreError
 from photodesk.machine import cores
 from photodesk.ranking import bfloat16
-from photodesk.ranking.topk import Bits, Kept
+from photodesk.ranking.topk import Indices, Kept
 from photodesk.ranking.topk import best_of as best_of
 from photodesk.types import Embeddings, FloatArray, Hit, Progress, silent
 
 ARTICLES, PHOTOS = 1024, 8192  # a block of scores: 32 MB of float32 for each core
 CHUNK = 16384  # rows whose candidates are held at once
-FEW = 4  # rows for which reading the columns takes longer than their scores one by one
-MANY = 200  # columns for each of the best k, from which on looking at candidates again costs little
+FEW = 4  # rows at most for which exact scores are faster than a product
+MANY = 200  # columns per k, above which computing candidates again costs little
 
 A = TypeVar("A")
+Blocks = Iterator[tuple[slice, slice, FloatArray]]
+"""(rows, columns, scores) of a product."""
 
-_LIMIT = Lock()  # the number of threads in a product is one for the whole process
+_LIMIT = Lock()  # the number of BLAS threads is one setting for the whole process
 
 
-def by_id(photos: Embeddings) -> NDArray[np.intp]:
+def by_id(photos: Embeddings) -> Indices:
     """(m,) the rows of `photos` in ascending order of their ids: the order in which ties are broken."""
     return np.array(sorted(range(len(photos)), key=photos.ids.__getitem__), np.intp)
 
 
-def hits(
-    articles: Embeddings, photos: Embeddings, values: FloatArray, columns: NDArray[np.intp]
-) -> dict[str, tuple[Hit, ...]]:
-    """What `best` found, by the ids of articles and photos."""
+def hits(articles: Embeddings, photos: Embeddings, values: FloatArray, columns: Indices) -> dict[str, tuple[Hit, ...]]:
+    """The result of `best` by ids of articles and photos."""
     ids = photos.ids
     return {
         article: tuple(map(Hit, [ids[j] for j in at.tolist()], row.tolist()))
@@ -51,8 +51,7 @@ def hits(
 
 
 def block_of(columns: int) -> tuple[int, int]:
-    """(rows, columns) of the blocks in which a product with so many columns is made: as wide as makes all of one
-    width."""
+    """(rows, columns) of the blocks of a product with that many columns; all blocks have nearly one width."""
     width = max(1, -(-columns // max(1, round(columns / PHOTOS))))
     return max(1, ARTICLES * PHOTOS // width), width
 
@@ -62,15 +61,15 @@ def products(
     columns: FloatArray,
     *,
     scale: float = 1.0,
-    order: NDArray[np.intp] | None = None,
+    order: Indices | None = None,
     minus: FloatArray | None = None,
     weight: FloatArray | None = None,
-) -> Iterator[tuple[slice, slice, FloatArray]]:
+) -> Blocks:
     """Blocks of `scale · rows @ columns[order].T − weight ⊗ minus[order]`: (rows, columns, scores), all rows of some
     columns first.
 
-    A block may be written to, and lasts until the next one is asked for. `minus` is one number per column, which enters
-    the product as one more dimension, and `weight`, one per row, how much of it the row takes (all, if not given).
+    A block may be written to, and is valid until the next one. `minus` is one number per column, which is multiplied in
+    as one more dimension, and `weight` its factor in each row (1 if not given).
     """
     height, width = block_of(len(columns))
     room = np.empty(min(height, len(rows)) * width, np.float32)
@@ -90,10 +89,10 @@ def products(
 
 
 def shared_out(rows: int, task: Callable[[slice], A]) -> list[A]:
-    """`task` of a part of the rows for each core at once, in order.
+    """The results of `task` for one part of the rows per core, in parallel, in order.
 
     A product that takes all cores leaves them idle while its scores are read. Here each core multiplies and reads
-    blocks of its own.
+    its own blocks.
     """
     parts = max(1, min(cores(), rows // 256))
     if parts == 1:
@@ -105,12 +104,12 @@ def shared_out(rows: int, task: Callable[[slice], A]) -> list[A]:
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """How a product too large to be kept is computed first, and what it may be wrong by.
+    """The number format of a product that selects candidates, and its error bound.
 
     Args:
         name: "float32" or "bfloat16".
-        length: the greatest length of a column.
-        loss: the greatest length of what rounding takes from a column.
+        length: the greatest norm of a column.
+        loss: the greatest norm of a column's rounding error.
     """
 
     name: Literal["float32", "bfloat16"]
@@ -119,7 +118,7 @@ class Precision:
 
     @classmethod
     def of(cls, rows: int, columns: FloatArray, name: Literal["float32", "bfloat16"] | None = None) -> Precision:
-        """For a product of so many rows with `columns`: bfloat16 where it can be had and pays, if no name is given."""
+        """For a product of that many rows with `columns`; without a name, bfloat16 where it is available and faster."""
         if name is None:
             name = "bfloat16" if rows * columns.size >= bfloat16.WORTH and bfloat16.available() else "float32"
         length = max(
@@ -129,18 +128,17 @@ class Precision:
         return cls(name, length * (1 + 1e-6), loss)
 
     def cut(self, rows: FloatArray, kth: FloatArray, minus: float) -> NDArray[np.float64]:
-        """(n,) where each row's first scores have to be looked at again, down from the k-th of them, so that none of
-        its best k is missed.
+        """(n,) the lowest score by the product that one of the best k exact scores of each row can have.
 
-        Let s be a score by `dots`, p the score before, a the same as stored. |s − p| ≤ e, by Cauchy and Schwarz for
-        what rounding takes from either side, and by the standard bound for sums of d + 3 products, twice. Storing takes
-        u·|p| at most. k rows have a ≥ kth, so the k-th best s is ≥ kth − u·|kth| − e, and whatever has such an s has p
-        ≥ kth − u·|kth| − 2e, and an a as much lower again.
+        Let s be an exact score, p the same by the product, a that as stored. |s − p| ≤ e, by Cauchy and Schwarz for the
+        rounding errors of both sides, and by the standard bound for sums of d + 3 products, twice. |p − a| ≤ u·|p|. k
+        columns have a ≥ kth, so the k-th best s is ≥ kth − u·|kth| − e; every such s has p ≥ kth − u·|kth| − 2e, and an
+        a as much lower again.
 
         Args:
             rows: (n, d).
-            kth: (n,) the k-th highest of the scores that came first.
-            minus: the greatest size of what is added to a score.
+            kth: (n,) the k-th highest score by the product.
+            minus: the greatest absolute value added to a score.
         """
         length = np.linalg.norm(rows, axis=1).astype(np.float64) * (1 + 1e-6)
         half = self.name == "bfloat16"
@@ -152,12 +150,37 @@ class Precision:
         return np.asarray(kth - 2 * error - 2 * u * level, np.float64)
 
 
-def dots(row: FloatArray, columns: FloatArray, minus: FloatArray | None, weight: np.float32) -> FloatArray:
-    """(m,) scores of one row, each by itself, so that they do not depend on what else is computed, or how."""
-    scores: FloatArray = np.vecdot(columns, row)
-    if minus is not None:
-        scores -= weight * minus
-    return scores
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """The (n, m) matrix `rows @ columns.T − weight ⊗ minus`, which is never held as a whole.
+
+    Args:
+        rows: (n, d) float32.
+        columns: (m, d) float32.
+        minus: (m,) subtracted from every score of a column.
+        weight: (n,) factor of `minus` in a row; 1 if not given.
+    """
+
+    rows: FloatArray
+    columns: FloatArray
+    minus: FloatArray | None = None
+    weight: FloatArray | None = None
+
+    def __getitem__(self, i: slice | Indices) -> Scores:
+        """Some of the rows."""
+        return Scores(self.rows[i], self.columns, self.minus, None if self.weight is None else self.weight[i])
+
+    def exact(self, row: int, at: slice | NDArray[np.integer]) -> FloatArray:
+        """(c,) scores of one row in some columns, each computed by itself, so that they do not depend on blocks and
+        precision."""
+        scores: FloatArray = np.vecdot(self.columns[at], self.rows[row])
+        if self.minus is not None:
+            scores -= self.minus[at] if self.weight is None else self.weight[row] * self.minus[at]
+        return scores
+
+    def blocks(self, order: Indices | None = None) -> Blocks:
+        """As `products`."""
+        return products(self.rows, self.columns, order=order, minus=self.minus, weight=self.weight)
 
 
 def best(
@@ -165,29 +188,25 @@ def best(
     columns: FloatArray,
     k: int,
     *,
-    order: NDArray[np.intp] | None = None,
+    order: Indices | None = None,
     minus: FloatArray | None = None,
     weight: FloatArray | None = None,
-    change: Callable[[FloatArray, NDArray[np.intp]], FloatArray] | None = None,
+    change: Callable[[FloatArray, Indices], FloatArray] | None = None,
     precision: Precision | None = None,
     progress: Progress = silent,
-) -> tuple[FloatArray, NDArray[np.intp]]:
-    """The k highest of `rows @ columns.T − weight ⊗ minus` in each row, and their columns; the whole matrix never
-    exists.
+) -> tuple[FloatArray, Indices]:
+    """The k highest `Scores` of each row, and their columns.
 
-    Only scores above the best that a row has found so far are looked at, so little is added to the time of the product.
-    Where columns are many the product only names candidates: all whose score could be among the best k, given what the
-    product may be wrong by. Their scores are then computed one by one in float32, so that the result is the same to the
-    last bit with bfloat16 and float32, and whatever the blocks.
+    Only scores above the best that a row has found so far are read, so little is added to the time of the product. With
+    many columns the product only selects candidates: all whose score could be among the best k, given the error bound
+    of the product. Their scores are then computed one by one in float32, so that the result is identical with bfloat16
+    and float32, and with any blocks.
 
     Args:
-        rows: (n, d) float32.
-        columns: (m, d) float32.
+        rows: (n, d) float32; columns, minus and weight likewise as in `Scores`.
         k: how many; all if m ≤ k.
         order: (m,) the order of columns in which equal scores are ranked; ascending if not given.
-        minus: (m,) taken off every score of a column.
-        weight: (n,) how much of `minus` a row takes; 1 if not given.
-        change: gives new scores for a block and the columns that it covers.
+        change: maps a block of scores and the columns that it covers to new scores.
         precision: of a product with many columns; the fastest if not given.
         progress: called with ("ranking", columns done, columns).
 
@@ -195,8 +214,9 @@ def best(
         (n, k) scores, best first, and (n, k) columns.
     """
     k, n, m = min(k, len(columns)), len(rows), len(columns)
+    scores = Scores(rows, columns, minus, weight)
     if change is not None or m < MANY * max(k, 1):
-        values, places = _direct(rows, columns, k, order, minus, weight, change, progress)
+        values, places = _direct(scores, k, order, change, progress)
         for start in range(0, n, ARTICLES):
             i = slice(start, start + ARTICLES)
             values[i], places[i] = best_of(values[i], places[i], k)
@@ -204,7 +224,7 @@ def best(
         return values, found if order is None else order[found]
     rank = None if order is None else np.argsort(order)
     if n <= FEW:
-        singly = _one_by_one(rows, columns, k, rank, minus, weight)
+        singly = _one_by_one(scores, k, rank)
         progress("ranking", m, m)
         return singly
     values, found = np.empty((n, k), np.float32), np.empty((n, k), np.intp)
@@ -215,120 +235,105 @@ def best(
         def share(stage: str, done: int, of: int, i: slice = i) -> None:
             progress(stage, (i.start * of + (i.stop - i.start) * done) // n, of)
 
-        values[i], found[i] = _candidates(
-            rows[i], columns, k, rank, minus, None if weight is None else weight[i], precision, share
-        )
+        values[i], found[i] = _candidates(scores[i], k, rank, precision, share)
     return values, found
 
 
 def unsorted(rows: FloatArray, columns: FloatArray, k: int, precision: Precision | None) -> FloatArray:
-    """(n, k) scores as `best` gives them, in any order."""
+    """(n, k) scores as of `best`, in any order."""
     k = min(k, len(columns))
     if len(columns) < MANY * k:
-        return _direct(rows, columns, k, None, None, None, None, silent, places=False)[0]
+        return _direct(Scores(rows, columns), k, places=False)[0]
     return best(rows, columns, k, precision=precision)[0]
 
 
 def _direct(
-    rows: FloatArray,
-    columns: FloatArray,
+    scores: Scores,
     k: int,
-    order: NDArray[np.intp] | None,
-    minus: FloatArray | None,
-    weight: FloatArray | None,
-    change: Callable[[FloatArray, NDArray[np.intp]], FloatArray] | None,
-    progress: Progress,
+    order: Indices | None = None,
+    change: Callable[[FloatArray, Indices], FloatArray] | None = None,
+    progress: Progress = silent,
     *,
     places: bool = True,
 ) -> tuple[FloatArray, NDArray[np.int32]]:
-    """`best` as the product has the scores: (n, k) of them in any order, and their positions in `order`."""
-    kept = Kept(len(rows), k, places=places)
+    """`best` by the product's scores: (n, k) of them in any order, and their positions in `order`."""
+    kept, m = Kept(len(scores.rows), k, places=places), len(scores.columns)
 
     def part(of: slice) -> None:
-        mine, taken = kept.part(of), None if weight is None else weight[of]
-        for i, j, scores in products(rows[of], columns, order=order, minus=minus, weight=taken):
-            if change is not None:
-                scores = change(scores, np.arange(j.start, j.stop) if order is None else order[j])
-            mine.offer(i, j.start, scores)
-            if of.start == 0 and i.stop == len(mine.values):
-                progress("ranking", j.stop, len(columns))
+        blocks: Blocks = scores[of].blocks(order)
+        if change is not None:
+            blocks = (
+                (i, j, change(block, np.arange(j.start, j.stop) if order is None else order[j]))
+                for i, j, block in blocks
+            )
+        _offer(kept.part(of), blocks, m, progress if of.start == 0 else silent)
 
-    shared_out(len(rows), part)
+    shared_out(len(scores.rows), part)
     return kept.values, kept.places
 
 
-def _candidates(
-    rows: FloatArray,
-    columns: FloatArray,
-    k: int,
-    rank: NDArray[np.intp] | None,
-    minus: FloatArray | None,
-    weight: FloatArray | None,
-    precision: Precision,
-    progress: Progress,
-) -> tuple[FloatArray, NDArray[np.intp]]:
-    """`best` by way of candidates; `rank` is the place of each column among equal scores."""
-    half = precision.name == "bfloat16"
-    room = min(3 * k if half else k + 32, len(columns))
-    kept = Kept(len(rows), room)
-    values, found = np.empty((len(rows), k), np.float32), np.empty((len(rows), k), np.intp)
-    added = 0.0 if minus is None else 2 * float(np.abs(minus).max())
+def _offer(kept: Kept, blocks: Blocks | bfloat16.Blocks, columns: int, progress: Progress) -> None:
+    for i, j, block in blocks:
+        kept.offer(i, j.start, block)
+        if i.stop == len(kept.values):
+            progress("ranking", j.stop, columns)
 
-    def part(of: slice) -> list[int]:
-        mine, taken = kept.part(of), None if weight is None else weight[of]
-        blocks: Iterator[tuple[slice, slice, FloatArray | Bits]]
+
+def _candidates(
+    scores: Scores, k: int, rank: Indices | None, precision: Precision, progress: Progress
+) -> tuple[FloatArray, Indices]:
+    """`best` by way of candidates; `rank` is the place of each column among equal scores."""
+    n, m, half = len(scores.rows), len(scores.columns), precision.name == "bfloat16"
+    room = min(3 * k if half else k + 32, m)
+    kept = Kept(n, room)
+    values, found = np.empty((n, k), np.float32), np.empty((n, k), np.intp)
+    added = 0.0 if scores.minus is None else 2 * float(np.abs(scores.minus).max())
+
+    def part(of: slice) -> Indices:
+        mine, own = kept.part(of), scores[of]
+        blocks: Blocks | bfloat16.Blocks = own.blocks()
         if half:
-            blocks = bfloat16.products(rows[of], columns, *block_of(len(columns)), minus=minus, weight=taken)
-        else:
-            blocks = products(rows[of], columns, minus=minus, weight=taken)
-        for i, j, scores in blocks:
-            mine.offer(i, j.start, scores)
-            if of.start == 0 and i.stop == len(mine.values):
-                progress("ranking", j.stop, len(columns))
+            blocks = bfloat16.products(own.rows, own.columns, *block_of(m), minus=own.minus, weight=own.weight)
+        _offer(mine, blocks, m, progress if of.start == 0 else silent)
         kth = np.partition(mine.values, room - k, axis=1)[:, room - k]
-        cut = precision.cut(rows[of], kth, added)
-        open_ended = (mine.values.min(axis=1) >= cut) & (room < len(columns))  # more than there was room for
-        for row in np.flatnonzero(~open_ended):
+        cut = precision.cut(own.rows, kth, added)
+        open_ended = (mine.values.min(axis=1) >= cut) & (room < m)  # more candidates than room
+        for row in np.flatnonzero(~open_ended).tolist():
             at = mine.places[row][mine.values[row] >= cut[row]]
-            one = np.float32(1) if taken is None else taken[row]
-            scores = dots(rows[of][row], columns.take(at, axis=0), None if minus is None else minus[at], one)
-            first = np.lexsort((at if rank is None else rank[at], -scores))[:k]
-            values[of.start + row], found[of.start + row] = scores[first], at[first]
-        return [of.start + int(row) for row in np.flatnonzero(open_ended)]
+            values[of.start + row], found[of.start + row] = _first(own.exact(row, at), at, k, rank)
+        rest: Indices = of.start + np.flatnonzero(open_ended)
+        return rest
 
     with bfloat16.one_core_each() if half else nullcontext():
-        rest = np.array([row for rows_left in shared_out(len(rows), part) for row in rows_left], np.intp)
-    if rest.size:
-        taken = None if weight is None else weight[rest]
-        if half:
-            again = Precision("float32", precision.length)
-            values[rest], found[rest] = _candidates(rows[rest], columns, k, rank, minus, taken, again, silent)
-        else:
-            values[rest], found[rest] = _one_by_one(rows[rest], columns, k, rank, minus, taken)
+        rest = np.concatenate(shared_out(n, part))
+    if rest.size and half:
+        again = Precision("float32", precision.length)
+        values[rest], found[rest] = _candidates(scores[rest], k, rank, again, silent)
+    elif rest.size:
+        values[rest], found[rest] = _one_by_one(scores[rest], k, rank)
     return values, found
 
 
-def _one_by_one(
-    rows: FloatArray,
-    columns: FloatArray,
-    k: int,
-    rank: NDArray[np.intp] | None,
-    minus: FloatArray | None,
-    weight: FloatArray | None,
-) -> tuple[FloatArray, NDArray[np.intp]]:
-    """`best` by all `dots` of each row: for a few rows, and for those whose scores are so alike that no product can
-    tell them apart."""
-    values, found = np.empty((len(rows), k), np.float32), np.empty((len(rows), k), np.intp)
-    scores = np.empty(len(columns), np.float32)
-    for i, row in enumerate(rows):
-        taken = np.float32(1) if weight is None else weight[i]
-        for start in range(0, len(columns), PHOTOS):
+def _one_by_one(scores: Scores, k: int, rank: Indices | None) -> tuple[FloatArray, Indices]:
+    """`best` by all exact scores of each row: for a few rows, and for those with more equal scores than candidates."""
+    n, m = len(scores.rows), len(scores.columns)
+    values, found = np.empty((n, k), np.float32), np.empty((n, k), np.intp)
+    exact = np.empty(m, np.float32)
+    for row in range(n):
+        for start in range(0, m, PHOTOS):
             j = slice(start, start + PHOTOS)
-            scores[j] = dots(row, columns[j], None if minus is None else minus[j], taken)
-        at = np.flatnonzero(scores >= np.partition(scores, len(scores) - k)[len(scores) - k])
-        found[i] = at[np.lexsort((at if rank is None else rank[at], -scores[at]))[:k]]
-        values[i] = scores[found[i]]
+            exact[j] = scores.exact(row, j)
+        at = np.flatnonzero(exact >= np.partition(exact, m - k)[m - k])
+        values[row], found[row] = _first(exact[at], at, k, rank)
     return values, found
+
+
+def _first(
+    scores: FloatArray, columns: NDArray[np.integer], k: int, rank: Indices | None
+) -> tuple[FloatArray, NDArray[np.integer]]:
+    """The k best of one row, best first, and their columns; equal scores by rank, else by column."""
+    first = np.lexsort((columns if rank is None else rank[columns], -scores))[:k]
+    return scores[first], columns[first]
 
 
 def comparable(articles: Embeddings, photos: Embeddings) -> None:

@@ -1,4 +1,4 @@
-"""The best few of each row, found among blocks of scores that come one after the other."""
+"""The k best scores of each row, from blocks of scores that are computed one after the other."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from numpy.typing import NDArray
 
 from photodesk.types import FloatArray
 
+Indices = NDArray[np.intp]
 Bits = NDArray[np.int16]  # bfloat16 numbers as they are stored
 
 
 class Kept:
-    """The best `room` scores of each of n rows so far, and their columns. A limit rises with them: what lies below it
-    is not looked at.
+    """The best `room` scores of each of n rows so far, and their columns. Scores below the least of them are skipped.
 
     Attributes:
-        values: (n, room) scores in no order; −inf where nothing is kept yet.
-        places: (n, room) their columns, ascending among equal scores; (n, 0) where they are of no interest.
+        values: (n, room) scores in no order; −inf where there is none yet.
+        places: (n, room) their columns, ascending among equal scores; (n, 0) where they are not needed.
     """
 
     def __init__(self, n: int, room: int, *, places: bool = True) -> None:
@@ -26,13 +26,13 @@ class Kept:
         self.places = np.zeros((n, room if places else 0), np.int32)
 
     def part(self, of: slice) -> Kept:
-        """Some of the rows, in the same memory."""
+        """A view of some of the rows."""
         made = Kept(0, 0)
         made.values, made.places = self.values[of], self.places[of]
         return made
 
     def offer(self, i: slice, first: int, block: FloatArray | Bits) -> None:
-        """Let a block of scores compete: all rows of `i`, columns from `first` on; columns come in ascending order."""
+        """Add a block of scores: all rows of `i`, columns from `first` on; blocks come in order of their columns."""
         values, places = self.values[i], self.places[i]
         if first:
             _merge(values, places, block, first, values.min(axis=1, keepdims=True))
@@ -51,7 +51,7 @@ class Kept:
 
 
 def floats(block: FloatArray | Bits) -> FloatArray:
-    """The scores of a block as float32; bfloat16 is the upper half of it."""
+    """The scores of a block as float32, whose upper half is bfloat16."""
     if block.dtype != np.int16:
         return cast(FloatArray, block)
     return (block.astype(np.int32) << 16).view(np.float32)
@@ -62,7 +62,7 @@ def best_of(scores: FloatArray, columns: NDArray[np.integer], k: int) -> tuple[F
 
     Args:
         scores: (n, c) with c ≥ 0; NaN is not allowed.
-        columns: (n, c) what each score belongs to, ascending within a row among equal scores.
+        columns: (n, c) of each score, ascending within a row among equal scores.
         k: how many to keep; all if c ≤ k.
     """
     if scores.shape[1] > k:
@@ -73,8 +73,8 @@ def best_of(scores: FloatArray, columns: NDArray[np.integer], k: int) -> tuple[F
 
 
 def _guess(block: FloatArray | Bits, k: int) -> FloatArray:
-    """(n, 1) scores which in most rows, not in all, somewhat more than k of the c ≥ k columns exceed: judged by every
-    eighth column."""
+    """(n, 1) scores that in most rows somewhat more than k of the c ≥ k columns exceed, estimated from every eighth
+    column."""
     expected = k / 8
     rank = int(expected + 3 * expected**0.5) + 1
     sample = floats(block[:, ::8])
@@ -83,9 +83,9 @@ def _guess(block: FloatArray | Bits, k: int) -> FloatArray:
     return np.partition(sample, -rank, axis=1)[:, -rank, None]
 
 
-def _above(block: FloatArray | Bits, limit: FloatArray) -> tuple[NDArray[np.intp], FloatArray]:
-    """Where, counted through the block, scores are above their row's limit, and these scores."""
-    if block.dtype == np.int16 and limit.min(initial=0) >= 0:  # not negative: numbers are ordered as their bits are
+def _above(block: FloatArray | Bits, limit: FloatArray) -> tuple[Indices, FloatArray]:
+    """Flat indices of the scores above their row's limit, and these scores."""
+    if block.dtype == np.int16 and limit.min(initial=0) >= 0:  # non-negative numbers are ordered as their bits are
         at = np.flatnonzero(block > (limit.view(np.int32) >> 16).astype(np.int16))
         return at, floats(block.reshape(-1)[at])
     scores = floats(block)
@@ -96,8 +96,8 @@ def _above(block: FloatArray | Bits, limit: FloatArray) -> tuple[NDArray[np.intp
 def _merge(
     values: FloatArray, places: NDArray[np.int32], block: FloatArray | Bits, first: int, limit: FloatArray
 ) -> None:
-    """Let those of the block that are above a row's limit compete with its values; columns count from `first`, 0 if
-    nothing is kept."""
+    """Replace values by scores of the block that are higher and above the row's limit; `first` is the block's first
+    column, 0 if there are no values yet."""
     at, found = _above(block, limit)
     if not at.size:
         return
@@ -110,7 +110,7 @@ def _merge(
     scores = np.full((len(values), width), -np.inf, np.float32)
     scores[:, :old] = values[:, :old]
     scores.reshape(-1)[slot] = found
-    if not places.shape[1]:  # nobody asks for them
+    if not places.shape[1]:  # not needed
         values[:] = np.partition(scores, width - k, axis=1)[:, width - k :]
         return
     columns = np.zeros((len(values), width), np.int32)
@@ -121,13 +121,13 @@ def _merge(
     places[:] = np.take_along_axis(columns, keep, axis=1)
 
 
-def _highest(scores: FloatArray, k: int) -> NDArray[np.intp]:
-    """(n, k) where the k highest of c ≥ k scores stand in each row, ascending; of equal ones the first."""
+def _highest(scores: FloatArray, k: int) -> Indices:
+    """(n, k) indices of the k highest of c ≥ k scores in each row, ascending; of equal scores the first."""
     limit = np.partition(scores, scores.shape[1] - k, axis=1)[:, scores.shape[1] - k, None]
     keep = scores >= limit
     crowded = np.flatnonzero(np.count_nonzero(keep, axis=1) > k)
     if crowded.size:  # of those equal to the k-th score, the first ones until k are found
         above, level = scores[crowded] > limit[crowded], scores[crowded] == limit[crowded]
         keep[crowded] = above | (level & (np.cumsum(level, axis=1) <= k - above.sum(axis=1, keepdims=True)))
-    at: NDArray[np.intp] = np.flatnonzero(keep).reshape(-1, k) % scores.shape[1]
+    at: Indices = np.flatnonzero(keep).reshape(-1, k) % scores.shape[1]
     return at

@@ -224,7 +224,7 @@ def revise_index(
     preparation: Preparation | None = None,
     store: Store | None = None,
     progress: Progress = silent,
-) -> tuple[dual_softmax.Numbers, tuple[Fault, ...]]:
+) -> tuple[dual_softmax.Offsets, tuple[Fault, ...]]:
     """Take one number per photo from a bank of articles and keep them in the index: `Searcher` then ranks every article
     by revised scores.
 
@@ -254,7 +254,7 @@ def revise_index(
         stage="bank",
         progress=progress,
     )
-    numbers = dual_softmax.numbers(others, photos, revision)
+    numbers = dual_softmax.offsets(others, photos, revision)
     index.numbers.unlink(missing_ok=True)  # a kill in between leaves none, not old ones beside another preparation
     with replacing(index.preparation) as stream:
         stream.write(str(preparation or Preparation()))
@@ -286,7 +286,7 @@ class Searcher:
         self.encoder = (encoder or registry.load(index.encoder)).joint()
         advice = f"make the index again with: photodesk index PHOTOS -o {index.folder}"
         self.encoder.check(index.embeddings.encoder, index.encoder, index.folder, advice)
-        self.numbers = dual_softmax.Numbers.load(index.numbers) if index.numbers.exists() else None
+        self.numbers = dual_softmax.Offsets.load(index.numbers) if index.numbers.exists() else None
 
     @classmethod
     def open(cls, folder: Path | str, encoder: Encoder | None = None) -> Searcher:

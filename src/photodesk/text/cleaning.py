@@ -1,15 +1,18 @@
-"""The cleaning of the 2021 paper: contractions, articles, run-together words, spelling, lower case; and what it does to
-a table.
+"""The cleaning of the 2021 paper: contractions, articles, run-together words, spelling and lower case; articles without
+text; labels.
 
-Every step is a plain function of a text and its language and looks at one word at a time, so that `clean` can remember
+Every step is a plain function of a text and its language and looks at one word at a time, so that `clean` can cache
 words.
 """
 
 from __future__ import annotations
 
 import functools
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from photodesk.errors import DataError, require
 from photodesk.text import spelling
@@ -19,63 +22,49 @@ from photodesk.types import Article, Fault
 VERSION = 1
 
 
-def _set(listed: str) -> frozenset[str]:
-    return frozenset(listed.split())
+_ARTICLES = frozenset({"a", "an", "the"})
 
 
-_ENGLISH = {
-    "can't": "can "
-             "not", "cannot": "can "
-                              "not", "won't": "will not", "shan't": "shall not", "ain't": "is not", "let's": "let us",
-    "y'all": "you all", "gonna": "going to", "wanna": "want to", "gotta": "got to", "'tis": "it is", "'twas": "it was",
-}  # fmt: skip
-_ENGLISH_ENDS = {"m": "am", "re": "are", "ve": "have", "ll": "will", "d": "would"}
-_ENGLISH_NOT = _set("are could dare did do does had has have is may might must need ought should was were would")
-# After these, 's is "is"; after a noun it is a possessive and stays.
-_ENGLISH_IS = _set(
-    "everybody everyone everything he here how it nobody nothing she somebody someone that there this what when where "
-    "who why"
-)
-_GERMAN = {"auf'm": "auf dem", "auf'n": "auf den", "mit'm": "mit dem", "so'n": "so ein", "so'ne": "so eine"}
-# After these, a German 's is "es"; after a noun (Willi's Imbiss) it stays.
-_GERMAN_ES = _set(
-    "bleibt da du er find gab geht gibt glaub hab hat hatte heißt ich ihr ist kann kommt läuft mach macht man muss ob "
-    "sie so soll steht tut "
-    "war was wenn wer wie will wir wird wo wurde wär wäre"
-)
-_ARTICLES = _set("a an the")
+def _contractions(rules: Mapping[str, Any]) -> dict[str, str]:
+    """Contraction → words, of one language of contractions.toml."""
+    words: dict[str, str] = dict(rules["words"])
+    words |= {f"{verb}n't": f"{verb} not" for verb in rules["before_not"].split()}
+    return words | {f"{stem}'s": f"{stem} {rules['s']}" for stem in rules["before_s"].split()}
+
+
+_RULES = tomllib.loads((resources.files("photodesk.text") / "contractions.toml").read_text("utf-8"))
+_CONTRACTIONS = {language: _contractions(rules) for language, rules in _RULES.items()}
 
 
 def lower(text: str, language: str = "en") -> str:
-    """Lower case; umlauts and ß stay what they are."""
+    """Lower case; umlauts and ß are kept."""
     return text.lower()
 
 
 def expand_contractions(text: str, language: str = "en") -> str:
-    """English "He's" → "He is", German "gibt's" → "gibt es"; a possessive stays as it is."""
+    """English "He's" → "He is", German "gibt's" → "gibt es"; possessives are kept."""
     return _each(_expand, text, language)
 
 
 def drop_articles(text: str, language: str = "en") -> str:
-    """Leave out a, an and the, if the text is English."""
+    """Without a, an and the, if the text is English."""
     return _each(_drop, text, language)
 
 
 def segment(text: str, language: str = "en") -> str:
-    """Part hashtags and words that were run together: "#BlackLivesMatter", "thepolice"; German and Dutch compounds
-    stay.
+    """Split hashtags and words that were run together: "#BlackLivesMatter", "thepolice"; German and Dutch compounds
+    are kept.
 
     Raises:
         MissingExtra: the word lists are not installed.
     """
-    return _each(_part, text, language)
+    return _each(_split, text, language)
 
 
 def correct_spelling(text: str, language: str = "en") -> str:
-    """Put right lower-case words that are one slip away from a much more frequent word.
+    """Replace lower-case words that are one edit away from a much more frequent word.
 
-    Words with a capital or a digit (names, numbers), words of another language and compounds of known words stay. So
-    does the last word of a text that no sign ends: the 2021 texts are cut in the middle of a word.
+    Words with a capital or a digit (names, numbers), words of another language and compounds of known words are kept.
 
     Raises:
         MissingExtra: the word lists are not installed.
@@ -84,30 +73,28 @@ def correct_spelling(text: str, language: str = "en") -> str:
 
 
 def clean(text: str, language: str = "en") -> str:
-    """STEPS_2021, one after the other. A text in a language without word lists (`words.LANGUAGES`) is only lower-cased.
+    """STEPS_2021 in order. A text in a language without word lists (`spelling.LANGUAGES`) is only lower-cased.
 
     Raises:
         MissingExtra: the word lists are not installed.
     """
-    if language not in spelling.LANGUAGES:
-        return _each(lower, text, language)
-    return _each(_all, text, language)
+    return _each(_all if language in spelling.LANGUAGES else lower, text, language)
 
 
 STEPS_2021 = (segment, expand_contractions, correct_spelling, drop_articles, lower)
-"""What `clean` does, in this order: spelling before lower case, so that capitals still show the names."""
+"""Spelling before lower case: capitals mark the names, which are kept."""
 
 
 def clean_with_ekphrasis(text: str, language: str = "en") -> str:
-    """The paper's own tool: lower case, contractions, articles, then every word through Ekphrasis' segmenter and
-    corrector.
+    """The paper's own tool: lower case, contractions, articles, then Ekphrasis' segmenter and corrector word by
+    word.
 
     Ekphrasis knows English only; a text in another language is only lower-cased. It corrects names as well, because it
-    sees no capitals, and parts every word that its counts would part.
+    sees no capitals, and splits every word that its counts would split.
 
     Raises:
         MissingExtra: Ekphrasis is not installed.
-        DataError: its word counts are not on this machine (it would download them in the middle of the work).
+        DataError: its word counts are not on this machine (it would download them while it runs).
     """
     if language != "en":
         return _each(lower, text, language)
@@ -117,10 +104,10 @@ def clean_with_ekphrasis(text: str, language: str = "en") -> str:
 def with_text(
     articles: Sequence[Article], fields: Sequence[str], *, drop: bool = False
 ) -> tuple[tuple[Article, ...], tuple[Fault, ...]]:
-    """Name the articles whose `fields` are all empty, and keep them or leave them out.
+    """Report the articles whose `fields` are all empty, and keep or drop them.
 
     Returns:
-        the articles that stay, in their order, and one Fault for each empty one.
+        the articles kept, in order, and one Fault for each empty one.
     """
     kept, faults = [], []
     for article in articles:
@@ -134,9 +121,8 @@ def with_text(
 
 
 def label(values: Sequence[str]) -> tuple[tuple[int, ...], Mapping[str, int]]:
-    """Categories as whole numbers from 0, in alphabetical order of the categories, and the mapping that says which is
-    which."""
-    mapping = {value: number for number, value in enumerate(sorted(set(values)))}
+    """Categories encoded as integers from 0, in alphabetical order, and the mapping from category to integer."""
+    mapping = {value: code for code, value in enumerate(sorted(set(values)))}
     return tuple(mapping[value] for value in values), mapping
 
 
@@ -152,17 +138,14 @@ def _all(word: str, language: str) -> str:
 
 
 def _edges(word: str) -> tuple[str, str, str]:
-    """The signs before, the core, the signs behind."""
-    start, end = 0, len(word)
-    while start < end and not word[start].isalnum():
-        start += 1
-    while end > start and not word[end - 1].isalnum():
-        end -= 1
+    """Leading punctuation, the word itself, trailing punctuation."""
+    at = [i for i, character in enumerate(word) if character.isalnum()]
+    start, end = (at[0], at[-1] + 1) if at else (len(word), len(word))
     return word[:start], word[start:end], word[end:]
 
 
 def _expand(word: str, language: str) -> str:
-    table = {"en": _ENGLISH, "de": _GERMAN}.get(language)
+    table = _CONTRACTIONS.get(language)
     if table is None or (not word.isascii() and not (word := word.replace("’", "'"))):
         return word
     before, core, after = _edges(word)
@@ -170,15 +153,11 @@ def _expand(word: str, language: str) -> str:
         before, core = before[:-1], f"'{core}"
     small = core.lower()
     stem, mark, end = small.rpartition("'")
-    if small in table:
-        long = table[small]
-    elif language == "en" and small.endswith("n't") and small[:-3] in _ENGLISH_NOT:
-        long = f"{small[:-3]} not"
-    elif language == "en" and mark and stem.isalpha() and end in _ENGLISH_ENDS:
-        long = f"{stem} {_ENGLISH_ENDS[end]}"
-    elif end == "s" and stem in (_ENGLISH_IS if language == "en" else _GERMAN_ES):
-        long = f"{stem} {'is' if language == 'en' else 'es'}"
-    else:
+    endings = _RULES[language]["endings"]
+    long = table.get(small, "")
+    if not long and mark and stem.isalpha() and end in endings:
+        long = f"{stem} {endings[end]}"
+    if not long:
         return word
     return before + (long.capitalize() if core.lstrip("'")[:1].isupper() else long) + after
 
@@ -187,7 +166,7 @@ def _drop(word: str, language: str) -> str:
     return "" if language == "en" and word.lower() in _ARTICLES else word
 
 
-def _part(word: str, language: str) -> str:
+def _split(word: str, language: str) -> str:
     before, core, after = _edges(word)
     if before.endswith("#") and core:
         return before[:-1] + spelling.hashtag(core, language) + after
@@ -201,22 +180,21 @@ def _correct(word: str, language: str) -> str:
 
 @functools.cache
 def _tools() -> tuple[Callable[[str], str], Callable[[str], str]]:
-    """Ekphrasis' segmenter and corrector. It talks on stdout while it loads, which is for data here."""
+    """Ekphrasis' segmenter and corrector. It prints on stdout while it loads; photodesk's stdout is data."""
     import contextlib
     import sys
     import warnings
 
     counts = Path.home() / ".ekphrasis" / "stats" / "english"
     with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it has escape sequences that Python is about to refuse
+        warnings.simplefilter("ignore")  # its source has invalid escape sequences
         segmenter = require("ekphrasis.classes.segmenter", "ekphrasis")
         corrector = require("ekphrasis.classes.spellcorrect", "ekphrasis")
         for name in ("counts_1grams", "counts_2grams"):
             if not any((counts / f"{name}.{suffix}").is_file() for suffix in ("txt", "json")):
                 raise DataError(
                     f"Ekphrasis has no word counts at {counts / name}.txt; unpack its stats.zip in {counts.parent} "
-                    "(its README says "
-                    f"where to download it), or use clean=2021, which needs no download"
+                    "(its README says where to download it), or use clean=2021, which needs no download"
                 )
         return segmenter.Segmenter(corpus="english").segment, corrector.SpellCorrector(corpus="english").correct
 

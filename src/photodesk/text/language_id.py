@@ -1,4 +1,4 @@
-"""Which language a text is in: lingua over the languages asked for, one text at a time, with its confidence."""
+"""Language identification: lingua over candidate languages, each text by itself, with a confidence."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from photodesk.errors import UsageError, require
+from photodesk.text_repair import encodable
 
 # Part of every fingerprint: raise it when `detect` starts to give another output.
 VERSION = 1
@@ -21,12 +22,12 @@ THRESHOLD = 0.6
 
 @dataclass(frozen=True, slots=True)
 class Detected:
-    """What a text is written in.
+    """The language of a text.
 
     Args:
         language: ISO 639-1 code, or "unknown" where the confidence is below the threshold.
-        best: the likeliest language, however unsure.
-        confidence: of `best` among the languages asked for, 0 to 1; 0 for a text without any of their letters.
+        best: the likeliest language, at any confidence.
+        confidence: of `best` among the candidates, 0 to 1; 0 for a text without any of their letters.
     """
 
     language: str
@@ -38,7 +39,7 @@ def check(languages: Sequence[str]) -> None:
     """Whether `detect` can tell these languages apart.
 
     Raises:
-        UsageError: fewer than two, one twice, or not a two-letter code.
+        UsageError: fewer than two, a duplicate, or not a two-letter code.
     """
     if len(set(languages)) != len(languages) or len(languages) < 2:
         raise UsageError(
@@ -53,8 +54,8 @@ def detect(texts: Sequence[str], languages: Sequence[str], *, threshold: float =
     """The language of every text, in their order. Only the models of `languages` are loaded.
 
     Args:
-        texts: n texts; one or two words are enough, more are surer.
-        languages: ISO 639-1 codes, two or more. A text in another language comes out as the nearest of these, or as
+        texts: n texts of one or two words or more.
+        languages: ISO 639-1 codes, two or more. A text in another language is assigned the nearest of these, or
             unknown.
         threshold: the least confidence, 0 to 1.
 
@@ -64,10 +65,8 @@ def detect(texts: Sequence[str], languages: Sequence[str], *, threshold: float =
     """
     check(languages)
     detector = _detector(tuple(sorted(languages)))
-    # lone surrogates cannot be handed over
-    safe = [text if text.isascii() else text.encode("utf-8", "replace").decode() for text in texts]
     answers = []
-    for values in detector.compute_language_confidence_values_in_parallel(safe):
+    for values in detector.compute_language_confidence_values_in_parallel(list(map(encodable, texts))):
         # rounded: the sums' last digits differ from call to call
         code, confidence = min(
             ((v.language.iso_code_639_1.name.lower(), round(v.value, 6)) for v in values), key=lambda v: (-v[1], v[0])
@@ -79,9 +78,7 @@ def detect(texts: Sequence[str], languages: Sequence[str], *, threshold: float =
 @functools.lru_cache(maxsize=4)
 def _detector(languages: tuple[str, ...]) -> Any:
     lingua = require("lingua", "lang")
-    codes = []
-    for code in languages:
-        if not hasattr(lingua.IsoCode639_1, code.upper()):
-            raise UsageError(f"lingua does not know the language {code!r}")
-        codes.append(getattr(lingua.IsoCode639_1, code.upper()))
+    codes = [getattr(lingua.IsoCode639_1, code.upper(), None) for code in languages]
+    if None in codes:
+        raise UsageError(f"lingua does not know the language {languages[codes.index(None)]!r}")
     return lingua.LanguageDetectorBuilder.from_iso_codes_639_1(*codes).build()

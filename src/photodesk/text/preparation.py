@@ -1,7 +1,7 @@
 """Turn articles into the texts that an encoder reads: one frozen Preparation, its steps always in the same order.
 
-fields → detect (`languages`) → translate (`translate`, `translators/`, `names`) → clean (`cleaning`, `words`) →
-max_words.
+fields → detect (`language_id`) → translate (`translation`, `translators/`, `proper_names`) → clean (`cleaning`,
+`spelling`) → max_words.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from photodesk.errors import MissingExtra, UsageError, did_you_mean
 from photodesk.text import cleaning, language_id, spelling, translators
 from photodesk.text.language_id import UNKNOWN
-from photodesk.text_repair import mend
+from photodesk.text_repair import encodable, mend
 from photodesk.types import Article, Fault, Progress, silent
 
 # Part of every fingerprint: raise it when a step here starts to give another output.
@@ -31,10 +31,9 @@ _COMMA = re.compile(r",\s*(?=\w+\s*=)")
 
 
 def normalise(text: str) -> str:
-    """One line of NFC without soft hyphens, odd blanks, control characters, lone surrogates or double encoding."""
-    if not text.isascii():
-        text = text.encode("utf-8", "replace").decode()
-    for _ in range(8):  # what one repair lays bare the next may mend
+    """One line of NFC without soft hyphens, odd spaces, control characters, lone surrogates or double encoding."""
+    text = encodable(text)
+    for _ in range(8):  # a repair can expose the next fault
         text, before = mend(text)[0], text
         if text == before:
             break
@@ -42,13 +41,8 @@ def normalise(text: str) -> str:
 
 
 def join_fields(article: Article, names: Sequence[str]) -> str:
-    """The named fields of an article, those that are not empty, joined by a blank."""
+    """The named fields of an article that are not empty, joined by a space."""
     return " ".join(part for name in names if (part := normalise(getattr(article, name))))
-
-
-def limit_words(text: str, count: int) -> str:
-    """The first `count` words of `text`; all of it if `count` is 0."""
-    return " ".join(text.split()[:count]) if count else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +51,8 @@ class Prepared:
 
     Args:
         texts: n texts, in the order of the articles.
-        languages: n ISO 639-1 codes of those texts; "unknown" where detection was unsure, empty where nobody asked.
-        notes: what the user should know: languages that are unknown, texts left untranslated, names put back.
+        languages: n ISO 639-1 codes of those texts; "unknown" where detection was unsure, empty without detection.
+        notes: unknown languages, texts left untranslated, names restored.
         confidences: n confidences of the detection, 0 to 1; empty without detection.
     """
 
@@ -74,16 +68,16 @@ class Preparation:
 
     Args:
         fields: which fields of an article are read, in that order.
-        detect: languages to tell apart, two or more ISO 639-1 codes; empty leaves the articles' own.
+        detect: candidate languages, two or more ISO 639-1 codes; empty leaves the articles' own.
         threshold: the least confidence of the detection, 0 to 1; below it the language is unknown.
         translate: a translator as `translators.load` reads it; empty for none. Articles already in its target language,
-            in one it does not read, or in an unknown one stay as they are.
-        keep_names: put names back that the translation changed.
+            in one it does not read, or in an unknown one are not translated.
+        keep_names: restore names that the translation changed.
         clean: "2021" or "ekphrasis"; empty for none. Where no language is known it takes English, as the paper does.
         max_words: how many words are kept; 0 keeps all.
 
     Raises:
-        UsageError: a value that cannot be.
+        UsageError: an invalid value.
     """
 
     fields: tuple[str, ...] = ("title",)
@@ -95,8 +89,8 @@ class Preparation:
     max_words: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "fields", tuple(self.fields))
-        object.__setattr__(self, "detect", tuple(self.detect))
+        for name in ("fields", "detect"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         if not self.fields or len(set(self.fields)) != len(self.fields):
             raise UsageError(f"fields={'+'.join(self.fields)!r}: name one or more of {', '.join(FIELDS)}, each once")
         for name in self.fields:
@@ -132,7 +126,7 @@ class Preparation:
 
     @property
     def fingerprint(self) -> str:
-        """Changes whenever the texts may; part of every cache key of embeddings. Loads the translator, if there is one.
+        """Changes whenever the texts may; part of every cache key of embeddings. Loads the translator, if any.
 
         Raises:
             MissingExtra: a step's library is not installed.
@@ -166,7 +160,7 @@ class Preparation:
         keep_going: bool = False,
         progress: Progress = silent,
     ) -> Prepared:
-        """The prepared texts of `articles`, in their order; many at once are much faster than one at a time.
+        """The prepared texts of `articles`, in their order; one call with many is much faster than many calls.
 
         Args:
             articles: n articles.
@@ -175,12 +169,9 @@ class Preparation:
 
         Raises:
             MissingExtra: a step's library is not installed.
-            TranslationError: the translator cannot be used or failed; what it did is kept on disk for the next try.
+            TranslationError: the translator cannot be used or failed; what it translated is kept on disk.
         """
-        done = Prepared((), ())
-        for _, done in self.stages(articles, keep_going=keep_going, progress=progress):  # noqa: B007
-            pass
-        return done
+        return list(self.stages(articles, keep_going=keep_going, progress=progress))[-1][1]
 
     def stages(
         self,
@@ -189,7 +180,7 @@ class Preparation:
         keep_going: bool = False,
         progress: Progress = silent,
     ) -> Iterator[tuple[str, Prepared]]:
-        """The name of every step that is on, and what the articles are after it; the last is what `prepare` returns."""
+        """The name of every step that is set, and the articles after it; the last is what `prepare` returns."""
         now = Prepared(
             tuple(join_fields(article, self.fields) for article in articles),
             tuple(article.language for article in articles),
@@ -203,19 +194,15 @@ class Preparation:
             yield "translate", now
         if self.clean:
             step = cleaning.clean if self.clean == "2021" else cleaning.clean_with_ekphrasis
-            now = replace(
-                now,
-                texts=tuple(
-                    step(text, language or "en") for text, language in zip(now.texts, now.languages, strict=True)
-                ),
-            )
+            texts = zip(now.texts, now.languages, strict=True)
+            now = replace(now, texts=tuple(step(text, language or "en") for text, language in texts))
             yield "clean", now
         if self.max_words:
-            now = replace(now, texts=tuple(limit_words(text, self.max_words) for text in now.texts))
+            now = replace(now, texts=tuple(" ".join(text.split()[: self.max_words]) for text in now.texts))
             yield "max_words", now
 
     def _detect(self, articles: Sequence[Article], now: Prepared) -> Prepared:
-        """By the fields that are read; where those are too short to say, by all prose that the article has."""
+        """By the fields that are read; where those are too short, by all prose of the article."""
         found = list(language_id.detect(now.texts, self.detect, threshold=self.threshold))
         short = [i for i, one in enumerate(found) if one.language == UNKNOWN]
         longer = [join_fields(articles[i], ("title", "lead", "text")) for i in short]
@@ -251,14 +238,12 @@ class Preparation:
             done = translation.translate(
                 originals, translator, source=code, keep_names=self.keep_names, keep_going=keep_going, progress=progress
             )
-            for i, text, fine, failure, changes in zip(
-                rows, done.texts, done.done, done.failures, done.changes, strict=True
-            ):
-                if fine:
-                    texts[i], codes[i] = text, translator.target
-                else:
+            for i, text, failure, changes in zip(rows, done.texts, done.failures, done.changes, strict=True):
+                if failure:
                     advice = "run it again; what was translated is kept"
                     notes.append(_note("text-not-translated", articles[i], "not translated", failure, advice))
+                else:
+                    texts[i], codes[i] = text, translator.target
                 if changes:
                     what = ", ".join(f"{was} for {new}" for new, was in changes)
                     notes.append(_note("text-names-restored", articles[i], "names put back", what))
@@ -266,10 +251,10 @@ class Preparation:
 
 
 def parse(text: str) -> Preparation:
-    """Read a Preparation as `str` prints it; the name and brackets around the `key=value` pairs may be left out.
+    """Read a Preparation as `str` prints it; the name and parentheses around the `key=value` pairs are optional.
 
     Raises:
-        UsageError: an unknown key, a key that stands twice, or a value that cannot be.
+        UsageError: an unknown key, a duplicated key, or an invalid value.
     """
     named = _NAMED.fullmatch(text)
     known = [field.name for field in dataclass_fields(Preparation)]
@@ -281,7 +266,7 @@ def parse(text: str) -> Preparation:
         if key not in known:
             raise UsageError(f"a preparation has no {key!r}{did_you_mean(key, known)}; keys: {', '.join(known)}")
         if key in values:
-            raise UsageError(f"{key!r} stands twice in {text!r}")
+            raise UsageError(f"{key!r} is duplicated in {text!r}")
         values[key] = _read(key, value)
     return Preparation(**values)
 

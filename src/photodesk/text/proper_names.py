@@ -1,7 +1,8 @@
-"""Names through a translation: what stands changed in it is put back as the original spells it, and reported.
+"""Restore proper names that a translation changed, and report them.
 
-A capital marks names in English and all nouns in German, so a word counts as a changed name only if it is nearly, not
-quite, a capitalised word of the original, and the two are no ordinary words of their languages (Präsident, President).
+A capital marks names in English and all nouns in German, so a word is a changed name only if its spelling is close but
+not equal to a capitalised word of the original, and the two are no ordinary words of their languages (Präsident,
+President).
 """
 
 from __future__ import annotations
@@ -15,18 +16,18 @@ from photodesk.text import spelling
 VERSION = 1
 
 _CAPITALISED = re.compile(r"(?<![\w@#])[^\W\d_a-z][^\W_]*(?:-[^\W_]+)*")
-_SPELLED_OUT = str.maketrans({"ß": "ss", "ø": "o", "æ": "ae", "œ": "oe", "ł": "l", "đ": "d"})
+_TRANSLITERATED = str.maketrans({"ß": "ss", "ø": "o", "æ": "ae", "œ": "oe", "ł": "l", "đ": "d"})
 
 
 def keep(original: str, translated: str, source: str, target: str) -> tuple[str, tuple[tuple[str, str], ...]]:
-    """Put back names that the translation changed.
+    """Restore names that the translation changed.
 
     Args:
         original: the text before, in language `source` (ISO 639-1; empty if not known).
         translated: the text after, in language `target`.
 
     Returns:
-        the translation with the original's spelling of its names, and (changed, as it was) for each, in their order.
+        the translation with its names restored, and (translated name, original name) for each, in order.
 
     Raises:
         MissingExtra: the word lists are not installed.
@@ -36,22 +37,18 @@ def keep(original: str, translated: str, source: str, target: str) -> tuple[str,
     free = [word for word in before if word not in after]
     changes: dict[str, str] = {}
 
-    def put(found: re.Match[str]) -> str:
+    def restored(found: re.Match[str]) -> str:
         word = found[0]
-        if word in changes:
-            return changes[word]
-        if not word[0].isupper() or word in before:
-            return word
-        twin = next((name for name in free if _is_twin(name, word, source, target)), "")
-        if not twin:
-            return word
-        changes[word] = twin
-        return twin
+        if word not in changes and word[0].isupper() and word not in before:
+            name = next((name for name in free if _is_variant(name, word, source, target)), "")
+            if name:
+                changes[word] = name
+        return changes.get(word, word)
 
-    return _CAPITALISED.sub(put, translated), tuple(changes.items()) if changes else ()
+    return _CAPITALISED.sub(restored, translated), tuple(changes.items())
 
 
-def _is_twin(name: str, word: str, source: str, target: str) -> bool:
+def _is_variant(name: str, word: str, source: str, target: str) -> bool:
     if plain(name) == plain(word):
         return name.casefold() != word.casefold()
     short = min(len(name), len(word))
@@ -63,9 +60,9 @@ def _is_twin(name: str, word: str, source: str, target: str) -> bool:
 
 
 def plain(word: str) -> str:
-    """A word as a keyboard without its letters would write it: Müller, Mueller and Muller are all "muller"."""
-    bare = unicodedata.normalize("NFD", word.casefold().translate(_SPELLED_OUT))
-    bare = "".join(sign for sign in bare if not unicodedata.combining(sign))
+    """A word transliterated to ASCII letters: Müller, Mueller and Muller are all "muller"."""
+    decomposed = unicodedata.normalize("NFD", word.casefold().translate(_TRANSLITERATED))
+    bare = "".join(character for character in decomposed if not unicodedata.combining(character))
     return bare.replace("ae", "a").replace("oe", "o").replace("ue", "u")
 
 
@@ -74,7 +71,7 @@ def _is_ordinary(word: str, language: str) -> bool:
 
 
 def _distance(a: str, b: str, limit: int) -> int:
-    """Edits between two words, counted up to `limit`, above which it is `limit + 1`."""
+    """Levenshtein distance, `limit + 1` where it is greater than `limit`."""
     if abs(len(a) - len(b)) > limit:
         return limit + 1
     row = list(range(len(b) + 1))

@@ -1,7 +1,8 @@
-"""What counts as a word: parts words that were run together and puts slips of spelling right, one word at a time.
+"""Word lists, and what they are used for: splitting words that were run together, and spelling correction, one word at
+a time.
 
-Two lists that come with their libraries answer: pyspellchecker knows what is spelled right, wordfreq how often it is
-written, right or wrong. Both work offline. A word list is loaded when its language is first asked for.
+pyspellchecker lists correct words, wordfreq the frequencies of words, correct or not. Both work offline. The lists of a
+language are loaded at its first use.
 """
 
 from __future__ import annotations
@@ -17,22 +18,22 @@ from photodesk.errors import require
 # Part of every fingerprint: raise it when a step here starts to give another output.
 VERSION = 1
 
-# Languages whose words are known.
+# with word lists
 LANGUAGES = ("de", "en", "es", "fr", "it", "nl", "pt")
 
-# These write compounds as one word: Hochwasserschutz is no slip of the space bar.
+# These write compounds as one word, such as Hochwasserschutz.
 _COMPOUNDING = frozenset({"de", "nl"})
 
-# A word that is written more often than this is no slip, whatever the list of right words says.
+# A word more frequent than this is correct, listed or not.
 _COMMON = 3e-6
 # A correction must be this frequent at least …
 _USUAL = 1e-6
-# … and this many times as frequent as what was written: the first where fingers slip most (two letters swapped, one
-# doubled).
+# … and this many times as frequent as the word: the first for common typing errors (two letters swapped, one doubled).
 _RATIO, _RATIO_OTHER = 30.0, 100.0
-# Words of up to four letters have too many neighbours: only swapped letters, only towards words like "the" and "with".
+_COST = {True: (5.0, _RATIO), False: (1.0, _RATIO_OTHER)}  # of a letter more or less: (weight, ratio) by doubled
+# Words of up to four letters have too many neighbours: only swapped letters, and only words like "the" and "with".
 _SHORT = 1e-3
-# Parts of a run-together word must be this frequent, on (geometric) average; those of a hashtag need not.
+# Least geometric mean of the frequencies of a run-together word's parts; not required of a hashtag.
 _PART = 10**-4.6
 
 _PIECES = re.compile(r"[^\W\d_]+|\d+")
@@ -44,10 +45,9 @@ class Words:
 
     Args:
         language: ISO 639-1 code.
-        right: lower-case words that are listed as right or too frequent to be slips → how often they are written (0 to
-            1).
-        written: every word that is written at least once in a hundred million, case-folded → how often.
-        letters: the letters that the language writes.
+        right: correct words, lower-case → frequency (0 to 1).
+        written: every case-folded word with a frequency of 1e-8 or more → frequency.
+        letters: the alphabet.
     """
 
     language: str
@@ -56,7 +56,7 @@ class Words:
     letters: str
 
     def share(self, word: str) -> float:
-        """How often `word` is written, 0 to 1."""
+        """The frequency of `word`, 0 to 1."""
         return self.written.get(word.casefold(), 0.0)
 
 
@@ -83,20 +83,20 @@ def _usual(language: str) -> dict[str, float]:
 
 
 def is_foreign(word: str, language: str) -> bool:
-    """Whether `word` is usual in another language and ten times as frequent there."""
+    """Whether `word` is frequent in another language, and ten times as frequent as in this one."""
     word = word.casefold()
     bar = max(10 * words(language).written.get(word, 0.0), _USUAL)
     return any(_usual(other).get(word, 0.0) >= bar for other in LANGUAGES if other != language)
 
 
 def hashtag(tag: str, language: str) -> str:
-    """The words of a hashtag without its `#`: by capitals and digits, else the most frequent words that make it.
+    """The words of a hashtag without its `#`: split at capitals and digits, else into the most frequent words.
 
     Raises:
         MissingExtra: the word lists are not installed.
     """
-    parts = [part for piece in _PIECES.findall(tag) for part in _humps(piece)]
-    for i in range(len(parts) - 1, 0, -1):  # AfD, iPhone, G20: no part is a single sign
+    parts = [part for piece in _PIECES.findall(tag) for part in _camel_case(piece)]
+    for i in range(len(parts) - 1, 0, -1):  # AfD, iPhone, G20: no part is a single character
         if len(parts[i]) == 1 or len(parts[i - 1]) == 1:
             parts[i - 1 : i + 1] = [parts[i - 1] + parts[i]]
     if language in LANGUAGES:
@@ -105,19 +105,12 @@ def hashtag(tag: str, language: str) -> str:
 
 
 def run_together(word: str, language: str) -> str:
-    """`word`, parted if it is lower case, no word itself, and made of usual words: "thepolice" → "the police".
+    """`word`, split if it is lower case, unknown, and made of frequent words: "thepolice" → "the police".
 
     Raises:
         MissingExtra: the word lists are not installed.
     """
-    if (
-        language not in LANGUAGES
-        or language in _COMPOUNDING
-        or len(word) < 5
-        or not (word.isalpha() and word.islower())
-    ):
-        return word
-    if word in words(language).right or is_foreign(word, language):
+    if language in _COMPOUNDING or len(word) < 5 or _is_kept(word, language):
         return word
     parts = _split(word, language)
     chance = math.prod(words(language).right[part] for part in parts)
@@ -125,34 +118,35 @@ def run_together(word: str, language: str) -> str:
 
 
 def correct(word: str, language: str) -> str:
-    """The likeliest right spelling one slip away, if `word` is lower case, unknown, not foreign and no compound.
+    """The likeliest correct word one edit away, if `word` is lower case, unknown, not foreign and no compound.
 
     Raises:
         MissingExtra: the word lists are not installed.
     """
-    if language not in LANGUAGES or len(word) < 3 or not (word.isalpha() and word.islower()):
+    if len(word) < 3 or _is_kept(word, language) or (language in _COMPOUNDING and _is_compound(word, language)):
         return word
     vocabulary = words(language)
     own = vocabulary.share(word)
-    if (
-        word in vocabulary.right
-        or (language in _COMPOUNDING and _is_compound(word, language))
-        or is_foreign(word, language)
-    ):
-        return word
     least = _USUAL if len(word) > 4 else _SHORT
     best, most = word, 0.0
-    for slip, weight, ratio in _slips(word, vocabulary.letters):
-        share = vocabulary.right.get(slip, 0.0)
+    for edited, weight, ratio in _edits(word, vocabulary.letters):
+        share = vocabulary.right.get(edited, 0.0)
         if share * weight > most and share >= max(least, ratio * own):
-            best, most = slip, share * weight
+            best, most = edited, share * weight
     return best
 
 
-def _slips(word: str, letters: str) -> Iterator[tuple[str, float, float]]:
-    """What may have been meant: (spelling, weight, how many times as frequent it has to be).
+def _is_kept(word: str, language: str) -> bool:
+    """Whether a word is left as it is: of a language without lists, not in lower case, correct or foreign."""
+    if language not in LANGUAGES or not (word.isalpha() and word.islower()):
+        return True
+    return word in words(language).right or is_foreign(word, language)
 
-    The first letter is hardly ever wrong, and one letter more or less at the end is another form of the word, no slip.
+
+def _edits(word: str, letters: str) -> Iterator[tuple[str, float, float]]:
+    """Candidate corrections: (spelling, weight, how many times as frequent as the word it has to be).
+
+    The first letter is hardly ever wrong, and one letter more or less at the end is another form of the word.
     """
     for i in range(len(word) - 1):
         if word[i] != word[i + 1]:
@@ -162,16 +156,15 @@ def _slips(word: str, letters: str) -> Iterator[tuple[str, float, float]]:
     for i in range(1, len(word)):
         doubled = word[i] == word[i - 1]
         if doubled or i < len(word) - 1:
-            yield word[:i] + word[i + 1 :], 5.0 if doubled else 1.0, _RATIO if doubled else _RATIO_OTHER
+            yield word[:i] + word[i + 1 :], *_COST[doubled]
         for letter in letters:
-            doubled = letter in (word[i], word[i - 1])
-            yield word[:i] + letter + word[i:], 5.0 if doubled else 1.0, _RATIO if doubled else _RATIO_OTHER
+            yield word[:i] + letter + word[i:], *_COST[letter in (word[i], word[i - 1])]
             if len(word) > 5 and letter != word[i]:
-                yield word[:i] + letter + word[i + 1 :], 1.0, _RATIO_OTHER
+                yield word[:i] + letter + word[i + 1 :], *_COST[False]
 
 
 def _is_compound(word: str, language: str) -> bool:
-    """Two usual words of four letters or more, with or without an s between them."""
+    """Whether it is two frequent words of four letters or more, with or without an s between them."""
     right = words(language).right
 
     def usual(part: str) -> bool:
@@ -183,8 +176,8 @@ def _is_compound(word: str, language: str) -> bool:
     )
 
 
-def _humps(piece: str) -> Iterator[str]:
-    """Parts at capitals: "BlackLives" → Black Lives, "USWahl" → US Wahl."""
+def _camel_case(piece: str) -> Iterator[str]:
+    """Camel case split: "BlackLives" → Black Lives, "USWahl" → US Wahl."""
     start = 0
     for i in range(1, len(piece)):
         if piece[i].isupper() and (not piece[i - 1].isupper() or piece[i + 1 : i + 2].islower()):
@@ -194,8 +187,7 @@ def _humps(piece: str) -> Iterator[str]:
 
 
 def _split(word: str, language: str) -> list[str]:
-    """The most frequent row of two or more right words that makes `word`; empty if it is one itself or none is
-    found."""
+    """The most probable two or more correct words that make up `word`; empty if it is one itself or there are none."""
     right = words(language).right
     small = word.lower()
     if small in right or len(small) != len(word) or len(small) > 60:

@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from photodesk.encoders.txv import Network, averaged, one_plus_tanh, unit
+from photodesk.encoders.txv import Network, averaged, one_plus_tanh
 from photodesk.training.config import Settings
 from photodesk.training.pairs import BLOCK, Pairs
-from photodesk.types import FloatArray
+from photodesk.types import FloatArray, unit
 
 GAIN = 0.1
 """Standard deviation of tanh's arguments: near 0 tanh is linear, and saturation costs a tenth of the recall."""

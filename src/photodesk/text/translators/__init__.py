@@ -1,4 +1,4 @@
-"""The seam behind which every translator stands; one file here per engine, chosen by the text that it prints as.
+"""The interface of translators, and the translator of a name; one file here per engine.
 
 marian:Helsinki-NLP/opus-mt-de-en    MarianMT in Transformers, a model of the hub or a folder
 ctranslate2:FOLDER                   the same model converted for CTranslate2, several times as fast
@@ -8,6 +8,7 @@ http://HOST:PORT                     a service with LibreTranslate's interface
 from __future__ import annotations
 
 import functools
+import importlib
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
@@ -15,17 +16,26 @@ from photodesk.errors import UsageError
 
 DEFAULT = "marian:Helsinki-NLP/opus-mt-de-en"
 
+KINDS = {
+    "marian": ("marian", "Marian"),
+    "ctranslate2": ("ctranslate2", "CTranslate2"),
+    "http": ("libretranslate", "LibreTranslate"),
+    "https": ("libretranslate", "LibreTranslate"),
+}
+"""The word that names begin with → module in this package and class, which takes the rest of the name, of an address
+all of it."""
+
 
 @runtime_checkable
 class Translator(Protocol):
-    """Turns sentences into sentences of another language.
+    """Translates sentences.
 
     Attributes:
         fingerprint: changes whenever the output does (weights, beam); part of every cache key.
-        source: the language it reads, ISO 639-1; empty if it is told with every call.
+        source: the language it reads, ISO 639-1; empty if every call names it.
         target: the language it writes.
-        limit: the longest sentence it takes, as `measure` counts.
-        budget: how much one call should bring: the number of sentences times the longest, as `measure` counts.
+        limit: the longest sentence it takes, in units of `measure`.
+        budget: of one call: the number of sentences times the longest, in units of `measure`.
     """
 
     fingerprint: str
@@ -35,18 +45,18 @@ class Translator(Protocol):
     budget: int
 
     def measure(self, sentence: str) -> int:
-        """How long a sentence is in what the model reads: tokens, or characters for a service."""
+        """The length of a sentence in what the model reads: tokens, or characters for a service."""
         ...
 
     def translate(self, sentences: Sequence[str], source: str) -> list[str]:
-        """One translation per sentence, in their order.
+        """One translation per sentence, in order.
 
         Args:
             sentences: each within `limit`.
             source: the language they are in; empty if not known.
 
         Raises:
-            TranslationError: the engine failed, or its answer cannot be trusted.
+            TranslationError: the engine failed, or its answer is invalid.
         """
         ...
 
@@ -58,7 +68,7 @@ def check(name: str) -> None:
         UsageError: it has not.
     """
     kind, colon, rest = name.partition(":")
-    if kind not in ("marian", "ctranslate2", "http", "https") or not colon or not rest.strip("/"):
+    if kind not in KINDS or not colon or not rest.strip("/"):
         raise UsageError(
             f"no translator {name!r}; it is none, marian:MODEL, ctranslate2:FOLDER or the http(s) address of a service"
         )
@@ -66,23 +76,16 @@ def check(name: str) -> None:
 
 @functools.lru_cache(maxsize=1)
 def load(name: str) -> Translator:
-    """The translator of that name; the last one stays loaded.
+    """The translator of that name; the last one is cached.
 
     Raises:
         UsageError: no such kind of translator.
-        TranslationError: the model is not on this machine or cannot be read; says which file to put where.
+        TranslationError: the model is not on this machine or cannot be read; the message says which file to put where.
         MissingExtra: its library is not installed.
     """
     check(name)
     kind, _, rest = name.partition(":")
-    if kind == "marian":
-        from photodesk.text.translators.marian import Marian
-
-        return Marian(rest)
-    if kind == "ctranslate2":
-        from photodesk.text.translators.ctranslate2 import CTranslate2
-
-        return CTranslate2(rest)
-    from photodesk.text.translators.libretranslate import LibreTranslate
-
-    return LibreTranslate(name)
+    module, class_name = KINDS[kind]
+    make = getattr(importlib.import_module(f"{__name__}.{module}"), class_name)
+    translator: Translator = make(name if kind.startswith("http") else rest)
+    return translator

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from photodesk.errors import TranslationError, require
-from photodesk.text.translators.marian import BEAMS, LONGEST, Pieces, identity, languages
+from photodesk.text.translators.marian import BEAMS, LONGEST, MarianFiles, identity
 
 ADVICE = (
     "make it with: ct2-transformers-converter --model Helsinki-NLP/opus-mt-de-en --output_dir opus-mt-de-en "
@@ -14,16 +14,18 @@ ADVICE = (
 )
 
 
-class CTranslate2:
+class CTranslate2(MarianFiles):
     """A converted model, run by CTranslate2 on the CPU.
 
     Args:
-        name: the folder that the converter wrote, with source.spm and target.spm beside model.bin.
+        name: the folder that the converter wrote, with source.spm and target.spm next to model.bin.
 
     Raises:
         TranslationError: the folder is not such a model.
         MissingExtra: CTranslate2 or sentencepiece is not installed.
     """
+
+    limit = 511
 
     def __init__(self, name: str) -> None:
         engine = require("ctranslate2", "translate")
@@ -31,28 +33,20 @@ class CTranslate2:
         missing = [file for file in ("model.bin", "source.spm", "target.spm") if not (folder / file).is_file()]
         if missing:
             raise TranslationError(f"{folder} lacks {', '.join(missing)}; {ADVICE}")
-        self._pieces = Pieces(folder)
-        self.source, self.target = languages(folder, name)
+        super().__init__(folder, name)
         try:
             self._engine = engine.Translator(str(folder), device="cpu")
         except (RuntimeError, ValueError) as error:
             raise TranslationError(f"CTranslate2 cannot read {folder}: {error}; {ADVICE}") from error
-        self.limit = 511
-        self.budget = 4096
         files = sorted(path for path in folder.iterdir() if path.is_file())
         self.fingerprint = "ctranslate2-" + identity(files, BEAMS, LONGEST)
 
-    def measure(self, sentence: str) -> int:
-        """Tokens of a sentence."""
-        return len(self._pieces.cut(sentence))
-
     def translate(self, sentences: Sequence[str], source: str = "") -> list[str]:
         """One translation per sentence, by beam search; TranslationError if the engine fails."""
-        rows = [[*self._pieces.cut(sentence), "</s>"] for sentence in sentences]
+        rows = [[*self.cut(sentence), "</s>"] for sentence in sentences]
         try:
-            answers = self._engine.translate_batch(
-                rows, beam_size=BEAMS, max_decoding_length=LONGEST - 1
-            )  # Transformers counts the end sign
+            # less one: Transformers counts the end token
+            answers = self._engine.translate_batch(rows, beam_size=BEAMS, max_decoding_length=LONGEST - 1)
         except (RuntimeError, ValueError) as error:
             raise TranslationError(f"CTranslate2 failed on {len(rows)} sentences: {error}") from error
-        return [self._pieces.join(answer.hypotheses[0]) for answer in answers]
+        return [self.join(answer.hypotheses[0]) for answer in answers]

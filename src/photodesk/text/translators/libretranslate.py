@@ -1,4 +1,4 @@
-"""A translation service with LibreTranslate's interface, over HTTP. Nothing that it answers is believed unchecked."""
+"""A translation service with LibreTranslate's interface, over HTTP. Its answers are untrusted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from photodesk.errors import TranslationError, UsageError
 
-LARGEST = 4 << 20  # bytes of an answer; a request brings 5,000 characters
+LARGEST = 4 << 20  # bytes of an answer; a request has at most 5,000 characters
 
 
 class LibreTranslate:
@@ -24,7 +24,7 @@ class LibreTranslate:
     Args:
         url: http(s)://host[:port][/path]; without a user, a password or a query.
         target: the language to translate into.
-        timeout: seconds for one request, all in all.
+        timeout: seconds for one request in total.
 
     Raises:
         UsageError: the address is not of that form.
@@ -48,8 +48,8 @@ class LibreTranslate:
         self.target = target
         self._address = url.rstrip("/") + "/translate"
         self._timeout = timeout
-        self._opener = urllib.request.build_opener(_Stay)
-        # Whoever runs the service may change its models without a word; the address is all there is to go by.
+        self._opener = urllib.request.build_opener(_NoRedirect)
+        # the service does not name its models; the address is all that identifies it
         self.fingerprint = f"libretranslate-{url.rstrip('/')}-{target}"
 
     def measure(self, sentence: str) -> int:
@@ -111,10 +111,10 @@ class LibreTranslate:
         return TranslationError(f"translation service {self._address}: {what}")
 
 
-class _Stay(urllib.request.HTTPRedirectHandler):
-    """A service that sends us elsewhere, with the texts and perhaps the key, is not followed."""
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Redirects are not followed: they would send the texts and the key to another host."""
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> None:
         raise TranslationError(
-            f"translation service {req.full_url}: sends on to {newurl}; give that address if you trust it"
+            f"translation service {req.full_url}: redirects to {newurl}; give that address if you trust it"
         )

@@ -1,4 +1,4 @@
-"""MarianMT through Hugging Face Transformers, from the hub's cache or a folder; nothing is ever downloaded here."""
+"""MarianMT through Hugging Face Transformers, from the hub's cache or a folder; it downloads nothing."""
 
 from __future__ import annotations
 
@@ -6,58 +6,56 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from photodesk.errors import TranslationError, require
+from photodesk.errors import TranslationError, quiet, require
 from photodesk.files import open_regular, read_text
 
 BEAMS = 4
-LONGEST = 256  # tokens that a translation may have; a model that repeats itself stops there
+LONGEST = 256  # tokens that a translation may have; bounds a model that repeats itself
 
-_CODES = {
-    "deu": "de",
-    "eng": "en",
-    "fra": "fr",
-    "nld": "nl",
-    "ita": "it",
-    "spa": "es",
-    "por": "pt",
-    "pol": "pl",
-    "rus": "ru",
-    "ukr": "uk",
-    "tur": "tr",
-}
+# ISO 639-3 → 639-1
+_CODES = {"deu": "de", "eng": "en", "fra": "fr", "nld": "nl", "ita": "it", "spa": "es", "por": "pt", "pol": "pl"}
+_CODES |= {"rus": "ru", "ukr": "uk", "tur": "tr"}
 
 
-class Pieces:
-    """A Marian model's SentencePiece vocabulary, as MarianTokenizer reads it but without the optional punctuation
-    rules.
+class MarianFiles:
+    """What models in Marian's format share: SentencePiece vocabularies, read as MarianTokenizer does but without the
+    optional punctuation rules, and two languages.
 
     Args:
         folder: with `source.spm` and `target.spm`.
+        name: of the model, for `languages`.
 
     Raises:
-        TranslationError: a file is missing or damaged.
+        TranslationError: a file is missing or damaged, or the languages are unknown.
         MissingExtra: sentencepiece is not installed.
     """
 
-    def __init__(self, folder: Path) -> None:
+    budget = 4096
+
+    def __init__(self, folder: Path, name: str) -> None:
         processor = require("sentencepiece", "translate").SentencePieceProcessor
         try:
             self._source, self._target = (
-                processor(model_file=str(folder / name)) for name in ("source.spm", "target.spm")
+                processor(model_file=str(folder / file)) for file in ("source.spm", "target.spm")
             )
         except (OSError, RuntimeError) as error:
             raise TranslationError(
                 f"cannot read source.spm and target.spm in {folder}: {error}; copy both from the model's folder"
             ) from None
+        self.source, self.target = languages(folder, name)
 
     def cut(self, sentence: str) -> list[str]:
-        """The pieces of a sentence, without the end sign."""
+        """The pieces of a sentence, without the end token."""
         pieces: list[str] = self._source.encode(sentence, out_type=str)
         return pieces
+
+    def measure(self, sentence: str) -> int:
+        """Tokens of a sentence."""
+        return len(self.cut(sentence))
 
     def join(self, pieces: Sequence[str]) -> str:
         """The text of target pieces."""
@@ -84,7 +82,7 @@ def languages(folder: Path, name: str) -> tuple[str, str]:
 
 
 def identity(files: Sequence[Path], *options: object) -> str:
-    """The content of the files and the options, as 16 hex digits."""
+    """A hash of the files' content and the options, 16 hex digits."""
     state = hashlib.sha256(repr(options).encode())
     for file in files:
         with open_regular(file) as stream:
@@ -92,7 +90,7 @@ def identity(files: Sequence[Path], *options: object) -> str:
     return state.hexdigest()[:16]
 
 
-class Marian:
+class Marian(MarianFiles):
     """A MarianMT model run by PyTorch.
 
     Args:
@@ -106,10 +104,9 @@ class Marian:
     def __init__(self, name: str) -> None:
         self._torch, self._transformers = require("torch", "translate"), require("transformers", "translate")
         folder = _folder(name)
-        self._pieces = Pieces(folder)
-        self.source, self.target = languages(folder, name)
+        super().__init__(folder, name)
         try:
-            with _quiet(self._transformers):
+            with quiet(self._transformers):
                 self._vocabulary: dict[str, int] = json.loads(read_text(folder / "vocab.json"))
                 self._model: Any = self._transformers.MarianMTModel.from_pretrained(
                     folder, local_files_only=True
@@ -122,43 +119,34 @@ class Marian:
         self._piece_of = {number: piece for piece, number in self._vocabulary.items()}
         self.limit = int(self._model.config.max_position_embeddings) - 1
         self._longest = min(LONGEST, self.limit)
-        self.budget = 4096
         weights = sorted(path for pattern in ("*.safetensors", "*.bin") for path in folder.glob(pattern))
         files = [folder / file for file in ("source.spm", "target.spm", "vocab.json", "config.json")] + weights
         self.fingerprint = "marian-" + identity(files, BEAMS, self._longest)
 
-    def measure(self, sentence: str) -> int:
-        """Tokens of a sentence."""
-        return len(self._pieces.cut(sentence))
-
     def translate(self, sentences: Sequence[str], source: str = "") -> list[str]:
         """One translation per sentence, by beam search; TranslationError if the model fails."""
         torch = self._torch
-        rows = [
-            [self._vocabulary.get(piece, self._unknown) for piece in self._pieces.cut(s)] + [self._end]
-            for s in sentences
-        ]
+        rows = [[self._vocabulary.get(piece, self._unknown) for piece in self.cut(s)] + [self._end] for s in sentences]
         width = max(map(len, rows))
         ids = torch.full((len(rows), width), self._pad)
         for line, row in zip(ids, rows, strict=True):
             line[: len(row)] = torch.tensor(row)
         lengths = torch.tensor([[len(row)] for row in rows])
-        options = {
-            "num_beams": BEAMS,
-            "min_new_tokens": 1,
-            "do_sample": False,
-            "max_new_tokens": self._longest,
-            "max_length": None,
-            "early_stopping": True,
-        }
         try:
-            with torch.inference_mode(), _quiet(self._transformers):
+            with torch.inference_mode(), quiet(self._transformers):
                 out = self._model.generate(
-                    input_ids=ids, attention_mask=(torch.arange(width) < lengths).long(), **options
+                    input_ids=ids,
+                    attention_mask=(torch.arange(width) < lengths).long(),
+                    num_beams=BEAMS,
+                    min_new_tokens=1,
+                    do_sample=False,
+                    max_new_tokens=self._longest,
+                    max_length=None,
+                    early_stopping=True,
                 )
         except (RuntimeError, IndexError) as error:
             raise TranslationError(f"the model failed on {len(rows)} sentences: {error}") from error
-        return [self._pieces.join([self._piece_of.get(number, "<unk>") for number in row]) for row in out.tolist()]
+        return [self.join([self._piece_of.get(number, "<unk>") for number in row]) for row in out.tolist()]
 
 
 def _folder(name: str) -> Path:
@@ -171,9 +159,8 @@ def _folder(name: str) -> Path:
         except (OSError, ValueError) as error:  # not in the cache, or no name of the hub
             raise TranslationError(
                 f"the translation model {name} is not on this machine and photodesk downloads none by itself; run: hf "
-                f"download {name}; or put "
-                "config.json, source.spm, target.spm, vocab.json and model.safetensors (or pytorch_model.bin) in a "
-                "folder and say marian:FOLDER"
+                f"download {name}; or put config.json, source.spm, target.spm, vocab.json and model.safetensors (or "
+                "pytorch_model.bin) in a folder and say marian:FOLDER"
             ) from error
     wanted = ["config.json", "source.spm", "target.spm", "vocab.json"]
     missing = [file for file in wanted if not (path / file).is_file()]
@@ -182,18 +169,3 @@ def _folder(name: str) -> Path:
     if missing:
         raise TranslationError(f"{path} lacks {', '.join(missing)} of the model {name}; put the model's own file there")
     return path
-
-
-@contextlib.contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:
-    """Hold back the library's advice and progress bars; errors still come."""
-    logging = transformers.utils.logging
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
