@@ -138,24 +138,24 @@ def _series(panel: plots.Panel, line: Sequence[plots.Point], colour: str) -> Non
 
 
 def _bars(card: Mapping[str, Any], measures: Sequence[str]) -> plots.Panel:
-    found, part = (card["test"], "test") if card.get("test") else (card["history"][0], "validation")
-    there = [name for name in measures if name in found]
-    intervals = {name: ends for name, ends in card.get("test_intervals", {}).items() if part == "test"}
+    part = "test" if card.get("test") else "validation"
+    found = card["test"] if part == "test" else card["history"][0]
+    names = [name for name in measures if name in found]
+    intervals = card.get("test_intervals", {}) if part == "test" else {}
     highest = [
         0.0,
-        *(found[name] for name in there),
-        *(1.05 * intervals[name][1] for name in there if name in intervals),
+        *(found[name] for name in names),
+        *(1.05 * intervals[name][1] for name in names if name in intervals),
     ]
+    note = f"on {card.get(f'{part}_pairs', 0):,} {part} pairs" + (", with 95 % intervals" if intervals else "")
     panel = plots.Panel(
-        plots.Axis.named(there),
+        plots.Axis.named(names),
         plots.Axis.of(highest, low=0.0),
         "Closed form",
-        f"on {card.get(f'{part}_pairs', 0):,} {part} pairs" + (", with 95 % intervals" if intervals else "")
-        if there
-        else "no part was kept apart to measure it on",
-        size=(120 * max(len(there), 3), 260),
+        note if names else "no part was kept apart to measure it on",
+        size=(120 * max(len(names), 3), 260),
     )
-    for x, (name, colour) in enumerate(zip(there, plots.COLOURS, strict=False)):
+    for x, (name, colour) in enumerate(zip(names, plots.COLOURS, strict=False)):
         low, high = intervals.get(name, (found[name],) * 2)
         panel.bar(x, found[name], colour, tip=f"{name} {found[name]:.4f} [{low:.4f}; {high:.4f}]")
         panel.line([(x, low), (x, high)], plots.INK)
