@@ -10,19 +10,16 @@ import base64
 import hashlib
 import itertools
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from html import escape
-from importlib.resources import files as package_files
 from pathlib import Path
-from string import Template
 from typing import TYPE_CHECKING
 
 from photodesk.errors import PhotoError, UsageError
+from photodesk.evaluation import templates
 from photodesk.files import replacing
 from photodesk.images import guarded, jpeg, load
 from photodesk.machine import cores
@@ -192,24 +189,13 @@ class _Html(str):
 _UNPRINTABLE = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160), *range(0xD800, 0xE000)), "�")
 
 
-@cache
-def _templates() -> dict[str, Template]:
-    """The parts of contact_sheet.html by name; without their final line ends."""
-    parts = re.split(r"<!-- (\w+) -->\n", _file("contact_sheet.html"))
-    return {name: Template(part.removesuffix("\n")) for name, part in zip(parts[1::2], parts[2::2], strict=True)}
-
-
-def _file(name: str) -> str:
-    return (package_files("photodesk.evaluation") / name).read_text("utf-8").replace("\r\n", "\n")
-
-
 def _fill(template: str, **values: object) -> _Html:
     """A part of the page. Characters that HTML cannot hold become U+FFFD."""
     safe = {
         key: value if isinstance(value, _Html) else escape(str(value).translate(_UNPRINTABLE))
         for key, value in values.items()
     }
-    return _Html(_templates()[template].substitute(safe))
+    return _Html(templates.parts(__package__, "contact_sheet.html")[template].substitute(safe))
 
 
 def _join(parts: Iterable[_Html]) -> _Html:
@@ -278,7 +264,10 @@ def _write(
         "Data": dataset.edition,
         **about,
     }
-    styles = [f":root {{ --columns: {min(top, 5)}; }}\n{_file('contact_sheet.css')}", photos.style()]
+    styles = [
+        f":root {{ --columns: {min(top, 5)}; }}\n{templates.text(__package__, 'contact_sheet.css')}",
+        photos.style(),
+    ]
     hashes = (base64.b64encode(hashlib.sha256(style.encode()).digest()).decode() for style in styles)
     with replacing(path) as page:
         page.write(

@@ -1,4 +1,4 @@
-"""A small table of text, set for a terminal, Markdown or LaTeX."""
+"""Tables of text for a terminal, Markdown and LaTeX."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Table:
     """Text in rows and columns.
 
     Args:
-        title: stands above the table.
-        head: one text a column.
+        title: above the table.
+        head: a cell per column.
         rows: as many cells as `head` each.
-        left: how many of the first columns hold words and are aligned left; the others hold figures.
+        left: number of columns, from the first, that are aligned left; the others hold figures.
     """
 
     title: str
@@ -31,19 +31,13 @@ class Table:
     left: int = 1
 
     def text(self) -> str:
-        """Plain text, columns padded with blanks, no line end after the last row."""
+        """Plain text, without a final line end."""
         widths = [max(map(len, column)) for column in zip(self.head, *self.rows, strict=True)]
-        lines = []
-        for row in (self.head, *self.rows):
-            cells = [
-                cell.ljust(w) if i < self.left else cell.rjust(w)
-                for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-            ]
-            lines.append("  ".join(cells).rstrip())
-        return "\n".join([self.title, *lines])
+        form = "  ".join(f"{{:{'<' if i < self.left else '>'}{width}}}" for i, width in enumerate(widths))
+        return "\n".join([self.title, *(form.format(*row).rstrip() for row in (self.head, *self.rows))])
 
     def markdown(self) -> str:
-        """A pipe table; the title stands above it as a paragraph."""
+        """A pipe table, with the title as a paragraph above it."""
 
         def line(cells: tuple[str, ...]) -> str:
             return "| " + " | ".join(cell.replace("\\", "\\\\").replace("|", "\\|") for cell in cells) + " |"
@@ -52,8 +46,7 @@ class Table:
         return "\n".join([self.title, "", line(self.head), line(rule), *map(line, self.rows)])
 
     def latex(self) -> str:
-        """A `tabular` in the style of the booktabs package, to be put into a `table`; the title is a comment above
-        it."""
+        """A booktabs `tabular` for a `table`, with the title as a comment above it."""
 
         def line(cells: tuple[str, ...]) -> str:
             return " & ".join(cell.translate(_LATEX) for cell in cells) + r" \\"

@@ -215,7 +215,7 @@ class Revise:
     bank: Literal["batch", "rest"]
 
     def __post_init__(self) -> None:
-        if self.bank not in get_args(Literal["batch", "rest"]):
+        if self.bank not in ("batch", "rest"):
             raise UsageError(
                 f"bank = {self.bank!r}{did_you_mean(self.bank, ('batch', 'rest'))}: expected batch or rest"
             )

@@ -192,8 +192,9 @@ class Landmarks:
 
     def __call__(self, photos: FloatArray) -> FloatArray:
         """(k, d) unit rows → (k, m)."""
-        inner: FloatArray = photos @ self.projection @ self.rows + self.bias
-        similar: FloatArray = one_plus_tanh(inner) @ self.root
+        seen: FloatArray = photos @ self.projection
+        inner: FloatArray = seen @ self.rows
+        similar: FloatArray = one_plus_tanh(inner + self.bias) @ self.root
         return similar
 
 

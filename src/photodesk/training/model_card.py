@@ -10,7 +10,7 @@ from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 from photodesk.encoders.txv import Network
-from photodesk.evaluation import plots
+from photodesk.evaluation import plots, templates
 
 if TYPE_CHECKING:
     from photodesk.types import Dataset
@@ -49,63 +49,51 @@ def fingerprint(dataset: Dataset) -> str:
 def page(network: Network, name: str) -> str:
     """The card as Markdown."""
     card: Mapping[str, Any] = network.card
-    spaces = f"{len(network.text_dims)} text and {len(network.visual_dims)} photo features"
-    lines = [
-        f"# {name}",
-        "",
-        f"A T×V network of photodesk: {spaces}, {network.dim} numbers per embedding"
-        + (f", {network.members} trainings averaged" if network.members > 1 else "")
-        + f". Fingerprint `{network.fingerprint}`. Use it with `--encoder txv@{name}.safetensors`.",
-        "",
-        "## Trained on",
-        "",
-        f"Frozen features of {', '.join(f'`{one}`' for one in network.encoders)}"
-        + (f", fields {' | '.join('+'.join(names) for names in network.fields)}" if network.fields else "")
-        + f": texts `{network.text_tower}`, photos `{network.photo_tower}`.",
-        "",
-        "| data set | fingerprint | weight |",
-        "|---|---|---|",
+    data = card.get("data", [])
+    weights = [*card.get("data_weights", []), *[""] * len(data)]
+    fields = ", fields " + " | ".join(map("+".join, network.fields))
+    chosen = f", {card.get('validation_pairs', 0)} chose epoch {card.get('epoch')}"
+    leaks, pretrained = card.get("leaks"), card.get("pretrained")
+    remarks = [
+        _fill("refit") if card.get("refit") else "",
+        _fill("leaks", leaks=", ".join(f"{count} × {kind}" for kind, count in leaks.items())) if leaks else "",
+        _fill("pretrained", **pretrained) if pretrained else "",
     ]
-    weights = [*card.get("data_weights", []), *[""] * len(card.get("data", []))]
-    lines += [
-        f"| {data} | `{mark}` | {weight} |"
-        for data, mark, weight in zip(card.get("data", []), card.get("data_fingerprints", []), weights, strict=False)
-    ]
-    epochs = card.get("settings", {}).get("epochs")
-    chosen = f", {card.get('validation_pairs', 0)} chose epoch {card.get('epoch')}" if epochs else " in closed form"
-    split = f"split `{card.get('split')}`, seed {card.get('seed')}."
-    lines += ["", f"{card.get('pairs', 0)} pairs were trained on{chosen}; {split}"]
-    if card.get("refit"):
-        lines += [
-            "The weights were then trained again on every pair, as they were found best: the figures below are of the "
-            "ones before."
-        ]
-    if leaks := card.get("leaks"):
-        found = ", ".join(f"{count} × {kind}" for kind, count in leaks.items())
-        lines += [f"**The split leaks** ({found}): the figures are kinder than those on new data."]
-    if before := card.get("pretrained"):
-        lines += [f"Pre-trained on {before['pairs']} pairs, epoch {before['epoch']}."]
-    lines += ["", "## Measured", ""]
-    if test := card.get("test"):
-        intervals = card.get("test_intervals", {})
-        lines += [
-            f"Texts against the pictures of the {card['test_pairs']} test pairs, which nothing was chosen by; nothing "
-            "transductive.",
-            "",
-            "| measure | value | 95 % interval |",
-            "|---|---|---|",
-            *(
-                f"| {measure} | {value:.4f} | "
-                + (f"{intervals[measure][0]:.4f} – {intervals[measure][1]:.4f} |" if measure in intervals else "|")
-                for measure, value in test.items()
-            ),
-        ]
-    else:
-        lines += ["No part was kept apart for a test (`--test 2000`): what it is worth on new data is not known."]
-    settings = ", ".join(f"{key}={value}" for key, value in card.get("settings", {}).items())
-    versions = ", ".join(f"{key} {value}" for key, value in card.get("versions", {}).items())
-    lines += ["", "## How", "", f"Settings: {settings}.", "", f"Versions: {versions}.", ""]
-    return "\n".join(lines)
+    return _fill(
+        "card",
+        name=name,
+        texts=len(network.text_dims),
+        photos=len(network.visual_dims),
+        dim=network.dim,
+        averaged=f", {network.members} trainings averaged" if network.members > 1 else "",
+        fingerprint=network.fingerprint,
+        encoders=", ".join(f"`{one}`" for one in network.encoders),
+        fields=fields if network.fields else "",
+        text_tower=network.text_tower,
+        photo_tower=network.photo_tower,
+        data="".join(
+            _fill("data", data=one, mark=mark, weight=weight)
+            for one, mark, weight in zip(data, card.get("data_fingerprints", []), weights, strict=False)
+        ),
+        pairs=card.get("pairs", 0),
+        chosen=chosen if card.get("settings", {}).get("epochs") else " in closed form",
+        split=card.get("split"),
+        seed=card.get("seed"),
+        remarks="".join(remarks),
+        measured=_fill("tested", pairs=card["test_pairs"], rows=_rows(card)) if card.get("test") else _fill("untested"),
+        settings=", ".join(f"{key}={value}" for key, value in card.get("settings", {}).items()),
+        versions=", ".join(f"{key} {value}" for key, value in card.get("versions", {}).items()),
+    )
+
+
+def _fill(part: str, **values: object) -> str:
+    return templates.parts(__package__, "model_card.md")[part].substitute(values)
+
+
+def _rows(card: Mapping[str, Any]) -> str:
+    """The table of the test measures."""
+    ends = {name: "{:.4f} – {:.4f} ".format(*both) for name, both in card.get("test_intervals", {}).items()}
+    return "\n".join(f"| {name} | {value:.4f} | {ends.get(name, '')}|" for name, value in card["test"].items())
 
 
 def plot(card: Mapping[str, Any], measures: Sequence[str] = ("R@10", "R@100", "MRR@100")) -> str:
@@ -150,24 +138,24 @@ def _series(panel: plots.Panel, line: Sequence[plots.Point], colour: str) -> Non
 
 
 def _bars(card: Mapping[str, Any], measures: Sequence[str]) -> plots.Panel:
-    found, part = (card["test"], "test") if card.get("test") else (card["history"][0], "validation")
-    there = [name for name in measures if name in found]
-    intervals = {name: ends for name, ends in card.get("test_intervals", {}).items() if part == "test"}
+    part = "test" if card.get("test") else "validation"
+    found = card["test"] if part == "test" else card["history"][0]
+    names = [name for name in measures if name in found]
+    intervals = card.get("test_intervals", {}) if part == "test" else {}
     highest = [
         0.0,
-        *(found[name] for name in there),
-        *(1.05 * intervals[name][1] for name in there if name in intervals),
+        *(found[name] for name in names),
+        *(1.05 * intervals[name][1] for name in names if name in intervals),
     ]
+    note = f"on {card.get(f'{part}_pairs', 0):,} {part} pairs" + (", with 95 % intervals" if intervals else "")
     panel = plots.Panel(
-        plots.Axis.named(there),
+        plots.Axis.named(names),
         plots.Axis.of(highest, low=0.0),
         "Closed form",
-        f"on {card.get(f'{part}_pairs', 0):,} {part} pairs" + (", with 95 % intervals" if intervals else "")
-        if there
-        else "no part was kept apart to measure it on",
-        size=(120 * max(len(there), 3), 260),
+        note if names else "no part was kept apart to measure it on",
+        size=(120 * max(len(names), 3), 260),
     )
-    for x, (name, colour) in enumerate(zip(there, plots.COLOURS, strict=False)):
+    for x, (name, colour) in enumerate(zip(names, plots.COLOURS, strict=False)):
         low, high = intervals.get(name, (found[name],) * 2)
         panel.bar(x, found[name], colour, tip=f"{name} {found[name]:.4f} [{low:.4f}; {high:.4f}]")
         panel.line([(x, low), (x, high)], plots.INK)
