@@ -173,7 +173,8 @@ class Scores:
     def exact(self, row: int, at: slice | NDArray[np.integer]) -> FloatArray:
         """(c,) scores of one row in some columns, each computed by itself, so that they do not depend on blocks and
         precision."""
-        scores: FloatArray = np.vecdot(self.columns[at], self.rows[row])
+        columns = self.columns[at] if isinstance(at, slice) else self.columns.take(at, axis=0)  # faster than [at]
+        scores: FloatArray = np.vecdot(columns, self.rows[row])
         if self.minus is not None:
             scores -= self.minus[at] if self.weight is None else self.weight[row] * self.minus[at]
         return scores
