@@ -702,7 +702,7 @@ def test_anything_but_this_machine_wants_a_token(here, monkeypatch, host, token,
 
 @pytest.mark.parametrize("token", ["short", "x" * 200, "0123456789abcdef", "A sentence 1", "12345678901234567890"])
 def test_a_token_that_can_be_guessed_is_refused(here, token):
-    with pytest.raises(UsageError, match="can be guessed.*make one with: python"):
+    with pytest.raises(UsageError, match=r"can be guessed.*make one with: python"):
         server.run(here[0] / "desk", token=token)
 
 

@@ -93,10 +93,8 @@ def run(
         url = f"http://{f'[{reach}]' if ':' in reach else reach}:{port}"
         archive.serves(url, key)
         say(f"{archive.engine.count():,} photos of {folder} at {url}")
-        if made:
-            say(f"visitors show this token: {made}")
-        elif token:  # who gave it knows it; logs and screens need not
-            say("visitors show the token that was given")
+        if token:  # who gave one knows it; logs and screens need not
+            say(f"visitors show {f'this token: {made}' if made else 'the token that was given'}")
         uvicorn.Server(config(app)).run(sockets=[listening])
 
 
