@@ -11,10 +11,10 @@ from PIL import Image
 
 from photodesk.archive import ingest
 from photodesk.archive.archive import Archive
-from photodesk.encoders import registry
+from photodesk.encoders import cancellation, registry
 from photodesk.encoders.base import Encoder, PhotoTower, TextTower
 from photodesk.errors import UsageError
-from photodesk.search import cancellation, explain, query
+from photodesk.search import explain, query
 from photodesk.search.desk import Desk
 from photodesk.search.query import COMPONENTS, Question
 from photodesk.types import Article

@@ -17,13 +17,15 @@ pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 import httpx
 import uvicorn
+from fastapi import Request
 from fastapi.testclient import TestClient
 
 import webdesk
 from photodesk.archive import picks
 from photodesk.archive.archive import Archive
-from photodesk.search import cancellation, explain, query
-from photodesk.search.cancellation import Cancelled
+from photodesk.encoders import cancellation
+from photodesk.encoders.cancellation import Cancelled
+from photodesk.search import explain, query
 from photodesk.web import create_app, lanes, protocol, security, server, uploads
 from photodesk.web.translations import ENGLISH, GERMAN
 
@@ -273,6 +275,32 @@ def test_a_decoder_ends_when_nobody_waits_for_it(monkeypatch):
     looks = iter([False, False, True])
     with cancellation.until(lambda: next(looks)), pytest.raises(Cancelled):
         uploads._run(["sleep", "60"], b"x" * 100)
+
+
+def test_each_batch_of_a_costly_request_lets_searches_go_first(monkeypatch):
+    async def visit():
+        first = lanes.Lane(8, 500)
+        order, done = [], asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        async def search():
+            async with first.turn():
+                await done.wait()
+                order.append("search")
+
+        def work():
+            loop.call_soon_threadsafe(done.set)
+            cancellation.check()
+            order.append("batch")
+
+        monkeypatch.setattr(lanes, "POLITE", PATIENT)
+        searching = asyncio.create_task(search())
+        await asyncio.sleep(0)
+        await lanes.Lane(1, 4, first).run(Request({"type": "http"}, lambda: asyncio.sleep(PATIENT)), work)
+        await searching
+        assert order == ["search", "batch"]
+
+    asyncio.run(visit())
 
 
 def test_a_turn_that_does_not_come_in_time_is_refused(monkeypatch):

@@ -21,12 +21,12 @@ import numpy as np
 
 from photodesk import images
 from photodesk.archive.archive import THUMBNAIL, Archive, Picture
+from photodesk.encoders import cancellation
 from photodesk.encoders.base import Encoder
 from photodesk.engines.schema import Entry, Point
 from photodesk.errors import PhotoError
 from photodesk.features.embed import photo_rows
 from photodesk.machine import cores
-from photodesk.search import cancellation
 from photodesk.search.confidence import Background
 from photodesk.search.query import COMPONENTS, WINDOW, Asked, Found, Question, Reader
 from photodesk.types import Article, FloatArray

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from photodesk.archive.rights import Similar
+from photodesk.encoders import cancellation
 from photodesk.encoders.base import Encoder
 from photodesk.engines.schema import EVERYTHING, Entry, Filter
 from photodesk.errors import UsageError
 from photodesk.features.embed import photo_rows, prepared, text_rows
-from photodesk.search import cancellation, confidence
+from photodesk.search import confidence
 from photodesk.search.confidence import Background
 from photodesk.text.preparation import Preparation, join_fields
 from photodesk.types import Article, FloatArray

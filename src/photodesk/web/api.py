@@ -114,7 +114,7 @@ def router(service: Service, access: Access) -> APIRouter:
             data = bytearray()
             async for part in request.stream():
                 data += part
-            picture = await lanes.attended(request, uploads.shrink, data)
+            picture = await lanes.attended(request, None, uploads.shrink, data)
         return schemas.Upload(upload=service.uploads.keep(picture), width=picture.width, height=picture.height)
 
     @api.get("/uploads/{upload}", tags=["search"], response_class=Response, responses=_picture())

@@ -14,8 +14,8 @@ from fastapi.staticfiles import StaticFiles
 from starlette.requests import ClientDisconnect
 
 from photodesk import __version__
+from photodesk.encoders.cancellation import Cancelled
 from photodesk.errors import PhotodeskError, PhotoError, StoreError
-from photodesk.search.cancellation import Cancelled
 from photodesk.web import api, lanes, pages, uploads
 from photodesk.web.security import Access, Guard
 from photodesk.web.service import DeskLike, GoneError, Service, told

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import ParamSpec, TypeVar
@@ -12,8 +13,8 @@ from typing import ParamSpec, TypeVar
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 
+from photodesk.encoders import cancellation
 from photodesk.errors import PhotodeskError
-from photodesk.search import cancellation
 from photodesk.search.schema import Query
 
 P = ParamSpec("P")
@@ -27,6 +28,9 @@ AGAIN = 5
 """Seconds after which who was refused may come again."""
 PATIENCE = 30.0
 """Seconds that a request waits for its turn."""
+
+POLITE = 0.5
+"""Seconds that a batch waits for others, at most."""
 
 
 class BusyError(PhotodeskError):
@@ -42,10 +46,12 @@ class Lane:
     Args:
         at_once: how many run.
         waiting: how many wait, at most.
+        after: a lane whose requests go first, batch by batch.
     """
 
-    def __init__(self, at_once: int, waiting: int) -> None:
-        self._free, self._waiting, self._most = asyncio.Semaphore(at_once), 0, waiting
+    def __init__(self, at_once: int, waiting: int, after: Lane | None = None) -> None:
+        self._free, self._waiting, self._most, self._after = asyncio.Semaphore(at_once), 0, waiting, after
+        self.running = 0
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
@@ -64,9 +70,11 @@ class Lane:
             raise BusyError from None
         finally:
             self._waiting -= 1
+        self.running += 1
         try:
             yield
         finally:
+            self.running -= 1
             self._free.release()
 
     async def run(self, request: Request, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -77,7 +85,7 @@ class Lane:
             Cancelled: as `attended`.
         """
         async with self.turn():
-            return await attended(request, work, *args, **kwargs)
+            return await attended(request, self._after, work, *args, **kwargs)
 
 
 class Lanes:
@@ -85,7 +93,8 @@ class Lanes:
     each takes all cores."""
 
     def __init__(self) -> None:
-        self.searches, self.long, self.why = Lane(8, 500), Lane(1, 8), Lane(1, 4)
+        self.searches = Lane(8, 500)
+        self.long, self.why = Lane(1, 8, self.searches), Lane(1, 4, self.searches)
         self.uploads, self.pictures = Lane(4, 8), Lane(4, 32)
 
     def search(self, query: Query) -> Lane:
@@ -94,8 +103,9 @@ class Lanes:
         return self.long if said > LONG or query.top > MANY else self.searches
 
 
-async def attended(request: Request, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Work in a thread for a request whose body has been read; it ends at its next batch once the client is gone.
+async def attended(request: Request, after: Lane | None, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Work in a thread for a request whose body has been read; it ends at its next batch once the client is gone, and
+    each batch lets requests of the lane `after` go first, for a while.
 
     Raises:
         Cancelled: the client is gone.
@@ -104,6 +114,12 @@ async def attended(request: Request, work: Callable[P, T], *args: P.args, **kwar
         raise cancellation.Cancelled
     gone = threading.Event()
 
+    def ended() -> bool:
+        late = time.monotonic() + POLITE
+        while after is not None and after.running and time.monotonic() < late and not gone.is_set():
+            time.sleep(0.005)
+        return gone.is_set()
+
     async def watch() -> None:
         while (await request.receive())["type"] != "http.disconnect":
             pass
@@ -111,7 +127,7 @@ async def attended(request: Request, work: Callable[P, T], *args: P.args, **kwar
 
     watching = asyncio.create_task(watch())
     try:
-        with cancellation.until(gone.is_set):
+        with cancellation.until(ended):
             return await run_in_threadpool(work, *args, **kwargs)
     finally:
         watching.cancel()

@@ -16,8 +16,8 @@ import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING, cast
 
+from photodesk.encoders import cancellation
 from photodesk.errors import PhotoError
-from photodesk.search import cancellation
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -1,4 +1,4 @@
-"""Work ends at its next batch once nobody waits for it: who starts it says when, long loops ask."""
+"""Encoding ends at its next batch once nobody waits for it: who starts it says when, loops over batches ask."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ class Cancelled(Exception):
 
 @contextmanager
 def until(ended: Callable[[], bool]) -> Iterator[None]:
-    """What is called here, also in threads that take this context over, ends once `ended()` is true."""
+    """What is called here, also in threads that take this context over, ends once `ended()` is true; that may take its
+    time, to let something else go first."""
     token = _ended.set(ended)
     try:
         yield
