@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -488,3 +489,11 @@ def test_addresses_of_one_network_count_as_one():
     assert of("2001:db8::1") == of("2001:db8::ffff:2") != of("2001:db8:0:1::1")
     assert of("10.0.0.1") != of("10.0.0.2")
     assert security.address({"client": None}) == ""
+
+
+def test_the_table_of_threats_names_tests_that_are_there():
+    here = Path(__file__).parent
+    named = set(re.findall(r"`(test_\w+)`", (here.parents[1] / "docs/serve.md").read_text("utf-8")))
+    there = {name for file in here.glob("test_*.py") for name in re.findall(r"^def (test_\w+)", file.read_text(), re.M)}
+    assert len(named) > 20
+    assert named <= there
