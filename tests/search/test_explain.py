@@ -11,10 +11,10 @@ from PIL import Image
 
 from photodesk.archive import ingest
 from photodesk.archive.archive import Archive
-from photodesk.encoders import registry
+from photodesk.encoders import cancellation, registry
 from photodesk.encoders.base import Encoder, PhotoTower, TextTower
 from photodesk.errors import UsageError
-from photodesk.search import explain
+from photodesk.search import explain, query
 from photodesk.search.desk import Desk
 from photodesk.search.query import COMPONENTS, Question
 from photodesk.types import Article
@@ -90,13 +90,82 @@ def test_the_last_word_takes_all_there_is(desk):
     assert (word, fall) == ("red", pytest.approx(desk.found(Question(Article("", "red")), photo)[0].score, abs=1e-5))
 
 
-def test_the_body_counts_window_by_window_and_long_texts_by_runs(desk):
+def article(length, at, words="The town waits, the river rises, nobody sleeps."):
+    """A body of sentences of about that many characters, one of which has a word that counts."""
+    body, said = "", "Then, says the mayor, red is all there is, nobody knows why."
+    while len(body) < length:
+        body += (said if len(body) >= at and said not in body else words) + " "
+    return body.strip()
+
+
+class Counting:
+    """How many characters of text are read."""
+
+    def __init__(self, desk, monkeypatch):
+        self.read, tower = 0, desk.encoder.texts
+        inner = tower.encode
+
+        def encode(batch):
+            self.read += 0 if isinstance(batch, np.ndarray) else sum(map(len, batch))
+            return inner(batch)
+
+        monkeypatch.setattr(tower, "encode", encode)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        Article("", "a town", "", article(1900, 900)),
+        Article("", article(1900, 900)),
+        Article("", " ".join(["town"] * 200 + ["red"] + ["town"] * 190)),
+        Article("", "", "", "A. " * 300 + "Now red then. " + "A. " * 300),
+    ],
+    ids=["body", "headline", "without a point", "short sentences"],
+)
+def test_up_to_the_limit_the_word_that_counts_is_found_for_a_bounded_price(desk, monkeypatch, asked):
     photo = red(desk)
-    body = " ".join(["town"] * 149 + ["red"])
-    reason = desk.why(Question(Article("", "a town", "", body)), photo)
-    assert len(reason.words) <= explain.MOST + 4
-    assert " ".join(words for words, _ in reason.words).split() == f"a town {body}".split()
-    assert "red" in max(reason.words, key=lambda pair: pair[1])[0]
+    every = f"{asked.title} {asked.text}".split()
+    counting = Counting(desk, monkeypatch)
+    reason = desk.why(Question(asked), photo)
+    assert counting.read <= explain.COST + 3 * explain.EXPLAINED, "the variants, and the text itself in parts"
+    assert " ".join(words for words, _ in reason.words).split() == every, "nothing is left away"
+    assert reason.whole
+    top = max(reason.words, key=lambda pair: pair[1])[0]
+    assert "red" in top
+    assert len(top.split()) <= 8, "not only the sentence"
+    assert sum(len(words.split()) > 20 for words, _ in reason.words) == 0, "every passage was looked into"
+
+
+def test_of_longer_texts_the_passages_that_count_most_are_looked_into(desk, monkeypatch):
+    photo = red(desk)
+    counting = Counting(desk, monkeypatch)
+    asked = Article("", "a town", "", article(15_000, 11_000))
+    reason = desk.why(Question(asked), photo)
+    assert counting.read <= explain.COST + 3 * len(asked.text)
+    assert not reason.whole
+    falls = dict(reason.words)
+    assert max(falls, key=falls.get) == "red"
+    assert " ".join(words for words, _ in reason.words).split() == f"a town {asked.text}".split()
+
+
+def test_an_article_is_read_up_to_a_length_and_the_answer_says_so(desk, monkeypatch):
+    counting = Counting(desk, monkeypatch)
+    long = desk.ask(Question(Article("", "red", "", "town " * 90_000)))
+    assert counting.read <= query.READ
+    assert f"{query.READ:,} characters" in long.message
+    assert "characters" not in desk.ask(Question(Article("", "red"))).message
+    whole = Article("", "red " * 30_000)
+    assert query.beginning(whole).title == " ".join(["red"] * (query.READ // 4))
+    assert query.beginning(short := Article("", "a", "b", "c")) == short
+
+
+def test_work_that_nobody_waits_for_ends_at_the_next_batch(desk, monkeypatch):
+    photo, question = red(desk), Question(Article("", "", "", article(1900, 900)))
+    counting = Counting(desk, monkeypatch)
+    with cancellation.until(lambda: counting.read > 3000), pytest.raises(cancellation.Cancelled):
+        desk.why(question, photo)
+    assert counting.read < explain.COST / 2
+    assert desk.why(question, photo).words, "outside of it all goes on"
 
 
 def test_what_a_caption_shares_with_the_article_is_the_share_of_these_words(desk, tmp_path):

@@ -7,8 +7,10 @@ import html
 import io
 import json
 import logging
+import math
 import os
 import re
+import secrets
 import signal
 import struct
 import subprocess
@@ -47,6 +49,7 @@ from photodesk.web.service import FACETS, Service
 from photodesk.web.translations import ENGLISH, GERMAN, LANGUAGES, chosen
 
 HERE = "http://127.0.0.1:8642"
+GIVEN = secrets.token_urlsafe(24)
 
 
 @pytest.fixture(scope="module")
@@ -679,7 +682,7 @@ def test_local_addresses(host, expected):
 
 
 @pytest.mark.parametrize(
-    ("host", "token", "shown"), [("0.0.0.0", "", True), ("127.0.0.1", "", False), ("127.0.0.1", "x" * 16, True)]
+    ("host", "token", "shown"), [("0.0.0.0", "", True), ("127.0.0.1", "", False), ("127.0.0.1", GIVEN, True)]
 )
 def test_anything_but_this_machine_wants_a_token(here, monkeypatch, host, token, shown):
     uvicorn = pytest.importorskip("uvicorn")
@@ -691,14 +694,23 @@ def test_anything_but_this_machine_wants_a_token(here, monkeypatch, host, token,
     assert client.get("/openapi.json").status_code == (401 if shown else 200)
     assert any("token" in line for line in said) is shown
     if shown:
-        made = said[-1].rpartition(" ")[2]
-        assert len(made) >= 16
+        made = token or said[-1].rpartition(" ")[2]
+        assert server.bits(made) >= server.LEAST
+        assert token not in said[-1] or not token, "who gave it knows it"
         assert client.get("/openapi.json", headers={"authorization": f"Bearer {made}"}).status_code == 200
 
 
-def test_a_token_that_can_be_guessed_is_refused(here):
-    with pytest.raises(UsageError, match="can be guessed"):
-        server.run(here[0] / "desk", token="short")
+@pytest.mark.parametrize("token", ["short", "x" * 200, "0123456789abcdef", "A sentence 1", "12345678901234567890"])
+def test_a_token_that_can_be_guessed_is_refused(here, token):
+    with pytest.raises(UsageError, match=r"can be guessed.*make one with: python"):
+        server.run(here[0] / "desk", token=token)
+
+
+def test_bits_of_a_token_are_those_of_its_alphabet():
+    assert server.bits("0123456789abcdef" * 2) == 128, "hexadecimal digits"
+    assert server.bits("aB3-" * 5) == pytest.approx(20 * math.log2(95))
+    assert server.bits("") == 0
+    assert all(server.bits(secrets.token_urlsafe(24)) >= 128 for _ in range(100))
 
 
 # what an audit found

@@ -13,6 +13,7 @@ from typing import Any
 
 from photodesk.archive.archive import Archive
 from photodesk.archive.usage import Pick
+from photodesk.data.tables import neutral
 from photodesk.errors import PhotoError, StoreError, UsageError
 from photodesk.files import as_store_error
 from photodesk.types import Article, Dataset, Fault, Pair, Photo
@@ -111,7 +112,8 @@ def export(archive: Archive, folder: Path) -> tuple[int, list[Fault]]:
             table = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
             table.writeheader()
             for row in found:
-                table.writerow(row | {"file": _bring(Path(row["file"]), folder / "photos", row["photo"])})
+                made = row | {"file": _bring(Path(row["file"]), folder / "photos", row["photo"])}
+                table.writerow({name: neutral(cell) for name, cell in made.items()})
     return len(found), faults
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from photodesk.encoders import onnx_session
+from photodesk.encoders import cancellation, onnx_session
 from photodesk.encoders.base import TextTower
 from photodesk.errors import EncoderError, UsageError
 from photodesk.types import FloatArray, unit
@@ -233,6 +233,7 @@ class E5(TextTower):
         sums = np.zeros((len(texts), len(self.layers), WIDTH), np.float32)
         start = 0
         while start < len(windows):
+            cancellation.check()
             # some 512 tokens at once: more do not fit the caches, fewer make the products inefficient
             longest = len(windows[min(start + 15, len(windows) - 1)][1]) + 2
             chosen = windows[start : start + max(1, min(16, 512 // longest))]

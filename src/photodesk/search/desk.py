@@ -24,7 +24,7 @@ from photodesk.encoders.base import Encoder
 from photodesk.engines import bm25
 from photodesk.engines.schema import FACETS, Entry, Filter, Point
 from photodesk.errors import UsageError
-from photodesk.search import confidence
+from photodesk.search import confidence, query
 from photodesk.search.confidence import Background, Confidence
 from photodesk.search.query import COMPONENTS, LONGEST, MOST, Answer, Asked, Found, Near, Question, Reader
 from photodesk.text.preparation import Preparation
@@ -142,6 +142,8 @@ class Desk:
                 f"nothing in this archive fits: even the best of {whole.photos:,} photos is right in fewer than "
                 f"{NOTHING:.0%} of such cases"
             )
+        if question.article is not None and query.cut(question.article):
+            message = f"{message}; " * bool(message) + f"only the first {query.READ:,} characters of the text are read"
         return Answer(
             hits,
             nothing,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from photodesk.archive.rights import Similar
+from photodesk.encoders import cancellation
 from photodesk.encoders.base import Encoder
 from photodesk.engines.schema import EVERYTHING, Entry, Filter
 from photodesk.errors import UsageError
@@ -37,6 +38,10 @@ SHORT = 40
 """Words of a window for models that cut long texts."""
 BODY = 0.5
 """Weight of all windows of the body together, against 1 of headline and lead."""
+READ = 20_000
+"""Characters of an article that are read, from its headline on: about ten pages, so that no article costs more."""
+TOGETHER = 32
+"""Texts that are read at once; work that nobody waits for ends between."""
 REMEMBERED = 2048
 MOST = 10_000
 """Photos of one answer."""
@@ -100,6 +105,24 @@ def windows(text: str, context: int) -> list[str]:
     return [" ".join(words[len(words) * i // count : len(words) * (i + 1) // count]) for i in range(count)]
 
 
+def beginning(article: Article) -> Article:
+    """The article as far as it is read: `READ` characters, cut between words."""
+    left, kept = READ, {}
+    for name in ("title", "lead", "text"):
+        text = getattr(article, name)
+        if len(text) > left:
+            text = text[:left].rpartition(" ")[0] or text[:left]
+            left = 0
+        kept[name] = text
+        left = max(0, left - len(text))
+    return replace(article, **kept)
+
+
+def cut(article: Article) -> bool:
+    """Whether it is longer than what is read."""
+    return len(article.title) + len(article.lead) + len(article.text) > READ
+
+
 class Reader:
     """Turns questions into rows; what it has read it remembers, so that typing on costs only what is new. May be used
     from several threads.
@@ -115,11 +138,12 @@ class Reader:
         self._lock = threading.Lock()
 
     def parts(self, article: Article) -> tuple[list[Article], list[float]]:
-        """What of an article is read by itself, each as an article of its own, and the weights.
+        """What of the beginning of an article is read by itself, each as an article of its own, and the weights.
 
         Raises:
             UsageError: there is no text.
         """
+        article = beginning(article)
         if sets := self.encoder.texts.fields:  # it reads each by itself
             parts, weights = ([article], [1.0]) if any(join_fields(article, fields) for fields in sets) else ([], [])
         else:
@@ -165,7 +189,7 @@ class Reader:
         if question.article is not None:
             parts, weights = self.parts(question.article)
             texts = self.texts(parts)
-            words = words or join_fields(question.article, ("title", "lead"))
+            words = words or join_fields(beginning(question.article), ("title", "lead"))
         pictures = [like] if like is not None else []
         if question.picture is not None:
             pictures.append(self.photo(question.picture))
@@ -195,7 +219,13 @@ class Reader:
 
     def _read(self, articles: Sequence[Article]) -> FloatArray:
         texts, _ = prepared(articles, replace(self.preparation, fields=("title",)), self.encoder.texts)
-        return text_rows(self.encoder.texts.read(texts), self.encoder)
+        order = sorted(range(len(texts)), key=lambda i: sum(map(len, texts[i])))  # texts of like length cost least
+        features = np.empty((len(texts), self.encoder.texts.dim), np.float32)
+        for at in range(0, len(order), TOGETHER):
+            cancellation.check()
+            chosen = order[at : at + TOGETHER]
+            features[chosen] = self.encoder.texts.read([texts[i] for i in chosen])
+        return text_rows(features, self.encoder)
 
 
 COMPONENTS = ("visual", "names", "revision", "date")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_origin, get_
 from photodesk.archive.rights import Similar
 from photodesk.engines.schema import Entry, Filter, Orientation
 from photodesk.errors import UsageError
-from photodesk.search import confidence, query
+from photodesk.search import confidence, explain, query
 from photodesk.search.explain import Reason
 from photodesk.types import Article
 
@@ -39,6 +39,9 @@ _DAY = "^([0-9]{4}-[0-9]{2}-[0-9]{2})?$"
 _ID = f"^({PHOTO})?$"
 
 
+_READ = f"Of headline, lead and text together the first {query.READ:,} characters are read."
+
+
 def _is(description: str, **limits: Any) -> dict[str, Any]:
     return {"description": description, **limits}
 
@@ -50,9 +53,12 @@ class Query:
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012  what pydantic looks for, no field
 
     draft: str = field(
-        default="", metadata=_is("The first line is the headline, the rest lead and text.", max_length=100_000)
+        default="",
+        metadata=_is(f"The first line is the headline, the rest lead and text. {_READ}", max_length=100_000),
     )
-    headline: str = field(default="", metadata=_is("With lead and text instead of a draft.", max_length=10_000))
+    headline: str = field(
+        default="", metadata=_is(f"With lead and text instead of a draft. {_READ}", max_length=10_000)
+    )
     lead: str = field(default="", metadata=_is("Of the article.", max_length=100_000))
     text: str = field(default="", metadata=_is("Of the article.", max_length=500_000))
     language: str = field(
@@ -222,6 +228,12 @@ class Why(Photo, Likely):
 
     shares: dict[str, float] = field(metadata=_is("What each component contributes to the score."))
     words: list[Word]
+    whole: bool = field(
+        metadata=_is(
+            f"Whether all of the article was looked into; of more than {explain.EXPLAINED:,} characters only the "
+            "passages that count most."
+        )
+    )
     heat: list[list[float]] = field(
         metadata=_is("Rows of cells from the top: by how much the score falls if the cell is covered.")
     )
@@ -272,6 +284,7 @@ def why(reason: Reason, file: Files = untold) -> Why:
         **_likely(hit, file),
         shares={name: _short(share) for name, share in reason.shares.items()},
         words=[Word(text, _short(fall), _short(fall / most)) for text, fall in reason.words],
+        whole=reason.whole,
         heat=[[_short(value) for value in row] for row in reason.heat.tolist()],
     )
 

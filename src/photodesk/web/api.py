@@ -7,26 +7,26 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, HTTPException, Path, Request, Response
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
 from photodesk import images
 from photodesk.archive import picks
 from photodesk.search import schema
-from photodesk.web import schemas, uploads
+from photodesk.web import lanes, schemas, uploads
 from photodesk.web.security import Access
 from photodesk.web.service import GoneError, Service, UploadGoneError
 
 TYPES = ("image/jpeg", "image/png", "image/webp", "image/gif", "image/tiff", "image/bmp")
-FOREVER = {"cache-control": "private, max-age=31536000, immutable"}
-"""A photo's id is made of its content, so what was got once stays right."""
+ASKED = {"cache-control": "private, no-cache"}
+"""A browser may keep it, and asks each time whether it may still show it: not after the token changed, nor once the
+photo was removed."""
 
 ArticleId = Annotated[schemas.ArticleId, Path(description="16 hexadecimal digits, as the answer to a pick has them.")]
 PhotoId = Annotated[schemas.PhotoId, Path(description="32 hexadecimal digits, as hits have them.")]
 
 
 def _problems(*codes: int) -> dict[int | str, dict[str, Any]]:
-    return {code: {"model": schemas.Problem} for code in (400, 401, 403, 413, 421, 422, 503, *codes)}
+    return {code: {"model": schemas.Problem} for code in (400, 401, 403, 408, 413, 421, 422, 429, 503, *codes)}
 
 
 def _picture(*codes: int) -> dict[int | str, dict[str, Any]]:
@@ -47,9 +47,11 @@ def router(service: Service, access: Access) -> APIRouter:
             )
 
     @api.post("/search", tags=["search"], responses=_problems(404))
-    def search(query: schema.Query, request: Request) -> schema.Answer:
-        """The best photos for an article, a photo, or both. A query without any of these has no answer (400)."""
-        return service.search(query, owner=access.owner(dict(request.headers)))
+    async def search(query: schema.Query, request: Request) -> schema.Answer:
+        """The best photos for an article, a photo, or both. A query without any of these has no answer (400). Where too
+        many long texts wait to be read, a further one is refused (503, with Retry-After)."""
+        owner = access.owner(dict(request.headers))
+        return await service.lanes.search(query).run(request, service.search, query, owner=owner)
 
     @api.post("/facets", tags=["search"], responses=_problems())
     async def facets(query: schema.Query, request: Request) -> schemas.Facets:
@@ -58,9 +60,11 @@ def router(service: Service, access: Access) -> APIRouter:
         return await service.facets(query, request.is_disconnected)
 
     @api.post("/why", tags=["search"], responses=_problems(404))
-    def why(asked: schemas.WhyQuery, request: Request) -> schema.Why:
-        """Which words, which part of the picture and which component made a photo's score. Takes a second or so."""
-        return service.why(asked.query, asked.photo, owner=access.owner(dict(request.headers)))
+    async def why(asked: schemas.WhyQuery, request: Request) -> schema.Why:
+        """Which words, which part of the picture and which component made a photo's score. Takes a second or so; where
+        too many wait for theirs, a further one is refused (503, with Retry-After)."""
+        owner = access.owner(dict(request.headers))
+        return await service.lanes.why.run(request, service.why, asked.query, asked.photo, owner=owner)
 
     @api.post("/picks", tags=["picks"], status_code=201, responses=_problems(404))
     def pick(asked: schemas.PickQuery) -> schemas.Picked:
@@ -106,8 +110,11 @@ def router(service: Service, access: Access) -> APIRouter:
         """Read a picture to search with; only a small copy is kept, in memory, for a while."""
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in TYPES:
             raise HTTPException(415, f"a picture is wanted here: {', '.join(TYPES)}")
-        data = await request.body()
-        picture = await run_in_threadpool(uploads.shrink, data)
+        async with service.lanes.uploads.turn():  # before its body is read
+            data = bytearray()
+            async for part in request.stream():
+                data += part
+            picture = await lanes.attended(request, None, uploads.shrink, data)
         return schemas.Upload(upload=service.uploads.keep(picture), width=picture.width, height=picture.height)
 
     @api.get("/uploads/{upload}", tags=["search"], response_class=Response, responses=_picture())
@@ -123,15 +130,24 @@ def router(service: Service, access: Access) -> APIRouter:
         """What the archive knows of a photo and of its near-duplicates."""
         return service.about(photo, owner=access.owner(dict(request.headers)))
 
-    @api.get("/photos/{photo}/thumbnail", tags=["photos"], response_class=Response, responses=_picture())
-    def thumbnail(photo: PhotoId) -> Response:
+    @api.get(
+        "/photos/{photo}/thumbnail",
+        tags=["photos"],
+        response_class=Response,
+        responses=_picture() | {304: {"description": "If-None-Match names what there is."}},
+    )
+    def thumbnail(photo: PhotoId, request: Request) -> Response:
         """320 pixels at most."""
-        return Response(service.thumbnail(photo), media_type="image/jpeg", headers=FOREVER)
+        content, headers = service.thumbnail(photo), ASKED | {"etag": f'"{photo}"'}
+        if headers["etag"] in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        return Response(content, media_type="image/jpeg", headers=headers)
 
     @api.get("/photos/{photo}/preview", tags=["photos"], response_class=Response, responses=_picture())
-    def preview(photo: PhotoId) -> Response:
+    async def preview(photo: PhotoId, request: Request) -> Response:
         """1280 pixels at most; the thumbnail where the file is gone."""
-        return Response(service.preview(photo), media_type="image/jpeg")
+        content = await service.lanes.pictures.run(request, service.preview, photo)
+        return Response(content, media_type="image/jpeg")
 
     @api.get(
         "/photos/{photo}/original",
@@ -142,9 +158,9 @@ def router(service: Service, access: Access) -> APIRouter:
             **_problems(404),
         },
     )
-    def original(photo: PhotoId) -> Response:
+    async def original(photo: PhotoId, request: Request) -> Response:
         """The file as it was added, if it still holds that very photo."""
-        name, content = service.original(photo)
+        name, content = await service.lanes.pictures.run(request, service.original, photo)
         plain = re.sub(r"[^\w.-]", "_", name, flags=re.ASCII)
         given = f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, errors='replace')}"
         return Response(content, media_type="application/octet-stream", headers={"content-disposition": given})

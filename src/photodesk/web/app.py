@@ -7,20 +7,22 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.requests import ClientDisconnect
 
 from photodesk import __version__
+from photodesk.encoders.cancellation import Cancelled
 from photodesk.errors import PhotodeskError, PhotoError, StoreError
-from photodesk.web import api, pages, uploads
+from photodesk.web import api, lanes, pages, uploads
 from photodesk.web.security import Access, Guard
 from photodesk.web.service import DeskLike, GoneError, Service, told
 
 STATUS: tuple[tuple[type[PhotodeskError], int], ...] = (
     (GoneError, 404),
-    (uploads.BusyError, 503),
+    (lanes.BusyError, 503),
     (PhotoError, 422),
     (StoreError, 503),
     (PhotodeskError, 400),
@@ -44,6 +46,7 @@ def make(desk: DeskLike, access: Access) -> FastAPI:
         "TOKEN`.",
         docs_url=None,  # it would load scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,  # it would lead to whatever the Host header names
         lifespan=lifespan,
         separate_input_output_schemas=False,
     )
@@ -53,6 +56,8 @@ def make(desk: DeskLike, access: Access) -> FastAPI:
     app.mount("/static", StaticFiles(directory=Path(__file__).with_name("static")))
     app.add_exception_handler(PhotodeskError, _told)
     app.add_exception_handler(RequestValidationError, _misread)
+    app.add_exception_handler(Cancelled, _left)
+    app.add_exception_handler(ClientDisconnect, _left)
     app.add_middleware(Guard, access=access, upload_bytes=uploads.BYTES)
     _secured(app)
     return app
@@ -60,7 +65,13 @@ def make(desk: DeskLike, access: Access) -> FastAPI:
 
 async def _told(_: Request, error: Exception) -> JSONResponse:
     status = next(status for kind, status in STATUS if isinstance(error, kind))
-    return JSONResponse({"detail": told(error)}, status)
+    headers = {"retry-after": str(lanes.AGAIN)} if isinstance(error, lanes.BusyError) else None
+    return JSONResponse({"detail": told(error)}, status, headers)
+
+
+async def _left(_: Request, error: Exception) -> Response:
+    """Nobody reads this; the log has the number, as others use it."""
+    return Response(status_code=499)
 
 
 async def _misread(_: Request, error: Exception) -> JSONResponse:

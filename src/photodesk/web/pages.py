@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import TypeAdapter, ValidationError
 
@@ -18,8 +18,11 @@ from photodesk.archive import rights
 from photodesk.engines.schema import Entry
 from photodesk.errors import PhotodeskError, UsageError
 from photodesk.search import schema
+from photodesk.search.explain import EXPLAINED
+from photodesk.search.query import READ
 from photodesk.web import schemas, translations
-from photodesk.web.security import COOKIE, Access
+from photodesk.web.lanes import AGAIN, BusyError
+from photodesk.web.security import COOKIE, Access, address
 from photodesk.web.service import FACETS, PREVIEW, Service, UploadGoneError, told
 
 FIELDS = (
@@ -51,7 +54,7 @@ class _Form:
     """What a form sent: the query, and which button was pressed."""
 
     def __init__(self, body: bytes) -> None:
-        got = parse_qs(body.decode("utf-8", "replace"), max_num_fields=500)
+        got = _fields(body, 500)
         fields: dict[str, Any] = {name: got[name][0] for name in FIELDS if name in got}
         fields |= {name: got[name] for name in FACETS if name in got}
         fields |= {name: int(text) for name in NUMBERS if (text := fields.get(name, "")[:10]).isdecimal()}
@@ -73,6 +76,18 @@ class _Form:
         self.photo, self.rank = photo, int(rank) if rank.isdecimal() and len(rank) < 6 else 1
 
 
+def _fields(body: bytes, most: int) -> dict[str, list[str]]:
+    """What a form sent, by field.
+
+    Raises:
+        UsageError: it has more than `most` values.
+    """
+    try:
+        return parse_qs(body.decode("utf-8", "replace"), max_num_fields=most)
+    except ValueError:
+        raise UsageError(f"a form of this desk has at most {most} fields; this one has more") from None
+
+
 def router(service: Service, access: Access) -> APIRouter:
     """The pages."""
     pages = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
@@ -84,7 +99,11 @@ def router(service: Service, access: Access) -> APIRouter:
         ):  # else the script asks for the filters afterwards
             with suppress(PhotodeskError):  # the search will say it
                 await service.facets(form.query, request.is_disconnected)
-        return await run_in_threadpool(_desk, service, request, form, **what)
+        lane = service.lanes.why if what.get("why") else service.lanes.search(form.query)
+        try:
+            return await lane.run(request, _desk, service, request, form, **what)
+        except BusyError:
+            return _crowded(request, form)
 
     @pages.get("/")
     async def start(request: Request) -> Response:
@@ -142,18 +161,18 @@ def router(service: Service, access: Access) -> APIRouter:
 
     @pages.get("/enter")
     def enter(request: Request) -> Response:
-        return _answer(request, ["enter.html"], here="", bad=False)
+        return _answer(request, ["enter.html"], here="", bad=False, wait=0)
 
     @pages.post("/enter")
     async def entered(request: Request) -> Response:
-        import asyncio
-
-        token = (
-            parse_qs((await request.body()).decode("utf-8", "replace"), max_num_fields=10).get("token", [""])[0].strip()
-        )
-        if not access.right(token):
-            await asyncio.sleep(0.5)
-            return _answer(request, ["enter.html"], status=401, here="", bad=True)
+        token, where = _fields(await request.body(), 10).get("token", [""])[0].strip(), address(request.scope)
+        status = access.tried(token, where) if token else 401
+        if status != 200:
+            wait = access.guesses.wait(where) if status == 429 else 0
+            refused = _answer(request, ["enter.html"], status=status, here="", bad=True, wait=wait)
+            if wait:
+                refused.headers["retry-after"] = str(wait)
+            return refused
         there = RedirectResponse("/", 303)
         there.set_cookie(
             COOKIE, access.session, max_age=YEAR, httponly=True, samesite="strict", secure=request.url.scheme == "https"
@@ -221,29 +240,52 @@ def _desk(
         bad, status = True, 200 if part else 400
     picked = service.picked(query) if answer else set()
     counts = service.counted(query) if answer else {}
-    here: dict[str, Any] = {
-        "query": query,
+    here: dict[str, Any] = _empty(query) | {
         "answer": answer,
         "said": said or w["start"],
         "bad": bad,
         "tiles": [_tile(hit, w, picked) for hit in answer.hits] if answer else [],
         "facets": _facets(counts or {}, query),
-        "active": query.active(),
         "why": reason,
-        "wide": False,
-        "here": "search",
     }
     if not part:
         return _answer(request, ["desk.html"], status=status, **here)
     if bad:  # leave on the page what is there
-        from fastapi.responses import JSONResponse
-
         return JSONResponse({"detail": said}, 400)
     if why:
         return _answer(request, ["panel.html"], **here)
     made = _answer(request, ["photo.html", *(["filters.html"] if counts is not None else []), "results.html"], **here)
     if counts is None:
         made.headers["x-filters"] = "later"
+    return made
+
+
+def _empty(query: schema.Query) -> dict[str, Any]:
+    """What the page with a query shows as long as there is no answer."""
+    return {
+        "query": query,
+        "answer": None,
+        "said": "",
+        "bad": False,
+        "tiles": [],
+        "facets": _facets({}, query),
+        "active": query.active(),
+        "why": None,
+        "wide": False,
+        "here": "search",
+        "read": READ,
+        "explained": EXPLAINED,
+    }
+
+
+def _crowded(request: Request, form: _Form) -> Response:
+    """Too much is under way: the script leaves on the page what is there, without one the draft stands in the form."""
+    said = translations.LANGUAGES[_language(request)]["crowded"]
+    headers = {"retry-after": str(AGAIN)}
+    if "x-part" in request.headers:
+        return JSONResponse({"detail": said}, 503, headers)
+    made = _answer(request, ["desk.html"], status=503, **_empty(form.query) | {"said": said, "bad": True})
+    made.headers.update(headers)
     return made
 
 
@@ -344,6 +386,7 @@ def _reason(why: schema.Why, rank: int, w: dict[str, str]) -> dict[str, Any]:
         "columns": columns,
         "heat": cells,
         "where": spot,
+        "whole": why.whole,
         "words": [{"text": word.text, "strength": min(4, max(0, round(4 * word.weight)))} for word in why.words],
         "shares": [
             {

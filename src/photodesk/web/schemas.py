@@ -40,7 +40,7 @@ class PickQuery(_Strict):
     query: Query
     photo: PhotoId
     rank: Annotated[int, Field(strict=True, ge=1, le=100_000, description="Where it stood in the answer.")]
-    score: Annotated[float, Field(strict=True)] = 0.0
+    score: Annotated[float, Field(strict=True, allow_inf_nan=False)] = 0.0
 
 
 class Picked(_Strict):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import math
+import re
 import secrets
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from photodesk.archive.archive import Archive
 from photodesk.errors import UsageError, require
@@ -16,8 +19,23 @@ from photodesk.text.preparation import Preparation
 from photodesk.web import create_app
 from photodesk.web.security import LOOPBACK
 
-LEAST = 16
-"""Characters of a token that people cannot try out."""
+LEAST = 128
+"""Bits of a token that nobody can try out."""
+VARIED = 8
+"""Different characters that it has at least; one key held down is no token, however long."""
+MAKE = "python -c 'import secrets; print(secrets.token_urlsafe())'"
+"""Makes one."""
+HEAD_BYTES = 2**14
+"""Largest head of a request."""
+
+
+def bits(token: str) -> float:
+    """How many bits a token has if it was drawn from the characters of its kinds, which is the most it can have."""
+    if re.fullmatch("[0-9a-f]*|[0-9A-F]*", token):
+        return 4.0 * len(token)
+    kinds = {"[0-9]": 10, "[a-z]": 26, "[A-Z]": 26, "[^0-9a-zA-Z]": 33}
+    size = sum(count for kind, count in kinds.items() if re.search(kind, token))
+    return len(token) * math.log2(max(size, 1))
 
 
 def local(host: str) -> bool:
@@ -52,17 +70,19 @@ def run(
         say: gets lines for the user.
 
     Raises:
-        UsageError: the token is too short, or nothing can listen there.
+        UsageError: the token can be guessed, or nothing can listen there.
         ArchiveInUse: another process holds the archive.
         MissingExtra: FastAPI or uvicorn is not installed.
     """
     uvicorn = require("uvicorn", "serve")
-    if token and len(token) < LEAST:
+    if token and (bits(token) < LEAST or len(set(token)) < VARIED):
         raise UsageError(
-            f"a token of {len(token)} characters can be guessed; take {LEAST} or more, or leave it out to have one made"
+            f"this token can be guessed: it has {bits(token):.0f} bits at most and {len(set(token))} different "
+            f"characters, {LEAST} and {VARIED} are wanted; make one with: {MAKE}; or leave it out to have one made"
         )
+    made = ""
     if not token and (names or not local(host)):  # what goes by other names is behind a proxy, which others can reach
-        token = secrets.token_urlsafe(24)
+        token = made = secrets.token_urlsafe(24)
     with Archive.open(folder, doing="serve") as archive, _listen(host, port) as listening:
         desk = Desk(archive, preparation=Preparation(translate=translate) if translate else None)
         port = listening.getsockname()[1]
@@ -73,18 +93,28 @@ def run(
         url = f"http://{f'[{reach}]' if ':' in reach else reach}:{port}"
         archive.serves(url, key)
         say(f"{archive.engine.count():,} photos of {folder} at {url}")
-        if token:
-            say(f"visitors show this token: {token}")
-        config = uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=10,
-            ws="none",
-        )
-        uvicorn.Server(config).run(sockets=[listening])
+        if token:  # who gave one knows it; logs and screens need not
+            say(f"visitors show {f'this token: {made}' if made else 'the token that was given'}")
+        uvicorn.Server(config(app)).run(sockets=[listening])
+
+
+def config(app: Any) -> Any:
+    """How uvicorn serves the app."""
+    import uvicorn
+
+    from photodesk.web.protocol import Protocol
+
+    return uvicorn.Config(
+        app,
+        http=Protocol,
+        h11_max_incomplete_event_size=HEAD_BYTES,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=10,
+        ws="none",
+    )
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -25,7 +25,7 @@ from photodesk.engines.schema import Entry, Filter
 from photodesk.errors import PhotodeskError, PhotoError, StoreError
 from photodesk.search import explain, schema
 from photodesk.search.query import Answer, Question
-from photodesk.web import schemas, uploads
+from photodesk.web import lanes, schemas, uploads
 from photodesk.web.jobs import Worker
 
 _log = logging.getLogger("photodesk.web")
@@ -85,7 +85,7 @@ class Service:
 
     def __init__(self, desk: DeskLike) -> None:
         self.desk, self.archive = desk, desk.archive
-        self.uploads = uploads.Uploads()
+        self.uploads, self.lanes = uploads.Uploads(), lanes.Lanes()
         self._worker: Worker | None = None
         self._starting, self._counting = threading.Lock(), asyncio.Lock()
 
@@ -212,7 +212,7 @@ class Service:
 
         try:
             return self.archive.picture(photo, shrunk)
-        except (PhotoError, uploads.BusyError):
+        except PhotoError:
             return self.thumbnail(photo)
 
     def original(self, photo: str) -> tuple[str, bytes]:

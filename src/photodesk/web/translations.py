@@ -11,7 +11,8 @@ ENGLISH = {
     "language": "Language",
     "theme": "Light or dark",
     "draft": "Headline or draft",
-    "draft_hint": "The first line counts as the headline. Photos appear as you type.",
+    "draft_hint": "The first line counts as the headline. Photos appear as you type. "
+    "The first {count} characters are read.",
     "placeholder": "Paste a draft, or write a few words",
     "search": "Search",
     "drop": "Drag a photo in, or choose one",
@@ -72,6 +73,7 @@ ENGLISH = {
     "close": "Close",
     "why_words": "Words that spoke for it",
     "why_words_note": "The stronger a word is marked, the more the score falls without it.",
+    "why_part": "The text has more than {count} characters: only the passages that count most were looked into.",
     "why_regions": "Where in the picture",
     "spot_0": "top left",
     "spot_1": "top",
@@ -130,6 +132,8 @@ ENGLISH = {
     "token": "Token",
     "open": "Open",
     "wrong_token": "That is not the token.",
+    "wait": "Too many wrong tokens came from where you are. Try again in {count} seconds.",
+    "crowded": "Too much is under way here just now. Try again in a moment.",
     "upload_gone": "The photo that was dragged in is no longer kept. Drag it in again.",
 }
 
@@ -142,7 +146,8 @@ GERMAN = {
     "language": "Sprache",
     "theme": "Hell oder dunkel",
     "draft": "Überschrift oder Entwurf",
-    "draft_hint": "Die erste Zeile gilt als Überschrift. Die Fotos erscheinen beim Schreiben.",
+    "draft_hint": "Die erste Zeile gilt als Überschrift. Die Fotos erscheinen beim Schreiben. "
+    "Gelesen werden die ersten {count} Zeichen.",
     "placeholder": "Entwurf einfügen oder ein paar Wörter schreiben",
     "search": "Suchen",
     "drop": "Foto hierher ziehen oder auswählen",
@@ -203,6 +208,7 @@ GERMAN = {
     "close": "Schließen",
     "why_words": "Wörter, die dafür sprachen",
     "why_words_note": "Je kräftiger ein Wort markiert ist, desto mehr sinkt die Bewertung ohne es.",
+    "why_part": "Der Text hat mehr als {count} Zeichen: Nur die Abschnitte, die am meisten zählen, wurden untersucht.",
     "why_regions": "Wo im Bild",
     "spot_0": "oben links",
     "spot_1": "oben",
@@ -262,6 +268,8 @@ GERMAN = {
     "token": "Token",
     "open": "Öffnen",
     "wrong_token": "Das ist nicht das Token.",
+    "wait": "Von hier kamen zu viele falsche Token. Versuchen Sie es in {count} Sekunden noch einmal.",
+    "crowded": "Hier ist gerade zu viel im Gange. Versuchen Sie es gleich noch einmal.",
     "upload_gone": "Das hereingezogene Foto ist nicht mehr da. Ziehen Sie es noch einmal herein.",
 }
 

@@ -12,10 +12,12 @@ import secrets
 import subprocess
 import sys
 import threading
+import time
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from photodesk.errors import PhotodeskError, PhotoError
+from photodesk.encoders import cancellation
+from photodesk.errors import PhotoError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -32,6 +34,9 @@ MEMORY = 2 * 2**30
 SECONDS = 15
 """Time that a decoder gets."""
 
+LOOK = 0.5
+"""Seconds between two looks whether anybody still waits for it."""
+
 SIDE = 640
 """Longest side of what is kept of an upload: no encoder looks at more."""
 
@@ -40,14 +45,10 @@ KEPT = 64
 
 _HEADS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"RIFF", b"II*\0", b"MM\0*", b"BM")
 _together = threading.BoundedSemaphore(2)
-_waiting = threading.BoundedSemaphore(8)
+"""How many are decoded at once; how many may wait is for `lanes` to say."""
 
 
-class BusyError(PhotodeskError):
-    """Too many pictures wait to be decoded."""
-
-
-def shrink(data: bytes, side: int = SIDE) -> Image.Image:
+def shrink(data: bytes | bytearray, side: int = SIDE) -> Image.Image:
     """Decode a picture in a process of its own.
 
     Args:
@@ -59,37 +60,48 @@ def shrink(data: bytes, side: int = SIDE) -> Image.Image:
 
     Raises:
         PhotoError: it is no picture, too large, damaged, or takes more memory or time than it gets.
-        BusyError: too many wait already.
+        Cancelled: nobody waits for it any more.
     """
     from PIL import Image
 
     if not data.startswith(_HEADS):
         raise PhotoError("photo-foreign", "the file", "is not a picture: JPEG, PNG, WebP, GIF, TIFF and BMP are taken")
-    if not _waiting.acquire(blocking=False):
-        raise BusyError("too many pictures are being decoded; try again in a moment")
-    try:
-        with _together:
-            done = subprocess.run(  # noqa: S603  our own module; the untrusted bytes are its input
-                [sys.executable, "-m", "photodesk.web.uploads", str(side)],
-                input=data,
-                capture_output=True,
-                timeout=SECONDS,
-                env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-                check=False,
-            )
-    except subprocess.TimeoutExpired:
-        what = f"takes more than {SECONDS} seconds to decode"
-        raise PhotoError("photo-too-large", "the picture", what, "make it smaller") from None
-    finally:
-        _waiting.release()
-    if done.returncode == 3:
-        raise PhotoError(*json.loads(done.stdout))
-    head, _, pixels = done.stdout.partition(b"\n")
+    with _together:
+        code, out = _run([sys.executable, "-m", "photodesk.web.uploads", str(side)], data)
+    if code == 3:
+        raise PhotoError(*json.loads(out))
+    head, _, pixels = out.partition(b"\n")
     size = tuple(int(part) for part in head.split() if part.isdigit())
-    if done.returncode or len(size) != 2 or not 0 < max(size) <= side or len(pixels) != size[0] * size[1] * 3:
+    if code or len(size) != 2 or not 0 < max(size) <= side or len(pixels) != size[0] * size[1] * 3:
         what = "takes more memory or time to decode than it may"
         raise PhotoError("photo-too-large", "the picture", what, "make it smaller")
     return Image.frombytes("RGB", (size[0], size[1]), pixels)
+
+
+def _run(command: list[str], data: bytes | bytearray) -> tuple[int, bytes]:
+    """Exit code and output of a decoder, which ends early where nobody waits for it any more."""
+    cancellation.check()
+    with subprocess.Popen(  # noqa: S603  our own module; the untrusted bytes are its input
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+    ) as decoder:
+        late, content = time.monotonic() + SECONDS, cast("bytes | None", data)
+        try:
+            while True:
+                try:
+                    out, _ = decoder.communicate(content, timeout=min(LOOK, SECONDS))
+                    return decoder.returncode, out
+                except subprocess.TimeoutExpired:
+                    content = None  # the next call goes on where this one was
+                    cancellation.check()
+                    if time.monotonic() > late:
+                        what = f"takes more than {SECONDS} seconds to decode"
+                        raise PhotoError("photo-too-large", "the picture", what, "make it smaller") from None
+        finally:
+            decoder.kill()
 
 
 class Uploads:
@@ -119,6 +131,7 @@ class Uploads:
 def _decode(side: int) -> int:
     import resource
 
+    os.nice(10)  # searches go first
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
