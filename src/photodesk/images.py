@@ -247,17 +247,10 @@ def read(data: bytes, *, size: int = 0, where: str, pixels: int = MAX_PIXELS) ->
             library is not installed.
     """
     with quietly, guarded(where):
+        data = jpeg_files.whole(data)
         image = opened(data, where=where, pixels=pixels)
         if isinstance(image, formats.Coded):
-            upright = _turned(_rgb(_picture(image)), image.turn)
-            upright.info = {}
-            whole = image.size[::-1] if image.turn >= _SIDEWAYS else image.size
-            if image.format != "RAW":  # whose preview may be smaller
-                whole = upright.size
-            return Decoded(upright, whole, image.format, image.exif, image.iptc, image.xmp)
-        if image.format in ("JPEG", "MPO"):
-            data_ = jpeg_files.whole(data)
-            image = image if data_ is data else opened(data_, where=where, pixels=pixels)
+            return _decoded(image)
         whole = image.size
         if size:
             image.draft(None, (size, size))
@@ -370,6 +363,15 @@ def _turned(image: Image.Image, turn: int) -> Image.Image:
     from PIL import Image
 
     return image.transpose(Image.Transpose[_TURNS[turn]]) if turn in _TURNS else image
+
+
+def _decoded(coded: formats.Coded) -> Decoded:
+    upright = _turned(_rgb(_picture(coded)), coded.turn)
+    upright.info = {}
+    size = upright.size
+    if coded.format == "RAW":  # whose preview may be smaller
+        size = coded.size[::-1] if coded.turn >= _SIDEWAYS else coded.size
+    return Decoded(upright, size, coded.format, coded.exif, coded.iptc, coded.xmp)
 
 
 def _picture(coded: formats.Coded) -> Image.Image:

@@ -26,6 +26,7 @@ def read(
     photos: Path | str | None = None,
     columns: Mapping[str, str] | None = None,
     subset: str | None = None,
+    exclude: Sequence[str] = (),
 ) -> Dataset:
     """Read a data folder of any NewsImages edition or of NYTimes800k, or one article file.
 
@@ -34,6 +35,7 @@ def read(
         photos: the folder of pictures; by default the one in `source`, or beside the article file.
         columns: field → column name, where the names in the file are unusual. Fields: `editions.FIELDS`.
         subset: only articles of this subset, and the pictures that its rows name.
+        exclude: patterns of pictures to leave out, as in a .gitignore.
 
     Raises:
         UsageError: no such folder, column, field or subset.
@@ -54,10 +56,10 @@ def read(
         first = f"the first fault is: {reader.faults[0]}" if reader.faults else "it has no rows"
         raise DataError(f"{source} holds no article that can be used; {first}")
     reader.unscramble()
-    return reader.dataset(Path(photos) if photos is not None else photo_folder(source), subset)
+    return reader.dataset(Path(photos) if photos is not None else photo_folder(source), subset, exclude)
 
 
-def gallery(folder: Path) -> tuple[tuple[Photo, ...], tuple[Fault, ...]]:
+def gallery(folder: Path, *, exclude: Sequence[str] = ()) -> tuple[tuple[Photo, ...], tuple[Fault, ...]]:
     """Every picture below a folder, sorted by id; the id is the path below the folder.
 
     Raises:
@@ -65,7 +67,7 @@ def gallery(folder: Path) -> tuple[tuple[Photo, ...], tuple[Fault, ...]]:
     """
     if not Path(folder).is_dir():
         raise UsageError(f"{folder} is not a folder; give the folder that holds the pictures")
-    found = gather(Path(folder))
+    found = gather(Path(folder), exclude=exclude)
     return found.photos, found.faults
 
 
@@ -192,7 +194,7 @@ class _Reader:
         }
         self.editions[editions.TEST_2021] += f"; {len(true)} of its ids are unscrambled by the truth file"
 
-    def dataset(self, folder: Path, subset: str | None) -> Dataset:
+    def dataset(self, folder: Path, subset: str | None, exclude: Sequence[str]) -> Dataset:
         """All of it, or one subset, with the pictures of `folder`."""
         articles, listed = tuple(self.articles.values()), tuple(self.listed.values())
         if subset is not None:
@@ -205,7 +207,7 @@ class _Reader:
         if subset is not None:
             shown = {photo for _, photo in pairs}
             listed = tuple(item for item in listed if item.subset == subset or item.photo in shown)
-        found = gather(folder, listed)
+        found = gather(folder, listed, exclude=exclude)
         only = {item.photo for item in found.listed} if subset is not None and listed else None
         photos = tuple(photo for photo in found.photos if only is None or photo.id in only)
         truth = tuple(dict.fromkeys(Pair(article, found.renamed.get(photo, photo)) for article, photo in pairs))

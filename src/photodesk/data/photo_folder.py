@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from photodesk.data.folder_walk import Left, Rules, named, originals, walk
 from photodesk.types import Fault, Listed, Photo
 
 PHOTO_FOLDERS = ("newsimages", "photos", "images", "pictures", "images_processed", "img")
@@ -34,28 +35,45 @@ def photo_folder(source: Path) -> Path:
     return next((base / name for name in PHOTO_FOLDERS if (base / name).is_dir()), base)
 
 
-def files(folder: Path, suffixes: Sequence[str] | frozenset[str]) -> list[Path]:
-    """Regular files below a folder by suffix, sorted; hidden ones are left out, links to folders not followed."""
-    found = []
-    for base, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
+def files(
+    folder: Path,
+    suffixes: Sequence[str] | frozenset[str],
+    *,
+    exclude: Sequence[str] = (),
+    faults: list[Fault] | None = None,
+) -> list[Path]:
+    """Regular files below a folder by suffix, sorted; what `folder_walk` leaves out is added to `faults`."""
+    faults = [] if faults is None else faults
+    found, left = list[Path](), Left()
+    folder = Path(os.path.abspath(folder))  # noqa: PTH100  links stay as the user named them
+    for base, names in walk(Rules(folder, exclude, faults), folder, faults, left):
+        pairs = originals(names)
         for name in names:
             path = Path(base, name)
-            if not name.startswith(".") and path.suffix.lower() in suffixes and path.is_file():
+            if name not in pairs and path.suffix.lower() in suffixes and path.is_file():
                 found.append(path)
+    faults += named(folder, left)
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 
-def gather(folder: Path, listed: Sequence[Listed] = ()) -> Gallery:
+def gather(folder: Path, listed: Sequence[Listed] = (), *, exclude: Sequence[str] = ()) -> Gallery:
     """Every picture below `folder`, and which of the listed ones it is.
 
     A listed picture is the file of that very path, else of that name, else of that name without its suffix; case does
     not count. If the tables give a picture both an id and a file name, that is its id; if they name pictures without
     suffix, ids are file names without suffix; else paths below the folder.
+
+    Args:
+        folder: what `folder_walk` leaves out of it is among the faults.
+        listed: pictures that tables name.
+        exclude: patterns of what to leave out as well.
     """
     from photodesk.images import SUFFIXES
 
-    paths = {path.relative_to(folder).as_posix(): path for path in files(folder, SUFFIXES)}
+    faults: list[Fault] = []
+    folder = Path(os.path.abspath(folder))  # noqa: PTH100  as in files
+    found_files = files(folder, SUFFIXES, exclude=exclude, faults=faults)
+    paths = {path.relative_to(folder).as_posix(): path for path in found_files}
     whole: dict[str, str] = {}
     stems: dict[str, str] = {}
     for name in paths:
@@ -80,7 +98,7 @@ def gather(folder: Path, listed: Sequence[Listed] = ()) -> Gallery:
             found[item.photo] = name
             by_stem |= stem
     ids = {name: given.get(name) or (PurePosixPath(name).stem if by_stem or given else name) for name in paths}
-    faults, taken = [], dict[str, str]()
+    taken = dict[str, str]()
     for name, key in ids.items():
         if taken.setdefault(key, name) != name:
             what = f"two pictures have one id: {key}, {taken[key]} came first"

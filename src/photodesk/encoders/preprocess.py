@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 
 NARROW = 20
-"""Times that the longer side of a picture is the shorter one, from which on only what the crop keeps is scaled: a line of
-1 × 20,000 pixels would become 224 × 4,480,000."""
+"""Times that the longer side of a picture is the shorter one, from which on only what the crop keeps is scaled: a line
+of 1 × 20,000 pixels would become 224 × 4,480,000."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ class Entry:
             likewise.
         keywords: in the order of the file, each once.
         taken: when, ISO 8601 wall-clock time of the place, to the second; empty if unknown.
+        original: path of the camera RAW that lies next to its file, as `source`; empty if there is none.
     """
 
     source: str = ""
@@ -57,6 +58,7 @@ class Entry:
     place: str = ""
     taken: str = ""
     terms: str = ""
+    original: str = ""
 
     @property
     def orientation(self) -> Orientation:

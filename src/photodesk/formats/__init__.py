@@ -1,7 +1,7 @@
-"""Formats of pictures that Pillow alone does not read, and what it reads wrongly: which one some bytes are, and their pixels.
+"""Formats of pictures that Pillow does not read alone, or reads wrongly: which one some bytes are, and their pixels.
 
-HEIF by pi-heif (it only decodes, so it bundles nothing under the GPL), AVIF by Pillow where it is built with it, JPEG XL
-by imagecodecs, camera RAW by rawpy; all of them are in the extra `formats`. `images` is what the rest of the package
+HEIF by pi-heif (it only decodes, so it bundles nothing under the GPL), AVIF by Pillow where it is built with it, JPEG
+XL by imagecodecs, camera RAW by rawpy; all of them are in the extra `formats`. `images` is what the rest of the package
 calls.
 """
 
@@ -33,7 +33,12 @@ SUFFIXES = {
 """Formats that need a library besides the base install → how such files are called, the usual suffix first."""
 
 _LIBRARIES = {"HEIF": "pi_heif", "JXL": "imagecodecs", "RAW": "rawpy"}
-_NAMES = {"AVIF": "an AVIF picture", "HEIF": "a HEIC or HEIF picture", "JXL": "a JPEG XL picture", "RAW": "a camera RAW"}
+_NAMES = {
+    "AVIF": "an AVIF picture",
+    "HEIF": "a HEIC or HEIF picture",
+    "JXL": "a JPEG XL picture",
+    "RAW": "a camera RAW",
+}
 _HEIF = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1", b"mif2", b"heif"}
 
 

@@ -32,7 +32,7 @@ _SIDEWAYS = 5
 
 
 def is_raw(data: bytes) -> bool:
-    """Whether bytes are a camera's RAW: a maker's own magic number, or a TIFF structure with the pattern of a sensor."""
+    """Whether bytes are a camera RAW: a maker's own magic number, or a TIFF structure with the pattern of a sensor."""
     if data.startswith(_MAGICS):
         return True
     if not tiff.order(data) or data[2:4] not in (b"*\0", b"\0*"):
