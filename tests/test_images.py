@@ -153,7 +153,7 @@ def test_of_an_animation_the_first_frame_is_taken(kind: str) -> None:
         (b"<!DOCTYPE html><title>404</title>", "a web page"),
         (b"Not found\n", "a text"),
         (b"<?xml version='1.0'?><svg/>", "XML or SVG"),
-        (b"\0\0\0\x1cftypheic" + bytes(40), "HEIF"),
+        (b"\0\0\0\x1cftypisom" + bytes(40), "a video file"),
         (b"\x7fELF" + bytes(40), "7f 45 4c 46"),
         (b"%PDF-1.7\n\0", "25 50 44 46"),
     ],

@@ -14,7 +14,6 @@ import hashlib
 import io
 import logging
 import os
-import re
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -77,7 +76,6 @@ _TURNS = {
 }
 _SIDEWAYS = 5  # from this turn on, width and height change places
 _ORIENTATION = 0x0112
-_CUT = re.compile("truncat|end of file|NEED_MORE_INPUT", re.IGNORECASE)
 _EXIF, _RAW_EXIF, _IPTC_TAG, _XMP_TAG, _IPTC_RESOURCE = b"Exif\0\0", "Raw profile type exif", 33723, 700, 0x0404
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # else Python prints what Pillow logs of an odd header
@@ -162,7 +160,8 @@ def _wrong(where: str, error: Exception) -> PhotoError:
         what = f"cannot be read: {error.strerror}"
         return PhotoError("photo-unreadable", where, what, "check the file and its permissions")
     reason = " ".join(str(error).split())[:120] or type(error).__name__
-    if _CUT.search(reason):  # no library has a class or a number for it, only these words
+    said = reason.lower()  # no library has a class or a number for it, only these words
+    if "truncat" in said or "end of file" in said or "need_more_input" in said:
         return PhotoError("photo-truncated", where, f"is cut short: {reason}", "get the picture again")
     return PhotoError("photo-damaged", where, f"is damaged: {reason}", "get the picture again")
 

@@ -153,7 +153,7 @@ def remove(
     ]
     lost, vanished = _lost(archive, files, force) if missing else (set[str](), list[str]())
     for root in vanished:
-        what = "all files of this folder are gone; its disk may be away, and they stay in the archive"
+        what = "all files of this folder are gone; they stay in the archive"
         advice = (
             f"bring the disk back, or, if they are gone for good: photodesk archive remove {archive.folder} "
             "--missing --force"

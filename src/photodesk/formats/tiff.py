@@ -1,5 +1,5 @@
-"""Directories of a TIFF structure, and deep TIFF files that Pillow reads wrongly: channels in planes of more than 8 bits
-(noise), and white as zero in 16 bits (inverted).
+"""Directories of a TIFF structure, and deep TIFF files that Pillow reads wrongly: channels in planes of more than 8
+bits (noise), and white as zero in 16 bits (inverted).
 
 Sources: TIFF 6.0; of `NewSubfileType` and the tags of camera RAW, the DNG specification 1.6.
 """

@@ -15,6 +15,7 @@ import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+from photodesk import formats
 from photodesk.errors import PhotodeskError, PhotoError
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def shrink(data: bytes, side: int = SIDE) -> Image.Image:
     """
     from PIL import Image
 
-    if not data.startswith(_HEADS):
+    if not data.startswith(_HEADS) and not formats.kind(data):
         raise PhotoError("photo-foreign", "the file", "is not a picture: JPEG, PNG, WebP, GIF, TIFF and BMP are taken")
     if not _waiting.acquire(blocking=False):
         raise BusyError("too many pictures are being decoded; try again in a moment")
