@@ -360,6 +360,17 @@ def test_reading_a_file_takes_memory_for_the_file(tmp_path) -> None:
     assert peak < 4 * len(data)
 
 
+def test_plain_pictures_are_near_to_those_of_their_colour_only() -> None:
+    colours = [(255, 255, 255), (0, 0, 0), (200, 30, 30), (30, 30, 200), (128, 128, 128), (10, 200, 30)]
+    prints = [images.phash(Image.new("RGB", (320, 240), colour)) for colour in colours]
+    assert images.near_duplicates(prints) == []
+    for colour, found in zip(colours, prints, strict=True):
+        again = decode(encoded(Image.new("RGB", (100, 300), colour), "PNG"))
+        assert images.phash(again) == found
+    noise = np.random.default_rng(0).integers(-2, 3, (240, 320, 3)) + 100
+    assert images.phash(Image.fromarray(noise.astype(np.uint8))) == images.phash(Image.new("RGB", (9, 9), (100,) * 3))
+
+
 def test_hashes_keep_the_order_and_name_the_broken(tmp_path) -> None:
     for name in "abc":
         (tmp_path / f"{name}.png").write_bytes(encoded(scene(ord(name)), "PNG"))

@@ -340,7 +340,7 @@ def test_a_deep_tiff_that_is_cut_short_is_named() -> None:
     places = struct.pack("<3I", 8, 8 + 320 * 240 * 2, 8 + 2 * 320 * 240 * 2)
     at = data.index(places, 8 + 3 * 320 * 240 * 2)
     data[at + 8 : at + 12] = struct.pack("<I", len(data) - 100)  # the last plane ends behind the file
-    with pytest.raises(PhotoError, match="is cut short|is damaged"):
+    with pytest.raises(PhotoError, match=r"is cut short|is damaged"):
         images.read(bytes(data), where="a")
 
 
