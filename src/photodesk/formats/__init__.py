@@ -7,6 +7,7 @@ calls.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import io
 from collections.abc import Callable
@@ -78,6 +79,7 @@ def kind(data: bytes) -> str:
     return "RAW" if raw.is_raw(data) else ""
 
 
+@functools.cache
 def available(name: str) -> bool:
     """Whether what reads a format is installed; true for formats of the base install."""
     if name == "AVIF":

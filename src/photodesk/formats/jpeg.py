@@ -21,7 +21,7 @@ def whole(data: bytes) -> bytes:
     Raises:
         ValueError: its last pixels are missing, and zeros stand in their place, which a decoder would take for data.
     """
-    if not data.startswith(START) or data.rfind(END) > data.rfind(SCAN):
+    if not data.startswith(START) or data.endswith(END) or data.rfind(END) > data.rfind(SCAN):
         return data
     body = data.rstrip(b"\0")
     cut = len(data) - len(body)

@@ -16,7 +16,7 @@ _CONTAINER = b"\0\0\0\x0cJXL \r\n\x87\n"
 _STREAM = b"\xff\x0a"
 _HEAD = 13  # bytes of signature and size header, which has at most 3 + 2 × 32 bits; the smallest picture has more
 _RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
-_METADATA = 64 * 2**20  # bytes of a metadata box, unpacked, that are taken
+_METADATA = 4 * 2**20  # bytes of a metadata box, unpacked, that are taken
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,16 +44,17 @@ def read(data: bytes) -> Header:
     if data.startswith(_CONTAINER):
         stream = b""
         for name, content in _boxes(data):
-            if name == b"brob":  # compressed by Brotli
-                name, content = content[:4], _unpacked(content[4:])
             if name == b"jxlc" and not stream:
                 stream = content[:_HEAD]
             elif name == b"jxlp" and len(stream) < _HEAD:  # a part, behind its number
                 stream += content[4 : 4 + _HEAD]
+            packed = name == b"brob"  # by Brotli, with its own name in front
+            name = content[:4] if packed else name
+            if name == b"xml " and not xmp:
+                xmp = _unpacked(content[4:]) if packed else content
             elif name == b"Exif" and not exif:
-                exif = content[4 + int.from_bytes(content[:4], "big") :]
-            elif name == b"xml " and not xmp:
-                xmp = content
+                block = _unpacked(content[4:]) if packed else content
+                exif = block[4 + int.from_bytes(block[:4], "big") :]
     return Header(_size(stream), lambda: _pixels(data), exif, xmp)
 
 
