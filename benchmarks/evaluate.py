@@ -1,4 +1,4 @@
-"""Evaluation beside ranx, pytrec_eval and torchmetrics: the same run, the same figures, seconds for each.
+"""Evaluation compared with ranx, pytrec_eval and torchmetrics: the same run, the same figures, seconds for each.
 
     python benchmarks/evaluate.py [--articles 8500 100000] [--json FILE]
 
@@ -8,7 +8,7 @@ Rows:
     run       from a photodesk Run in memory to the means; a peer converts it to what it reads
     own form  from what the peer reads, already in memory (a Run for photodesk)
     file      from a file to the means: TREC for all but photodesk's .tsv; torchmetrics has no reader and gets
-    pytrec_eval's
+              pytrec_eval's
 
 Each figure is the best of several repeats after a warm-up on a small run, so ranx's compilation is not in it. All must
 agree on all six measures to 1e-6 before anything is printed.

@@ -6,8 +6,8 @@ here has seen.
 2,000 pairs are kept apart in groups that share no title, URL or near-duplicate picture with the rest (the part of
 `photodesk train --test 2000`, seed 0), and ranked against their own 2,000 pictures. Networks are trained on the rest; a
 ready one has to be trained with the same part apart. The built-in towers share no space without a network, so "cosine"
-is that of the simplest one, two matrices in closed form, and "T×V" that of the network as it is shipped. --choose picks
-what the recipe own-best does on a fifth of the rest, without a look at the 2,000.
+is that of the simplest one, two matrices in closed form, and "T×V" that of the network as it is shipped. --choose
+selects the settings of the recipe own-best on a fifth of the rest, without using the 2,000.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Revision beside the bare product it cannot do without, the whole-matrix forms, and nnn-retrieval.
+"""Revision compared with the bare matrix product that it needs, the whole-matrix forms, and nnn-retrieval.
 
-    python benchmarks/revise.py [--sizes 8500x8500 10000x100000] [--methods "dual_softmax(temperature=1)" "nnn(k=128,
-    alpha=0.75)"]
+    python benchmarks/revise.py [--sizes 8500x8500 10000x100000]
+        [--methods "dual_softmax(temperature=1)" "nnn(k=128, alpha=0.75)"]
         [--dim 512] [--precision float32] [--json FILE]
 
 For each size, random unit rows (with a common part, so that there are hubs) are revised and the best 100 of each
@@ -11,15 +11,16 @@ doing so. Rows:
 
     bare product    one pass of numpy.matmul over the same blocks in float32, nothing done with the scores
     bare bfloat16   the same by torch in bfloat16
-    × its passes    photodesk beside the bare products of the two passes that it makes, each in the precision that it
-    has photodesk       photodesk.revise: numbers of the photos and the best 100 as arrays; "as Run" adds the hits as
-    Python objects whole matrix    the paper's lines in numpy (both softmaxes, float32, in place where it can be) and
-    argpartition; up to 20,000 × 20,000 nnn-retrieval   the authors' package for NNN (pip install nnn-retrieval; needs
-    torch), in its own batches of 128
+    × its passes    photodesk divided by the bare products of its two passes, each in the precision that it has
+    photodesk       `ranking.dual_softmax`: offsets of the photos and the best 100 as arrays; "as Run" adds the hits as
+                    Python objects
+    whole matrix    the paper's lines in numpy (both softmaxes, float32, in place where it can be) and argpartition;
+                    up to 20,000 × 20,000
+    nnn-retrieval   the authors' package for NNN (pip install nnn-retrieval; needs torch), in its own batches of 128
 
 Bare product and photodesk are timed in turn `--repeats` times, and the ratio is of the best of each. Peak memory
-(Linux) is what photodesk took beside the inputs: blocks and results. Where both ran, the top 100 have to agree, but for
-scores within rounding.
+(Linux) is what photodesk took in addition to the inputs: blocks and results. Where both ran, the top 100 have to
+agree, but for scores within rounding.
 """
 
 from __future__ import annotations

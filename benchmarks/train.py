@@ -1,5 +1,5 @@
-"""Training speed: photodesk's descent against a plain transcription of the reference recipe, on the same features in
-the same run.
+"""Training speed: photodesk's gradient descent against a plain transcription of the reference recipe, on the same
+features in the same run.
 
     python benchmarks/train.py [--pairs 20000] [--epochs 2] [--json FILE]
 
@@ -60,7 +60,7 @@ def ours(folder: Path, count: int, epochs: int) -> dict[str, object]:
 
     from photodesk.features.store import Store
     from photodesk.training.config import PAPER_2022
-    from photodesk.training.gradient import Descent
+    from photodesk.training.gradient import GradientDescent
     from photodesk.training.pairs import Pairs, measure
 
     store, keys = Store(folder), [i.to_bytes(16) for i in range(count)]
@@ -74,17 +74,17 @@ def ours(folder: Path, count: int, epochs: int) -> dict[str, object]:
         np.zeros(count, np.int64),
     )
     test = pairs.take(at >= count - 1000)
-    descent = Descent(
+    descent = GradientDescent(
         pairs.take(at < count - 1000), ((WIDTH,), (WIDTH,)), ("t", "p"), replace(PAPER_2022, epochs=epochs), None, None
     )
     seconds = []
     for number in range(1, epochs + 1):
         started = time.perf_counter()
-        epoch = descent.epoch(number, 1.0)
+        descent.epoch(number, 1.0)
         seconds.append(time.perf_counter() - started)
     return {
         "rate": (count - 1000) / statistics.median(seconds),
-        "quality": measure(epoch.network, test)["R@10"],
+        "quality": measure(descent.network(), test)["R@10"],
         "bf16": descent.autocast,
     }
 

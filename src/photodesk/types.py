@@ -15,6 +15,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from photodesk.text_repair import shown
+
 FloatArray = NDArray[np.float32]
 
 Progress = Callable[[str, int, int], None]
@@ -96,7 +98,7 @@ class Fault:
         return self.code.partition("-")[0]
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.what} ({self.fate})" + (f"; {self.advice}" if self.advice else "")
+        return shown(f"{self.where}: {self.what} ({self.fate})" + (f"; {self.advice}" if self.advice else ""))
 
 
 def _unique(ids: Sequence[str], what: str) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import threading
 import time
+import unicodedata
 from contextlib import closing
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from click.testing import CliRunner
 
 from doubles import echo, paint
 from formats.test_formats import dng, scene
-from photodesk import cli, formats
+from photodesk import cli, formats, images
 from photodesk.archive import commands as archive_commands
 from photodesk.archive import folders, ingest, maintenance, migration
 from photodesk.archive.archive import Archive
@@ -162,6 +163,117 @@ def test_a_sidecar_that_comes_or_changes_is_read(desk, tmp_path):
         (point,) = desk.engine.get([photo_of(tmp_path / "photos/Rom.png")])
         assert point.entry.headline == headline
     assert do(desk, "add", folders=[str(tmp_path / "photos")]).message == "0 photos added, 4 files known"
+
+
+def headline(desk, path):
+    (point,) = desk.engine.get([photo_of(path)])
+    return point.entry.headline
+
+
+def test_a_sidecar_older_than_its_picture_that_comes_changes_or_goes_is_noticed(desk, tmp_path):
+    photos, sidecar = tmp_path / "photos", tmp_path / "photos/Rom.xmp"
+    for second, said in enumerate(("Forum", "Kapitol")):
+        sidecar.write_text(XMP.format(said))
+        os.utime(sidecar, (second, second))
+        do(desk, "add", folders=[str(photos)])
+        assert headline(desk, photos / "Rom.png") == said
+    sidecar.unlink()
+    do(desk, "add", folders=[str(photos)])
+    assert headline(desk, photos / "Rom.png") == ""
+
+
+def test_sidecars_are_found_by_any_case_and_that_of_the_whole_name_comes_first(desk, tmp_path):
+    photos = tmp_path / "photos"
+    for name in ("Elbe.XMP", "Wien.png.Xmp", "Rom.xmp", "Rom.png.xmp"):
+        (photos / name).write_text(XMP.format(name))
+    do(desk, "add", folders=[str(photos / "Elbe.png"), str(photos / "Wien.png"), str(photos / "Rom.png")])
+    said = {word: headline(desk, photos / f"{word}.png") for word in ("Elbe", "Wien", "Rom")}
+    assert said == {"Elbe": "Elbe.XMP", "Wien": "Wien.png.Xmp", "Rom": "Rom.png.xmp"}
+
+
+@pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])
+def test_of_two_copies_that_with_the_sidecar_counts_whichever_was_read_last(desk, tmp_path, order):
+    for folder in ("a", "b"):
+        paint(tmp_path / "photos" / folder / "copy.png", "Ulm")
+    (tmp_path / "photos/a/copy.xmp").write_text(XMP.format("Sperrfrist"))
+    for folder in order:
+        do(desk, "add", folders=[str(tmp_path / "photos" / folder)])
+    assert headline(desk, tmp_path / "photos/a/copy.png") == "Sperrfrist"
+    (tmp_path / "photos/b/copy.xmp").write_text(XMP.format("Zweite"))
+    do(desk, "update")
+    assert headline(desk, tmp_path / "photos/a/copy.png") == "Sperrfrist"
+    shutil.rmtree(tmp_path / "photos/a")
+    do(desk, "update")
+    assert headline(desk, tmp_path / "photos/b/copy.png") == "Zweite"
+
+
+def test_a_sidecar_that_cannot_be_read_is_named_tried_again_and_costs_nothing_that_is_known(
+    desk, tmp_path, monkeypatch
+):
+    sidecar = tmp_path / "photos/Rom.xmp"
+    sidecar.write_text(XMP.format("Forum"))
+    do(desk, "add", folders=[str(tmp_path / "photos")])
+    (read, refused) = (images.content, [str(sidecar)])
+
+    def content(path):
+        if str(path) in refused:
+            with images.guarded(str(path)):
+                raise PermissionError(13, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(images, "content", content)
+    os.utime(sidecar, (1, 1))
+    for _ in range(2):
+        found = do(desk, "add", folders=[str(tmp_path / "photos")])
+        why = "its XMP sidecar Rom.xmp cannot be read: Permission denied; check the file and its permissions"
+        assert whats(found.faults) == [("Rom.png", why)]
+        assert headline(desk, tmp_path / "photos/Rom.png") == "Forum"
+    shutil.copy(tmp_path / "photos/Rom.png", tmp_path / "photos/copy.png")
+    (tmp_path / "photos/copy.xmp").write_text(
+        XMP.format("Zweite").replace("p:Headline", 'p:Instructions="Sperrfrist" p:Headline')
+    )
+    do(desk, "add", folders=[str(tmp_path / "photos")])
+    (point,) = desk.engine.get([photo_of(tmp_path / "photos/Rom.png")])
+    assert (point.entry.headline, point.entry.terms) == ("Forum", "Sperrfrist")
+    (tmp_path / "photos/copy.png").unlink()
+    (tmp_path / "photos/copy.xmp").unlink()
+    do(desk, "add", folders=[str(tmp_path / "photos")])
+    refused.clear()
+    sidecar.write_text(XMP.format("Forvm"))
+    os.utime(sidecar, (1, 1))
+    assert do(desk, "add", folders=[str(tmp_path / "photos")]).faults == []
+    assert headline(desk, tmp_path / "photos/Rom.png") == "Forvm"
+
+
+def test_what_the_system_refuses_is_tried_again_and_what_is_damaged_is_not(desk, tmp_path, monkeypatch):
+    photos = tmp_path / "photos"
+    paint(photos / "Ulm.png", "Ulm")
+    (photos / "broken.png").write_bytes(b"no picture")
+    read, tried, refused = images.content, [], {"Ulm.png"}
+
+    def content(path):
+        tried.append(Path(path).name)
+        if Path(path).name in refused:
+            with images.guarded(str(path)):
+                raise PermissionError(13, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(images, "content", content)
+    for names in (["Ulm.png", "broken.png"], ["Ulm.png"]):
+        tried.clear()
+        found = do(desk, "add", folders=[str(photos)])
+        assert sorted(tried) == names
+        assert sorted(Path(fault.where).name for fault in found.faults) == ["Ulm.png", "broken.png"]
+        assert len(do(desk, "faults").faults) == 2
+    refused.clear()
+    assert do(desk, "update").message.startswith("1 photos added")
+
+
+def test_a_file_of_a_far_time_is_taken_and_known(desk, tmp_path):
+    paint(tmp_path / "photos/Ulm.png", "Ulm")
+    os.utime(tmp_path / "photos/Ulm.png", (10_413_792_000, 10_413_792_000))  # the year 2300
+    assert do(desk, "add", folders=[str(tmp_path / "photos")]).message == "1 photos added, 4 files known"
+    assert do(desk, "add", folders=[str(tmp_path / "photos")]).message == "0 photos added, 5 files known"
 
 
 def test_a_backup_has_the_fitted_probabilities(desk, tmp_path):
@@ -327,6 +439,25 @@ def test_uses_arrive_by_id_and_by_path_and_an_odd_day_is_refused(desk, tmp_path)
         with pytest.raises(UsageError, match="no day"):
             do(desk, "use", photos=[rom], day=odd)
     assert "use" not in [job.command for job in desk.database.jobs()]
+
+
+def test_a_use_is_found_by_other_spellings_but_never_guessed_among_several(desk, tmp_path):
+    umlaut = unicodedata.normalize("NFD", "L\u00fcbeck.png")
+    for name in (umlaut, "x/p.png", "y/p.png"):
+        paint(tmp_path / "photos" / name, name)
+    paint(tmp_path / "elsewhere/Rom.png", "another picture of that name")
+    do(desk, "add", folders=[tmp_path / "photos"])
+    asked = ["L\u00fcbeck.png", "/srv/photos/y/p.png", "rom", "p.png", str(tmp_path / "elsewhere/Rom.png")]
+    done = do(desk, "use", photos=asked, day="2026-03-01")
+    right = {photo_of(tmp_path / "photos" / name) for name in (umlaut, "y/p.png", "Rom.png")}
+    assert set(desk.usage.used("2026-03-01")) == right
+    assert [(Path(where).name, what.partition(":")[0]) for where, what in whats(done.faults)] == [
+        ("L\u00fcbeck.png", "a file by another spelling"),
+        ("p.png", "a file by another spelling"),
+        ("rom", "a file by another spelling"),
+        ("p.png", "several photos have this name"),
+        ("Rom.png", "the archive has no such photo"),
+    ]
 
 
 def test_a_use_by_command_pushes_a_photo_down_in_a_search(desk, tmp_path):

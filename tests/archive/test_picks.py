@@ -1,4 +1,4 @@
-"""Picks as a data set that `train` reads: the right texts beside the right pictures, whatever became of the files."""
+"""Picks as a data set that `train` reads: the right texts with the right pictures, wherever the files are now."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import sys
 import zipfile
 
@@ -19,7 +20,7 @@ def call(monkeypatch, capsys):
         with pytest.raises(SystemExit) as stop:
             main()
         shown = capsys.readouterr()
-        # what data was recognised is said first, by whatever reads data; tests/test_search.py asks for it
+        # what data was recognised is said first, by whatever reads data; tests/search/test_rank.py asserts it
         said = [
             line
             for line in shown.err.splitlines(keepends=True)
@@ -190,7 +191,7 @@ def test_submit_passes_over_the_pictures_of_another_run(call, data, good, tmp_pa
     assert call("validate", data, first, second, "--edition", "2026")[0] == 0
     assert call("submit", data, good, "-o", second, "--approach", "B", *options)[0] == 0
     code, out, _ = call("validate", data, first, second, "--edition", "2026")
-    assert (code, "a picture stands twice across the group's runs" in out) == (1, True)
+    assert (code, "a picture is duplicated across the group's runs" in out) == (1, True)
 
 
 def test_an_article_without_a_picture_is_named(call, data, bad, tmp_path):
@@ -218,7 +219,14 @@ def test_what_cannot_be_written_or_read_is_one_line(call, data, good, tmp_path, 
     (tmp_path / "folder.tsv").mkdir()
     code, out, said = call("fuse", good, good, "-o", tmp_path / "file" / "out.tsv")
     assert (code, out, said) == (2, "", f"photodesk: {tmp_path / 'file'}: File exists\n")
-    monkeypatch.setattr("tempfile._os.open", _refusing(PermissionError(13, "Permission denied", "a temporary name")))
+    real = os.open
+
+    def refuse(path, flags, *more, **named):
+        if flags & os.O_CREAT:
+            raise PermissionError(13, "Permission denied", "a temporary name")
+        return real(path, flags, *more, **named)
+
+    monkeypatch.setattr(os, "open", refuse)
     code, _, said = call("fuse", good, good, "-o", tmp_path / "out.tsv")
     assert (code, said) == (2, f"photodesk: {tmp_path / 'out.tsv'}: Permission denied\n")
     monkeypatch.undo()

@@ -239,6 +239,71 @@ def test_texts_are_mended_and_each_repair_is_named(tmp_path: Path) -> None:
     ]
 
 
+def test_a_caption_keeps_its_lines() -> None:
+    text = "Ko\u0308ln,\u00a0Dom\nCaf\u00c3\u00a9 &amp; Hoch\u00adwasser\x07"
+    assert text_repair.repair(text) == (
+        "K\u00f6ln, Dom\nCaf\u00e9 & Hochwasser",
+        (text_repair.DOUBLE, text_repair.ENTITIES, text_repair.SOFT, text_repair.SPACES, text_repair.CONTROL),
+    )
+    assert text_repair.repair("nan") == ("nan", ())  # a name, or a grandmother
+
+
+def test_ids_as_decimals_and_cells_without_a_value(tmp_path: Path) -> None:
+    rows = "1.0,Flut,1.0\n2.0,Wahl,NULL\n3.0,Messe,\\N\n4.0,Markt,nan\n"
+    (tmp_path / "a.csv").write_text("id,title,image\n" + rows)
+    (tmp_path / "1.jpg").write_bytes(picture())
+    data = datasets.read(tmp_path / "a.csv")
+    assert [article.id for article in data.articles] == ["1", "2", "3", "4"]
+    assert data.pairs == (Pair("1", "1"),)
+    assert said(data.faults) == [
+        "a.csv: ids of the article are written as decimals: such as 1.0 (repaired)",
+        "a.csv: ids of the photo are written as decimals: such as 1.0 (repaired)",
+    ]
+    (tmp_path / "a.csv").write_text("id,title\n1.0,Flut\n1.5,Wahl\n")  # versions, not decimals
+    assert [article.id for article in datasets.read(tmp_path / "a.csv").articles] == ["1.0", "1.5"]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Artikel-ID;\u00dcberschrift;Bilddatei",
+        "Artikel-Nr.;Titel;Foto-Datei",
+        "Meldungs-ID;Schlagzeile;Dateiname",
+        "Nr.;U\u0308berschrift;Bild",
+        "article id;Article Headline;Photo File",
+        "\u00c3\u0153berschrift;Lfd. Nr.;Bildname",
+        "Story_ID;Hauptzeile;Bild-Nr.",
+    ],
+)
+def test_columns_as_desks_call_them(tmp_path: Path, header: str) -> None:
+    cells = ["Flut;1;a.jpg" if header.startswith("\u00c3") else "1;Flut;a.jpg"]
+    (tmp_path / "a.csv").write_text("\n".join(["Export der Redaktion", header, *cells]), encoding="utf-8")
+    (tmp_path / "a.jpg").write_bytes(picture())
+    data = datasets.read(tmp_path / "a.csv")
+    assert [(article.id, article.title) for article in data.articles] == [("1", "Flut")]
+    assert data.pairs == (Pair("1", "a.jpg"),)
+    assert "header in line 2" in data.evidence
+
+
+def test_header_and_delimiter_are_options_of_every_command(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id\ttitle\nx\ty\nNr^Kopf\n7^Flut, Sturm\n")
+    words = ["check", "--articles", str(tmp_path / "a.csv"), "--title-column", "Kopf", "--id-column", "Nr"]
+    result = CliRunner().invoke(commands, [*words, "--header-line", "3", "--delimiter", "^"])
+    assert result.exit_code == 0
+    assert "columns: id = 'Nr', title = 'Kopf'" in result.stderr
+    assert "delimiter '^', header in line 3" in result.stderr
+    assert "1 articles" in result.stderr
+    result = CliRunner().invoke(commands, ["check", "--articles", str(tmp_path / "a.csv"), "--delimiter", "tab"])
+    assert "columns: id = 'id', title = 'title'" in result.stderr
+    for name in ("check", "evaluate", "rank", "prepare", "tune", "fetch", "compare", "submit", "validate"):
+        text = CliRunner().invoke(commands, [name, "--help"]).stdout
+        assert "--header-line" in text
+        assert "--delimiter" in text
+    result = CliRunner().invoke(commands, ["check", "--articles", str(tmp_path / "a.csv"), "--delimiter", "::"])
+    assert isinstance(result.exception, UsageError)
+    assert "a delimiter is one character" in str(result.exception)
+
+
 words = st.lists(
     st.sampled_from(
         [
@@ -458,14 +523,21 @@ def test_every_kind_of_fault_has_a_meaning(tmp_path: Path) -> None:
     unseen = {
         "table-id-not-unique",
         "table-no-articles",
+        "table-decimal-ids",
+        "row-comment",
+        "row-loose-json",
         "row-not-bson",
         "row-not-utf8",
+        "photo-ambiguous",
+        "photo-name",
         "photo-none",
+        "photo-spelling",
         "photo-unreadable",
         "photo-damaged",
     }
     elsewhere = {"photo-excluded", "photo-format"}  # of archives, and of installs without an extra
-    elsewhere |= {"photo-refused", "photo-no-answer", "photo-gone", "photo-metadata", "photo-unknown", "article-empty"}
+    elsewhere |= {"photo-refused", "photo-no-answer", "photo-gone", "photo-metadata", "photo-name", "photo-unknown"}
+    elsewhere |= {"article-empty"}
     of_data = {code for code in checks_of.MEANINGS if code.startswith(("table-", "row-", "article-", "photo-"))}
     of_data |= {f"text-{repair}" for repair in ("cut", "double-encoded", "soft-hyphens", "odd-spaces")}
     of_data |= {"text-html-entities", "text-control-characters"}

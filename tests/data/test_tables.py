@@ -2,10 +2,14 @@
 on."""
 
 import csv
+import datetime
 import io
 import json
+import re
 import string
+import sys
 import tempfile
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,8 +17,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from photodesk.data import csv_reader, tables
-from photodesk.errors import DataError
+from photodesk.data import csv_reader, editions, tables, xlsx_reader
+from photodesk.errors import DataError, MissingExtra
 
 HEADER = ("id", "title", "tags", "url", "photo", "note")
 
@@ -155,6 +159,107 @@ def test_delimiters_are_found_out(tmp_path: Path, delimiter: str) -> None:
     assert (found.header, found.rows[0].cells) == (("id", "a, b; c", "url"), ("1", "x", "y"))
 
 
+# --- how other programs write CSV
+
+known = editions.known({"photo": "Aufnahme"})
+PLAIN = ("id", "title", "image")
+
+
+def articles(folder: Path, data: str | bytes, name: str = "a.csv", **how: object) -> list[tuple[str, ...]]:
+    """Header and rows of a file that holds articles."""
+    (folder / name).write_bytes(data.encode() if isinstance(data, str) else data)
+    found = tables.read(folder / name, field=known, **how)
+    return [found.header, *(row.cells for row in found.rows)]
+
+
+@pytest.mark.parametrize(
+    ("head", "guessed"),
+    [
+        ("id;title;image", "delimiter ';'"),
+        ("sep=;\nid;title;image", "delimiter ';', header in line 2"),
+        ('"sep=;"\r\nid;title;image', "delimiter ';', header in line 2"),
+        ("Export vom 3.4.2024\n\nid;title;image", "delimiter ';', header in line 3"),
+        ("Export, 3.4., alle Ressorts, Text;;\n;;\nid;title;image", "delimiter ';', header in line 3"),
+        ('"Export\nder Redaktion";;\nid;title;image', "delimiter ';', header in line 3"),
+        ("# 2024-04-03, 10:00\n# von Hand\nid;title;image", "delimiter ';', header in line 3"),
+        ("Titel;Stand;2024\nid;title;image", "delimiter ';', header in line 2"),
+    ],
+)
+def test_the_header_is_found_with_its_delimiter(tmp_path: Path, head: str, guessed: str) -> None:
+    body = "1;Flut, Sturm, Regen;a\n2;Text;b\n"
+    assert articles(tmp_path, f"{head}\n{body}") == [PLAIN, ("1", "Flut, Sturm, Regen", "a"), ("2", "Text", "b")]
+    assert tables.read(tmp_path / "a.csv", field=known).guessed == guessed
+
+
+def test_a_header_with_commas_in_its_names(tmp_path: Path) -> None:
+    found = articles(tmp_path, "ID;Title;Note (de, en, fr, it)\n1;A;x\n")
+    assert found == [("ID", "Title", "Note (de, en, fr, it)"), ("1", "A", "x")]
+
+
+def test_a_column_alone_may_hold_commas(tmp_path: Path) -> None:
+    titles = ["Flut, Sturm; Regen", "Text, Bild, Link", "title", "Wahl | Berlin", 'Er sagte "Ja"']
+    found = articles(tmp_path, "\n".join(["Titel", *titles[:2], *titles[3:]]))
+    assert found == [("Titel",), *((title,) for title in titles if title != "title")]
+
+
+def test_header_and_delimiter_can_be_told(tmp_path: Path) -> None:
+    text = "id,title\nnot,these\nNr^Kopf\n1^A, B\n"
+    assert articles(tmp_path, text, header_line=3, delimiter="^") == [("Nr", "Kopf"), ("1", "A, B")]
+    with pytest.raises(
+        DataError, match=r"a\.csv has nothing in line 9; name the line of its header with --header-line"
+    ):
+        articles(tmp_path, text, header_line=9)
+
+
+def test_a_name_that_the_user_gave_finds_the_header(tmp_path: Path) -> None:
+    assert articles(tmp_path, "Liste;;\nNummer;Kopf;Aufnahme\n1;A;b\n")[0] == ("Nummer", "Kopf", "Aufnahme")
+
+
+@pytest.mark.parametrize(
+    "row", ['1,"Er sagte \\"Ja\\" zur Wahl",a', '1,Er sagte \\"Ja\\" zur Wahl,a', '1,"Er sagte ""Ja"" zur Wahl",a']
+)
+def test_quotes_are_escaped_or_doubled(tmp_path: Path, row: str) -> None:
+    more = '2,"Er sagte \\"Ja\\", dann \\"\\"",b'
+    assert articles(tmp_path, f"id,title,image\n{row}\n{more}\n")[1:] == [
+        ("1", 'Er sagte "Ja" zur Wahl', "a"),
+        ("2", 'Er sagte "Ja", dann ""', "b"),
+    ]
+
+
+def test_a_backslash_at_the_end_of_a_cell_escapes_nothing(tmp_path: Path) -> None:
+    assert articles(tmp_path, 'id,title,image\n1,"C:\\dir\\",a\n2,"x",b\n')[1:] == [
+        ("1", "C:\\dir\\", "a"),
+        ("2", "x", "b"),
+    ]
+
+
+printed = st.text(st.sampled_from("ab ,;\t|\"\n'\\\u00e4=\u00e90"), max_size=8).map(lambda text: f"x{text}x")
+
+
+@given(
+    st.lists(st.tuples(printed, printed, printed), min_size=1, max_size=8),
+    st.sampled_from(csv_reader.DELIMITERS),
+    st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL, csv.QUOTE_NONNUMERIC]),
+    st.booleans(),
+    st.sampled_from(["", "sep", "title"]),
+)
+@settings(max_examples=400, deadline=None)
+def test_tables_of_other_writers_come_back(
+    body: list[tuple[str, ...]], delimiter: str, quoting: int, doubled: bool, above: str
+) -> None:
+    """What Python's csv writes in any dialect, below what Excel puts above it."""
+    stream = io.StringIO()
+    how = {} if doubled else {"doublequote": False, "escapechar": "\\"}
+    csv.writer(stream, delimiter=delimiter, lineterminator="\r\n", quoting=quoting, **how).writerows([PLAIN, *body])
+    text = stream.getvalue()
+    assume(doubled == (not re.search(r'\\"[^"\r\n,;\t|]', text)))  # else the text does not tell which it is
+    lines = [line for row in body for line in delimiter.join(row).split("\n")]
+    assume(sum(line.count(delimiter) == 2 for line in lines) <= len(body))  # else rows may lie within a cell
+    first = {"": "", "sep": f"sep={delimiter}\r\n", "title": f"Stand 3.4.{delimiter}{delimiter}\r\n\r\n"}[above]
+    with tempfile.TemporaryDirectory() as folder:
+        assert articles(Path(folder), first + text) == [PLAIN, *body]
+
+
 # --- encodings
 
 GERMAN = "id\ttitle\n1\tÜber „Köln“\n2\tStraße\n"
@@ -258,6 +363,238 @@ def test_numbers_dates_and_extended_json_become_text(tmp_path: Path) -> None:
     assert rows(table(tmp_path, line, "a.jsonl"))[0][1] == ("5c", "9", "1e+300", "12345678901234567890", "", "?z")
 
 
+# the same two articles, as pandas and others write them
+TWO = [{"id": 1, "title": "Flut, Elbe", "image": "a"}, {"id": 2, "title": "Wahl", "image": None}]
+TWO_ROWS = [("1", "Flut, Elbe", "a"), ("2", "Wahl", "")]
+BY_COLUMN = {name: [one[name] for one in TWO] for name in PLAIN}
+FORMS = {
+    "records": TWO,
+    "list": BY_COLUMN,
+    "columns": {name: {"0": cells[0], "1": cells[1]} for name, cells in BY_COLUMN.items()},
+    "index": {"0": TWO[0], "1": TWO[1]},
+    "split": {"columns": list(PLAIN), "index": [0, 1], "data": [list(one.values()) for one in TWO]},
+    "table": {
+        "schema": {"fields": [{"name": name, "type": "string"} for name in PLAIN], "pandas_version": "1.4.0"},
+        "data": [{"index": i} | one for i, one in enumerate(TWO)],
+    },
+    "rows": [list(PLAIN), *(list(one.values()) for one in TWO)],
+    "envelope": {"status": "ok", "totalResults": 2, "articles": TWO, "sources": [{"name": "x"}] * 3},
+    "nested": {"response": {"meta": {"hits": 2}, "docs": TWO}},
+    "feed": {"version": "1.1", "title": "Our desk", "items": TWO},
+    "hits": {"hits": {"total": 2, "hits": [{"_index": "n", "_source": one} for one in TWO]}},
+    "attributes": {"data": [{"type": "article", "attributes": one} for one in TWO]},
+    "in an array": [{"articles": TWO}],
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("suffix", ["json", "jsonl"])
+def test_json_in_every_wrapping(tmp_path: Path, form: str, indent: int | None, suffix: str) -> None:
+    found = tables.read(_written(tmp_path, json.dumps(FORMS[form], indent=indent), suffix), field=known)
+    at = [found.header.index(name) for name in PLAIN]
+    assert [tuple(row.cells[i] for i in at) for row in found.rows] == TWO_ROWS
+    assert found.faults == ()
+    assert bool(found.guessed) == (form != "records")
+
+
+def _written(folder: Path, text: str, suffix: str = "json") -> Path:
+    (folder / f"a.{suffix}").write_text(text, "utf-8")
+    return folder / f"a.{suffix}"
+
+
+@pytest.mark.parametrize("orient", ["records", "columns", "index", "split", "table"])
+def test_json_of_pandas(tmp_path: Path, orient: str) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(TWO)
+    for indent in (None, 1):
+        found = tables.read(_written(tmp_path, frame.to_json(orient=orient, indent=indent)), field=known)
+        assert [tuple(row.cells[found.header.index(name)] for name in PLAIN) for row in found.rows] == TWO_ROWS
+    named = frame.set_index("id").to_json(orient=orient) if orient != "records" else frame.to_json(orient="records")
+    found = tables.read(_written(tmp_path, named), field=known)
+    assert [row.cells[found.header.index("id")] for row in found.rows] == ["1", "2"]
+
+
+def test_an_article_is_no_envelope(tmp_path: Path) -> None:
+    one = {"id": "1", "title": "Flut", "images": [{"title": "Bild", "url": "u"}] * 3, "tags": ["a", "b"]}
+    for indent in (None, 2):
+        found = tables.read(_written(tmp_path, json.dumps(one, indent=indent)), field=known)
+        assert [row.cells[:2] for row in found.rows] == [("1", "Flut")]
+    lines = "\n".join([json.dumps(one)] * 2)
+    assert len(tables.read(_written(tmp_path, lines, "jsonl"), field=known).rows) == 2
+
+
+def test_json_with_comments_and_commas_too_many(tmp_path: Path) -> None:
+    text = '\ufeff// export\n{"id": 1, "title": "A // no, comment,}"},\n# two\n{"id": 2, "title": "B",}\n'
+    found = tables.read(_written(tmp_path, text, "jsonl"), field=known)
+    assert rows(found) == [(2, ("1", "A // no, comment,}")), (4, ("2", "B"))]
+    assert [(place, fate) for place, what, fate in faults(found) if "comment between" in what] == [
+        ("1", "left out"),
+        ("3", "left out"),
+    ]
+    assert [place for place, what, _ in faults(found) if "does not have" in what] == ["2", "4"]
+    text = '[\n/* old,] */ {"id": 1, "title": "A, ]",},\n{"id": 2, // two\n "title": "B"},\n]'
+    found = tables.read(_written(tmp_path, text), field=known)
+    assert rows(found) == [(2, ("1", "A, ]")), (3, ("2", "B"))]
+
+
+def test_an_envelope_with_an_article_a_line(tmp_path: Path) -> None:
+    text = '{"articles": [\n{"id": 1, "title": "A"},\n{"id": 2, "title": "B"}\n]}\n'
+    assert rows(tables.read(_written(tmp_path, text), field=known)) == [(1, ("1", "A")), (2, ("2", "B"))]
+
+
+def test_a_damaged_first_line_costs_only_itself(tmp_path: Path) -> None:
+    text = '{"id": 1, "title": "cut\n{"id": 2, "title": "B"}\n{"id": 3, "title": "C"}\n'
+    assert rows(tables.read(_written(tmp_path, text, "jsonl"), field=known)) == [(2, ("2", "B")), (3, ("3", "C"))]
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(st.sampled_from('ab/*#,}]\\"\n\u00e4'), max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.lists(st.fixed_dictionaries({"id": st.text("ab1", min_size=1), "title": values}), min_size=2, max_size=5))
+@settings(max_examples=200, deadline=None)
+def test_every_way_to_write_records_gives_the_same(found: list[dict[str, object]]) -> None:
+    plain = [json.dumps(one) for one in found]
+    texts = {
+        "lines": "\n".join(plain),
+        "array": json.dumps(found),
+        "indented": json.dumps(found, indent=3),
+        "one after the other": "\n".join(json.dumps(one, indent=1) for one in found),
+        "commas": "[" + ",\n".join(plain) + ",\n]",
+        "comments": "# first\n" + "\n// next\n".join(plain),
+        "envelope": json.dumps({"n": 1, "articles": found}, indent=1),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        read = {}
+        for name, text in texts.items():
+            made = tables.read(_written(Path(folder), text, "jsonl"), field=known)
+            read[name] = (made.header, [row.cells for row in made.rows])
+    assert all(one == read["lines"] for one in read.values())
+
+
+# --- XLSX
+
+
+@pytest.fixture
+def book():
+    return pytest.importorskip("openpyxl").Workbook()
+
+
+def saved(book: object, folder: Path) -> Path:
+    book.save(folder / "a.xlsx")
+    return folder / "a.xlsx"
+
+
+def test_a_sheet_is_read_as_it_is_seen(tmp_path: Path, book) -> None:
+    sheet = book.active
+    sheet.append(["ID", "Titel", "Datum", "Bild", "Zahl"])
+    sheet.append([7, "Flut", datetime.datetime(2024, 4, 3), "a.jpg", 0.1])
+    sheet.append([8.0, "Zwei\nZeilen _x000D_", datetime.datetime(2024, 4, 3, 10, 5), None, True])
+    sheet.append([9, 2024, datetime.time(10, 5), "b.jpg", 12345678901234567])
+    sheet["A4"].number_format = "00000"
+    sheet["A6"], sheet["B6"], sheet["H6"] = "x", "nach leerer Zeile", "Rand"
+    found = tables.read(saved(book, tmp_path))
+    assert found.header == ("ID", "Titel", "Datum", "Bild", "Zahl")
+    assert [(row.line, row.cells[:4], row.short) for row in found.rows] == [
+        (2, ("7", "Flut", "2024-04-03", "a.jpg"), False),
+        (3, ("8", "Zwei\nZeilen", "2024-04-03 10:05:00", ""), False),
+        (4, ("00009", "2024", "10:05:00", "b.jpg"), False),
+        (6, ("x", "nach leerer Zeile", "", ""), False),
+    ]
+    assert [row.cells[4] for row in found.rows[:2]] == ["0.1", "TRUE"]
+    assert found.faults == ()
+
+
+def test_the_first_sheet_with_articles_is_read(tmp_path: Path, book) -> None:
+    book.active.title = "Deckblatt"
+    book.active.append(["Stand", "3.4."])
+    hidden = book.create_sheet("Alt")
+    hidden.sheet_state = "hidden"
+    hidden.append(["id", "title", "image"])
+    for name in ("Artikel", "Mehr"):
+        sheet = book.create_sheet(name)
+        sheet.append(["Liste der Redaktion"])
+        sheet.append([])
+        sheet.append(["Artikel-ID", "\u00dcberschrift", "Bilddatei"])
+        sheet.append([1, f"aus {name}", "a.jpg"])
+    path = saved(book, tmp_path)
+    found = tables.read(path, field=known)
+    assert found.rows[0].cells == ("1", "aus Artikel", "a.jpg")
+    assert found.guessed == "sheet 'Artikel', header in row 3"
+    assert tables.read(path, field=known, header_line=4).header == ("1", "aus Artikel", "a.jpg")
+
+
+cell = st.one_of(st.integers(-(10**9), 10**9), st.text(st.sampled_from("ab ,;\n\u00e4\U0001f600"), max_size=6))
+
+
+@given(st.lists(st.tuples(cell, cell, cell), min_size=1, max_size=6))
+@settings(max_examples=40, deadline=None)
+def test_sheets_come_back(body: list[tuple[object, ...]]) -> None:
+    book = pytest.importorskip("openpyxl").Workbook()
+    for row in [PLAIN, *body]:
+        book.active.append(row)
+    with tempfile.TemporaryDirectory() as folder:
+        found = tables.read(saved(book, Path(folder)), field=known)
+    seen = [tuple(str(value).strip() for value in row) for row in body]
+    assert [row.cells for row in found.rows] == [row for row in seen if any(row)]
+
+
+def repacked(path: Path, name: str, change) -> Path:
+    """A workbook with one of its parts changed."""
+    with zipfile.ZipFile(path) as old:
+        parts = {part: old.read(part) for part in old.namelist()}
+    parts[name] = change(parts.get(name, b""))
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
+        for part, data in parts.items():
+            new.writestr(part, data)
+    return path
+
+
+SHEET = "xl/worksheets/sheet1.xml"
+
+
+def test_bombs_are_refused_before_they_are_unpacked(tmp_path: Path, book, monkeypatch) -> None:
+    book.active.append(["id", "title"])
+    book.active.append([1, "A"])
+    path = saved(book, tmp_path)
+    entities = b'<!DOCTYPE x [<!ENTITY a "' + b"A" * 99 + b'">]>'
+    for before in (b"", b"<!--" + b" " * 100_000 + b"-->"):
+        body = repacked(saved(book, tmp_path), SHEET, lambda data, before=before: before + entities + data)
+        with pytest.raises(DataError, match="it declares entities"):
+            tables.read(body)
+    monkeypatch.setattr(xlsx_reader, "UNPACKED", 4 << 20)
+    repacked(saved(book, tmp_path), "xl/media/big.bin", lambda _: bytes(4 << 20))
+    assert path.stat().st_size < 20_000
+    with pytest.raises(DataError, match="unpacks into more than 4 MB"):
+        tables.read(path)
+    monkeypatch.setattr(xlsx_reader, "CELLS", 1000)
+    far = repacked(saved(book, tmp_path), SHEET, lambda data: data.replace(b'r="2"', b'r="2000000000"'))
+    with pytest.raises(DataError, match="has more than 1,000 cells"):
+        tables.read(far)
+
+
+def test_broken_workbooks_are_named(tmp_path: Path, book) -> None:
+    book.active.append(["id", "title"])
+    for part, change in ((SHEET, lambda data: data[:80]), ("xl/workbook.xml", lambda _: b"<x/>")):
+        with pytest.raises(DataError, match=r"a\.xlsx (is not a readable XLSX file|is empty)"):
+            tables.read(repacked(saved(book, tmp_path), part, change))
+    (tmp_path / "a.xlsx").write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600))
+    with pytest.raises(DataError, match="it has a password or is in Excel's old format; save it as XLSX or CSV"):
+        tables.read(tmp_path / "a.xlsx")
+
+
+def test_without_openpyxl_the_pip_command_is_named(tmp_path: Path, book, monkeypatch) -> None:
+    book.active.append(["id", "title"])
+    path = saved(book, tmp_path)
+    monkeypatch.setitem(sys.modules, "openpyxl", None)
+    with pytest.raises(MissingExtra, match=r'pip install "photodesk\[xlsx\]"'):
+        tables.read(path)
+
+
 def test_parquet(tmp_path: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
@@ -296,7 +633,8 @@ def test_what_is_no_table_says_so(tmp_path: Path) -> None:
         ("a.csv", "\n , \n", "is empty"),
         ("a.jsonl", "", "holds no records"),
         ("a.jsonl", "x\n", "holds no records; .*not JSON"),
-        ("a.xlsx", "PK", r"photodesk reads \.csv"),
+        ("a.xlsx", "PK", "is no ZIP file"),
+        ("a.ods", "PK", r"photodesk reads \.csv"),
     ]:
         with pytest.raises(DataError, match=f"{name[:2]}.* {message}|{message}"):
             table(tmp_path, data, name)

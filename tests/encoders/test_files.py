@@ -1,4 +1,4 @@
-"""Names, files and weights of encoders: spec, hub, weights, pixels, pieces, device."""
+"""Names, files and weights of encoders: spec, hf_hub, checkpoint, preprocess, text_cleanup, torch_runner."""
 
 from __future__ import annotations
 

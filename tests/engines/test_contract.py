@@ -98,6 +98,20 @@ def kept(request, tmp_path):
     return f"{request.param}:{tmp_path / request.param}"
 
 
+def test_a_shard_of_an_older_photodesk_gets_the_indexes_that_came_later(tmp_path):
+    from qdrant_edge import UpdateOperation
+
+    made = make("edge", tmp_path)
+    made.upsert([Point(photo(1), points(1)[0].row, Entry(people=("Anna Beispiel",), width=1, height=1))])
+    made._change(UpdateOperation.delete_field_index("people"))
+    with pytest.raises(StoreError):
+        made.facets("people")
+    made.close()
+    again = open_engine(f"edge:{tmp_path / 'edge'}", SPACE)
+    assert again.facets("people") == {"Anna Beispiel": 1}
+    again.close()
+
+
 def photo(i):
     return f"{i * 2654435761 % 2**64:032x}"
 
@@ -115,7 +129,12 @@ def entry(rng, i):
         terms=str(rng.choice(["", "editorial", "free"])),
         place=str(rng.choice(["", "Wien", "Köln"])),
         byline=str(rng.choice(["", "Ada Ott"])),
-        taken=str(rng.choice(["", "2023-12-31T23:59:59", "2024-01-01T00:00:00", "2024-02-29T12:00:00"])),
+        taken=str(
+            rng.choice(["", "2023-12-31T23:59:59", "2024-01-01T00:00:00", "2024-02-29T12:00:00", "2024-01", "2023"])
+        ),
+        people=tuple(rng.choice(["Anna Beispiel", "Bo Lie"], int(rng.integers(0, 3)), replace=False).tolist()),
+        label=str(rng.choice(["", "Rot", "Grün"])),
+        rating=int(rng.integers(-1, 6)),
     )
 
 
@@ -153,6 +172,10 @@ FILTERS = (
     Filter(orientation=("portrait",)),
     Filter(orientation=("landscape", "square"), min_width=1000),
     Filter(min_height=991),
+    Filter(people=("Anna Beispiel",)),
+    Filter(people=("Anna Beispiel", "Bo Lie"), label=("Rot", "Grün")),
+    Filter(min_rating=1),
+    Filter(min_rating=5),
     Filter(since="2024-01-01"),
     Filter(until="2023-12-31"),
     Filter(since="2024-01-01", until="2024-01-01"),

@@ -1,4 +1,4 @@
-"""What of `qdrant:` is about addresses, servers that fail, and snapshots; the rest is in contract/test_engines.py."""
+"""What of `qdrant:` is about addresses, servers that fail, and snapshots; the rest is in test_contract.py."""
 
 from __future__ import annotations
 
@@ -65,6 +65,10 @@ def server():
 
         def do_DELETE(self):
             self.answer(True)
+
+        def do_PUT(self):  # an index for a field that is not in the schema yet
+            self.rfile.read(int(self.headers["content-length"]))
+            self.answer({"operation_id": 1, "status": "completed"})
 
         def log_message(self, *_):
             pass

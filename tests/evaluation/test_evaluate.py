@@ -145,6 +145,34 @@ def test_by_hand():
         report.values(parse("R@3"))
 
 
+UNKNOWN = "photos that {whose} does not have are never right: {count}, such as {which}"
+
+
+@pytest.mark.parametrize(
+    ("named", "gallery", "note"),
+    [
+        (("b", "a"), (), ""),
+        (("a", "x"), (), ""),  # x may be of the gallery, which is not known
+        (("a", "x"), ("a", "b", "x"), ""),
+        (("x", "y"), (), UNKNOWN.format(whose="the truth", count="2 of 2", which="'x', 'y'")),
+        (("a", "x"), ("a", "b"), UNKNOWN.format(whose="the data set", count="1 of 2", which="'x'")),
+        (
+            ("a.jpg", "b"),
+            (),
+            UNKNOWN.format(whose="the truth", count="1 of 2", which="'a.jpg'") + "; did you mean 'a' by 'a.jpg'?",
+        ),
+        (
+            ("A", "B"),
+            ("a", "b", "c"),
+            UNKNOWN.format(whose="the data set", count="2 of 2", which="'A', 'B'") + "; did you mean 'a' by 'A'?",
+        ),
+    ],
+)
+def test_photos_that_nobody_knows_are_said(named, gallery, note):
+    report = evaluate(Run({"1": hits(*named), "2": hits(*named)}), [Pair("1", "a"), Pair("2", "b")], photos=gallery)
+    assert report.notes == ((note,) if note else ())
+
+
 def test_several_right_photos_succeed_by_the_best_placed():
     pairs = [Pair("1", "c"), Pair("2", "x"), Pair("1", "b"), Pair("1", "z")]
     report = evaluate(Run({"1": hits("a", "b", "c"), "2": hits("a")}), pairs)

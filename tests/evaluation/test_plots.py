@@ -40,7 +40,7 @@ def test_an_axis_begins_where_it_is_told_and_counts_whole_epochs():
 
 def test_marks_are_where_the_figures_put_them():
     one = panel()
-    one.point(0, -1, "#123456", said="a < b")
+    one.point(0, -1, "#123456", tip="a < b")
     one.point(10, 1, "#123456", hollow=True)
     one.bar(5, 0.5, "#654321")
     one.line([(0, 0), (10, -1)], "#000000")
@@ -56,8 +56,8 @@ def test_marks_are_where_the_figures_put_them():
 
 def test_panels_stand_side_by_side_and_hold_their_words():
     one, other = panel(), panel()
-    other.beside(0, "+0.1234")
-    other.key("a rather long name of a thing", "#000000")
+    other.row_label(0, "+0.1234")
+    other.legend("a rather long name of a thing", "#000000")
     root = drawn(one, other)
     alone = float(drawn(one).get("width"))
     assert root.get("viewBox") == f"0 0 {root.get('width')} {root.get('height')}"

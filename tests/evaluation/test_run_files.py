@@ -219,6 +219,21 @@ def test_check_names_each_fault_and_nothing_else():
     assert all(fault.advice for fault in run_files.check(bad, ["1", "2", "3"], ["a", "b"]))
 
 
+@pytest.mark.parametrize("unknown", ["a.jpg", "A", "/photos/a.png"])
+def test_check_says_what_an_unknown_photo_may_be(unknown):
+    run = Run({"1": (Hit(unknown, 2), Hit("b", 1))})
+    (fault,) = run_files.check(run, ["1"], ["a", "b"])
+    assert fault.what == f"a photo that the data set does not have: {unknown} for article 1, did you mean a?"
+
+
+def test_ids_are_refused_before_the_work(tmp_path):
+    for name, ids in (("a.trec", ["mit leer"]), ("a.tsv", ["two\nlines"]), ("a.tsv", [" a"]), ("a.run", ["\udce4"])):
+        with pytest.raises(RunError, match="cannot stand in this run file"):
+            run_files.refuse(tmp_path / name, ["good", *ids])
+    run_files.refuse(tmp_path / "a.tsv", ["mit leer", "K\u00f6ln"])
+    run_files.refuse(tmp_path / "a.trec", ["K\u00f6ln"])
+
+
 def test_ids_of_2021_are_respelt_as_the_truth_spells_them():
     hits = (run_files.Hit("p", 1.0),)
     true, hidden = "201943217", editions.scramble("201943217")

@@ -191,7 +191,7 @@ L = "G/RET_A_LARGE/"
         ({L + "1_G_A.png": png(1), L + "2_G_A.png": png(2, (260, 460))}, ["is not 460 × 260 pixels: 260 × 460"]),
         (
             {L + "1_G_A.png": png(1), L + "2_G_A.png": png(2, format="JPEG")},
-            ["is not a PNG file, whatever its name says: JPEG"],
+            ["is not a PNG file, despite its name: JPEG"],
         ),
         ({L + "1_G_A.png": png(1), L + "2_G_A.png": b""}, ["is empty"]),
         (
@@ -249,7 +249,7 @@ def test_check_2026_finds_a_picture_twice_across_runs_but_allows_it_within_one(t
     assert submissions.check([a], ["1", "2"], edition="2026") == ()
     faults = submissions.check([a, b], ["1", "2"], edition="2026")
     assert [(f.where, f.what) for f in faults] == [
-        ("b.zip:G_B/2_G_B.png", "a picture stands twice across the group's runs: also in G_A for article 1")
+        ("b.zip:G_B/2_G_B.png", "a picture is duplicated across the group's runs: also in G_A for article 1")
     ]
 
 

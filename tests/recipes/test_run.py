@@ -17,7 +17,7 @@ from photodesk.ranking import fusion
 from photodesk.ranking.dual_softmax import top_k
 from photodesk.ranking.revisions import cosine, dual_softmax, nnn
 from photodesk.recipes import schema
-from photodesk.recipes.run import Runner, beside
+from photodesk.recipes.run import Runner, comparison
 from photodesk.recipes.schema import Revise, Texts
 from photodesk.recipes.split import divide
 from photodesk.search import rank
@@ -192,7 +192,7 @@ def test_what_cannot_be_measured_is_named(data, runner):
 def test_ours_stands_beside_the_papers(runner):
     claim = replace(PLAIN.claim, numbers={"R@10": 1.0, "MRR@100": 0.25})
     outcome = runner.run(replace(PLAIN, claim=claim))
-    table = beside(outcome, "T")
+    table = comparison(outcome, "T")
     assert table.rows == (
         ("R@10", "1.00000", "1.00000", "1.00000", "1.00000", "+0.00000", "yes"),
         ("MRR@100", "0.25000", "1.00000", "1.00000", "1.00000", "+0.75000", "no"),

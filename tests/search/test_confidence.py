@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from photodesk.archive import archive
 from photodesk.errors import StoreError
 from photodesk.search import calibrate, confidence
 from photodesk.search.calibrate import fit, measure
@@ -33,16 +32,16 @@ def test_the_background_is_mean_and_spread_of_the_scores():
     rough = Background.of(rows, directions=3)
     for query in queries:
         scores = rows.astype(np.float64) @ query
-        assert found.centre(query) == pytest.approx(scores.mean(), abs=1e-5)
-        assert found.spread(query) == pytest.approx(scores.std(), rel=1e-3)
-        assert rough.spread(query) == pytest.approx(scores.std(), rel=0.35)
-        assert found.spread(3 * query) == pytest.approx(3 * found.spread(query), rel=1e-4)
-    total = sum(rough.spread(axis) ** 2 for axis in np.eye(12, dtype=np.float32))
+        assert found.mean_score(query) == pytest.approx(scores.mean(), abs=1e-5)
+        assert found.deviation(query) == pytest.approx(scores.std(), rel=1e-3)
+        assert rough.deviation(query) == pytest.approx(scores.std(), rel=0.35)
+        assert found.deviation(3 * query) == pytest.approx(3 * found.deviation(query), rel=1e-4)
+    total = sum(rough.deviation(axis) ** 2 for axis in np.eye(12, dtype=np.float32))
     assert total == pytest.approx(float(np.cov(rows, rowvar=False, bias=True).trace()), rel=1e-3)
 
 
 def test_one_photo_has_a_background_too():
-    assert Background.of(np.array([[1, 0]], np.float32)).spread(np.array([0, 1], np.float32)) > 0
+    assert Background.of(np.array([[1, 0]], np.float32)).deviation(np.array([0, 1], np.float32)) > 0
 
 
 def test_what_is_fitted_is_reliable_on_pairs_that_it_has_not_seen():
@@ -71,7 +70,7 @@ def test_the_same_cosine_is_worth_less_for_an_article_that_is_near_to_all_photos
     rows = unit(rng.standard_normal((300, 16)) + 2)
     found = Background.of(rows)
     near, far = unit(np.ones((1, 16)))[0], unit(rng.standard_normal((1, 16)))[0]
-    assert (0.5 - found.centre(near)) / found.spread(near) < (0.5 - found.centre(far)) / found.spread(far)
+    assert (0.5 - found.mean_score(near)) / found.deviation(near) < (0.5 - found.mean_score(far)) / found.deviation(far)
 
 
 def test_pairs_that_belong_together_are_in_one_half():
@@ -121,7 +120,7 @@ def test_it_is_the_same_after_saving(tmp_path):
     assert (found.fingerprint, found.bias, found.slope, found.reliability, found.about) == (
         "f", made.bias, made.slope, made.reliability, {"data": "none"},
     )  # fmt: skip
-    assert found.background.spread(texts[0]) == pytest.approx(made.background.spread(texts[0]), rel=1e-2)
+    assert found.background.deviation(texts[0]) == pytest.approx(made.background.deviation(texts[0]), rel=1e-2)
     assert Confidence.find("f", tmp_path) is not None
     assert Confidence.find("another", tmp_path) is None
     (tmp_path / "confidence.json").write_text("{}")
@@ -139,9 +138,8 @@ def test_the_plot_has_a_point_a_bin():
 
 
 def test_the_shipped_curve_is_reliable_and_rises():
-    bias, slope = confidence.shipped()
-    assert bias < 0 < slope
-    with confidence.resources.as_file(confidence.resources.files("photodesk") / "models" / archive.CONFIDENCE) as path:
-        found = Confidence.load(path).reliability
+    shipped = confidence.shipped()
+    assert shipped.bias < 0 < shipped.slope
+    found = shipped.reliability
     assert found is not None
     assert found.error <= 0.05

@@ -283,7 +283,7 @@ def test_text_and_photo_count_alike_whatever_their_scale(desk):
     asked, background = desk.found(question, name(WORDS[0]))[1], desk.background
     photos = np.stack([row_of(word) for word in WORDS])
     one, two = row_of(WORDS[0]), row_of(WORDS[9])
-    wanted = photos @ one / background.spread(one) + photos @ two / background.spread(two)
+    wanted = photos @ one / background.deviation(one) + photos @ two / background.deviation(two)
     assert np.corrcoef(photos @ asked.row, wanted)[0, 1] == pytest.approx(1, abs=1e-6)
     assert 0 < asked.revised < 1
     assert desk.found(Question(Article("", WORDS[0])), name(WORDS[0]))[1].revised == pytest.approx(1)
@@ -297,7 +297,7 @@ def test_the_bank_takes_its_number_off(archive):
     desk = Desk(archive, echo())
     answer = ask(desk, WORDS[0], top=24)
     numbers = {point.photo: point.offset for points in archive.engine.scan() for point in points}
-    spread = desk.background.spread(row_of(WORDS[0]))
+    spread = desk.background.deviation(row_of(WORDS[0]))
     for hit in answer.hits:
         assert hit.components["revision"] == pytest.approx(-numbers[hit.photo] / spread, abs=1e-4)
     assert any(hit.components["revision"] for hit in answer.hits)
@@ -349,6 +349,12 @@ def test_windows_hold_every_word_once_in_order_and_are_about_equal(text, context
     assert all(sizes)
     assert max(sizes, default=0) - min(sizes, default=0) <= 1
     assert max(sizes, default=0) <= SHORT if context else len(sizes) <= WINDOWS
+
+
+def test_questions_are_mended_as_texts_are():
+    asked = Question(words="Ko\u0308ln\u00a0 Hoch\u00adwasser", where=Filter(phrase="Caf\u00c3\u00a9 &amp; Bar\u200b"))
+    assert (asked.words, asked.where.phrase) == ("K\u00f6ln Hochwasser", "Caf\u00e9 & Bar")
+    assert Question(words="Nan Goldin", where=Filter(phrase="Nan")).where.phrase == "Nan"
 
 
 def test_what_was_read_is_not_read_again():

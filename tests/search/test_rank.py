@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -15,7 +16,7 @@ from photodesk.cli import commands
 from photodesk.data import datasets
 from photodesk.encoders import concatenated
 from photodesk.encoders.base import Encoder
-from photodesk.errors import DataError, StoreError, UsageError
+from photodesk.errors import DataError, RunError, StoreError, UsageError
 from photodesk.evaluation import run_files
 from photodesk.evaluation.evaluate import evaluate
 from photodesk.features.store import Store
@@ -347,3 +348,28 @@ def test_an_index_is_read_by_whoever_has_its_photo_tower_and_network(mark, netwo
     assert not made(mark).reads(made(mark, network="net-2").fingerprint)
     assert not made(mark, network="net-2").reads(made(mark).fingerprint)
     assert not made(mark).reads(made(mark, "other").fingerprint)
+
+
+def test_names_that_a_run_cannot_hold_are_said_before_the_work(tmp_path, monkeypatch):
+    for name in ("ok.png", "two\nlines.png", "mit leer.png"):
+        paint(tmp_path / "pics" / name, name)
+    (tmp_path / "a.csv").write_text("id,title,image\n1,Flut,ok\n")
+    words = ["--articles", str(tmp_path / "a.csv"), "--photos", str(tmp_path / "pics"), "--cache", str(tmp_path / "c")]
+    result = CliRunner().invoke(commands, ["rank", *words, "--out", str(tmp_path / "r.tsv")])
+    assert result.exit_code == 1
+    said = result.stderr.splitlines()
+    at = next(i for i, line in enumerate(said) if "holds a control character: two\\nlines.png" in line)
+    assert at < next(i for i, line in enumerate(said) if "articles ranked into" in line)
+    assert {hit.photo for hit in run_files.read(tmp_path / "r.tsv")["1"]} == {"ok", "mit leer"}
+    monkeypatch.setattr("photodesk.search.rank.rank", None)  # the work would fail
+    result = CliRunner().invoke(commands, ["rank", *words, "--out", str(tmp_path / "r.trec")])
+    assert isinstance(result.exception, RunError)
+    assert "'mit leer' cannot stand in this run file: it has to be one word" in str(result.exception)
+
+
+def test_an_index_of_a_folder_whose_name_is_not_utf8_is_written_and_found(tmp_path):
+    folder = tmp_path / os.fsdecode(b"l\xe4nder")
+    paint(folder / "ok.png", "ok")
+    made, faults = build_index(folder, tmp_path / "i.index", echo(), store=Store(tmp_path / "c"))
+    assert (len(made), faults) == (1, ())
+    assert FlatIndex.open(tmp_path / "i.index").paths == {"ok.png": folder / "ok.png"}

@@ -76,7 +76,7 @@ def make_marian(folder):
 
 
 @pytest.fixture(scope="session")
-def marian_folder(tmp_path_factory):
+def marian_folder(torch, tmp_path_factory):
     return make_marian(tmp_path_factory.mktemp("models") / "tiny-de-en")
 
 

@@ -21,7 +21,7 @@ from photodesk.training import closed_form as starts
 from photodesk.training import train
 from photodesk.training.closed_form import closed_form
 from photodesk.training.config import PAPER_2022, Settings
-from photodesk.training.gradient import Descent, losses
+from photodesk.training.gradient import GradientDescent, losses
 from photodesk.training.module import clip, module
 from photodesk.training.pairs import Fact, Pairs, measure
 from photodesk.training.splits import parse
@@ -262,7 +262,7 @@ def test_descent_from_landmarks_is_not_rounded_away():
     """What float16 would make of its photos differs; what the file makes of them does not."""
     rest, apart = parts(pairs=planted(700))
     net, white = closed_form(rest, (20,), (30,), TOWERS, Settings(epochs=2, dim=6, landmarks=600))
-    went = Descent(rest, ((20,), (30,)), TOWERS, Settings(**SMALL), net, white).network()
+    went = GradientDescent(rest, ((20,), (30,)), TOWERS, Settings(**SMALL), net, white).network()
     seen = went.photos(apart.photos)
     assert np.sum(networks.rounded(replace(went, exact=False)).photos(apart.photos) * seen, axis=1).min() < 0.9999
     assert np.array_equal(networks.rounded(went).photos(apart.photos), seen)
@@ -353,16 +353,17 @@ def test_the_folded_network_is_the_trained_module(whitened, landmarks):
     torch = pytest.importorskip("torch")
     pairs, settings, dims = planted(100), Settings(**SMALL | {"rate": 1e-2}), ((12, 8), (10, 20))
     net, white = closed_form(pairs, *dims, TOWERS, replace(settings, landmarks=landmarks))
-    descent = Descent(pairs, dims, TOWERS, settings, net, white if whitened else None)
+    descent = GradientDescent(pairs, dims, TOWERS, settings, net, white if whitened else None)
     untouched = descent.network()
     assert np.allclose(
         untouched.texts(pairs.texts[0]), net.texts(pairs.texts[0]), atol=1e-3
     )  # it starts where it was told to
     assert np.allclose(untouched.photos(pairs.photos), net.photos(pairs.photos), atol=1e-3)
-    folded = descent.epoch(1, 1.0).network
+    descent.epoch(1, 1.0)
+    folded = descent.network()
     with torch.no_grad():
         at = np.arange(100)
-        spaces = descent.module(*descent._rows(at, np.zeros(100, np.int64), noise=0.0))
+        spaces = descent.module(*descent._features(*descent._read(at, np.zeros(100, np.int64))))
     joint = folded.texts(pairs.texts[0]) @ folded.photos(pairs.photos).T
     assert np.allclose(joint, np.mean([space.numpy() for space in spaces], axis=0), atol=1e-4)
     assert folded.fingerprint != untouched.fingerprint
@@ -617,7 +618,7 @@ def test_the_average_is_the_mean_similarity_of_six_trainings():
 
 @pytest.mark.parametrize("how", [{"average": True}, {"pretrain": 0}])
 def test_the_closed_form_is_neither_averaged_nor_tuned(how):
-    with pytest.raises(UsageError, match="needs descent"):
+    with pytest.raises(UsageError, match="needs gradient descent"):
         train.fit(known(), TOWERS, DIMS, Settings(), **how)
 
 

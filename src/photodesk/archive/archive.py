@@ -53,7 +53,7 @@ class Settings:
 
     Args:
         engine: URI; relative paths start from the archive's folder.
-        encoder: name, as `encoders.load` reads it.
+        encoder: name, as `registry.load` reads it.
         fingerprint: of that encoder.
         dim: numbers per row.
         language: of captions, for the word search.

@@ -19,6 +19,7 @@ from photodesk.archive import ingest, maintenance, migration
 from photodesk.archive.archive import Archive
 from photodesk.archive.database import File
 from photodesk.archive.folders import away, gone, said
+from photodesk.data.photo_folder import Names
 from photodesk.encoders.base import Encoder
 from photodesk.errors import PhotodeskError, UsageError
 from photodesk.types import Fault, Progress
@@ -213,14 +214,39 @@ def use(
     """
     faults: list[Fault] = []
     found: list[str] = []
+    files: dict[str, str] = {}
+    names: Names | None = None
     for one in photos:
-        known = archive.database.named(one) or archive.database.named(str(Path(one).absolute()))
-        found += known
-        if not known:
+        path = str(Path(one).absolute())
+        if known := archive.database.named(one) or archive.database.named(path):
+            found += known
+            continue
+        if names is None:
+            files = {file.path: file.photo for file in archive.database.files()}
+            names = Names(files)
+        spelt = _respelt(path, names)
+        meant = sorted({files[file] for file in spelt})
+        if len(meant) == 1:
+            found += meant
+            faults.append(Fault("photo-spelling", one, f"a file by another spelling: {spelt[0]}", "repaired"))
+        elif meant:
+            what = f"several photos have this name: {', '.join(sorted(spelt)[:3])}"
+            advice = "give the whole path, or the id of the photo"
+            faults.append(Fault("photo-ambiguous", one, what, "left out", advice))
+        else:
             advice = "check id or path, or add the file first"
             faults.append(Fault("photo-unknown", one, "the archive has no such photo", "left out", advice))
     day = archive.usage.use(found, day, article)
     return Outcome(f"{len(found):,} photos used on {day}", faults)
+
+
+def _respelt(path: str, names: Names) -> tuple[str, ...]:
+    """Known files that a path may mean: in other letters, or as another machine calls them."""
+    match = names.find(path)
+    files = match.among or tuple(filter(None, [match.name]))
+    if Path(path).exists():  # then another file of that name is another picture
+        return tuple(file for file in files if Path(file).exists() and Path(file).samefile(path))
+    return files
 
 
 def faults(archive: Archive, encoder: Callable[[], Encoder], progress: Progress) -> Outcome:
@@ -261,7 +287,7 @@ def update(
         if not root.is_dir()
     ]
     # what `verify` found changed is read even where nothing but its content tells
-    changed = [Path(file.path) for file in archive.database.files() if file.mtime < 0 and not gone(file.path)]
+    changed = [Path(file.path) for file in archive.database.files() if file.mtime == -1 and not gone(file.path)]
     if there := [*(root for root in roots if root.is_dir()), *changed]:
         done = ingest.add(archive, encoder(), there, progress=progress, reread=metadata)
         faults += done.faults

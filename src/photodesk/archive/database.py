@@ -13,7 +13,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -60,6 +60,12 @@ MIGRATIONS = (
     "CREATE INDEX photos_family ON photos (family) WHERE family <> photo",
     # what was noted before faults had codes is looked at again with the next `add` or `update`, and gets one
     "ALTER TABLE faults ADD COLUMN code TEXT NOT NULL DEFAULT 'unknown'; UPDATE faults SET mtime = -1",
+    # a picture and its sidecar are two states; what the system refused is noted with size -1 and tried again each time
+    """
+    ALTER TABLE files ADD COLUMN sidecar TEXT NOT NULL DEFAULT '';
+    ALTER TABLE files ADD COLUMN sidecar_size INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE files ADD COLUMN sidecar_mtime INTEGER NOT NULL DEFAULT 0;
+    """,
     # of folders: what was left out there by code and suffix or pattern; patterns (JSON) of roots; where disks begin
     """
     CREATE TABLE left_out (folder TEXT NOT NULL, code TEXT NOT NULL, kind TEXT NOT NULL, count INTEGER NOT NULL,
@@ -79,6 +85,8 @@ class File:
         photo: id of its content.
         root: the folder that was added.
         size: in bytes; mtime in nanoseconds.
+        sidecar: name of the XMP file that was read beside it, empty if there is none, with its own size (-1 if it could
+            not be read) and mtime.
     """
 
     path: str
@@ -86,6 +94,9 @@ class File:
     root: str
     size: int
     mtime: int
+    sidecar: str = ""
+    sidecar_size: int = 0
+    sidecar_mtime: int = 0
 
 
 State = Literal["waiting", "running", "done", "stopped", "failed"]
@@ -218,8 +229,9 @@ class Database:
         for file in files:
             old = db.execute("SELECT photo FROM files WHERE path = ?", (file.path,)).fetchone()
             db.execute(
-                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)",
-                (file.path, file.photo, file.root, file.size, file.mtime),
+                "INSERT OR REPLACE INTO files (path, photo, root, size, mtime, sidecar, sidecar_size, sidecar_mtime) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                astuple(file),
             )
             db.execute("DELETE FROM faults WHERE path = ?", (file.path,))
             if old and old[0] != file.photo and not db.execute("SELECT 1 FROM files WHERE photo = ?", old).fetchone():
@@ -303,9 +315,12 @@ class Database:
 
     def files(self, photo: str | None = None) -> Iterator[File]:
         """Known files, by path; those of one photo if it is named."""
-        question = "SELECT path, photo, root, size, mtime FROM files WHERE ?1 IS NULL OR photo = ?1 ORDER BY path"
-        for path, name, root, size, mtime in self.ask(question, [photo]):
-            yield File(str(path), str(name), str(root), int(str(size)), int(str(mtime)))
+        question = (
+            "SELECT path, photo, root, size, mtime, sidecar, sidecar_size, sidecar_mtime FROM files "
+            "WHERE ?1 IS NULL OR photo = ?1 ORDER BY path"
+        )
+        for row in self.ask(question, [photo]):
+            yield File(*row)  # type: ignore[arg-type]
 
     def roots(self) -> list[str]:
         """Folders that were added, without those below others."""
@@ -314,7 +329,7 @@ class Database:
 
     def fault(self, faults: Sequence[tuple[Fault, int, int]]) -> None:
         """Note files that could not be taken, with their size and mtime, so that they are looked at again only when
-        they change."""
+        they change; a size of -1 is that of no file."""
         with self.change() as db:
             db.executemany(
                 "INSERT OR REPLACE INTO faults (path, code, what, advice, size, mtime, seen) "

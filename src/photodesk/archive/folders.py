@@ -29,14 +29,18 @@ class Seen:
     Args:
         path: absolute; links stay as the user named them.
         root: the folder that was asked for.
-        size: in bytes.
-        mtime: in nanoseconds; that of its XMP sidecar where that is later.
+        size: in bytes; mtime in nanoseconds.
+        sidecar: name of the XMP file next to it, empty if there is none, with its own size (-1 if it cannot be looked
+            at) and mtime.
     """
 
     path: Path
     root: Path
     size: int
     mtime: int
+    sidecar: str = ""
+    sidecar_size: int = 0
+    sidecar_mtime: int = 0
 
 
 @dataclass(slots=True)
@@ -78,9 +82,9 @@ def walk(
     """
     folder = Path(os.path.abspath(folder))  # noqa: PTH100  links stay as the user named them
     beside = Beside() if beside is None else beside
-    found: Iterable[tuple[Path, list[Path]]]
+    found: Iterable[tuple[Path, str]]
     if folder.is_file():
-        found = [(folder, sidecars(folder))]
+        found = [(folder, _sidecar(folder.name, _xmps(_listed(folder.parent))))]
         folder = folder.parent
     elif folder.is_dir():
         found = list(_pictures(folder, Rules(root or folder, exclude, faults), faults, beside))
@@ -90,11 +94,10 @@ def walk(
         faults += said(folder, counts)
     else:
         raise UsageError(f"{folder} is no folder and no file")
-    for path, xmps in found:
+    for path, xmp in found:
         try:
             str(path).encode()
-            about = path.stat()
-            yield Seen(path, root or folder, about.st_size, max(about.st_mtime_ns, *map(_changed, xmps), 0))
+            yield Seen(path, root or folder, *_state(path), xmp, *(_state_of_sidecar(path, xmp) if xmp else ()))
         except UnicodeError:
             name = os.fsencode(path).decode("utf-8", "backslashreplace")
             faults.append(Fault("file-name", name, "its name is not UTF-8", "left out", "rename it"))
@@ -103,13 +106,13 @@ def walk(
             faults.append(Fault("photo-unreadable", str(path), what, "left out", "check the file and its permissions"))
 
 
-def _pictures(folder: Path, rules: Rules, faults: list[Fault], beside: Beside) -> Iterator[tuple[Path, list[Path]]]:
-    """Picture files below a folder with their sidecars, folder by folder; everything else is counted by kind."""
+def _pictures(folder: Path, rules: Rules, faults: list[Fault], beside: Beside) -> Iterator[tuple[Path, str]]:
+    """Picture files below a folder with the names of their sidecars; everything else is counted by kind."""
     for base, names in below(rules, folder, faults, beside.left):
         if os.path.ismount(base):
             beside.mounts.append(base)
         # to ask the disk for the sidecars of each picture would take three times as long
-        there = {name for name in names if name.endswith(".xmp")}
+        there = _xmps(names)
         pairs = originals(names)
         for name in names:
             suffix = Path(name).suffix.lower()
@@ -117,7 +120,7 @@ def _pictures(folder: Path, rules: Rules, faults: list[Fault], beside: Beside) -
             if name in pairs:
                 beside.originals[str(path)] = str(path.with_name(pairs[name]))
             elif suffix in SUFFIXES and not formats.lacking(suffix):
-                yield path, [xmp for xmp in _named(path) if xmp.name in there]
+                yield path, _sidecar(name, there)
             elif suffix != ".xmp":
                 code = "photo-format" if suffix in SUFFIXES else "file-foreign"
                 beside.left[base, code, suffix or "(none)"] += 1
@@ -138,21 +141,39 @@ def said(folder: Path | str, left: Mapping[tuple[str, str], int]) -> list[Fault]
     return faults
 
 
-def sidecars(path: Path) -> list[Path]:
-    """XMP files of a picture that are there, in the order in which they are looked for."""
-    return [xmp for xmp in _named(path) if xmp.is_file()]
+LATEST = 2**63 - 1
+"""Nanoseconds of the latest time that a database can hold, in the year 2262; a file of a later one has that."""
 
 
-def _changed(sidecar: Path) -> int:
-    """When, in nanoseconds; 0 where that cannot be told: a sidecar must not cost its picture."""
+def _state(path: Path) -> tuple[int, int]:
+    """Size and time of change."""
+    about = path.stat()
+    return about.st_size, max(-LATEST, min(LATEST, about.st_mtime_ns))
+
+
+def _state_of_sidecar(picture: Path, name: str) -> tuple[int, int]:
     try:
-        return sidecar.stat().st_mtime_ns
-    except OSError:
-        return 0
+        return _state(picture.with_name(name))
+    except OSError:  # it must not cost its picture
+        return -1, 0
 
 
-def _named(path: Path) -> tuple[Path, Path]:
-    return path.with_suffix(".xmp"), path.with_name(path.name + ".xmp")
+def _listed(folder: Path) -> list[str]:
+    try:
+        return [entry.name for entry in os.scandir(folder) if not entry.is_dir()]
+    except OSError:  # a folder that may be entered and not listed
+        return []
+
+
+def _xmps(names: Sequence[str]) -> dict[str, str]:
+    """XMP files by their names in lower case; of those that differ in case only, the first one of the alphabet."""
+    return {name.casefold(): name for name in sorted(names, reverse=True) if name.casefold().endswith(".xmp")}
+
+
+def _sidecar(picture: str, beside: Mapping[str, str]) -> str:
+    """The XMP file of a picture: `a.jpg.xmp`, else `a.xmp`, which may be that of a camera's RAW too."""
+    name = picture.casefold()
+    return next((beside[xmp] for xmp in (f"{name}.xmp", f"{name.rpartition('.')[0]}.xmp") if xmp in beside), "")
 
 
 def gone(path: str | os.PathLike[str]) -> bool:

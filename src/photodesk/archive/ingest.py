@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ from photodesk import images
 from photodesk.archive import metadata
 from photodesk.archive.archive import THUMBNAIL, Archive
 from photodesk.archive.database import File, now
-from photodesk.archive.folders import Beside, Seen, away, gone, sidecars, walk
+from photodesk.archive.folders import Beside, Seen, away, gone, walk
 from photodesk.encoders.base import Encoder
 from photodesk.engines.schema import Entry, Point
 from photodesk.errors import PhotoError
@@ -142,13 +142,21 @@ def _due(
     todo = []
     for file in seen:
         have, wrong = known.get(str(file.path)), broken.get(str(file.path))
-        if have and (have.size, have.mtime) == (file.size, file.mtime) and not reread:
+        if have and _known(have, file) and not reread:
             result.known += 1
         elif wrong and wrong[1:] == (file.size, file.mtime) and wrong[0].code != "photo-format" and not reread:
             result.faults.append(wrong[0])
         else:
             todo.append(file)
     return todo
+
+
+def _known(have: File, file: Seen) -> bool:
+    """Whether picture and sidecar are as they were when both were read."""
+    return have.sidecar_size >= 0 and (
+        (have.size, have.mtime, have.sidecar, have.sidecar_size, have.sidecar_mtime)
+        == (file.size, file.mtime, file.sidecar, file.sidecar_size, file.sidecar_mtime)
+    )
 
 
 def below(path: str, folders: Sequence[str | os.PathLike[str]]) -> bool:
@@ -176,10 +184,14 @@ def _take(
     again: list[Seen] = []
     done = 0
     progress("reading", 0, len(todo))
-    for batch in in_batches(todo, lambda batch, sizes: _read(batch, encoder, there, sizes), encoder.photos):
-        wrong = [(one, fault) for one, fault in batch if isinstance(fault, Fault)]
-        archive.database.fault([(fault, file.size, file.mtime) for file, fault in wrong])
-        result.faults += [fault for _, fault in wrong]
+    language = metadata.LANGUAGES[archive.settings.language]
+    for batch in in_batches(todo, lambda batch, sizes: _read(batch, encoder, there, sizes, language), encoder.photos):
+        wrong = [(file, error) for file, error in batch if isinstance(error, PhotoError)]
+        # what the system refused may be readable the next time, though the file has not changed
+        states = [(-1, -1) if images.refused(error) else (file.size, file.mtime) for file, error in wrong]
+        faults = [error.fault(where=str(file.path)) for file, error in wrong]
+        archive.database.fault([(one, *state) for one, state in zip(faults, states, strict=True)])
+        result.faults += faults
         waiting += [taken for _, taken in batch if isinstance(taken, _Taken)]
         if len(waiting) >= TOGETHER:
             again += _store(archive, encoder, waiting, known, groups, there, result)
@@ -192,11 +204,11 @@ def _take(
 
 
 def _read(
-    batch: Sequence[Seen], encoder: Encoder, there: set[str], sizes: BatchSize
-) -> list[tuple[Seen, _Taken | Fault]]:
+    batch: Sequence[Seen], encoder: Encoder, there: set[str], sizes: BatchSize, language: str
+) -> list[tuple[Seen, _Taken | PhotoError]]:
     """Read and decode some files, and take their features; runs in several threads. `there` only grows, and a photo too
     many is no harm."""
-    out: list[tuple[Seen, _Taken | Fault]] = []
+    out: list[tuple[Seen, _Taken | PhotoError]] = []
     pixels = {}
     for file in batch:
         where = str(file.path)
@@ -204,17 +216,20 @@ def _read(
             with images.guarded(where):
                 data = images.content(file.path)
                 photo = digest(data).hex()
+                sidecars, unread = _sidecars([file])
+                read = replace(file, sidecar_size=-1) if unread else file
                 if photo in pixels:
-                    out.append((file, _Taken(file, photo)))
+                    out.append((file, _Taken(read, photo, notes=tuple(unread))))
                     continue
                 picture = images.read(data, size=max(encoder.photos.size, HASHED), where=where)
-                entry, notes = metadata.read(picture, sidecar=next(iter(sidecars(file.path)), None))
-                taken = _Taken(file, photo, entry, None, images.phash(picture.image), thumbnail(picture.image), notes)
+                entry, notes = metadata.describe(picture, sidecars, language=language)
+                more = (images.phash(picture.image), thumbnail(picture.image), (*notes, *unread))
+                taken = _Taken(read, photo, entry, None, *more)
                 if photo not in there:
                     pixels[photo] = encoder.photos.prepare(picture.image)
             out.append((file, taken))
         except PhotoError as error:
-            out.append((file, error.fault()))
+            out.append((file, error))
     if not pixels:
         return out
     features = dict(zip(pixels, sizes.timed(encoder.photos.encode, np.stack(list(pixels.values()))), strict=True))
@@ -222,6 +237,20 @@ def _read(
         (file, replace(t, features=features.get(t.photo)) if isinstance(t, _Taken) and t.entry else t)
         for file, t in out
     ]
+
+
+def _sidecars(files: Iterable[Seen | File]) -> tuple[dict[str, bytes], list[str]]:
+    """Contents of the sidecars of some files, and which cannot be read, in words."""
+    found: dict[str, bytes] = {}
+    unread: list[str] = []
+    for file in files:
+        if file.sidecar:
+            path = Path(file.path).with_name(file.sidecar)
+            try:
+                found[file.sidecar if file.sidecar not in found else str(path)] = images.content(path)
+            except PhotoError as error:
+                unread.append(metadata.unread(f"XMP sidecar {file.sidecar}", f"{error.what}; {error.advice}"))
+    return found, unread
 
 
 def _store(
@@ -237,14 +266,17 @@ def _store(
     read again."""
     fresh: dict[str, _Taken] = {}
     described: dict[str, Entry] = {}
+    partly: set[str] = set()
     for taken in waiting:
+        result.faults += [Fault("photo-metadata", str(taken.seen.path), note, "kept") for note in taken.notes]
         if taken.entry is not None:
-            result.faults += [Fault("photo-metadata", str(taken.seen.path), note, "kept") for note in taken.notes]
             if taken.photo in there:
                 described[taken.photo] = taken.entry
+                if taken.seen.sidecar_size < 0:
+                    partly.add(taken.photo)
             elif taken.features is not None:
                 fresh.setdefault(taken.photo, taken)
-    files = [File(str(t.seen.path), t.photo, str(t.seen.root), t.seen.size, t.seen.mtime) for t in waiting]
+    files = [_file(t.seen, t.photo) for t in waiting]
     for file in files:
         old, first = known.get(file.path), fresh.get(file.photo)
         result.replaced += bool(old and old.photo != file.photo)
@@ -270,17 +302,60 @@ def _store(
         result.added += len(points)
     staying = [file for file in files if file.photo not in fresh and file.photo in there]
     there -= set(archive.place(staying))
-    _describe(archive, described, {file.photo: file for file in staying})
+    shared = {photo for photo in {file.photo for file in files} & there if _shared(archive, photo)}
+    alone = {photo: entry for photo, entry in described.items() if photo not in shared}
+    _describe(archive, alone, {file.photo: file for file in staying}, partly)
+    _reconcile(archive, shared)
     return [t.seen for t in waiting if t.photo not in there]
 
 
-def _describe(archive: Archive, entries: dict[str, Entry], files: dict[str, File]) -> None:
-    """Replace descriptions that changed; where a photo came from and what it is near to stay."""
+def _file(seen: Seen, photo: str) -> File:
+    sidecar = (seen.sidecar, seen.sidecar_size, seen.sidecar_mtime)
+    return File(str(seen.path), photo, str(seen.root), seen.size, seen.mtime, *sidecar)
+
+
+def _shared(archive: Archive, photo: str) -> bool:
+    """Whether a photo has several files and any of them a sidecar."""
+    files = list(archive.database.files(photo))
+    return len(files) > 1 and any(file.sidecar for file in files)
+
+
+def _reconcile(archive: Archive, photos: Iterable[str]) -> None:
+    """Describe photos of several files by the sidecars of all of them, those of the first path first, so that it does
+    not matter which file was read last."""
+    language = metadata.LANGUAGES[archive.settings.language]
+    for photo in sorted(photos):
+        files = list(archive.database.files(photo))
+        sidecars, unread = _sidecars(files)
+        for file in files:
+            try:
+                with images.guarded(file.path):
+                    data = images.content(Path(file.path))
+                    if digest(data).hex() != photo:
+                        continue
+                    picture = images.read(data, size=1, where=file.path)
+                    entry, _ = metadata.describe(picture, sidecars, language=language)
+            except PhotoError:  # it is named where it is read as a file of its own
+                continue
+            _describe(archive, {photo: entry}, {photo: file}, {photo} if unread else set())
+            break
+
+
+def _describe(archive: Archive, entries: dict[str, Entry], files: dict[str, File], partly: set[str]) -> None:
+    """Replace descriptions that changed; where a photo came from and what it is near to stay, and of photos that were
+    read only partly, for want of a sidecar, all that is known: an embargo may have stood there."""
     changed = {}
     for point in archive.engine.get(list(entries)):
         old, file = point.entry, files[point.photo]
         source = Path(file.path).relative_to(file.root).as_posix()
-        entry = replace(entries[point.photo], source=source, added=old.added, group=old.group, original=old.original)
+        read = entries[point.photo]
+        entry = replace(
+            metadata.together(old, read) if point.photo in partly else read,
+            source=source,
+            added=old.added,
+            group=old.group,
+            original=old.original,
+        )
         if entry != old:
             changed[point.photo] = entry
     if changed:
@@ -331,6 +406,7 @@ def _compare(archive: Archive, folders: Sequence[Path], seen: set[str], result: 
     )
     moved = [file for file in absent if file.photo in paths and file.path not in vanished]
     archive.forget_files([file.path for file in moved])
+    _reconcile(archive, {file.photo for file in moved if file.sidecar})
     result.moved += len(moved)
     result.again -= min(result.again, len(moved))
     lost = [file for file in absent if file.photo not in paths]

@@ -18,7 +18,19 @@ EMBARGO = ("sperrfrist", "embargo")
 """Words that make usage terms an embargo, also as parts of other words."""
 BETWEEN = " | "
 """What stands between the distinct usage terms of near-duplicates."""
-FILLED = ("headline", "caption", "byline", "credit", "copyright", "keywords", "place", "taken")
+FILLED = (
+    "headline",
+    "caption",
+    "byline",
+    "credit",
+    "copyright",
+    "keywords",
+    "place",
+    "taken",
+    "people",
+    "event",
+    "alt_text",
+)
 """Fields that a photo without a value takes from the largest of its near-duplicates that has one."""
 
 

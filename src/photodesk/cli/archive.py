@@ -1,4 +1,4 @@
-"""`archive`: the photos of a desk, kept and found."""
+"""`archive`: stores the photos of a desk."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ ARCHIVE = click.argument("archive", type=PATH)
 
 @click.group("archive")
 def archive() -> None:
-    """Keep the photos of a desk: what is new is read, described and encoded, what is known is not.
+    """Store the photos of a desk: new pictures are encoded and their metadata read, known ones are skipped.
 
-    An archive is a folder with an engine, thumbnails and a database. One process at a time holds it; where that is a
-    `serve`, the commands here hand their work to it.
+    An archive is a folder with an engine, thumbnails and a database. One process at a time holds its lock; if that is
+    `serve`, the commands here send their work to it.
 
     \b
     photodesk archive init desk/
@@ -53,14 +53,14 @@ def archive() -> None:
 )
 @encoder_option
 @click.option(
-    "--language", default="german", show_default=True, help="Of the captions, for word search: endings and stop words."
+    "--language", default="german", show_default=True, help="Language of the captions, for stemming and stop words."
 )
 @click.option(
     "--revise",
     default="dual_softmax(temperature=1)",
     show_default=True,
     metavar="R",
-    help="How the bank of articles revises scores.",
+    help="How the query bank revises scores.",
 )
 def init(archive: Path, engine: str, encoder: str, language: str, revise: str) -> None:
     """Make an empty archive in a new folder.
@@ -82,9 +82,9 @@ def init(archive: Path, engine: str, encoder: str, language: str, revise: str) -
 @archive.command()
 @ARCHIVE
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
-@click.option("--watch", is_flag=True, help="Keep watching: take what comes into the folders until you press Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Keep running and add new files until Ctrl-C.")
 @click.option(
-    "--poll", is_flag=True, help="With --watch: look again and again, for network disks that announce nothing."
+    "--poll", is_flag=True, help="With --watch: poll the folders, for network disks without change notifications."
 )
 @exclude_option
 @click.pass_context
@@ -97,11 +97,12 @@ def add(
     poll: bool,
     exclude: tuple[str, ...],
 ) -> None:
-    """Bring all pictures below FOLDERS into the archive, with what EXIF, IPTC and XMP say of them.
+    """Add all pictures below FOLDERS to the archive, with their metadata from XMP, IPTC and EXIF.
 
-    Known contents are skipped, moved files noted, everything that is left out is named. Stopped, the same command
-    resumes. What systems, NAS boxes and photo programs keep for themselves is left out; so is what --exclude or a
-    .photodeskignore in a folder names. --exclude is remembered for these folders; --exclude '' forgets it.
+    Known contents are skipped, moved files keep their photo, everything that is left out is listed. After an
+    interruption the same command resumes. Files of systems, NAS boxes and photo programs are left out, as are those
+    that --exclude or a .photodeskignore in a folder names. --exclude is stored for these folders; --exclude '' deletes
+    it.
 
     \b
     photodesk archive add desk/ pictures/ --watch
@@ -145,9 +146,10 @@ def _watch(do: Callable[..., Outcome], folders: list[str], poll: bool, given: di
 @click.option(
     "--missing",
     is_flag=True,
-    help="Files that are gone from the disk; not where a whole folder is, or is empty, for its disk may be away.",
+    help="Remove files that are gone from the disk, unless their disk may be unmounted: an added folder is gone, or a "
+    "folder is empty.",
 )
-@click.option("--force", is_flag=True, help="With --missing: there too.")
+@click.option("--force", is_flag=True, help="With --missing: also those of folders that are gone or empty.")
 @click.pass_context
 def remove(
     context: click.Context,
@@ -160,7 +162,7 @@ def remove(
 ) -> None:
     """Forget files, everything below folders, or photos. The pictures themselves are not touched.
 
-    What the archive does not know is named, and so are folders that were added of which nothing is left (exit code 1).
+    Names that the archive does not know are listed, and so are added folders of which nothing is left (exit code 1).
 
     \b
     photodesk archive remove desk/ pictures/withdrawn/
@@ -178,10 +180,10 @@ def remove(
 @ARCHIVE
 @click.argument("photos", nargs=-1, required=True, metavar="PHOTO|PATH...")
 @click.option("--day", default="", metavar="DAY", help="YYYY-MM-DD [default: today].")
-@click.option("--article", default="", metavar="TEXT", help="With which article: a title, an address, a number.")
+@click.option("--article", default="", metavar="TEXT", help="The article: a title, an address, a number.")
 @click.pass_context
 def use(context: click.Context, /, archive: Path, photos: tuple[str, ...], day: str, article: str) -> None:
-    """Note that photos, by id or file, were printed or put online: `search --used-days` pushes them down.
+    """Record that photos, by id or file, were printed or put online: `search --used-days` ranks them lower.
 
     \b
     photodesk archive use desk/ pictures/flood.jpg --day 2026-11-21 --article "Hochwasser an der Elbe"
@@ -195,7 +197,7 @@ def use(context: click.Context, /, archive: Path, photos: tuple[str, ...], day: 
 @archive.command()
 @ARCHIVE
 def faults(archive: Path) -> None:
-    """List every file that could not be taken: where, why, what to do; and by kind what else the folders hold.
+    """List every file that could not be added: where, why, what to do; other files in the folders by kind.
 
     \b
     photodesk archive faults desk/
@@ -208,23 +210,21 @@ def faults(archive: Path) -> None:
 
 @archive.command()
 @ARCHIVE
-@click.option(
-    "--metadata", is_flag=True, help="Read captions and the like of all files again; XMP sidecars may have changed."
-)
+@click.option("--metadata", is_flag=True, help="Read the metadata of all files again, XMP sidecars too.")
 @click.option(
     "--bank",
     type=click.Path(path_type=Path, exists=True),
     metavar="FILE",
-    help="Articles that stand for the queries to come.",
+    help="Add these articles to the query bank.",
 )
 @click.option(
     "--encoder",
     metavar="NAME",
-    help="Encode every photo again with this model, and use it from then on; not while `serve` runs.",
+    help="Re-encode every photo with this model and use it from then on; not while `serve` runs.",
 )
 @click.pass_context
 def update(context: click.Context, /, archive: Path, metadata: bool, bank: Path | None, encoder: str | None) -> None:
-    """Look at all folders again, revise scores by the bank, tidy up the index.
+    """Walk all folders again, compute hubness offsets by the query bank, optimise the index.
 
     \b
     photodesk archive update desk/
@@ -240,7 +240,7 @@ def update(context: click.Context, /, archive: Path, metadata: bool, bank: Path 
 @ARCHIVE
 @json_option
 def stats(archive: Path, as_json: bool) -> None:
-    """Say what is in the archive.
+    """Show what is in the archive.
 
     \b
     photodesk archive stats desk/
@@ -270,11 +270,11 @@ def stats(archive: Path, as_json: bool) -> None:
 @click.option(
     "--repair",
     is_flag=True,
-    help="Put right what can be: thumbnails, points without a file, photos that the engine lost.",
+    help="Repair what can be repaired: thumbnails, points without a file, photos that the engine lost.",
 )
 @click.pass_context
 def verify(context: click.Context, /, archive: Path, content: bool, repair: bool) -> None:
-    """Name everything that is wrong with the archive; exit code 1 if anything needs you.
+    """List everything that is wrong with the archive; exit code 1 if anything is left for you to do.
 
     \b
     photodesk archive verify desk/
@@ -307,7 +307,7 @@ def picks(context: click.Context, /, archive: Path, out: Path) -> None:
     photodesk archive picks desk/ -o picks/
     photodesk train newsimages2025/ picks/ -o bridge.safetensors
 
-    `photodesk train --picks` does without the folder.
+    `photodesk train --picks` needs no folder.
     """
     _run(context, archive, "picks", target=str(out.absolute()))
 
@@ -317,7 +317,7 @@ def picks(context: click.Context, /, archive: Path, out: Path) -> None:
 @click.argument("uri")
 @click.pass_context
 def move(context: click.Context, /, archive: Path, uri: str) -> None:
-    """Stream the points to another engine, compare every one there, and use that engine from then on.
+    """Stream all points to another engine, compare every one there, and use that engine from then on.
 
     \b
     photodesk archive move desk/ "qdrant:http://10.0.0.5:6333/photos?shards=6&replicas=2"

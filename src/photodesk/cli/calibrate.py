@@ -1,4 +1,4 @@
-"""`calibrate`: make scores mean something."""
+"""`calibrate`: scores → probabilities."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from photodesk.cli.progress import bars
     "--encoder",
     default="builtin",
     show_default=True,
-    help="Whose scores; of a network that was trained with --test, the part kept apart is used.",
+    help="The encoder whose scores are calibrated; of a network trained with --test, the test part is used.",
 )
 @click.option(
     "--for",
@@ -26,16 +26,16 @@ from photodesk.cli.progress import bars
     "--encoder].",
 )
 @out_option("JSON", "Such as desk/confidence.json, which is used by that archive.")
-@click.option("--plot", type=FILE, metavar="SVG", help="Also draw said against seen.")
-@seed_option("Of the halves and galleries.")
+@click.option("--plot", type=FILE, metavar="SVG", help="Also draw the reliability plot: predicted against observed.")
+@seed_option("Random seed of the halves and galleries.")
 @cache_option
 def calibrate(
     data: tuple[Path, ...], encoder: str, use: str | None, out: Path, plot: Path | None, seed: int, cache: Path | None
 ) -> None:
-    """Fit how likely a photo fits to the score that it has, on pairs that the encoder was not trained on.
+    """Fit a curve from scores to the probability that a photo fits, on pairs that the encoder was not trained on.
 
-    Name the same DATA as in `train`. Half of the pairs are fitted on, the other half say how reliable the result is.
-    What was encoded is kept, so a second call takes seconds and one that was stopped resumes.
+    Give the same DATA as in `train`. Half of the pairs are used for the fit, the other half to measure its reliability.
+    Embeddings are stored, so a second call takes seconds and an interrupted one resumes.
 
     \b
     photodesk train newsimages2025/ -o net.safetensors --test 2000

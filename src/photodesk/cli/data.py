@@ -1,4 +1,4 @@
-"""`check` and `fetch`: look at a data set before working with it."""
+"""`check` and `fetch`: check a data set and download its pictures."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ def _table(faults: Sequence[Fault]) -> None:
     from rich.text import Text
 
     from photodesk.data.checks import kinds
+    from photodesk.text_repair import shown
 
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -30,27 +31,27 @@ def _table(faults: Sequence[Fault]) -> None:
     for name in ("fault", "first", "photodesk", "you"):
         table.add_column(name, overflow="fold")
     for kind in kinds(faults):
-        what = Text(kind.name)
+        what = Text(shown(kind.name))
         if kind.meaning:
             what.append(f"\n{kind.meaning}", style="dim")
         cells = (kind.first.where, kind.first.fate, kind.first.advice or "nothing")
-        table.add_row(str(kind.count), what, *map(Text, cells))
+        table.add_row(str(kind.count), what, *(Text(shown(cell)) for cell in cells))
     console.print(table)
 
 
 @click.command()
 @data_options
-@click.option("--all", "every", is_flag=True, help="Before the table, a line for each single fault.")
-@click.option("--out", type=PATH, metavar="FILE.csv", help="Write every single fault to a CSV file.")
+@click.option("--all", "every", is_flag=True, help="Print one line per fault before the table.")
+@click.option("--out", type=PATH, metavar="FILE.csv", help="Write all faults to a CSV file.")
 @click.option(
-    "--no-decode", is_flag=True, help="Do not open the pictures: quick, but finds no broken and no duplicate ones."
+    "--no-decode", is_flag=True, help="Do not open the pictures: fast, but finds no broken or duplicate ones."
 )
 @click.pass_context
 def check(context: click.Context, /, every: bool, out: Path | None, no_decode: bool, **options: Any) -> None:
-    """Name every fault of a data set, by file and line, and what happens to it.
+    """List every fault of a data set by file and line, and what photodesk does about it.
 
-    Ends with a table: a row for each kind of fault, what it means, what photodesk did about it and what is left for
-    you. Exit code 1 if anything is left for you, else 0.
+    Prints a table: one row per kind of fault, what it means, what photodesk did about it and what is left for you to
+    do. Exit code 1 if anything is left for you, else 0.
 
     \b
     photodesk check newsimages2025/
@@ -82,10 +83,10 @@ def check(context: click.Context, /, every: bool, out: Path | None, no_decode: b
     help="Folder for the pictures; by default --photos, else newsimages in DATA.",
 )
 @click.option(
-    "--rate", type=click.FloatRange(0.01, 20), default=2.0, show_default=True, help="Requests a second to one host."
+    "--rate", type=click.FloatRange(0.01, 20), default=2.0, show_default=True, help="Requests per second to one host."
 )
 @click.option(
-    "--retries", type=click.IntRange(0, 10), default=3, show_default=True, help="Repeats after no answer, 429 or 5xx."
+    "--retries", type=click.IntRange(0, 10), default=3, show_default=True, help="Retries after no answer, 429 or 5xx."
 )
 @click.option("--contact", default="", metavar="ADDRESS", help="Your address, for the User-Agent.")
 @click.option(
@@ -102,11 +103,11 @@ def fetch(
     allow_private_for_tests: bool,
     **options: Any,
 ) -> None:
-    """Fetch the pictures that a data set names by URL and that are not there yet.
+    """Download the pictures that a data set gives by URL and that are not there yet.
 
-    For releases without pictures, such as 2021's. Asks politely, only hosts that the files name, saves only whole
-    pictures, and writes every request to fetch.log in the photo folder. After a stop the same command resumes.
-    The pictures belong to their publishers: whether you may use them is for you to know.
+    For releases without pictures, such as 2021. Requests are rate-limited, go only to hosts in the files, and are
+    logged in fetch.log in the photo folder; only complete pictures are saved. An interrupted command resumes.
+    The pictures belong to their publishers: check whether you may use them.
 
     \b
     photodesk fetch newsimages2021/ --contact desk@example.org

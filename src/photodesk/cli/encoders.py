@@ -1,4 +1,4 @@
-"""`encoders` and `export`: which models there are and what they cost here; a model as ONNX."""
+"""`encoders` and `export`: the models and what they cost here; a model as ONNX."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--measure", is_flag=True, help="Load each model that is here and measure photos and texts a second.")
+@click.option("--measure", is_flag=True, help="Load each downloaded model and measure photos and texts per second.")
 @json_option
 def encoders(names: tuple[str, ...], measure: bool, as_json: bool) -> None:
-    """Show the models that can read texts and photos: size, languages, context, licence, and whether they are here.
+    """List models that encode texts and photos: size, languages, context, licence, and whether they are downloaded.
 
-    Nothing is downloaded, except a model that is not here and is given as NAME. Besides these, every model of open_clip
-    is known as openclip:MODEL/TAG, every CLIP and SigLIP of the hub as clip:OWNER/NAME. Options follow a name:
+    Nothing is downloaded, except a model that is given as NAME. Besides these, every model of open_clip is available
+    as openclip:MODEL/TAG, every CLIP and SigLIP of the hub as clip:OWNER/NAME. Options follow a name:
     precision=bf16 (fp16 on a GPU), device=cpu|cuda|mps, compile=yes.
 
     \b
@@ -157,20 +157,23 @@ def _table(rows: list[dict[str, Any]]) -> None:
 @click.argument("name", metavar="openclip:MODEL/TAG")
 @out_option("DIR", "Folder of the export.", click.Path(path_type=Path, file_okay=False))
 @click.option(
-    "--precision", default="both", show_default=True, type=click.Choice(["both", "fp32", "int8"]), help="What to write."
+    "--precision",
+    default="both",
+    show_default=True,
+    type=click.Choice(["both", "fp32", "int8"]),
+    help="Precisions to write.",
 )
 @click.option(
     "--photos",
     type=PATH,
     metavar="DIR",
-    help="A hundred photos to compare with [default: drawn pictures].",
+    help="A hundred photos for the comparison [default: generated pictures].",
 )
 def export(name: str, out: Path, precision: str, photos: Path | None) -> None:
     """Write an open_clip model as ONNX that runs without torch, in fp32 and int8.
 
     The export is compared with its original on a hundred photos and some texts. If any cosine is below 0.99, nothing is
-    written. Use it
-    with: --encoder onnx:DIR, or --encoder "onnx:DIR, precision=int8".
+    written. Use it with: --encoder onnx:DIR, or --encoder "onnx:DIR, precision=int8".
 
     \b
     photodesk export openclip:ViT-B-32/laion2b_s34b_b79k -o vitb32 --photos pictures/

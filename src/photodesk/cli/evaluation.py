@@ -1,4 +1,4 @@
-"""`evaluate`, `compare`, `submit` and `validate`: what to do with a run once there is one."""
+"""`evaluate`, `compare`, `submit` and `validate`: work on run files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _result_options = together(
     data_options,
     click.argument("run", nargs=-1, type=PATH),
-    click.option("--truth", type=PATH, metavar="FILE", help="File with the right pairs, if DATA does not hold them."),
+    click.option("--truth", type=PATH, metavar="FILE", help="File with the right pairs, if DATA has none."),
     click.option(
         "-m",
         "--measure",
@@ -39,26 +39,26 @@ _result_options = together(
     click.option(
         "--official",
         is_flag=True,
-        help="Divide by the pictures of the truth, not its articles, where the two differ.",
+        help="Divide by the number of pictures of the truth instead of articles, if they differ.",
     ),
     click.option("--decimal-comma", is_flag=True, help="Print 0,25 for 0.25, and read such scores in TREC files."),
     click.option("--json", "form", flag_value="json", help="Print JSON with full digits."),
     form_options,
-    seed_option("For everything drawn at random."),
+    seed_option("Random seed of intervals and tests."),
 )
 
 
 @click.command()
 @_result_options
-@click.option("--per-subset", is_flag=True, help="Also for every subset of the data.")
+@click.option("--per-subset", is_flag=True, help="Also print every subset of the data.")
 @click.option("--report", type=PATH, metavar="FILE.html", help="Write the worst and best articles with their pictures.")
 def evaluate(
     per_subset: bool, report: Path | None, form: str | None, seed: int, decimal_comma: bool, **options: Any
 ) -> None:
-    """Measure run files against the right pairs: R@1 … R@100 and MRR@100, with 95 % bootstrap intervals.
+    """Evaluate run files against the right pairs: R@1 … R@100 and MRR@100, with 95 % bootstrap intervals.
 
     Counts as the official evaluator of NewsImages does: an article that the run lacks counts 0, and only the photos up
-    to the measure's k count. An article with several right photos succeeds by the best-placed of them.
+    to the measure's k count. For an article with several right photos the best-ranked of them counts.
     --json prints an object for one run and an array for several.
 
     \b
@@ -89,14 +89,14 @@ def evaluate(
 @click.command()
 @_result_options
 @click.option(
-    "--samples", default=10_000, show_default=True, type=click.IntRange(min=1), help="Random swaps of a test."
+    "--samples", default=10_000, show_default=True, type=click.IntRange(min=1), help="Random permutations of a test."
 )
 def compare(samples: int, form: str | None, seed: int, decimal_comma: bool, **options: Any) -> None:
-    """Say whether one run is really better than another: every pair of runs, by MRR@100 unless -m names other measures.
+    """Test whether one run is significantly better than another: every pair of runs, by MRR@100 unless -m names others.
 
     For each pair: the difference of the means, the articles won, lost and tied, the p of a paired randomisation test,
     and that p after Holm's correction over all tests of the call. For each run: means with 95 % intervals, and hubness,
-    the skewness of how often a photo stands among the first ten; large means that few photos crowd out the rest.
+    the skewness of how often a photo is among the first ten; a large value means that few photos dominate the rankings.
 
     \b
     photodesk compare newsimages2025/ clip.tsv clip-revised.tsv
@@ -133,7 +133,9 @@ def compare(samples: int, form: str | None, seed: int, decimal_comma: bool, **op
 @click.option("-o", "--out", type=PATH, required=True, metavar="FILE.zip", help="The zip to write.")
 @click.option("--group", required=True, help="Your group's registered name.")
 @click.option("--approach", required=True, help="Name of this run, unique among yours.")
-@click.option("--edition", type=click.Choice(["2025", "2026"]), help="Whose rules; by default those of DATA.")
+@click.option(
+    "--edition", type=click.Choice(["2025", "2026"]), help="Edition whose rules apply; by default that of DATA."
+)
 @click.option(
     "--size", type=click.Choice(["LARGE", "SMALL"]), default="LARGE", show_default=True, help="Subtask of 2025."
 )
@@ -142,7 +144,7 @@ def compare(samples: int, form: str | None, seed: int, decimal_comma: bool, **op
     type=PATH,
     multiple=True,
     metavar="FILE",
-    help="Zip or run of your group whose pictures must not come again (2026).",
+    help="Zip or run of your group whose pictures must not be used again (2026).",
 )
 @click.option("--add", is_flag=True, help="Keep the approaches that FILE.zip holds already.")
 @click.pass_context
@@ -159,9 +161,9 @@ def submit(
     add: bool,
     **options: Any,
 ) -> None:
-    """Make the zip that NewsImages 2025 and 2026 ask for: one PNG of 460 × 260 an article, from the run's best photos.
+    """Make the zip that NewsImages 2025 and 2026 require: one PNG of 460 × 260 per article, from the run's best photos.
 
-    Ends with 1 if an article is left without a picture, else with 0. Check the result with photodesk validate.
+    Exit code 1 if an article is left without a picture, else 0. Check the result with photodesk validate.
 
     \b
     photodesk submit newsimages2025/ run.tsv -o Desk.zip --group Desk --approach CLIP
@@ -196,16 +198,16 @@ def submit(
 @data_options
 @click.argument("file", nargs=-1, type=PATH)
 @click.option(
-    "--edition", type=click.Choice(["2025", "2026"]), help="Whose rules a zip follows; by default those of DATA."
+    "--edition", type=click.Choice(["2025", "2026"]), help="Edition whose rules a zip follows; by default that of DATA."
 )
-@click.option("--depth", default=100, show_default=True, help="Photos that every article of a run file needs.")
-@click.option("--all", "every", is_flag=True, help="A line for each fault, not for each kind of fault.")
+@click.option("--depth", default=100, show_default=True, help="Photos that every article of a run file must have.")
+@click.option("--all", "every", is_flag=True, help="Print one line per fault, not per kind of fault.")
 @click.pass_context
 def validate(context: click.Context, /, edition: str | None, depth: int, every: bool, **options: Any) -> None:
-    """Name everything in run files and submission zips that the organisers would not accept.
+    """List everything in run files and submission zips that the organisers would not accept.
 
-    Several zips are taken for one group's, so that 2026's rule holds across them: no picture twice across a group's
-    runs. Ends with 1 if there is a fault, else with 0.
+    Several zips are treated as one group's, for the rule of 2026: no picture twice across a group's runs. Exit code 1
+    if there is a fault, else 0.
 
     \b
     photodesk validate newsimages2025/ run.tsv
@@ -255,6 +257,10 @@ def _evaluated(options: dict[str, Any], decimal_comma: bool) -> tuple[Dataset, l
     right = datasets.read(truth) if truth else dataset
     parts = {article.id: article.subset for article in (*dataset.articles, *right.articles)}
     scrambled = "2021" in dataset.edition + right.edition
+    gallery = {one.id for one in dataset.photos} and {
+        *(one.id for one in dataset.photos),
+        *(item.photo for item in (*dataset.listed, *right.listed)),
+    }
     reports = []
     for path in runs:
         report = measured(
@@ -265,6 +271,7 @@ def _evaluated(options: dict[str, Any], decimal_comma: bool) -> tuple[Dataset, l
             scrambled=scrambled,
             official=official,
             decimal_comma=decimal_comma,
+            photos=gallery,
         )
         reports.append(report)
         for note in report.notes:

@@ -1,4 +1,4 @@
-"""`index`: photos encoded once, for many searches."""
+"""`index`: encodes photos once, for many searches."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from photodesk.cli.progress import bars
     metavar="ADDRESS",
     help="Encode on a Ray cluster: its address, auto for the one here, local to start one.",
 )
-@click.option("--float16", is_flag=True, help="Keep new rows in half the bytes.")
+@click.option("--float16", is_flag=True, help="Store new embeddings as float16, in half the bytes.")
 @click.option(
     "--revise", metavar="R", help="Revise the scores of every search, such as nnn(k=128, alpha=0.75); see `tune`."
 )
@@ -35,7 +35,7 @@ from photodesk.cli.progress import bars
     "--bank",
     type=PATH,
     metavar="FILE",
-    help="The articles that --revise takes one number a photo from.",
+    help="Query bank of --revise: articles like those to come.",
 )
 @exclude_option
 @encoder_option
@@ -57,9 +57,9 @@ def index(
     """Encode every picture of PHOTOS into an index for `search`.
 
     PHOTOS is a folder; or a text file with one path or URL a line, tars, Parquet files with the pictures' bytes, or a
-    URL of any of these. Run it again when pictures came or went: only new contents are encoded. With --revise and
-    --bank the index also keeps one number a photo, and `search` ranks one headline as `rank` with the same --revise and
-    --bank does.
+    URL of any of these. Run it again when pictures were added or removed: only new contents are encoded. With --revise
+    and --bank the index also stores the hubness offset of each photo, and `search` ranks one headline as `rank` with
+    the same --revise and --bank does.
 
     \b
     photodesk index pictures/ -o archive.index

@@ -52,15 +52,19 @@ data_options = together(
     click.option("--photos", type=PATH, metavar="DIR", help="Folder of pictures."),
     exclude_option,
     click.option("--subset", metavar="NAME", help="Only this part of the data, such as content2019-01."),
+    click.option(
+        "--header-line", default=0, type=click.IntRange(0), metavar="N", help="Line of the header [default: found]."
+    ),
+    click.option("--delimiter", default="", metavar="CHAR", help="Between cells, such as ; or tab [default: found]."),
     *map(_column, _COLUMNS),
 )
-"""DATA, --articles, --photos, --exclude, --subset and --…-column, all for `read_data`."""
+"""DATA, --articles, --photos, --exclude, --subset, --…-column and how tables are written, all for `read_data`."""
 
 encoder_option = click.option(
     "--encoder", default="builtin", show_default=True, help="The model that reads texts and photos; see `encoders`."
 )
 cache_option = click.option(
-    "--cache", type=PATH, metavar="DIR", help="Where features are kept [default: the user's cache]."
+    "--cache", type=PATH, metavar="DIR", help="Folder of the feature store [default: the user's cache]."
 )
 preparation_option = click.option(
     "--preparation",
@@ -98,12 +102,22 @@ def read_data(options: dict[str, Any]) -> Dataset:
     from photodesk.data import datasets
     from photodesk.errors import UsageError
 
-    names = ("data", "articles", "photos", "subset", "exclude")
-    data, articles, photos, subset, exclude = (options.pop(name) for name in names)
+    names = ("data", "articles", "photos", "subset", "exclude", "header_line")
+    data, articles, photos, subset, exclude, line = (options.pop(name) for name in names)
+    delimiter = options.pop("delimiter")
+    delimiter = {"tab": "\t", "\\t": "\t"}.get(delimiter.casefold(), delimiter)
     columns = {name: value for name in _COLUMNS if (value := options.pop(f"{name}_column"))}
     if (data is None) == (articles is None):
         raise UsageError("give either a data folder or --articles FILE --photos DIR")
-    return datasets.read(data or articles, photos=photos, columns=columns, subset=subset, exclude=exclude)
+    return datasets.read(
+        data or articles,
+        photos=photos,
+        columns=columns,
+        subset=subset,
+        exclude=exclude,
+        header_line=line,
+        delimiter=delimiter,
+    )
 
 
 def show_data(dataset: Dataset) -> None:
@@ -140,23 +154,26 @@ def deciding_measure(text: str, known: Sequence[Measure]) -> Measure:
     return measure
 
 
+FEW = 3
+"""Faults of one kind that are printed one by one; more are one line."""
+
+
 def show_faults(faults: Sequence[Fault], *, every: bool = False, err: bool = True) -> bool:
-    """Print faults, those of one kind as one line with count and first place; returns whether any needs the user."""
+    """Print faults, many of one kind as one line with count and first place; returns whether any needs the user."""
     from photodesk.data.checks import kinds
+    from photodesk.text_repair import shown
 
     if every:
-        for fault in faults:
-            click.echo(str(fault), err=err)
+        lines = list(map(str, faults))
     else:
+        lines = []
         for kind in kinds(faults):
-            first = kind.first
-            advice = f"; {first.advice}" if first.advice else ""
-            line = (
-                str(first)
-                if kind.count == 1
-                else f"{kind.count} × {kind.name} ({first.fate}), first {first.where}{advice}"
-            )
-            click.echo(line, err=err)
+            first, advice = kind.first, f"; {kind.first.advice}" if kind.first.advice else ""
+            few = kind.count <= FEW
+            some = f"{kind.count} × {kind.name} ({first.fate}), first {first.where}{advice}"
+            lines += map(str, kind.faults) if few else [some]
+    for line in lines:
+        click.echo(shown(line), err=err)
     return any(fault.advice for fault in faults)
 
 

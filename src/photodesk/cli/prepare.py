@@ -1,4 +1,4 @@
-"""`prepare`: what a Preparation makes of the articles, as a file and, step by step, as a table."""
+"""`prepare`: the result of a Preparation, as a file and, step by step, as a table."""
 
 from __future__ import annotations
 
@@ -36,23 +36,21 @@ _LABELLED = ("subset", "language", "tags", "date")
     metavar="N",
     help="Show the first N articles step by step [default: 5 without --out].",
 )
-@click.option(
-    "--drop-empty", is_flag=True, help="Leave out articles without any text, as the 2021 paper did; else they are kept."
-)
+@click.option("--drop-empty", is_flag=True, help="Leave out articles without any text, as the 2021 paper did.")
 @click.option(
     "--label",
     multiple=True,
     type=click.Choice(_LABELLED),
-    help="Add this field as whole numbers; FILE.labels.json says which is which.",
+    help="Add this field encoded as integers; FILE.labels.json has the mapping.",
 )
 @click.option(
     "--encoder",
     "encoders",
     multiple=True,
     metavar="NAME",
-    help="Report what this encoder's context length cuts; may be repeated.",
+    help="Report what this encoder's context length truncates; may be given several times.",
 )
-@click.option("--keep-going", is_flag=True, help="Leave originals where translation fails, instead of stopping.")
+@click.option("--keep-going", is_flag=True, help="Keep originals if translation fails, instead of stopping.")
 @click.pass_context
 def prepare(
     context: click.Context,
@@ -66,11 +64,11 @@ def prepare(
     keep_going: bool,
     **options: Any,
 ) -> None:
-    """Detect, translate, clean and cut the texts of articles, and show before and after.
+    """Detect, translate, clean and truncate the texts of articles, and show before and after.
 
     The steps are key=value pairs: fields=title+lead+text+tags, detect=de+en (then threshold=0.6), translate=MODEL (then
     keep_names=yes), clean=2021 or ekphrasis, max_words=40. MODEL is marian:NAME, ctranslate2:FOLDER or the address of a
-    LibreTranslate service. Steps that are not named are off. The file can be read as DATA again, already prepared.
+    LibreTranslate service. Steps that are not given are off. The file can be read as DATA again.
 
     \b
     photodesk prepare newsimages2021/ --show 5 -p "fields=title+text, detect=de+en, clean=2021, max_words=40"

@@ -30,16 +30,16 @@ if TYPE_CHECKING:
 
 @click.command()
 @data_options
-@out_option("RUN", "Run file: .tsv as NewsImages wants it, .trec with scores.")
+@out_option("RUN", "Run file: .tsv in the format of NewsImages, .trec with scores.")
 @click.option("--report", type=FILE, metavar="HTML", help="Also write a contact sheet.")
-@click.option("--top", default=100, show_default=True, type=click.IntRange(1), help="Photos an article.")
+@click.option("--top", default=100, show_default=True, type=click.IntRange(1), help="Photos per article.")
 @preparation_option
 @click.option("--revise", metavar="R", help="How cosines are revised, such as dual_softmax(temperature=1); see `tune`.")
 @click.option(
     "--bank",
     type=PATH,
     metavar="FILE",
-    help="Other articles for --revise, instead of those of DATA.",
+    help="Query bank for --revise: other articles, instead of those of DATA.",
 )
 @encoder_option
 @cache_option
@@ -60,8 +60,8 @@ def rank(
     """Rank the photos for every article and write a run file.
 
     DATA is a folder of any NewsImages edition: an article file and a folder of pictures; or give --articles and
-    --photos. What was encoded is kept: the same command a second time encodes nothing, and one that was stopped
-    resumes. --revise without --bank reads the other articles of DATA: run file, report and tables then call the run
+    --photos. Embeddings are stored: the same command a second time encodes nothing, and an interrupted one resumes.
+    --revise without --bank uses all articles of DATA as the query bank: run file, report and tables then call the run
     transductive.
 
     \b
@@ -83,6 +83,8 @@ def rank(
         probe(path)
     revision, others = _revision(revise, bank)
     dataset = shown_data(options)
+    needed = show_faults(dataset.faults)
+    run_files.refuse(out, [article.id for article in dataset.articles] + [photo.id for photo in dataset.photos])
     loaded = load_encoder(encoder)
     about = {"Encoder": encoder, "Texts": preparation} | _caution(encoder, loaded, dataset)
     with bars() as progress:
@@ -100,7 +102,7 @@ def rank(
     click.echo(f"{len(run)} articles ranked into {out}", err=True)
     if report:
         _report(run, dataset, report, out.stem, about)
-    context.exit(1 if show_faults([*dataset.faults, *faults]) else 0)
+    context.exit(1 if show_faults(faults) or needed else 0)
 
 
 def _revision(text: str | None, bank: Path | None) -> tuple[Revision | None, Sequence[Article] | None]:
@@ -116,7 +118,7 @@ def _revision(text: str | None, bank: Path | None) -> tuple[Revision | None, Seq
 
 
 def _caution(name: str, encoder: Encoder, dataset: Dataset) -> dict[str, str]:
-    """What has to be said where the encoder was trained on this very data."""
+    """A warning if the encoder was trained on this data set."""
     from photodesk.data.datasets import OWN_TABLE
 
     if dataset.edition == OWN_TABLE or not encoder.network or not encoder.network.saw(dataset.edition):

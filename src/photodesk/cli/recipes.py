@@ -1,4 +1,4 @@
-"""`recipes`, `reproduce` and `ablate`: rows of the papers' tables, run here, and what their components contribute."""
+"""`recipes`, `reproduce` and `ablate`: reproduce rows of the papers' tables, and measure their components."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 _pretrain_option = click.option(
-    "--pretrain", type=PATH, metavar="DIR", help="The data set to train on before, such as NYTimes800k."
+    "--pretrain", type=PATH, metavar="DIR", help="The data set for pre-training, such as NYTimes800k."
 )
 _model_dir_option = click.option(
     "--model-dir", type=PATH, metavar="DIR", help="Folder with models, each in OWNER--NAME as on the hub."
@@ -43,25 +43,29 @@ _run_options = together(
     click.option("--data", type=PATH, metavar="DIR", help="The data set."),
     click.option("--photos", type=PATH, metavar="DIR", help="Folder of pictures, if it is not in DATA."),
     _model_dir_option,
-    click.option("--encoder", metavar="E", help="Run it on another model, such as builtin; marked as such everywhere."),
+    click.option(
+        "--encoder", metavar="E", help="Run it on another model, such as builtin; every file and table states it."
+    ),
     _pretrain_option,
     click.option("--network", type=PATH, metavar="FILE", help="A trained T×V network, instead of training one."),
-    click.option("--subset", metavar="WORDS", help="Words that name the part to measure, instead of the recipe's."),
-    seed_option("Of the intervals."),
+    click.option(
+        "--subset", metavar="WORDS", help="Words in the name of the part to measure, instead of the recipe's."
+    ),
+    seed_option("Random seed of the intervals."),
     form_options,
     cache_option,
 )
 
 
 @click.command()
-@click.option("--data", type=PATH, metavar="DIR", help="Also say what this data set lacks.")
+@click.option("--data", type=PATH, metavar="DIR", help="Also list what this data set lacks.")
 @_pretrain_option
 @_model_dir_option
 @json_option
 def recipes(data: Path | None, pretrain: Path | None, model_dir: Path | None, as_json: bool) -> None:
     """List the recipes: which row of which paper each is, what it costs, and whether it can be run here.
 
-    Each is one row of a table with its numbers. Nothing is loaded or asked to find out.
+    Each is one row of a table with its figures. No model is loaded and no network request is made.
 
     \b
     photodesk recipes
@@ -147,12 +151,12 @@ def _print(table: Table, remarks: Iterable[str], form: str | None) -> None:
 @out_option("DIR", "Folder for run file, report and record.", PATH, default="reproduced", show_default=True)
 @click.pass_context
 def reproduce(context: click.Context, /, recipe: str, out: Path, form: str | None, seed: int, **options: Any) -> None:
-    """Run a recipe, a row of a paper's table, and print ours next to the paper's numbers.
+    """Run a recipe, a row of a paper's table, and print our figures next to the paper's.
 
-    First everything that is missing is named at once, with how to get it; nothing is computed before. Then: language
+    First lists everything that is missing, with how to get it, before anything is computed. Then: language
     detection, translation, cleaning, word limits, encoder, T×V network, fusion, revision. Writes NAME.tsv, NAME.html
     and NAME.json into --out. RECIPE is a name of `recipes` or a .toml file. --encoder builtin runs any recipe on the
-    built-in model and on any data: all that then differs is said in every file and table.
+    built-in model and on any data; every file and table states what differs.
 
     \b
     photodesk reproduce 2022-rss-run2 --data newsimages2022/ --model-dir models/
@@ -181,13 +185,13 @@ def reproduce(context: click.Context, /, recipe: str, out: Path, form: str | Non
     show_default=True,
     type=PATH,
     metavar="FILE",
-    help="Picture of the contributions.",
+    help="File for a plot of the contributions.",
 )
 @click.pass_context
 def ablate(
     context: click.Context, /, recipe: str, measure: str, plot: Path, form: str | None, seed: int, **options: Any
 ) -> None:
-    """Leave out one component of a recipe at a time, and say what each contributes.
+    """Leave out one component of a recipe at a time, and measure what each contributes.
 
     Components: translation, cleaning, word limits, each further field, each encoder, the T×V network, revision, fusion.
     Every run is over the same articles, so intervals and tests are paired. RECIPE is a name of `recipes` or a .toml

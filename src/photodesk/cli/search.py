@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from photodesk.cli.options import load_encoder, print_json
+from photodesk.text_repair import shown
 
 if TYPE_CHECKING:
     from photodesk.search.schema import Answer, Hit, Located, Why
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 @click.argument("headline", default="")
 @click.option("--top", default=10, show_default=True, type=click.IntRange(1), help="How many photos.")
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of lines.")
-@click.option("--cosine", is_flag=True, help="Rank an index by cosine, even if it holds the numbers of a revision.")
+@click.option("--cosine", is_flag=True, help="Rank an index by cosine, even if it holds hubness offsets.")
 @click.option(
     "--encoder", help="Another text tower in the space of an index's photos [default: the encoder that made it]."
 )
@@ -29,40 +30,59 @@ if TYPE_CHECKING:
 @click.option(
     "--body", "text", type=click.File("r", encoding="utf-8"), help="File with the article's text; - is stdin."
 )
-@click.option("--language", default="", help="Of the article, such as de; for --translate.")
+@click.option("--language", default="", help="Language of the article, such as de; for --translate.")
 @click.option(
     "--translate", default="", metavar="T", help="Translator for models that read English only; see `prepare`."
 )
 @click.option(
-    "--like", default="", metavar="PHOTO", help="More like this: a picture file, or the id of a photo of the archive."
+    "--like",
+    default="",
+    metavar="PHOTO",
+    help="Find similar photos: a picture file, or the id of a photo of the archive.",
 )
 @click.option(
     "--words",
     default="",
-    help="Names or keywords that lift photos whose captions have them [default: those of the headline].",
+    help="Names or keywords that raise photos whose captions have them [default: those of headline and lead].",
 )
-@click.option("--phrase", default="", help="Words that must stand in caption, keywords or place, one after the other.")
+@click.option(
+    "--phrase",
+    default="",
+    help="Words that must occur in headline, caption, keywords, place or byline, one after the other.",
+)
 @click.option("--since", default="", metavar="DAY", help="First day taken, YYYY-MM-DD.")
 @click.option("--until", default="", metavar="DAY", help="Last day taken.")
-@click.option("--credit", multiple=True, help="Any of these, exactly as in the picture.")
-@click.option("--terms", multiple=True, help="Usage terms, any of these, exactly as in the picture.")
-@click.option("--keyword", "keywords", multiple=True, help="All of these, exactly as in the picture.")
+@click.option("--credit", multiple=True, help="Credit, exactly as in the picture; given several times, any of them.")
 @click.option(
-    "--orientation", multiple=True, type=click.Choice(["landscape", "portrait", "square"]), help="Any of these."
+    "--terms", multiple=True, help="Usage terms, exactly as in the picture; given several times, any of them."
 )
-@click.option("--min-width", default=0, type=click.IntRange(0), help="In pixels.")
-@click.option("--min-height", default=0, type=click.IntRange(0), help="In pixels.")
-@click.option("--used-days", default=0, type=click.IntRange(0), help="Push down what was used in so many days.")
-@click.option("--hide-used", "used", flag_value="hide", default="down", help="Leave it out instead.")
+@click.option(
+    "--keyword", "keywords", multiple=True, help="Keyword, exactly as in the picture; given several times, all of them."
+)
+@click.option(
+    "--orientation",
+    multiple=True,
+    type=click.Choice(["landscape", "portrait", "square"]),
+    help="May be given several times.",
+)
+@click.option("--min-width", default=0, type=click.IntRange(0), help="Minimum width in pixels.")
+@click.option("--min-height", default=0, type=click.IntRange(0), help="Minimum height in pixels.")
+@click.option(
+    "--used-days", default=0, type=click.IntRange(0), help="Rank photos lower that were used in the last N days."
+)
+@click.option(
+    "--hide-used", "used", flag_value="hide", default="down", help="With --used-days: leave these photos out instead."
+)
 @click.option("--diverse", is_flag=True, help="Prefer photos that differ from those above them.")
 @click.option(
     "--no-fold", "fold", is_flag=True, default=True, flag_value=False, help="Show near-duplicates one by one."
 )
+@click.option("--similar", is_flag=True, help="Also list the near-duplicates of each photo; JSON always has them.")
 @click.option(
-    "--similar", is_flag=True, help="Also list the near-duplicates that each photo stands for; JSON always has them."
-)
-@click.option(
-    "--why", type=click.IntRange(1), metavar="RANK", help="Also say which words, regions and parts made that hit."
+    "--why",
+    type=click.IntRange(1),
+    metavar="RANK",
+    help="Explain that hit: words, regions of the picture and components of the score.",
 )
 @click.pass_context
 def search(
@@ -79,8 +99,8 @@ def search(
     """Find photos of an archive or INDEX for one HEADLINE, best first.
 
     An index gives score and file; one that was made with --revise gives revised scores. An archive (`photodesk
-    archive`) gives the probability that each photo fits, in words too, and takes all the other options. It says so when
-    nothing fits.
+    archive`) gives the probability that each photo fits, also in words, and takes all the other options. If no photo is
+    likely to fit, it says so.
 
     \b
     photodesk search archive.index "Hochwasser an der Elbe"
@@ -118,7 +138,7 @@ def _search_index(folder: Path, headline: str, top: int, as_json: bool, cosine: 
     if as_json:
         print_json({"hits": [asdict(hit) for hit in hits]})
     for hit in () if as_json else hits:
-        click.echo(f"{hit.score:.3f}\t{hit.file}")
+        click.echo(f"{hit.score:.3f}\t{shown(hit.file)}")
 
 
 def _search_archive(folder: Path, top: int, as_json: bool, options: dict[str, Any]) -> None:
@@ -176,11 +196,11 @@ def _show(answer: Answer, reason: Why | None, rank: int | None, as_json: bool, s
     if answer.message:
         click.echo(answer.message, err=True)
     for hit in answer.hits:
-        click.echo(f"{hit.probability:.0%}\t{WORDS[hit.level]}\t{_file(hit)}\t{_about(hit)}")
+        click.echo(f"{hit.probability:.0%}\t{WORDS[hit.level]}\t{shown(_file(hit))}\t{shown(_about(hit))}")
         for one in hit.similar if similar else ():
             size = f"{one.about.width} × {one.about.height}"
             told = _joined((one.photo, one.about.credit, size, _terms(one.about.terms)))
-            click.echo(f"\tnear-duplicate\t{_file(one)}\t{told}")
+            click.echo(f"\tnear-duplicate\t{shown(_file(one))}\t{shown(told)}")
     if answer.hits and not answer.calibrated:
         click.echo(
             "probabilities are a guess: they were not fitted for this model or kind of query; see: photodesk calibrate "

@@ -12,23 +12,27 @@ from photodesk.cli.options import PATH
 @click.command()
 @click.argument("archive", type=PATH)
 @click.option(
-    "--host", default="127.0.0.1", show_default=True, help="Where to listen; anything but this machine wants a token."
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; any but this machine's needs a token."
 )
 @click.option(
-    "--port", default=8642, show_default=True, type=click.IntRange(0, 65535), help="0 takes any that is free."
+    "--port",
+    default=8642,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port to listen on; 0 takes a free one.",
 )
 @click.option(
     "--token",
     envvar="PHOTODESK_TOKEN",
     default="",
-    help="What visitors must show [default: made up where one is wanted].",
+    help="Token that visitors must send [default: generated if one is needed].",
 )
 @click.option(
     "--name",
     "names",
     multiple=True,
     metavar="HOST",
-    help="Another name of this desk, behind a proxy; may be given several times.",
+    help="Another host name of this server, behind a proxy; may be given several times.",
 )
 @click.option(
     "--translate",
@@ -42,8 +46,8 @@ def serve(
 ) -> None:
     """Serve ARCHIVE: paste a draft in the browser, see the photos that fit as you type.
 
-    The desk holds the archive as long as it runs; `photodesk archive add` and the others hand their work to it. Ctrl-C
-    ends it.
+    The server holds the lock of the archive as long as it runs; `photodesk archive add` and the others send their work
+    to it. Ctrl-C stops it.
 
     \b
     photodesk serve desk/

@@ -1,4 +1,4 @@
-"""`store`: is what was encoded still sound, can it be smaller, what may go."""
+"""`store`: verifies, compacts and cleans up stored embeddings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("action", type=click.Choice(["verify", "compact", "gc"]))
 @cache_option
-@click.option("--float16", is_flag=True, help="compact: keep numbers in half the bytes from now on.")
+@click.option("--float16", is_flag=True, help="compact: store embeddings as float16 from now on, in half the bytes.")
 @click.option(
     "--days",
     type=click.IntRange(0),
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 )
 @click.pass_context
 def store(context: click.Context, /, action: str, cache: Path | None, float16: bool, days: int | None) -> None:
-    """Look after the rows that `rank`, `index` and `train` have encoded and keep.
+    """Verify, compact and clean up the embeddings that `rank`, `index` and `train` have stored.
 
-    verify compares every byte with the checksums of the manifest, and shows what is kept. compact writes the rows anew
-    without superseded and damaged ones. gc deletes what killed processes left, and with --days what nobody uses. What
-    is lost is encoded again when it is needed.
+    verify compares every byte with the checksums of the manifest, and lists what is stored. compact rewrites the rows
+    without superseded and damaged ones. gc deletes what killed processes left behind, and with --days the rows of
+    models that were not used for so long. What is lost is encoded again when it is needed.
 
     \b
     photodesk store verify
@@ -72,13 +72,7 @@ def _table(kept: list[Kept], folder: Path) -> None:
             head, justify="left" if head in ("tower", "type", "last used", "state") else "right", overflow="fold"
         )
     for one in kept:
-        state = (
-            f"{len(one.faults)} faults"
-            if one.faults
-            else "sound"
-            if one.dtype
-            else "of an earlier version; taken over when used"
-        )
+        state = f"{len(one.faults)} faults" if one.faults else "sound" if one.dtype else "empty"
         used = time.strftime("%Y-%m-%d", time.localtime(one.used))
         table.add_row(
             one.tower, f"{one.rows}", f"{one.dim}", one.dtype, f"{one.shards}", f"{one.bytes / 1e6:,.1f}", used, state

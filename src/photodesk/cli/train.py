@@ -37,29 +37,29 @@ def _part(_context: click.Context, parameter: click.Parameter, value: float | No
     default=("builtin",),
     show_default=True,
     metavar="E",
-    help="Whose frozen features are learned from; several are several features (T, V).",
+    help="Encoder whose frozen features are used; several give several features (T, V).",
 )
 @click.option(
     "--fields",
     "-f",
     multiple=True,
     metavar="F+F",
-    help="What a text feature reads, such as title or lead+text; several are several features (T). Without it: titles, "
-    "and titles with tags.",
+    help="Fields of a text feature, such as title or lead+text; several give several features (T) [default: titles, "
+    "and titles with tags].",
 )
 @click.option(
     "--preset",
     default="default",
     show_default=True,
     type=click.Choice(["default", "straight", "paper2022"]),
-    help="Closed form with landmarks, or without, or the recipe of the 2022 paper.",
+    help="default: closed form with landmarks; straight: without landmarks; paper2022: the recipe of the 2022 paper.",
 )
 @click.option(
     "--picks",
     multiple=True,
     metavar="ARCHIVE",
     type=PATH,
-    help="What was picked in `serve` is further DATA, after those named; may be given several times.",
+    help="Use the picks of this archive as further DATA, after those named; may be given several times.",
 )
 @click.option(
     "--pretrain",
@@ -75,15 +75,15 @@ def _part(_context: click.Context, parameter: click.Parameter, value: float | No
 @click.option(
     "--weights",
     metavar="W,W",
-    help="Weight of a pair of each DATA and --picks. The greatest are what the network is for. [default: 1, further "
-    "ones .03]",
+    help="Weight of a pair of each DATA and --picks; the greatest marks the target domain [default: 1, further ones "
+    ".03].",
 )
 @click.option(
     "--split",
     default="grouped",
     show_default=True,
     metavar="S",
-    help="How parts are kept apart: grouped, random, or time:YEAR-MONTH-DAY.",
+    help="How parts are split: grouped, random, or time:YEAR-MONTH-DAY.",
 )
 @click.option(
     "--leaks",
@@ -96,8 +96,8 @@ def _part(_context: click.Context, parameter: click.Parameter, value: float | No
     "--validation",
     type=float,
     callback=_part,
-    help="Pairs that choose the epoch; below 1 a share; 0 runs all epochs. [default: 700, at most a tenth; 0 without "
-    "epochs]",
+    help="Validation pairs, which choose the epoch; below 1 a share; 0 runs all epochs [default: 700, at most a tenth; "
+    "0 without epochs].",
 )
 @click.option(
     "--test",
@@ -105,24 +105,26 @@ def _part(_context: click.Context, parameter: click.Parameter, value: float | No
     show_default=True,
     type=float,
     callback=_part,
-    help="Pairs that are kept apart and only measured at the end; below 1 a share.",
+    help="Test pairs, which are only evaluated at the end; below 1 a share.",
 )
 @click.option(
-    "--refit", is_flag=True, help="When the epoch is chosen and measured, train again on every pair and keep that."
+    "--refit", is_flag=True, help="After choosing and evaluating the epoch, train again on every pair and save that."
 )
 @click.option(
     "--loss",
     type=click.Choice(["infonce", "margin", "margin_all"]),
-    help="Instead of the preset's: margin takes the hardest negative of the batch.",
+    help="Loss, instead of the preset's; margin takes the hardest negative of the batch.",
 )
 @click.option(
-    "--epochs", type=click.IntRange(0), help="At most so many, instead of the preset's; 0 keeps the closed form."
+    "--epochs",
+    type=click.IntRange(0),
+    help="Maximum number of epochs, instead of the preset's; 0 keeps the closed form.",
 )
-@click.option("--dim", type=click.IntRange(1), help="Numbers per joint space, instead of the preset's.")
+@click.option("--dim", type=click.IntRange(1), help="Dimension of a joint space, instead of the preset's.")
 @click.option(
     "--precision",
     type=click.Choice(["auto", "bf16", "fp32"]),
-    help="Of products while training. [default: bf16 where the CPU has it]",
+    help="Precision of products while training [default: bf16 where the CPU has it].",
 )
 @click.option(
     "--tensorboard",
@@ -130,7 +132,7 @@ def _part(_context: click.Context, parameter: click.Parameter, value: float | No
     type=click.Path(path_type=Path, file_okay=False),
     help="Also log the epochs for TensorBoard.",
 )
-@seed_option("Of the split and of everything random.")
+@seed_option("Random seed of the split and of the training.")
 @cache_option
 @click.pass_context
 def train(
@@ -151,9 +153,9 @@ def train(
 ) -> None:
     """Train a T×V network on an encoder's frozen features.
 
-    The first DATA is what the network is for: validation and test pairs are taken from it. By default no title, URL or
-    near-duplicate picture is on two sides. One JSON line an epoch on stdout. A training that was killed resumes
-    after its last epoch when the same command is given again, and ends with the same weights.
+    The first DATA is the target domain: validation and test pairs are taken from it. By default no title, URL or
+    near-duplicate picture is in two parts. Prints one JSON line per epoch to stdout. A killed training resumes after
+    its last epoch when the same command is given again, and ends with the same weights.
 
     \b
     photodesk train newsimages2025/ flickr8k/ -o bridge.safetensors --test 2000

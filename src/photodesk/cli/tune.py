@@ -39,20 +39,20 @@ from photodesk.cli.progress import bars
     default=1000,
     show_default=True,
     type=click.IntRange(1),
-    help="Pairs to measure on, at most half; the others are the bank.",
+    help="Pairs to evaluate on, at most half; the others are the query bank.",
 )
 @click.option(
-    "--measure", "-m", default="MRR@100", show_default=True, help="What decides: R@1, R@10, R@100 or MRR@100."
+    "--measure", "-m", default="MRR@100", show_default=True, help="Measure to choose by: R@1, R@10, R@100 or MRR@100."
 )
 @click.option(
     "--plot",
     default="tune.svg",
     show_default=True,
     type=FILE,
-    help="Picture of the effect on hubness.",
+    help="File for a plot of the effect on hubness.",
 )
 @preparation_option
-@seed_option("Of the validation part and of the intervals.")
+@seed_option("Random seed of the validation part and of the intervals.")
 @form_options
 @encoder_option
 @cache_option
@@ -73,9 +73,9 @@ def tune(
 ) -> None:
     """Choose how cosines are revised, on a validation part of DATA, and print every method with 95 % intervals.
 
-    Each is tried twice: with the other articles of the validation part (the batch: transductive) and with a bank of all
-    other articles. The part keeps articles of one title, URL or near-duplicate picture together. The plot shows what
-    each does to hubness.
+    Each is tried twice: with the other articles of the validation part (the batch: transductive) and with a query bank
+    of all other articles. The split keeps articles that share a title, URL or near-duplicate picture together. The plot
+    shows the effect of each on hubness.
 
     \b
     photodesk tune newsimages2025/ --plot tune.svg

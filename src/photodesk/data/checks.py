@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import NamedTuple
 from photodesk.data import tables
 from photodesk.data.groups import shared_titles
 from photodesk.errors import PhotoError
+from photodesk.text_repair import shown
 from photodesk.types import Dataset, Fault, Photo
 
 
@@ -30,6 +31,10 @@ MEANINGS = {
     # a table file, by file
     "table-bom": Meaning("a byte order mark", "three invisible bytes before the first column name; skipped"),
     "table-column-twice": Meaning("column name stands twice", "the first one is read"),
+    "table-decimal-ids": Meaning(
+        "ids are written as decimals",
+        "a program kept the column as floating point: 1.0 for 1; read as whole numbers",
+    ),
     "table-id-not-unique": Meaning("the column is not unique", "it cannot tell articles apart; another column does"),
     "table-line-ends": Meaning("lines end in CR", "line ends of another system; read as line ends"),
     "table-no-articles": Meaning("not an article file", "the folder holds it, but it has no titles"),
@@ -41,7 +46,12 @@ MEANINGS = {
     # and by row
     "row-blank": Meaning("blank row", "a line without any cell; it is no article"),
     "row-cells-shifted": Meaning("cells out of place", "a delimiter is missing within the row; no cell can be trusted"),
+    "row-comment": Meaning("a comment between records", "JSON has none; the line is no record"),
     "row-header-again": Meaning("the header stands here again", "files were joined; the line is no article"),
+    "row-loose-json": Meaning(
+        "commas or comments that JSON does not have",
+        "a comma after the last value, or a comment; read as if it were not there",
+    ),
     "row-not-bson": Meaning("not BSON", "the document is damaged; the others are read"),
     "row-not-json": Meaning("not JSON", "the line is damaged; the others are read"),
     "row-not-object": Meaning("not an object", "the line is no record"),
@@ -83,6 +93,7 @@ MEANINGS = {
         "soft hyphens", "invisible hyphens inside words, which tear words apart for a model; taken out"
     ),
     # a photo
+    "photo-ambiguous": Meaning("several pictures have this name", "which of them is meant cannot be told"),
     "photo-damaged": Meaning("picture is damaged", "its bytes contradict each other"),
     "photo-empty": Meaning("picture is empty", "a file of no bytes"),
     "photo-excluded": Meaning("photos that are left out by now", "a pattern came after them; they stay in the archive"),
@@ -96,6 +107,10 @@ MEANINGS = {
     ),
     "photo-metadata": Meaning("metadata cannot be read", "the picture is taken without its caption or credit"),
     "photo-missing": Meaning("picture is missing", "the table names it, but there is no such file; no run can find it"),
+    "photo-name": Meaning(
+        "name cannot be used",
+        "no run file, index or table can hold it, or it leads out of the archive that it is in; not looked at",
+    ),
     "photo-near-duplicate": Meaning(
         "near-duplicate pictures",
         "same picture in other size, crop or compression; a run that finds the other one counts as wrong",
@@ -103,12 +118,18 @@ MEANINGS = {
     "photo-no-answer": Meaning("cannot be fetched, no answer", "the picture is not saved; the host may be back later"),
     "photo-none": Meaning("no pictures", "articles and pairs can be used, nothing can be ranked"),
     "photo-refused": Meaning("cannot be fetched", "the picture is not saved; a broken one never is"),
+    "photo-spelling": Meaning(
+        "a name in another spelling",
+        "no file has the very name that is given, and one has it in other case or form",
+    ),
     "photo-too-large": Meaning(
         "picture is too large", "more pixels than a photo has; such files are made to fill the memory"
     ),
     "photo-truncated": Meaning("picture is cut short", "the end of the file is missing; half a picture is not shown"),
     "photo-unknown": Meaning("the archive has no such photo"),
-    "photo-unreadable": Meaning("picture cannot be read", "the system does not give the file out"),
+    "photo-unreadable": Meaning(
+        "picture cannot be read", "the system does not give the file out, or it is no regular file"
+    ),
     "thumbnail-missing": Meaning("thumbnail is missing", "pages show the photo from its thumbnail"),
     # where photos lie
     "file-changed": Meaning("content of the file changed", "the archive has the row of the earlier content"),
@@ -127,10 +148,10 @@ MEANINGS = {
     "source-no-photos": Meaning("no column with pictures", "a column of a Parquet file holds them as bytes"),
     # what photodesk keeps
     "archive-count": Meaning("the engine counts other points than it lists"),
-    "archive-damaged": Meaning("the ledger is damaged", "SQLite finds contradictions in the file"),
+    "archive-damaged": Meaning("the database is damaged", "SQLite finds contradictions in the file"),
     "archive-photo-fileless": Meaning("no file stands behind the photo", "a stop came between two steps"),
     "archive-point-lost": Meaning("the engine has lost the photo", "it cannot be found until its file is added again"),
-    "archive-point-unknown": Meaning("the ledger does not know the point", "a stop came between two steps"),
+    "archive-point-unknown": Meaning("the database does not know the point", "a stop came between two steps"),
     "archive-row-damaged": Meaning("row is damaged", "it is not of unit length, so its scores mean nothing"),
     "store-damaged": Meaning("features are damaged", "the list of what is stored cannot be read"),
     "store-file-changed": Meaning("file of features changed", "it is not what was written; its rows are encoded again"),
@@ -165,13 +186,21 @@ class Kind:
 
     Args:
         code: of all of them.
-        first: the first of them.
-        count: how many.
+        faults: in the order in which they were found.
     """
 
     code: str
-    first: Fault
-    count: int
+    faults: tuple[Fault, ...]
+
+    @property
+    def first(self) -> Fault:
+        """The first of them."""
+        return self.faults[0]
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self.faults)
 
     @property
     def name(self) -> str:
@@ -190,20 +219,17 @@ class Kind:
 
 def kinds(faults: Sequence[Fault]) -> list[Kind]:
     """Faults by kind: first those that need the user, then by count."""
-    counts: Counter[tuple[str, str, str]] = Counter()
-    first: dict[tuple[str, str, str], Fault] = {}
+    found: dict[tuple[str, str, str], list[Fault]] = {}
     for fault in faults:
-        key = (fault.code, fault.fate, fault.advice)
-        counts[key] += 1
-        first.setdefault(key, fault)
-    ordered = sorted(counts, key=lambda key: (not key[2], -counts[key], key))
-    return [Kind(key[0], first[key], counts[key]) for key in ordered]
+        found.setdefault((fault.code, fault.fate, fault.advice), []).append(fault)
+    ordered = sorted(found, key=lambda key: (not key[2], -len(found[key]), key))
+    return [Kind(key[0], tuple(found[key])) for key in ordered]
 
 
 def export(faults: Sequence[Fault], path: Path) -> None:
     """Write all faults as CSV, formulas neutralised: they quote cells of files that strangers wrote."""
     header = ("where", "what", "fate", "advice", "code")
-    tables.write_csv(path, header, ([getattr(fault, name) for name in header] for fault in faults))
+    tables.write_csv(path, header, ([shown(getattr(fault, name)) for name in header] for fault in faults))
 
 
 def check(dataset: Dataset, *, decode: bool = True, tick: Callable[[], object] | None = None) -> tuple[Fault, ...]:

@@ -6,8 +6,8 @@ import bisect
 import codecs
 import itertools
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from photodesk.types import Fault
 
@@ -105,34 +105,138 @@ def _unclosed(then: str) -> Flaw:
 _DOUBLED = Flaw("row-quote-undoubled", "quotes inside a quoted cell are not doubled")
 
 
-def records(text: str, *, tabs: bool = False) -> Iterator[Record]:
-    """Cut delimited text into records; the first that is not blank counts as the header.
+Field = Callable[[str], str]
+"""Which field a column name stands for; empty for a name that nobody knows."""
 
-    The delimiter is the one that the header holds most of: tab, comma, semicolon or bar; `tabs` decides a tie. A quoted
-    cell may span lines and hold doubled quotes (RFC 4180). A stray quote never swallows the rows after it: a cell whose
-    quote is not closed before a delimiter or line end is read literally to the end of its line, and so is one that
-    would swallow lines which plainly are rows.
+HEADER_WITHIN = 50
+"""The header is one of the first so many records that are not blank."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a delimited text is written, as found out or as told.
+
+    Args:
+        delimiter: between cells; empty for a table of one column.
+        line: where the header starts, from 1.
+        width: how many columns the header has.
+        escaped: quotes inside of cells are written `\\"`, as MySQL, Spark and Python's csv with an escapechar do.
     """
-    head = next((line for line in LINE_END.split(text[:100_000]) if line.strip()), "")
-    bare = re.sub(r'"[^"]*"', "", head)
-    delimiter = max(DELIMITERS, key=lambda mark: (bare.count(mark), mark == ("\t" if tabs else ",")))
-    return _Splitter(text, delimiter, 1 + bare.count(delimiter)).records()
+
+    delimiter: str
+    line: int
+    width: int
+    escaped: bool = False
+
+
+def form(
+    text: str, *, tabs: bool = False, delimiter: str = "", header_line: int = 0, field: Field | None = None
+) -> Form | None:
+    """How a text is written; None if it holds nothing.
+
+    Delimiter and header are chosen together, by the column names that they show: see `header`. Where no name is known,
+    the delimiter is the one that the first line holds most of. `sep=;` in the first line names the delimiter, as Excel
+    reads it. A header without any delimiter is a table of one column, whose lines may hold commas.
+
+    Args:
+        text: all of it; the first 100,000 characters decide.
+        tabs: a tab wins where delimiters are equally good, else a comma.
+        delimiter: the delimiter, if it is known.
+        header_line: the line of the header, if it is known.
+        field: says which column names are known.
+    """
+    if header_line:
+        starts = [0, *(m.end() for m in LINE_END.finditer(text))]
+        at = starts[header_line - 1] if header_line <= len(starts) else len(text)
+        most, first = 1, header_line
+    else:
+        separator = _SEPARATOR.match(text)
+        at, first = (separator.end(), 2) if separator else (0, 1)
+        most = HEADER_WITHIN
+        if separator and not delimiter and separator[1] in LINE_END.split(text[at : at + 100_000], maxsplit=1)[0]:
+            delimiter = separator[1]
+    part = text[at : at + 100_000]
+    first_line = next((line for line in LINE_END.split(part) if line.strip()), "")
+    found: list[tuple[tuple[int, int, int, int, bool], Form]] = []
+    for mark in delimiter or DELIMITERS:
+        splitter = _Splitter(part, Form(mark, 1, 1 + first_line.count(mark)))
+        filled = (one for one in itertools.islice(splitter.records(), 10 * most) if any(map(_FILLED.search, one.cells)))
+        chosen = header(tuple(itertools.islice(filled, most)), field)
+        if chosen is not None:
+            width = len(chosen.cells)
+            how = Form(mark if width > 1 or delimiter else "", first - 1 + chosen.line, width)
+            order = (*_sure(chosen, field), -how.line, width, mark == ("\t" if tabs else ","))
+            found.append((order, how))
+    if not found:
+        return None
+    best = max(found, key=lambda one: one[0])[1]
+    return replace(best, escaped=bool(re.search(rf'\\"[^"{re.escape(best.delimiter)}\r\n]', text)))
+
+
+def header(head: Sequence[Record], field: Field | None) -> Record | None:
+    """Which of a table's first records names its columns.
+
+    The first that holds nothing but known names, two of them or a title; else the one with most known names; else the
+    first that is not a comment. None if there is none.
+    """
+    sure = [_sure(record, field) for record in head]
+    if any(known for _, known in sure):
+        return head[next((i for i, (all_known, _) in enumerate(sure) if all_known), sure.index(max(sure)))]
+    return next((record for record in head if not _comment(record)), head[0] if head else None)
+
+
+def _sure(record: Record, field: Field | None) -> tuple[int, int]:
+    """Whether a record holds nothing but column names, and how many of its cells are known as such."""
+    names = [name for cell in record.cells if (name := cell.strip())]
+    fields = [known for name in names if (known := field(name))] if field else []
+    return int(len(fields) == len(names) and (len(names) > 1 or fields == ["title"])), len(fields)
+
+
+def known_names(record: Record, field: Field | None) -> int:
+    """How many of a record's cells are known column names."""
+    return _sure(record, field)[1]
+
+
+def _comment(record: Record) -> bool:
+    return record.cells[0].lstrip().startswith(("#", "//")) and not any(map(str.strip, record.cells[1:]))
+
+
+def records(text: str, how: Form | None = None) -> Iterator[Record]:
+    """Cut delimited text into records, from the header on.
+
+    A quoted cell may span lines and hold doubled quotes (RFC 4180). A stray quote never swallows the rows after it: a
+    cell whose quote is not closed before a delimiter or line end is read literally to the end of its line, and so is
+    one that would swallow lines which plainly are rows.
+    """
+    how = how or form(text)
+    return _Splitter(text, how).records(how.line) if how else iter(())
+
+
+_FILLED = re.compile(rf"[^\s\"{DELIMITERS}]")
+_SEPARATOR = re.compile(r'\s*"?sep=([^\r\n])"?[ \t,;|]*(?:\r\n|\n|\r)', re.IGNORECASE)
+_ESCAPED = re.compile(r'\\(["\\])|""')
+
+
+def _unescaped(cell: str) -> str:
+    return _ESCAPED.sub(lambda match: match[1] or '"', cell)
 
 
 class _Splitter:
-    def __init__(self, text: str, delimiter: str, width: int) -> None:
+    def __init__(self, text: str, how: Form) -> None:
         self.text = text
-        self.delimiter = delimiter
-        self.width = width
+        self.delimiter = how.delimiter
+        self.width = how.width
         self.starts = [0, *(m.end() for m in LINE_END.finditer(text))]
-        mark = re.escape(delimiter)
-        self.quoted = re.compile(rf' *+"((?:[^"]++|"")*+)" *+(?=[{mark}\r\n]|\Z)')
-        self.loose = re.compile(rf' *+"([^\r\n]*?)" *+(?=[{mark}\r\n]|\Z)')
+        mark = re.escape(how.delimiter)
+        ends = rf" *+(?=[{mark}\r\n]|\Z)"
+        self.quoted = re.compile(rf' *+"((?:[^"]++|"")*+)"{ends}')
+        self.escaped = re.compile(rf' *+"((?:[^"\\]++|""|\\.)*+)"{ends}', re.DOTALL) if how.escaped else None
+        self.loose = re.compile(rf' *+"([^\r\n]*?)"{ends}')
         self.plain = re.compile(rf"[^{mark}\r\n]*+")
         self.rest = re.compile(r"[^\r\n]*+")
 
-    def records(self) -> Iterator[Record]:
-        at, size = 0, len(self.text)
+    def records(self, line: int = 1) -> Iterator[Record]:
+        at, size = self.starts[line - 1], len(self.text)
         while at < size:
             index = bisect.bisect_right(self.starts, at) - 1
             cells, end, flaw = self._record(at, size)
@@ -149,7 +253,9 @@ class _Splitter:
         flaw: Flaw | None = None
         most = min(4 * self.width + 64, _MAX_COLUMNS)
         while True:
-            if match := self.quoted.match(text, at, limit):
+            if self.escaped and (match := self.escaped.match(text, at, limit)):
+                cells.append(_unescaped(match[1]))
+            elif match := self.quoted.match(text, at, limit):
                 cells.append(match[1].replace('""', '"'))
             elif len(cells) >= most:
                 match = self.rest.match(text, at, limit)
@@ -162,7 +268,7 @@ class _Splitter:
                         match, cell, flaw = loose, loose[1], _DOUBLED
                     else:
                         cell, flaw = cell.lstrip(" ")[1:], _unclosed("read to the end of its cell")
-                cells.append(cell)
+                cells.append(_unescaped(cell) if self.escaped else cell)
             at = match.end() if match else at
             if at < limit and text[at] == self.delimiter:
                 at += 1

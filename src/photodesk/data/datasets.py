@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import unquote
 
 from photodesk import text_repair
 from photodesk.data import editions, tables
-from photodesk.data.photo_folder import files, gather, photo_folder
+from photodesk.data.photo_folder import Names, files, gather, photo_folder, pictures, several
 from photodesk.errors import DataError, MissingExtra, PhotodeskError, UsageError
 from photodesk.types import Article, Dataset, Fate, Fault, Listed, Pair, Photo
 
@@ -18,6 +20,8 @@ OWN_TABLE = "a table of its own"
 
 _TEXTS = ("title", "lead", "text", "tags")
 _PLAIN = ("url", "date", "language")
+_PICTURES = ("photo", "file", "photo_url")
+_FLOAT = re.compile(r"-?\d+\.0+")
 
 
 def read(
@@ -27,6 +31,8 @@ def read(
     columns: Mapping[str, str] | None = None,
     subset: str | None = None,
     exclude: Sequence[str] = (),
+    header_line: int = 0,
+    delimiter: str = "",
 ) -> Dataset:
     """Read a data folder of any NewsImages edition or of NYTimes800k, or one article file.
 
@@ -36,22 +42,28 @@ def read(
         columns: field → column name, where the names in the file are unusual. Fields: `editions.FIELDS`.
         subset: only articles of this subset, and the pictures that its rows name.
         exclude: patterns of pictures to leave out, as in a .gitignore.
+        header_line: the line of the header in CSV, TSV and XLSX files, from 1; 0 finds it.
+        delimiter: between the cells of CSV and TSV files; empty finds it.
 
     Raises:
-        UsageError: no such folder, column, field or subset.
+        UsageError: no such folder, column, field or subset; a delimiter of more than one character.
         DataError: there is no article in it, or a file that was named cannot be read.
-        MissingExtra: a Parquet or BSON file without its library.
+        MissingExtra: an XLSX, Parquet or BSON file without its library.
     """
     source = Path(source)
     if not source.exists():
         raise UsageError(f"{source} does not exist; give a data folder or an article file")
     if photos is not None and not Path(photos).is_dir():
         raise UsageError(f"{photos} is not a folder; give the folder that holds the pictures")
-    reader = _Reader(dict(columns or {}))
+    if header_line < 0 or len(delimiter) > 1 or delimiter in ('"', "\n", "\r"):
+        raise UsageError(
+            f"header line {header_line}, delimiter {delimiter!r}: lines count from 1, a delimiter is one character"
+        )
+    reader = _Reader(dict(columns or {}), header_line, delimiter)
     if source.is_dir():
         reader.folder(source)
     else:
-        reader.table(tables.read(source, unfold=editions.unfold), many=False)
+        reader.table(reader.open(source), many=False)
     if not reader.articles:
         first = f"the first fault is: {reader.faults[0]}" if reader.faults else "it has no rows"
         raise DataError(f"{source} holds no article that can be used; {first}")
@@ -67,15 +79,17 @@ def gallery(folder: Path, *, exclude: Sequence[str] = ()) -> tuple[tuple[Photo, 
     """
     if not Path(folder).is_dir():
         raise UsageError(f"{folder} is not a folder; give the folder that holds the pictures")
-    found = gather(Path(folder), exclude=exclude)
+    found = gather(pictures(Path(folder), exclude=exclude))
     return found.photos, found.faults
 
 
 class _Reader:
     """Collects articles, pairs and listed pictures from one table after the other."""
 
-    def __init__(self, columns: dict[str, str]) -> None:
+    def __init__(self, columns: dict[str, str], header_line: int = 0, delimiter: str = "") -> None:
         self.override = columns
+        self.header_line = header_line
+        self.delimiter = delimiter
         self.columns: dict[str, str] = {}
         self.editions: dict[str, str] = {}
         self.articles: dict[str, Article] = {}
@@ -83,6 +97,17 @@ class _Reader:
         self.pairs: dict[tuple[str, str], None] = {}
         self.listed: dict[str, Listed] = {}
         self.faults: list[Fault] = []
+
+    def open(self, path: Path, name: str = "") -> tables.Table:
+        """A table, read as the user says and as its column names show."""
+        return tables.read(
+            path,
+            name=name,
+            unfold=editions.unfold,
+            field=editions.known(self.override),
+            header_line=self.header_line,
+            delimiter=self.delimiter,
+        )
 
     def folder(self, folder: Path) -> None:
         """Every table below a folder that has titles or lists pictures; only newsarticles.csv where there is one."""
@@ -98,7 +123,7 @@ class _Reader:
         for path in found:
             name = path.relative_to(folder).as_posix()
             try:
-                self.table(tables.read(path, name=name, unfold=editions.unfold), many=len(found) > 1)
+                self.table(self.open(path, name), many=len(found) > 1)
             except PhotodeskError as error:
                 refused.append(error)
                 advice = "install what it needs, if it holds articles" if isinstance(error, MissingExtra) else ""
@@ -122,7 +147,10 @@ class _Reader:
             )
         rows = _Rows(table, layout, editions.subset_name(table.name) if many else "")
         self.faults += table.faults + tuple(rows.faults)
-        self.editions.setdefault(layout.edition, f"{table.name}: {layout.evidence}")
+        told = self.editions.setdefault(layout.edition, f"{table.name}: {layout.evidence}")
+        if table.guessed and table.guessed not in told:
+            whose = "" if told.startswith(f"{table.name}: ") else f"{table.name}: "
+            self.editions[layout.edition] = f"{told}; {whose}{table.guessed}"
         if "title" in rows.at and len(rows.at) > len(self.columns):
             self.columns = {name: table.header[position] for name, position in rows.at.items()}
         for row in table.rows:
@@ -133,6 +161,8 @@ class _Reader:
         where = f"{rows.name}:{row.line}"
         cells, repairs = rows.cells(row)
         subset, photo = cells["subset"] or rows.subset, cells["photo"] or cells["file"]
+        if not rows.at.keys() & {"photo", "file"}:
+            photo = cells["photo_url"]
         words = any(cells[name] for name in _TEXTS)
         key = cells["id"] if "id" in rows.at else str(row.line)
         if row.short and cells["url"] and "://" not in cells["url"]:
@@ -196,26 +226,60 @@ class _Reader:
 
     def dataset(self, folder: Path, subset: str | None, exclude: Sequence[str]) -> Dataset:
         """All of it, or one subset, with the pictures of `folder`."""
-        articles, listed = tuple(self.articles.values()), tuple(self.listed.values())
+        there = pictures(folder, exclude=exclude)
+        parts = _single(self.listed.values(), there.names)
+        single: dict[str, Listed] = {}
+        for item in (item for items in parts.values() for item in items):
+            single.setdefault(item.photo, item)
+        listed = tuple(single.values())
+        articles = tuple(self.articles.values())
         if subset is not None:
             known = ", ".join(sorted({article.subset for article in articles} - {""}))
             articles = tuple(article for article in articles if article.subset == subset)
             if not articles:
                 raise UsageError(f"no article of subset {subset!r}; subsets are: {known or 'none'}")
         ids = {article.id for article in articles}
-        pairs = [pair for pair in self.pairs if pair[0] in ids]
+        pairs = [(article, item.photo) for article, photo in self.pairs if article in ids for item in parts[photo]]
         if subset is not None:
             shown = {photo for _, photo in pairs}
             listed = tuple(item for item in listed if item.subset == subset or item.photo in shown)
-        found = gather(folder, listed, exclude=exclude)
+        found = gather(there, listed)
         only = {item.photo for item in found.listed} if subset is not None and listed else None
         photos = tuple(photo for photo in found.photos if only is None or photo.id in only)
         truth = tuple(dict.fromkeys(Pair(article, found.renamed.get(photo, photo)) for article, photo in pairs))
-        names = [name for name in self.editions if name] or [""]
-        edition = " + ".join(names) or OWN_TABLE
-        evidence = "; ".join(self.editions[name] for name in names)
+        layouts = [name for name in self.editions if name] or [""]
+        edition = " + ".join(layouts) or OWN_TABLE
+        evidence = "; ".join(self.editions[name] for name in layouts)
         faults = (*self.faults, *found.faults)
         return Dataset(articles, photos, truth, edition, evidence, self.columns, faults, found.listed)
+
+
+def _single(listed: Iterable[Listed], names: Names) -> dict[str, list[Listed]]:
+    """What a row names as its picture → the pictures; a URL is the id of a picture whose file has its last name."""
+    found: dict[str, list[Listed]] = {}
+    for item in listed:
+        photos, paths, urls = (several(cell, names) for cell in (item.photo, item.file, item.url))
+        if len(photos) < 2:
+            found[item.photo] = [item]
+            continue
+        even = [parts if len(parts) == len(photos) else [""] * len(photos) for parts in (photos, paths, urls)]
+        found[item.photo] = [replace(item, photo=p, file=f, url=u) for p, f, u in zip(*even, strict=True)]
+    last = {item.photo: _last(item.photo) for items in found.values() for item in items if "://" in item.photo}
+    alike = Counter(last.values())
+
+    def fetched(item: Listed) -> Listed:
+        if "://" not in item.photo:
+            return item
+        name = last[item.photo]
+        if not name or alike[name] > 1:
+            name = re.sub(r"[^\w.-]+", "_", item.photo.partition("://")[2])[-150:].strip("._")
+        return replace(item, file=item.file or name, url=item.url or item.photo)
+
+    return {photo: list(map(fetched, items)) for photo, items in found.items()}
+
+
+def _last(url: str) -> str:
+    return unquote(re.split("[?#]", url.partition("://")[2], maxsplit=1)[0].rpartition("/")[2])
 
 
 class _Rows:
@@ -227,8 +291,12 @@ class _Rows:
         self.subset = subset
         self.at = dict(layout.at)
         self.faults: list[Fault] = []
+        self.whole: set[str] = set()
         self._key(table, layout.keys)
         self.limits = {name: _limit(table, position) for name, position in self.at.items() if name in ("lead", "text")}
+        for name in ("id", "photo"):
+            if name in self.at:
+                self._whole(table, name)
         names = [plain for header in table.header if (plain := editions.plain(header))]
         for name in sorted({name for name in names if names.count(name) > 1}):
             what = f"column name stands twice: {name}"
@@ -253,6 +321,15 @@ class _Rows:
                 )
                 self.faults.append(Fault("table-id-not-unique", table.name, what, "kept"))
 
+    def _whole(self, table: tables.Table, name: str) -> None:
+        """Take ids back to whole numbers where a program kept their column as floating point."""
+        cells = (row.cells[self.at[name]].strip() for row in table.rows)
+        filled = [cell for cell in cells if cell and not text_repair.no_value(cell)]
+        if filled and all(map(_FLOAT.fullmatch, filled)):
+            self.whole.add(name)
+            what = f"ids of the {'article' if name == 'id' else name} are written as decimals: such as {filled[0]}"
+            self.faults.append(Fault("table-decimal-ids", table.name, what, "repaired"))
+
     def cells(self, row: tables.Row) -> tuple[dict[str, str], list[tuple[str, str]]]:
         """Field → text, mended, and what was mended: code and sentence of each."""
         found, repairs = dict.fromkeys(editions.FIELDS, ""), list[tuple[str, str]]()
@@ -267,8 +344,14 @@ class _Rows:
                 if name == "tags":
                     found[name] = ", ".join(filter(None, map(str.strip, re.split("[;|]", found[name]))))
                 repairs += [(repair.code, f"{repair.what} in the {name}") for repair in mended]
+            elif name in _PICTURES:
+                found[name] = "\n".join(filter(None, (" ".join(line.split()) for line in cell.splitlines())))
             else:
                 found[name] = " ".join(cell.split())
+            if name not in _TEXTS and text_repair.no_value(found[name]):
+                found[name] = ""
+            if name in self.whole:
+                found[name] = found[name].partition(".")[0]
         return found, repairs
 
 

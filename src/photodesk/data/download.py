@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -55,6 +55,34 @@ def fetch(
         clock: how to wait; tests bring their own.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    result, hosts, queues = _queued(listed, folder)
+    with (folder / LOG).open("a", encoding="utf-8") as stream:
+        lock, stop = threading.Lock(), threading.Event()
+
+        def log(record: dict[str, object]) -> None:
+            line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), **record}
+            with lock:
+                stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+                stream.flush()
+
+        client = Client(hosts, manners=manners or Manners(), log=log, clock=clock)
+
+        def work(queue: list[Listed]) -> tuple[int, list[Fault]]:
+            return _of_host(queue, client, folder, stop, tick)
+
+        with ThreadPoolExecutor(_HOSTS_AT_ONCE) as pool:
+            try:
+                for saved, faults in pool.map(work, queues.values()):
+                    result.saved += saved
+                    result.faults += faults
+            except BaseException:
+                stop.set()
+                raise
+    return result
+
+
+def _queued(listed: Sequence[Listed], folder: Path) -> tuple[Fetched, set[str], Mapping[str, list[Listed]]]:
+    """What is there or refused already, the hosts that may be asked, and what to ask each of them for."""
     there = {name for path in folder.iterdir() for name in (path.name.casefold(), path.stem.casefold())}
     result, hosts, queues = Fetched(), set[str](), defaultdict[str, list[Listed]](list)
     for item in listed:
@@ -67,50 +95,33 @@ def fetch(
                 continue
             _safe(item)
             at = target(item.url)
-            hosts |= {at.host, f"{at.host}:{at.port}"}
+            hosts |= {at.host, at.place}
             queues[at.host].append(item)
             there.add(name)
         except RefusedError as error:
             result.faults.append(_fault(item, error))
-    with (folder / LOG).open("a", encoding="utf-8") as stream:
-        lock, stop = threading.Lock(), threading.Event()
+    return result, hosts, queues
 
-        def log(record: dict[str, object]) -> None:
-            with lock:
-                stream.write(
-                    json.dumps({"time": datetime.now(UTC).isoformat(timespec="seconds"), **record}, ensure_ascii=False)
-                    + "\n"
-                )
-                stream.flush()
 
-        client = Client(hosts, manners=manners or Manners(), log=log, clock=clock)
-
-        def work(queue: list[Listed]) -> tuple[int, list[Fault]]:
-            faults, silent, saved = [], 0, 0
-            for item in queue:
-                if stop.is_set():
-                    break
-                try:
-                    if silent >= _SILENT:
-                        raise NoAnswerError(f"the host did not answer {_SILENT} times in a row")
-                    _save(item, client.get(item.url), folder)
-                    silent, saved = 0, saved + 1
-                except RefusedError as error:
-                    silent = silent + 1 if isinstance(error, NoAnswerError) else 0
-                    faults.append(_fault(item, error))
-                if tick:
-                    tick()
-            return saved, faults
-
-        with ThreadPoolExecutor(_HOSTS_AT_ONCE) as pool:
-            try:
-                for saved, faults in pool.map(work, queues.values()):
-                    result.saved += saved
-                    result.faults += faults
-            except BaseException:
-                stop.set()
-                raise
-    return result
+def _of_host(
+    queue: Sequence[Listed], client: Client, folder: Path, stop: threading.Event, tick: Callable[[], object] | None
+) -> tuple[int, list[Fault]]:
+    """Fetch the pictures of one host, one after the other: how many were saved, and what cannot be had."""
+    faults, silent, saved = list[Fault](), 0, 0
+    for item in queue:
+        if stop.is_set():
+            break
+        try:
+            if silent >= _SILENT:
+                raise NoAnswerError(f"the host did not answer {_SILENT} times in a row")
+            _save(item, client.get(item.url), folder)
+            silent, saved = 0, saved + 1
+        except RefusedError as error:
+            silent = silent + 1 if isinstance(error, NoAnswerError) else 0
+            faults.append(_fault(item, error))
+        if tick:
+            tick()
+    return saved, faults
 
 
 def _fault(item: Listed, error: RefusedError) -> Fault:

@@ -8,10 +8,11 @@ names (RSS, RT, TW) and read by the aliases.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from photodesk import text_repair
 from photodesk.errors import UsageError, did_you_mean
 
 FIELDS = ("id", "title", "lead", "text", "tags", "url", "date", "language", "subset", "photo", "file", "photo_url")
@@ -98,22 +99,43 @@ EDITIONS = (
 )
 
 ALIASES = {
-    "id": "articleid id aid article newsid docid documentid storyid itemid key guid uid uuid",
-    "title": "title articletitle headline headlinemain articleheadline head newstitle titel ueberschrift schlagzeile "
-    "caption sentence text",
-    "lead": "lead teaser subtitle subhead summary abstract snippet standfirst description vorspann",
-    "text": "text articletext fulltext body articlebody content paragraph paragraphs newstext",
-    "tags": "tags articletags keywords topics entities schlagworte",
-    "url": "url articleurl link weburl permalink newsurl articlelink",
-    "date": "date published publishedat publicationdate pubdate created datetime timestamp datum",
-    "language": "language lang locale sprache",
+    "id": "articleid id aid article newsid docid documentid storyid itemid postid contentid key guid uid uuid "
+    "artikelid artikelnr artikelnummer meldungsid meldungid beitragsid beitragid storynr textid nr nummer "
+    "number lfdnr no",
+    "title": "title articletitle headline headlinemain articleheadline head newstitle storytitle posttitle titel "
+    "artikeltitel ueberschrift uberschrift hauptueberschrift artikelueberschrift schlagzeile titelzeile "
+    "hauptzeile heading headlinetext caption sentence text",
+    "lead": "lead teaser subtitle subhead subheadline summary abstract snippet standfirst description intro "
+    "vorspann anriss anreisser teasertext untertitel unterzeile unterueberschrift dachzeile einleitung "
+    "zusammenfassung kurztext kurzfassung beschreibung",
+    "text": "text articletext fulltext body articlebody content paragraph paragraphs newstext bodytext maintext "
+    "storytext articlecontent artikeltext volltext fliesstext haupttext beitragstext lauftext inhalt",
+    "tags": "tags articletags keywords topics entities schlagworte schlagwoerter schlagwort stichworte "
+    "stichwoerter keyword themen",
+    "url": "url articleurl link weburl permalink newsurl articlelink storyurl artikelurl artikellink adresse "
+    "webadresse",
+    "date": "date published publishedat publicationdate pubdate created datetime timestamp datum publishdate "
+    "publisheddate datepublished createdat articledate erscheinungsdatum veroeffentlicht "
+    "veroeffentlichtam publiziert publiziertam erschienen erschienenam erstellt erstelltam",
+    "language": "language lang locale sprache languagecode langcode sprachcode",
     "subset": "subset split partition part feed",
-    "photo": "imageid photoid pictureid iid imgid image photo picture img imagehash hash bild bildid hashvalue",
-    "file": "imgfile imagefile photofile filename imagefilename imagename filepath imagepath photopath file",
-    "photo_url": "imageurl photourl pictureurl imgurl imagelink img",
+    "photo": "imageid photoid pictureid iid imgid image photo picture img imagehash hash bild bildid hashvalue "
+    "bildnr bildnummer foto fotoid fotonr fotonummer photonumber imagenumber mediaid images photos "
+    "pictures bilder fotos",
+    "file": "imgfile imagefile photofile picturefile filename imagefilename photofilename picturefilename "
+    "imagename photoname picturename filepath imagepath photopath picturepath file bilddatei "
+    "bilddateiname bilddateien bildname bildpfad fotodatei fotoname fotopfad dateiname dateipfad datei "
+    "pfad path",
+    "photo_url": "imageurl photourl pictureurl imgurl imagelink photolink picturelink imagesrc img bildurl bildlink "
+    "bildadresse fotourl fotolink",
 }
 """Plain column names by field, the surest first; a column serves one field only, in the order of `FIELDS`."""
 
+_FIELD_OF = {
+    name: field for edition in EDITIONS for field, names in edition.columns.items() for name in names.split("/")
+}
+_FIELD_OF |= {mark: "id" for edition in EDITIONS for mark in edition.marks if mark not in _FIELD_OF}
+_FIELD_OF |= {alias: field for field in reversed(FIELDS) for alias in ALIASES[field].split()}
 _PARTS_2022 = re.compile(r"(?:^|[^a-z])(rss|rt|tw)(?:[^a-z]|$)")
 _GENERAL = re.compile(r"[-_. /]*(?:articles?|images?|text|img|gt)$", re.IGNORECASE)
 
@@ -136,9 +158,19 @@ class Layout:
 
 
 def plain(header: str) -> str:
-    """A column name without case, spaces and punctuation; umlauts are written out."""
-    folded = header.casefold().translate({0xE4: "ae", 0xF6: "oe", 0xFC: "ue"})
+    """A column name, mended, without case, spaces and punctuation; umlauts are written out."""
+    folded = text_repair.mend(header)[0].casefold().translate({0xE4: "ae", 0xF6: "oe", 0xFC: "ue"})
     return re.sub(r"[\W_]+", "", folded)
+
+
+def known(override: Mapping[str, str]) -> Callable[[str], str]:
+    """Says which field a column name stands for, whatever the other columns are; empty for a name that no layout has.
+
+    Args:
+        override: field → column name, by the user.
+    """
+    fields = {plain(column): field for field, column in override.items()}
+    return lambda header: fields.get(plain(header)) or _FIELD_OF.get(plain(header), "")
 
 
 def recognise(header: Sequence[str], override: Mapping[str, str], name: str = "") -> Layout:

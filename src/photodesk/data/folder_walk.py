@@ -37,6 +37,8 @@ DEFAULTS = (
     "ehthumbs*.db", "desktop.ini",
     # macOS and Linux; hidden names among them .Trash, .DS_Store, .Spotlight-V100 and AppleDouble's ._*
     "__macosx", "icon\r", "lost+found", "._*", ".ds_store", ".trash*", ".*",
+    # locks of Microsoft Office
+    "~$*",
     # previews that photo programs keep
     "*.lrdata", "*.lrprev", "*.lrcat-data", "*.cocatalog", "*.cosessiondb", "captureone",
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""A stranger's table file as rows of text, each with the line it starts on: CSV, TSV, JSON, JSONL, Parquet, BSON.
+"""An untrusted table file as rows of text, each with the line it starts on: CSV, TSV, XLSX, JSON, JSONL, Parquet, BSON.
 
 Nothing here knows about articles. A reader never raises for the content of a row: it repairs the row or leaves it out,
 says so in a `Fault`, and goes on with the next one.
@@ -6,23 +6,22 @@ says so in a `Fault`, and goes on with the next one.
 
 from __future__ import annotations
 
-import bisect
 import csv
-import json
+import itertools
 import mmap
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from photodesk.data import csv_reader
-from photodesk.data.csv_reader import LINE_END
+from photodesk.data import csv_reader, json_reader, xlsx_reader
+from photodesk.data.csv_reader import Field
 from photodesk.errors import DataError, require
-from photodesk.files import replacing
+from photodesk.files import open_regular, replacing
 from photodesk.types import Fault
 
-SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet", ".bson")
+SUFFIXES = (".csv", ".tsv", ".txt", ".xlsx", ".xlsm", ".json", ".jsonl", ".ndjson", ".parquet", ".bson")
 """The files that `read` reads."""
 
 Record = dict[str, Any]
@@ -40,38 +39,60 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A file's header and rows, and what was wrong with it. `name` is the file as messages call it."""
+    """A file's header and rows, and what was wrong with it. `name` is the file as messages call it, `guessed` how it
+    was read where that could be otherwise."""
 
     name: str
     path: Path
     header: tuple[str, ...]
     rows: tuple[Row, ...]
     faults: tuple[Fault, ...]
+    guessed: str = ""
 
 
-def read(path: Path, *, name: str = "", unfold: Unfold | None = None) -> Table:
-    """Read a table file; the suffix says which kind, delimiter and encoding are found out.
+def nobody(_: str) -> str:
+    """Knows no column name."""
+    return ""
+
+
+def read(
+    path: Path,
+    *,
+    name: str = "",
+    unfold: Unfold | None = None,
+    field: Field = nobody,
+    header_line: int = 0,
+    delimiter: str = "",
+) -> Table:
+    """Read a table file; the suffix says which kind, delimiter, header and encoding are found out.
 
     Args:
         path: a file with one of `SUFFIXES`. Lines are counted from 1; of Parquet and BSON files the rows.
         name: what messages call the file; its own name by default.
         unfold: turns one object of a JSON or BSON file into the records that it stands for.
+        field: says which field a column name stands for; the header and the records of a JSON file are found by it.
+        header_line: the line of the header in a CSV, TSV or XLSX file; 0 finds it.
+        delimiter: between the cells of a CSV or TSV file; empty finds it.
 
     Raises:
         DataError: the file cannot be read at all, or has no header.
-        MissingExtra: Parquet or BSON without its library.
+        MissingExtra: XLSX, Parquet or BSON without its library.
     """
     name, suffix = name or path.name, path.suffix.lower()
     try:
         if suffix in {".csv", ".tsv", ".txt"}:
-            return _delimited(path, name)
+            return _delimited(path, name, field, header_line, delimiter)
+        if suffix in {".xlsx", ".xlsm"}:
+            return _sheet(path, name, field, header_line)
         if suffix == ".parquet":
             return _parquet(path, name)
         if suffix not in SUFFIXES:
             raise DataError(f"{name}: photodesk reads {', '.join(SUFFIXES)} files; save the articles as one of these")
         faults: list[Fault] = []
-        found = _bson(path, name, faults) if suffix == ".bson" else _json(path, name, faults)
-        return _objects(name, found, faults, path, unfold)
+        found, how = (
+            (_bson(path, name, faults), "") if suffix == ".bson" else json_reader.read(path, name, faults, field)
+        )
+        return _objects(name, found, faults, path, unfold, how)
     except OSError as error:
         raise DataError(
             f"{name} cannot be read: {error.strerror or error}; check the path and its permissions"
@@ -94,15 +115,46 @@ def neutral(cell: object) -> object:
     return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")) else cell
 
 
-def _delimited(path: Path, name: str) -> Table:
-    text, faults = csv_reader.decode(path.read_bytes(), name)
+def _delimited(path: Path, name: str, field: Field, header_line: int, delimiter: str) -> Table:
+    with open_regular(path) as stream:
+        text, faults = csv_reader.decode(stream.read(), name)
     if "\r" in text:
         what = f"lines end in {'CRLF' if chr(13) + chr(10) in text else 'CR'}"
         faults.append(Fault("table-line-ends", name, what, "repaired"))
-    found = csv_reader.records(text, tabs=path.suffix.lower() != ".csv")
+    tabs = path.suffix.lower() != ".csv"
+    how = csv_reader.form(text, tabs=tabs, delimiter=delimiter, header_line=header_line, field=field)
+    if how is None:
+        raise _no_header(name, header_line)
+    said = []
+    if how.delimiter != ("\t" if tabs else ","):
+        said.append(f"delimiter {how.delimiter!r}" if how.delimiter else "one column")
+    if how.line > 1:
+        said.append(f"header in line {how.line}")
+    if how.escaped:
+        said.append(r"quotes written \"")
+    return _table(name, path, csv_reader.records(text, how), faults, said)
+
+
+def _sheet(path: Path, name: str, field: Field, header_line: int) -> Table:
+    with xlsx_reader.sheet(path, name, header_line=header_line, field=field) as (found, said):
+        head = next(found)
+        width = len(head.cells)
+        even = (replace(row, cells=(*row.cells, *[""] * width)[:width]) for row in found)
+        how = [said] * bool(said) + [f"header in row {head.line}"] * (head.line > 1)
+        return _table(name, path, itertools.chain([head], even), [], how)
+
+
+def _no_header(name: str, line: int) -> DataError:
+    if line:
+        return DataError(f"{name} has nothing in line {line}; name the line of its header with --header-line")
+    return DataError(f"{name} is empty; a table needs a header line with the names of its columns")
+
+
+def _table(name: str, path: Path, found: Iterator[csv_reader.Record], faults: list[Fault], said: list[str]) -> Table:
+    """A table from records, of which the first that is not blank is the header."""
     head = next((record for record in found if any(map(str.strip, record.cells))), None)
     if head is None:
-        raise DataError(f"{name} is empty; a table needs a header line with the names of its columns")
+        raise _no_header(name, 0)
     header = tuple(map(str.strip, head.cells))
     width = len(header)
     rows: list[Row] = []
@@ -125,11 +177,11 @@ def _delimited(path: Path, name: str) -> Table:
             rows.append(Row(record.line, (*cells[:width], *[""] * (width - len(cells))), short=len(cells) < width))
     last = rows[-1].line if rows else 0
     faults += [Fault("row-blank", f"{name}:{line}", "blank row", "left out") for line in blank if line < last]
-    return Table(name, path, header, tuple(rows), tuple(faults))
+    return Table(name, path, header, tuple(rows), tuple(faults), ", ".join(said))
 
 
 def _objects(
-    name: str, found: Iterable[tuple[int, Any]], faults: list[Fault], path: Path, unfold: Unfold | None
+    name: str, found: Iterable[tuple[int, Any]], faults: list[Fault], path: Path, unfold: Unfold | None, how: str = ""
 ) -> Table:
     """A table from (line, object) pairs; nested objects become columns such as `headline.main`."""
     columns: dict[str, None] = {}
@@ -153,7 +205,7 @@ def _objects(
     if not columns:
         raise DataError(f"{name} holds no records" + (f"; {faults[-1]}" if faults else "; is it the right file?"))
     rows = tuple(Row(line, tuple(cells.get(column, "") for column in columns)) for line, cells in flat)
-    return Table(name, path, tuple(columns), rows, tuple(faults))
+    return Table(name, path, tuple(columns), rows, tuple(faults), how)
 
 
 def _cell(value: Any) -> str:
@@ -174,82 +226,14 @@ def _cell(value: Any) -> str:
     return str(value.isoformat()) if hasattr(value, "isoformat") else str(value)
 
 
-def _json(path: Path, name: str, faults: list[Fault]) -> Iterator[tuple[int, Any]]:
-    """Objects of a JSON array, or one a line; a file of lines is streamed, so it may be larger than the memory."""
-    with path.open("rb") as stream:
-        head = stream.read(4096)
-        if csv_reader.wide(head) or head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
-            text, found = csv_reader.decode(head + stream.read(), name)
-            faults += found
-            if text.lstrip().startswith("["):
-                yield from _array(text, name, faults)
-            else:
-                yield from _parsed(enumerate(LINE_END.split(text), start=1), name, faults)
-            return
-        stream.seek(0)
-        yield from _parsed(_lines(stream, name, faults), name, faults)
-
-
-def _lines(stream: Iterable[bytes], name: str, faults: list[Fault]) -> Iterator[tuple[int, str]]:
-    lines = (line for block in stream for line in re.split(rb"\r(?!\n)(?=.)", block))
-    for number, line in enumerate(lines, start=1):
-        if number == 1 and line.startswith(b"\xef\xbb\xbf"):
-            faults.append(Fault("table-bom", f"{name}:1", "the file starts with a byte order mark", "repaired"))
-            line = line[3:]
-        try:
-            yield number, line.decode("utf-8")
-        except UnicodeDecodeError:
-            what = "the line is not UTF-8 but Windows-1252"
-            faults.append(Fault("row-not-utf8", f"{name}:{number}", what, "repaired"))
-            yield number, line.decode("cp1252", "replace")
-
-
-def _parsed(lines: Iterable[tuple[int, str]], name: str, faults: list[Fault]) -> Iterator[tuple[int, Any]]:
-    for number, line in lines:
-        if line.strip():
-            try:
-                yield number, json.loads(line, strict=False)
-            except (ValueError, RecursionError) as error:
-                faults.append(_not_json(f"{name}:{number}", error, "repair or delete this line"))
-
-
-def _not_json(where: str, error: Exception, advice: str) -> Fault:
-    reason = "nested too deeply" if isinstance(error, RecursionError) else getattr(error, "msg", str(error))
-    at = f" at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else ""
-    return Fault("row-not-json", where, f"not JSON: {reason}{at}", "left out", advice)
-
-
-def _array(text: str, name: str, faults: list[Fault]) -> Iterator[tuple[int, Any]]:
-    """The elements of a JSON array; after a damaged one it goes on at the next line that begins with `{`."""
-    starts = [0, *(m.end() for m in LINE_END.finditer(text))]
-    decoder = json.JSONDecoder(strict=False)
-    gap, onward = re.compile(r"[\s,]*+"), re.compile(r"(?:\r\n|\n|\r)[ \t,]*+(?=\{)")
-    at = text.index("[") + 1
-    while True:
-        match = gap.match(text, at)
-        at = match.end() if match else at
-        if at >= len(text) or text[at] == "]":
-            return
-        line = bisect.bisect_right(starts, at)
-        try:
-            value, at = decoder.raw_decode(text, at)
-        except (ValueError, RecursionError) as error:
-            faults.append(_not_json(f"{name}:{line}", error, "repair or delete this element"))
-            found = onward.search(text, at)
-            if found is None:
-                return
-            at = found.end()
-        else:
-            yield line, value
-
-
 def _bson(path: Path, name: str, faults: list[Fault]) -> Iterator[tuple[int, Any]]:
     """Documents of a mongodump file; after a damaged one it goes on where the next begins with the same first field."""
     bson = require("bson", "nytimes")
     options = require("bson.codec_options", "nytimes").CodecOptions(unicode_decode_error_handler="replace")
-    if not path.stat().st_size:
-        return
-    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with (
+        open_regular(path) as stream,
+        mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) if stream.peek(1) else nullcontext(b"") as data,
+    ):
         first = data[4 : max(data.find(b"\0", 4, 100) + 1, 5)]
         at = number = 0
         while at + 5 <= len(data):
@@ -274,12 +258,13 @@ def _bson(path: Path, name: str, faults: list[Fault]) -> Iterator[tuple[int, Any
 def _parquet(path: Path, name: str) -> Table:
     arrow, parquet = require("pyarrow", "parquet"), require("pyarrow.parquet", "parquet")
 
-    def rows() -> Iterator[tuple[int, Any]]:
-        batches = parquet.ParquetFile(path).iter_batches(batch_size=4096)
+    def rows(stream: IO[bytes]) -> Iterator[tuple[int, Any]]:
+        batches = parquet.ParquetFile(stream).iter_batches(batch_size=4096)
         return enumerate((row for batch in batches for row in batch.to_pylist()), start=1)
 
     try:
-        return _objects(name, rows(), [], path, None)
+        with open_regular(path) as stream:
+            return _objects(name, rows(stream), [], path, None)
     except (arrow.ArrowException, ValueError, OverflowError) as error:
         raise DataError(
             f"{name} is not a readable Parquet file: {' '.join(str(error).split())[:150]}; write it again"

@@ -7,6 +7,7 @@ Term frequency and length are in the photo's row, how rare a word is among the p
 from __future__ import annotations
 
 import functools
+import unicodedata
 from typing import TYPE_CHECKING, Any
 
 from photodesk.errors import UsageError, require
@@ -48,7 +49,7 @@ def document(text: str, language: str) -> Weights:
 
 def query(text: str, language: str) -> Weights:
     """(word numbers, weights) of what is asked: each word once."""
-    made = _embedder(language).embed_query(text)
+    made = _embedder(language).embed_query(unicodedata.normalize("NFC", text))
     return made.indices, made.values
 
 

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from photodesk.engines.base import Space
 from photodesk.engines.points import ROW, WORDS, Models, PointEngine, key
-from photodesk.engines.schema import EVERYTHING, FACETS, Filter, Point
+from photodesk.engines.schema import EVERYTHING, FACETS, NUMBERS, Filter, Point
 from photodesk.errors import StoreError, require
 from photodesk.files import as_store_error
 from photodesk.types import FloatArray
@@ -72,8 +72,9 @@ class EdgeEngine(PointEngine):
         except Exception as error:  # Edge knows no kinds
             raise _trouble(path, error) from None
         engine = cls(path, space, uri or f"edge:{path}", shard, api)
-        if create:
-            for name, schema in _indexes(api).items():
+        there = engine._do(shard.info).payload_schema  # of an older photodesk it lacks fields that came later
+        if missing := {name: schema for name, schema in _indexes(api).items() if name not in there}:
+            for name, schema in missing.items():
                 engine._change(api.UpdateOperation.create_field_index(name, schema))
             engine._do(shard.flush)
         return engine
@@ -183,7 +184,7 @@ def _indexes(api: Any) -> dict[str, Any]:
     cold = api.Memory.Cold
     return {
         **{name: api.KeywordIndexParams(memory=cold) for name in FACETS},
-        **{name: api.IntegerIndexParams(lookup=False, range=True, memory=cold) for name in ("width", "height")},
+        **{name: api.IntegerIndexParams(lookup=False, range=True, memory=cold) for name in NUMBERS},
         "taken": api.DatetimeIndexParams(memory=cold),
         "text": api.TextIndexParams(
             tokenizer=api.TokenizerType.Word, lowercase=True, phrase_matching=True, memory=cold

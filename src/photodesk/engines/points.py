@@ -170,13 +170,14 @@ class PointEngine(ABC):
         if where.since or where.until:
             end = f"{day}T00:00:00Z" if where.until and (day := following(where.until)) else None
             demand("taken", range=models.days(gte=where.since + "T00:00:00Z" if where.since else None, lt=end))
-        for field, values in (("credit", where.credit), ("terms", where.terms), ("orientation", where.orientation)):
-            if values:
+        for field in ("credit", "terms", "orientation", "label"):
+            if values := getattr(where, field):
                 demand(field, match=api.MatchAny(any=list(values)))
-        for keyword in where.keywords:
-            demand("keywords", match=api.MatchValue(value=keyword))
-        for field, least in (("width", where.min_width), ("height", where.min_height)):
-            if least:
+        for field in ("keywords", "people"):
+            for value in getattr(where, field):
+                demand(field, match=api.MatchValue(value=value))
+        for field in ("width", "height", "rating"):
+            if least := getattr(where, f"min_{field}"):
                 demand(field, range=models.span(gte=float(least)))
         if where.phrase:
             demand("text", match=api.MatchPhrase(phrase=" ".join(tokens(where.phrase))))

@@ -8,7 +8,7 @@ exactly. The key of the server is read from `PHOTODESK_QDRANT_KEY`.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
@@ -17,7 +17,7 @@ import numpy as np
 
 from photodesk.engines.base import Space
 from photodesk.engines.points import ROW, WORDS, Models, PointEngine, key
-from photodesk.engines.schema import EVERYTHING, FACETS, Filter
+from photodesk.engines.schema import EVERYTHING, FACETS, NUMBERS, Filter
 from photodesk.errors import StoreError, UsageError, require
 from photodesk.files import replacing
 
@@ -78,9 +78,11 @@ class QdrantEngine(PointEngine):
             )
         if create:
             engine._create()
-        size = engine._do(lambda: client.get_collection(collection)).config.params.vectors[ROW].size - 1
+        about = engine._do(lambda: client.get_collection(collection))
+        size = about.config.params.vectors[ROW].size - 1
         if size != space.dim:
             raise StoreError(f"{uri} holds rows of {size} numbers and the archive's encoder makes {space.dim}")
+        engine._index(about.payload_schema)
         return engine
 
     def delete(self, photos: Sequence[str]) -> None:
@@ -144,17 +146,20 @@ class QdrantEngine(PointEngine):
                 hnsw_config=None if option.get("exact") == "no" else m.HnswConfigDiff(m=0),
             )
         )
+
+    def _index(self, there: Container[str]) -> None:
+        """Index what can be asked for and is not indexed yet: a collection of an older photodesk lacks fields that came
+        later."""
+        m = self._m
         schemas: dict[str, Any] = {name: m.KeywordIndexParams(type="keyword", on_disk=True) for name in FACETS}
-        schemas |= {
-            name: m.IntegerIndexParams(type="integer", lookup=False, range=True) for name in ("width", "height")
-        }
+        schemas |= {name: m.IntegerIndexParams(type="integer", lookup=False, range=True) for name in NUMBERS}
         schemas["taken"] = m.DatetimeIndexParams(type="datetime", on_disk=True)
         words = m.TokenizerType.WORD
         schemas["text"] = m.TextIndexParams(
             type="text", tokenizer=words, lowercase=True, phrase_matching=True, on_disk=True
         )
-        for name, schema in schemas.items():
-            self._do(lambda name=name, schema=schema: self.client.create_payload_index(self.collection, name, schema))  # type: ignore[misc]
+        for name in (name for name in schemas if name not in there):
+            self._do(lambda name=name: self.client.create_payload_index(self.collection, name, schemas[name]))  # type: ignore[misc]
 
     def _upsert(self, points: list[Any]) -> None:
         self._do(lambda: self.client.upsert(self.collection, points, wait=True))

@@ -15,8 +15,14 @@ from photodesk.types import FloatArray
 Orientation = Literal["landscape", "portrait", "square"]
 ORIENTATIONS: tuple[Orientation, ...] = ("landscape", "portrait", "square")
 
-FACETS = ("credit", "terms", "keywords", "orientation", "byline", "place", "year")
+FACETS = ("credit", "terms", "keywords", "orientation", "byline", "place", "year", "people", "label")
 """Fields whose values can be counted."""
+
+NUMBERS = ("width", "height", "rating")
+"""Fields that a filter sets a least value for."""
+
+LISTS = ("keywords", "people")
+"""Fields of an entry that have several values."""
 
 _TOKEN = re.compile(r"[^\W_]+")
 _DAY = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -40,7 +46,13 @@ class Entry:
         headline: of the picture, as agencies write it; caption, byline, credit, copyright, place, terms (of usage)
             likewise.
         keywords: in the order of the file, each once.
-        taken: when, ISO 8601 wall-clock time of the place, to the second; empty if unknown.
+        taken: when, ISO 8601 wall-clock time of the place, as far as it is known: a year, month, day or second; empty
+            if unknown.
+        people: names of those who are shown, each once.
+        event: that it was taken at; alt_text, sublocation (street or building), label (colour), provider, instructions
+            likewise, as the file says.
+        shown: places that are shown, where the file tells them from the place it was taken at.
+        rating: 1 to 5, -1 if rejected, 0 if there is none; urgency: 1 (most) to 8, 0 if there is none.
         original: path of the camera RAW that lies next to its file, as `source`; empty if there is none.
     """
 
@@ -58,7 +70,22 @@ class Entry:
     place: str = ""
     taken: str = ""
     terms: str = ""
+    people: tuple[str, ...] = ()
+    event: str = ""
+    alt_text: str = ""
+    shown: str = ""
+    sublocation: str = ""
+    rating: int = 0
+    label: str = ""
+    urgency: int = 0
+    provider: str = ""
+    instructions: str = ""
     original: str = ""
+
+    @property
+    def moment(self) -> str:
+        """The first second of `taken`, by which it is compared; empty if unknown."""
+        return self.taken and self.taken + "0000-01-01T00:00:00"[len(self.taken) :]
 
     @property
     def orientation(self) -> Orientation:
@@ -69,10 +96,10 @@ class Entry:
 
     @property
     def text(self) -> str:
-        """What phrases and words are looked for in: headline, caption, keywords, place and byline, a line each."""
-        return "\n".join(
-            part for part in (self.headline, self.caption, *self.keywords, self.place, self.byline) if part
-        )
+        """What phrases and words are looked for in: headline, caption, keywords, place, byline, people, event,
+        alternative text and places shown, a line each."""
+        more = (self.place, self.byline, *self.people, self.event, self.alt_text, self.shown)
+        return "\n".join(part for part in (self.headline, self.caption, *self.keywords, *more) if part)
 
     def values(self, facet: str) -> tuple[str, ...]:
         """Its values of one of `FACETS`; none where the field is empty.
@@ -82,8 +109,9 @@ class Entry:
         """
         if facet not in FACETS:
             raise UsageError(f"no facet {facet!r}; known: {', '.join(FACETS)}")
-        if facet == "keywords":
-            return self.keywords
+        if facet in LISTS:
+            found: tuple[str, ...] = getattr(self, facet)
+            return found
         value = self.taken[:4] if facet == "year" else getattr(self, facet)
         return (value,) if value else ()
 
@@ -91,13 +119,14 @@ class Entry:
         """As an engine stores it: empty fields left out; `orientation`, `year` and `text` added, for they can be asked
         for."""
         found = {name: value for name, value in ((f.name, getattr(self, f.name)) for f in fields(self)) if value}
-        if self.keywords:
-            found["keywords"] = list(self.keywords)
+        found |= {name: list(found[name]) for name in LISTS if name in found}
         if self.taken:
             found |= {
-                "taken": f"{self.taken}Z",
+                "taken": f"{self.moment}Z",
                 "year": self.taken[:4],
             }  # engines compare times as if all were in one zone
+            if self.taken != self.moment:
+                found["date"] = self.taken
         if text := self.text:
             found["text"] = unicodedata.normalize("NFC", text)
         return found | {"orientation": self.orientation}
@@ -106,10 +135,9 @@ class Entry:
     def of(cls, payload: Mapping[str, Any] | None) -> Entry:
         """The entry that `payload` was made of."""
         found = {f.name: payload[f.name] for f in fields(cls) if f.name in payload} if payload else {}
-        if "keywords" in found:
-            found["keywords"] = tuple(found["keywords"])
-        if "taken" in found:
-            found["taken"] = found["taken"].removesuffix("Z")
+        found |= {name: tuple(found[name]) for name in LISTS if name in found}
+        if payload and "taken" in found:
+            found["taken"] = payload.get("date") or found["taken"].removesuffix("Z")
         return cls(**found)
 
 
@@ -136,11 +164,15 @@ class Filter:
     """Which photos may be found; an empty field asks nothing. Conditions on several fields must all hold.
 
     Args:
-        since: first day taken, as YYYY-MM-DD; a photo without a date is then never found.
+        since: first day taken, as YYYY-MM-DD; a photo without a date is then never found, and one of which only the
+            year or month is known counts as of its first day.
         until: last day taken, inclusive.
         credit: any of these, exactly.
         terms: usage terms, any of these, exactly.
         keywords: all of these, exactly.
+        people: all of these are shown, by names exactly as they are written.
+        label: any of these, exactly.
+        min_rating: 1 to 5.
         orientation: any of these.
         min_width: in pixels; min_height likewise.
         phrase: these words in this order stand in headline, caption, keywords, place or byline; case does not count.
@@ -157,6 +189,9 @@ class Filter:
     min_height: int = 0
     phrase: str = ""
     without: tuple[str, ...] = ()
+    people: tuple[str, ...] = ()
+    label: tuple[str, ...] = ()
+    min_rating: int = 0
 
     def __post_init__(self) -> None:
         for day in (self.since, self.until):
@@ -175,13 +210,16 @@ class Filter:
 
     def admits(self, photo: str, entry: Entry) -> bool:
         """Whether a photo passes: the definition that every engine is held to."""
-        day = entry.taken[:10]
+        day = entry.moment[:10]
         return (
             (not self.since or (bool(day) and day >= self.since))
             and (not self.until or (bool(day) and day <= self.until))
             and (not self.credit or entry.credit in self.credit)
             and (not self.terms or entry.terms in self.terms)
             and set(self.keywords) <= set(entry.keywords)
+            and set(self.people) <= set(entry.people)
+            and (not self.label or entry.label in self.label)
+            and (not self.min_rating or entry.rating >= self.min_rating)
             and (not self.orientation or entry.orientation in self.orientation)
             and entry.width >= self.min_width
             and entry.height >= self.min_height

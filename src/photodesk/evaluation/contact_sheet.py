@@ -1,7 +1,7 @@
-"""Contact sheets: a run as one HTML file with its pictures inside, to look at, to send and to print.
+"""Contact sheets: a run as one self-contained HTML file, to look at, to send and to print.
 
-A page asks nothing of anyone: no script, no request, and a content security policy that would refuse both. Every photo
-is embedded once, as a rule of its style sheet, however often it is shown. The same input gives the same bytes.
+A page has no script and makes no request; its content security policy forbids both. Every photo is embedded once, as a
+rule of the style sheet, however often it is shown. The same input gives the same bytes.
 """
 
 from __future__ import annotations
@@ -10,12 +10,16 @@ import base64
 import hashlib
 import itertools
 import math
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from html import escape
 from importlib.resources import files as package_files
 from pathlib import Path
+from string import Template
 from typing import TYPE_CHECKING
 
 from photodesk.errors import PhotoError, UsageError
@@ -52,18 +56,16 @@ def contact_sheet(
 ) -> None:
     """Write each article of a run with its best photos, their scores, and a mark at the right one, as one HTML file.
 
-    Articles stand in the order of the run. Where the right photo is not among those shown, it stands beside them with
-    its rank.
+    Articles are in the order of the run. A right photo that is not among those shown is added with its rank.
 
     Args:
         run: the rankings to show.
         dataset: the texts, the photo files and, if known, the right photos.
-        path: the file to write; a file that is there is replaced when the new one is complete.
+        path: the file to write; an existing file is replaced when the new one is complete.
         title: heading of the page.
-        report: measures of this run for the head of the page; they cover the whole run, however many articles are
-            shown.
+        report: measures for the head of the page; they cover the whole run, however many articles are shown.
         top: photos per article.
-        limit: most articles to show, taken evenly from the whole run; None for all. A page says what it leaves out.
+        limit: most articles to show, sampled evenly from the whole run; None for all.
         about: further facts for the head of the page, such as `{"Encoder": "builtin"}`.
 
     Raises:
@@ -74,16 +76,8 @@ def contact_sheet(
     rows = _rows(run, dataset, top=top, articles=list(run))
     shown = rows if limit is None or len(rows) <= limit else [rows[i * len(rows) // limit] for i in range(limit)]
     part = f"This page shows {len(shown):,} of {len(rows):,} articles, taken evenly from the whole run."
-    _write(
-        path,
-        [_Section("Articles", part if len(shown) < len(rows) else "", shown)],
-        run,
-        dataset,
-        report,
-        title,
-        top,
-        about or {},
-    )
+    section = _Section("Articles", part if len(shown) < len(rows) else "", shown)
+    _write(path, [section], run, dataset, report, title, top, about or {})
 
 
 def error_gallery(
@@ -96,17 +90,17 @@ def error_gallery(
     title: str = "Worst and best",
     top: int = 5,
 ) -> None:
-    """Write the articles that a run serves worst and best, each with its right photo and rank beside its best photos.
+    """Write the articles with the worst and best ranks of the right photo, as one HTML file.
 
-    Ordered by the rank of the right photo; among equal ranks by how far its score is ahead of the best wrong photo, or
-    behind it. An article of the truth that is missing from the run counts as worst.
+    Equal ranks are ordered by the margin between the scores of the right photo and the best wrong one. An article of
+    the truth that is missing from the run counts as worst.
 
     Args:
         run: the rankings to show.
         dataset: the texts, the photo files and the right photos.
         report: measures of this run for the head of the page, or None.
         path: the file to write.
-        n: articles of each kind; no article is shown as both.
+        n: articles of each kind; no article is shown twice.
         title: heading of the page.
         top: photos per article.
 
@@ -118,10 +112,10 @@ def error_gallery(
     known = dict.fromkeys(pair.article for pair in dataset.pairs)
     if not known:
         raise UsageError(
-            "an error gallery needs the right photos, and this data set does not say them; write a contact sheet "
+            "an error gallery needs the right photos, and this data set does not have them; write a contact sheet "
             "instead"
         )
-    rows = sorted(_rows(run, dataset, top=top, articles=list(known)), key=lambda row: (row.rank, -row.lead))
+    rows = sorted(_rows(run, dataset, top=top, articles=list(known)), key=lambda row: (row.rank, -row.margin))
     worst = min(n, (len(rows) + 1) // 2)
     best = min(n, len(rows) - worst)
     sections = [
@@ -139,9 +133,15 @@ def error_gallery(
 class _Row:
     """One article to show.
 
-    `ranked` counts all its photos in the run; `rank` and `score` are those of the best-placed of its `right` photos,
-    infinite and that of the last photo if none is ranked; `wanted` is that photo where it is not among `hits`; `lead`
-    is how far it is ahead of the best wrong photo.
+    Args:
+        hits: its best photos.
+        ranked: how many photos the run ranks for it.
+        right: its right photos.
+        wanted: the best-placed right photo where it is not among `hits`.
+        rank: of the best-placed right photo; infinite if none is ranked.
+        score: of the best-placed right photo; of the last photo if none is ranked.
+        margin: that score minus the score of the best wrong photo.
+        outcome: a key of `OUTCOMES`.
     """
 
     article: Article
@@ -151,7 +151,7 @@ class _Row:
     wanted: str | None
     rank: float
     score: float
-    lead: float
+    margin: float
     outcome: str
 
 
@@ -177,14 +177,47 @@ def _rows(run: Run, dataset: Dataset, *, top: int, articles: Iterable[str]) -> l
         rank, score = (found[0], found[1].score) if found else (math.inf, hits[-1].score if hits else -math.inf)
         outcome = "unknown" if not right else "first" if rank == 1 else "near" if rank <= top else "miss"
         wanted = (found[1].photo if found else right[0]) if outcome == "miss" else None
-        lead = score - wrong if hits else -math.inf
+        margin = score - wrong if hits else -math.inf
         article = texts.get(name, Article(name, "(This article is not in the data set.)"))
-        rows.append(_Row(article, hits[:top], len(hits), frozenset(right), wanted, rank, score, lead, outcome))
+        rows.append(_Row(article, hits[:top], len(hits), frozenset(right), wanted, rank, score, margin, outcome))
     return rows
 
 
-class _Album:
-    """The photos of one page: gives each a class when it is first shown, and makes the style sheet that embeds them."""
+class _Html(str):
+    """Markup; any other text is escaped where it is filled in."""
+
+    __slots__ = ()
+
+
+_UNPRINTABLE = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160), *range(0xD800, 0xE000)), "�")
+
+
+@cache
+def _templates() -> dict[str, Template]:
+    """The parts of contact_sheet.html by name; without their final line ends."""
+    parts = re.split(r"<!-- (\w+) -->\n", _file("contact_sheet.html"))
+    return {name: Template(part.removesuffix("\n")) for name, part in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def _file(name: str) -> str:
+    return (package_files("photodesk.evaluation") / name).read_text("utf-8").replace("\r\n", "\n")
+
+
+def _fill(template: str, **values: object) -> _Html:
+    """A part of the page. Characters that HTML cannot hold become U+FFFD."""
+    safe = {
+        key: value if isinstance(value, _Html) else escape(str(value).translate(_UNPRINTABLE))
+        for key, value in values.items()
+    }
+    return _Html(_templates()[template].substitute(safe))
+
+
+def _join(parts: Iterable[_Html]) -> _Html:
+    return _Html("".join(parts))
+
+
+class _Photos:
+    """The photos of one page: each gets a CSS class, and a rule of the style sheet that embeds it."""
 
     def __init__(self, photos: Iterable[Photo], shown: Iterable[str]) -> None:
         files = {photo.id: photo for photo in photos}
@@ -196,11 +229,19 @@ class _Album:
     def style(self) -> str:
         return "\n".join(f".{css}{{background-image:url({data})}}" for css, data, _ in self._made.values() if data)
 
-    def photo(self, name: str) -> str:
+    def figure(self, name: str, rank: float, score: float, row: _Row) -> _Html:
         css, data, reason = self._made[name]
-        if data:
-            return f'<span class="photo {css}" role="img" aria-label="Photo {_e(name)}"></span>'
-        return f'<span class="photo broken">{_e(reason)}</span>'
+        ranked = rank < math.inf
+        return _fill(
+            "figure",
+            kind="right" if name in row.right else "",
+            photo=_fill("photo", css=css, name=name) if data else _fill("broken", reason=reason),
+            badge=_fill("badge") if name in row.right else "",
+            rank=_fill("rank", rank=f"{rank:,.0f}") if ranked else "",
+            # a .tsv run has −rank in place of scores
+            score=_fill("score", score=f"{score:.{_decimals(row.hits)}f}") if ranked and score != -rank else "",
+            name=name,
+        )
 
 
 def _thumbnail(photo: Photo | None) -> tuple[str, str]:
@@ -226,11 +267,10 @@ def _write(
     about: Mapping[str, str],
 ) -> None:
     rows = [row for section in sections for row in section.rows]
-    album = _Album(
+    photos = _Photos(
         dataset.photos,
         (name for row in rows for name in (*(hit.photo for hit in row.hits), row.wanted) if name is not None),
     )
-    look = (package_files("photodesk.evaluation") / "contact_sheet.css").read_text("utf-8").replace("\r\n", "\n")
     facts = {
         "Run": run.name,
         "Articles": f"{len(run):,}",
@@ -238,139 +278,88 @@ def _write(
         "Data": dataset.edition,
         **about,
     }
+    styles = [f":root {{ --columns: {min(top, 5)}; }}\n{_file('contact_sheet.css')}", photos.style()]
+    hashes = (base64.b64encode(hashlib.sha256(style.encode()).digest()).decode() for style in styles)
     with replacing(path) as page:
-        page.write(_head(title, [f":root {{ --columns: {min(top, 5)}; }}\n{look}", album.style()]))
         page.write(
-            '</head>\n<body>\n<a class="skip" href="#articles">Skip to the '
-            f"articles</a>\n<header>\n<h1>{_e(title)}</h1>\n"
-        )
-        terms = (f"<div><dt>{_e(key)}</dt><dd>{_e(value)}</dd></div>" for key, value in facts.items() if value)
-        page.write(f'<dl class="facts">{"".join(terms)}</dl>\n')
-        if run.transductive:
-            page.write(
-                f'<p class="note"><strong>Transductive run:</strong> {_e(run.transductive)} used the other articles of '
-                "this run to rank "
-                "each one. Compare it only with runs that did so too.</p>\n"
+            _fill(
+                "page",
+                policy=_Html(" ".join(f"'sha256-{one}'" for one in hashes)),
+                title=title,
+                styles=_join(_fill("style", style=_Html(style)) for style in styles),
+                facts=_join(_fill("fact", name=name, value=value) for name, value in facts.items() if value),
+                transductive=_fill("transductive", method=run.transductive) if run.transductive else "",
+                measures=_measures(report) if report else "",
             )
-        page.write(_measures(report))
-        page.write('</header>\n<main id="articles" tabindex="-1">\n')
+        )
         numbers = itertools.count(1)
         for section in sections:
-            page.write(
-                f"<h2>{section.heading}</h2>\n" + (f'<p class="faint">{section.note}</p>\n' if section.note else "")
-            )
-            page.write(_outcomes(rows, top) if len(sections) == 1 else "")
-            page.writelines(_article(row, next(numbers), album) for row in section.rows)
-        page.write(
-            "</main>\n<footer>Made by photodesk. A higher score is better. The pictures belong to their "
-            "owners.</footer>\n</body>\n</html>\n"
-        )
+            note = _fill("note", note=section.note) if section.note else ""
+            outcomes = _outcomes(rows, top) if len(sections) == 1 else ""
+            page.write(_fill("section", heading=section.heading, note=note, outcomes=outcomes))
+            page.writelines(_article(row, next(numbers), photos) for row in section.rows)
+        page.write(_fill("end"))
 
 
-def _head(title: str, styles: Sequence[str]) -> str:
-    """Title, style sheets, and a policy that allows nothing but them."""
-    policy = " ".join(
-        f"'sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()}'" for style in styles
-    )
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; style-src {policy}; img-src data:; '
-        "base-uri 'none'; form-action 'none'\">\n"
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n<meta name="referrer" content="no-referrer">\n'
-        f'<link rel="icon" href="data:,">\n<title>{_e(title)}</title>\n'
-    ) + "".join(f"<style>{style}</style>\n" for style in styles)
-
-
-def _measures(report: Report | None) -> str:
+def _measures(report: Report) -> _Html:
     """Each measure of the whole run with its interval, as a number and as a line from 0 to 1."""
-    if report is None:
-        return ""
-    tiles = "".join(
-        _tile(str(measure), report.means[str(measure)], *report.interval(measure)) for measure in report.measures
-    )
-    notes = "".join(f'<p class="faint">{_e(note[:1].upper() + note[1:])}.</p>\n' for note in report.notes)
-    return (
-        f'<dl class="measures">{tiles}</dl>\n<p class="faint">Means over {len(report.articles):,} articles whose right '
-        "photo is known, with "
-        f"95 % bootstrap intervals.</p>\n{notes}"
-    )
-
-
-def _tile(name: str, mean: float, low: float, high: float) -> str:
-    return (
-        f'<div><dt>{_e(name)}</dt><dd class="value">{mean:.3f}</dd><dd class="range">{low:.3f} – {high:.3f}'
-        '<svg class="interval" viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true"><rect class="scale" '
-        'width="100" height="8"/>'
-        f'<rect class="span" x="{100 * low:.2f}" width="{100 * (high - low):.2f}" height="8"/>'
-        f'<rect class="point" x="{min(max(100 * mean - 0.75, 0), 98.5):.2f}" width="1.5" height="8"/></svg></dd></div>'
+    return _fill(
+        "measures",
+        tiles=_join(
+            _fill(
+                "tile",
+                name=name,
+                mean=f"{mean:.3f}",
+                low=f"{low:.3f}",
+                high=f"{high:.3f}",
+                start=f"{100 * low:.2f}",
+                width=f"{100 * (high - low):.2f}",
+                point=f"{min(max(100 * mean - 0.75, 0), 98.5):.2f}",
+            )
+            for name, mean, low, high in report
+        ),
+        articles=f"{len(report.articles):,}",
+        notes=_join(_fill("note", note=f"{note[:1].upper()}{note[1:]}.") for note in report.notes),
     )
 
 
-def _outcomes(rows: Sequence[_Row], top: int) -> str:
-    """What became of the right photos on this page, as a bar and as a filter that works without a script."""
-    counts = {name: sum(row.outcome == name for row in rows) for name in OUTCOMES}
+def _outcomes(rows: Sequence[_Row], top: int) -> _Html | str:
+    """How many articles of the page have each outcome, as a bar and as a filter that works without a script."""
+    counts = Counter(row.outcome for row in rows)
     if counts["unknown"] == len(rows):
         return ""
-    bar, choices, left = "", "", 0.0
-    for name, count in counts.items():
-        if count:
-            width, label = 100 * count / len(rows), OUTCOMES[name].format(top=top)
-            bar += f'<rect class="{name}" x="{left:.2f}" width="{width:.2f}" height="4"/>'
-            choices += (
-                f'<label><input type="radio" name="show" id="show-{name}"><i class="key '
-                f'{name}"></i><span>{label}: {count:,}</span></label>\n'
-            )
-            left += width
-    return (
-        '<svg class="share" viewBox="0 0 100 4" preserveAspectRatio="none" '
-        f'aria-hidden="true">{bar}</svg>\n<fieldset><legend>Show</legend>\n'
-        '<label><input type="radio" name="show" id="show-all" checked><span>all: '
-        f"{len(rows):,}</span></label>\n{choices}</fieldset>\n"
-    )
+    shares, choices, start = [], [], 0.0
+    for name, label in OUTCOMES.items():
+        if count := counts[name]:
+            width = 100 * count / len(rows)
+            shares.append(_fill("share", name=name, start=f"{start:.2f}", width=f"{width:.2f}"))
+            choices.append(_fill("choice", name=name, label=label.format(top=top), count=f"{count:,}"))
+            start += width
+    return _fill("outcomes", bar=_join(shares), all=f"{len(rows):,}", choices=_join(choices))
 
 
-def _article(row: _Row, number: int, album: _Album) -> str:
+def _article(row: _Row, number: int, photos: _Photos) -> _Html:
     article = row.article
-    language = f' lang="{_e(article.language)}"' if article.language else ""
-    facts = " · ".join(_e(fact) for fact in (article.id, article.date, article.subset) if fact)
-    strip = "".join(
-        f"<li>{_figure(album, hit.photo, rank, hit.score, row)}</li>\n" for rank, hit in enumerate(row.hits, 1)
+    strip = _join(
+        _fill("place", figure=photos.figure(hit.photo, rank, hit.score, row)) for rank, hit in enumerate(row.hits, 1)
     )
-    return (
-        f'<article class="{row.outcome}" id="a{number}" aria-labelledby="h{number}">\n<div class="words">\n'
-        f'<h3 id="h{number}"{language} dir="auto">{_e(article.title.strip()) or "(no headline)"}</h3>\n'
-        f'<p class="where faint"><a href="#a{number}">#{number}</a> · {facts}</p>\n<p '
-        f'class="verdict">{_verdict(row)}</p>\n'
-        + (
-            f'<div class="wanted">{_figure(album, row.wanted, row.rank, row.score, row)}</div>\n'
-            if row.wanted is not None
-            else ""
-        )
-        + "</div>\n"
-        + (
-            f'<ol class="strip" role="list">\n{strip}</ol>\n'
-            if strip
-            else '<p class="note">The run ranks no photo for this article.</p>\n'
-        )
-        + "</article>\n"
-    )
-
-
-def _figure(album: _Album, photo: str, rank: float, score: float, row: _Row) -> str:
-    right = photo in row.right
-    place = f"<b>{rank:,.0f}</b>" if rank < math.inf else ""
-    if rank < math.inf and score != -rank:  # a .tsv run has −rank in place of scores
-        place += f"<span>{score:.{_decimals(row.hits)}f}</span>"
-    return (
-        f'<figure{" class=right" if right else ""}><div class="frame">{album.photo(photo)}'
-        f"{'<span class=badge>✓ right</span>' if right else ''}</div>"
-        f"<figcaption>{place}<bdi>{_e(photo)}</bdi></figcaption></figure>"
+    return _fill(
+        "article",
+        outcome=row.outcome,
+        number=number,
+        language=_fill("language", language=article.language) if article.language else "",
+        title=article.title.strip() or "(no headline)",
+        facts=" · ".join(filter(None, (article.id, article.date, article.subset))),
+        verdict=_verdict(row),
+        wanted=_fill("wanted", figure=photos.figure(row.wanted, row.rank, row.score, row))
+        if row.wanted is not None
+        else "",
+        strip=_fill("strip", places=strip) if strip else _fill("empty"),
     )
 
 
 def _decimals(hits: Sequence[Hit]) -> int:
-    """So many that the largest score of an article shows three digits: all its scores are then of one form."""
+    """As many as give the largest score of an article three digits; all its scores have the same number."""
     largest = max(abs(hit.score) for hit in hits)
     return min(max(2 - math.floor(math.log10(largest)), 0), 12) if 0 < largest < math.inf else 3
 
@@ -383,11 +372,3 @@ def _verdict(row: _Row) -> str:
     if row.outcome == "first":
         return "✓ Right photo first"
     return f"{'✓' if row.outcome != 'miss' else '✗'} Right photo at rank {row.rank:,.0f}"
-
-
-_UNPRINTABLE = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160), *range(0xD800, 0xE000)), "�")
-
-
-def _e(text: str) -> str:
-    """Text from a stranger, safe between tags and in quoted attributes; what no page may hold becomes U+FFFD."""
-    return escape(text.translate(_UNPRINTABLE), quote=True)

@@ -6,7 +6,7 @@ of the truth; an article that the run lacks counts 0.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from decimal import ROUND_HALF_UP, Decimal
 from itertools import islice
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photodesk.data.editions import scramble, unscramble
+from photodesk.data.photo_folder import Names, suggestion
 from photodesk.errors import DataError, UsageError
 from photodesk.evaluation import bootstrap
 from photodesk.evaluation.metrics import DEFAULT, Measure, parse, parse_all
@@ -139,6 +140,7 @@ def evaluate(
     scrambled: bool = False,
     official: bool = False,
     decimal_comma: bool = False,
+    photos: Collection[str] = (),
 ) -> Report:
     """Measure a run.
 
@@ -153,6 +155,8 @@ def evaluate(
         official: where the truth is not one picture an article, do as the official evaluator: of an article's pairs the
             last counts, and sums are divided by the number of pictures, not of articles.
         decimal_comma: a TREC file writes its scores with decimal commas.
+        photos: the gallery, if it is known: photos of the run that neither it nor the truth has are then named. Without
+            it they are named where the run has no photo of the truth at all, or calls one by another spelling.
 
     Raises:
         DataError: no pairs.
@@ -170,16 +174,19 @@ def evaluate(
     right = _right(pairs, official)
     rows = open_rows(run, decimal_comma=decimal_comma)
     articles = tuple(right)
-    ranks, missing, notes = _follow(rows.items, articles, right, max(m.k for m in chosen), scrambled)
-    photos = len({pair.photo for pair in pairs})
-    if photos != len(articles):
-        by_picture, by_article = f"{photos:,} pictures of the truth", f"{len(articles):,} articles of the truth"
+    named: set[str] = set()
+    ranks, missing, notes = _follow(rows.items, articles, right, max(m.k for m in chosen), scrambled, named)
+    truth = {pair.photo for pair in pairs}
+    pictures = len(truth)
+    notes += _strangers(named, truth, photos)
+    if pictures != len(articles):
+        by_picture, by_article = f"{pictures:,} pictures of the truth", f"{len(articles):,} articles of the truth"
         notes.append(
             f"divided by the {by_picture}, as the official evaluator does, not by the {by_article}"
             if official
             else f"divided by the {by_article}; the official evaluator divides by the {by_picture} (--official)"
         )
-    denominator = photos if official else len(articles)
+    denominator = pictures if official else len(articles)
     whole = Report(rows.name, articles, ranks, chosen, denominator, rows.transductive, missing, tuple(notes))
     return replace(whole, subsets=_by_subset(whole, subsets))
 
@@ -217,15 +224,31 @@ def _by_subset(whole: Report, subsets: Mapping[str, str]) -> dict[str, Report]:
     return made
 
 
+def _strangers(named: Set[str], truth: Set[str], gallery: Collection[str]) -> list[str]:
+    """What to say of photos of a run that nobody knows: how many, and what they may be called here."""
+    unknown = sorted(named - truth - frozenset(gallery))
+    if not unknown:
+        return []
+    names = Names({**dict.fromkeys(truth), **dict.fromkeys(gallery)})
+    meant = next(((photo, other) for photo in unknown if (other := suggestion(photo, names))), None)
+    if not gallery and not meant and named & truth:
+        return []  # photos that only the gallery has, and that is not known
+    whose = "the data set" if gallery else "the truth"
+    count = f"{len(unknown):,} of {len(named):,}"
+    note = f"photos that {whose} does not have are never right: {count}, such as {_some(unknown)}"
+    return [note + (f"; did you mean {meant[1]!r} by {meant[0]!r}?" if meant else "")]
+
+
 def _follow(
     rows: Iterable[tuple[int, str, Iterable[str]]],
     articles: Sequence[str],
     right: Mapping[str, str | Set[str]],
     depth: int,
     scrambled: bool,
+    named: set[str],
 ) -> tuple[NDArray[np.int64], frozenset[str], list[str]]:
-    """The rank of the best-placed right photo of every article, articles that the run lacks, and what was odd about
-    it."""
+    """The rank of the best-placed right photo of every article, articles that the run lacks, and what was odd about it;
+    adds the photos that it names to `named`."""
     at = {article: i for i, article in enumerate(articles)}
     if scrambled:
         at |= {
@@ -239,7 +262,9 @@ def _follow(
     unknown: list[str] = []
     twice: list[str] = []
     obscured = 0
-    for _, article, photos in rows:
+    for _, article, ranked in rows:
+        photos = ranked if isinstance(ranked, list) else list(ranked)
+        named.update(photos)
         i = at.get(article)
         if i is None:
             unknown.append(article)

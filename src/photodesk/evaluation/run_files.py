@@ -19,8 +19,9 @@ from typing import TypeAlias
 from urllib.parse import quote, unquote
 
 from photodesk.data.editions import scramble, unscramble
+from photodesk.data.photo_folder import Names, suggestion
 from photodesk.errors import RunError, UsageError
-from photodesk.files import replacing
+from photodesk.files import open_regular, replacing
 from photodesk.types import Fault, Hit, Run
 
 _HEADER = re.compile(r"article_id(?: \(transductive: (.+)\))?")
@@ -29,6 +30,8 @@ _TREC = (".trec", ".run")
 SUFFIXES = (".tsv", *_TREC)
 _LINE = re.compile(r"[^\s\ufeff\ud800-\udfff](?:[^\t\r\n\ufeff\ud800-\udfff]*[^\s\ufeff\ud800-\udfff])?")
 _WORD = re.compile(r"[^\s\ufeff\ud800-\udfff]+")
+_LINES = (_LINE, "one line without TAB or outer blanks")
+_WORDS = (_WORD, "one word without blanks; a .tsv takes more")
 _TAG = ";transductive="
 _photo = attrgetter("photo")
 _Ranked: TypeAlias = dict[str, tuple[list[str], list[float]]]
@@ -65,6 +68,17 @@ def write(run: Run, path: Path) -> None:
     lines = _trec_lines(run) if path.suffix in _TREC else _tab_lines(run)
     with replacing(path) as stream:
         stream.writelines(lines)
+
+
+def refuse(path: Path, ids: Iterable[str]) -> None:
+    """See before the work that a run file of this name can hold these ids of articles and photos.
+
+    Raises:
+        RunError: one of them cannot stand in it; names it.
+    """
+    form, need = _WORDS if path.suffix in _TREC else _LINES
+    for name in ids:
+        _held(form, need, name)
 
 
 def read(path: Path, *, decimal_comma: bool = False) -> Run:
@@ -133,7 +147,7 @@ def check(
         where: what faults name as their place; the run's name if empty.
     """
     where = where or run.name
-    articles, photos = dict.fromkeys(articles), frozenset(photos)
+    articles, photos, names = dict.fromkeys(articles), frozenset(photos), Names(photos)
     need = min(depth, len(photos)) if photos else depth
     faults = [
         Fault(
@@ -174,15 +188,11 @@ def check(
                 )
             )
         if photos and (unknown := [photo for photo in ids if photo not in photos]):
-            faults.append(
-                Fault(
-                    "run-photo-unknown",
-                    where,
-                    f"a photo that the data set does not have: {unknown[0]} for article {article}",
-                    "kept",
-                    "remove it",
-                )
-            )
+            meant = suggestion(unknown[0], names)
+            hint = f", did you mean {meant}?" if meant else ""
+            what = f"a photo that the data set does not have: {unknown[0]} for article {article}{hint}"
+            advice = "remove it, or call it as the data set does"
+            faults.append(Fault("run-photo-unknown", where, what, "kept", advice))
     return tuple(faults)
 
 
@@ -197,7 +207,7 @@ def respelt(run: Run, known: Collection[str]) -> Run:
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             for number, line in enumerate(stream, 1):
                 text = line.removesuffix(b"\n").removesuffix(b"\r").decode()
                 text = text.removeprefix("\ufeff") if number == 1 else text
@@ -275,7 +285,7 @@ def _regular_trec(path: Path) -> tuple[str, _Ranked] | None:
         ranked[name] = ids, scores
 
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             for line in stream:
                 this, _, photo, _, score, tag = line.split()
                 if this != article:
@@ -322,7 +332,7 @@ def _any_trec(path: Path, decimal_comma: bool) -> tuple[str, _Ranked]:
 
 
 def _tab_lines(run: Run) -> Iterator[str]:
-    holds = lru_cache(2**16)(partial(_held, _LINE, "one line without TAB or outer blanks"))
+    holds = lru_cache(2**16)(partial(_held, *_LINES))
     head = holds(f"article_id (transductive: {run.transductive})") if run.transductive else "article_id"
     width = max(map(len, run.hits.values()), default=0)
     yield "\t".join([head, *(f"rank{rank}" for rank in range(1, width + 1))]) + "\n"
@@ -331,7 +341,7 @@ def _tab_lines(run: Run) -> Iterator[str]:
 
 
 def _trec_lines(run: Run) -> Iterator[str]:
-    holds = lru_cache(2**16)(partial(_held, _WORD, "one word without blanks; a .tsv takes more"))
+    holds = lru_cache(2**16)(partial(_held, *_WORDS))
     tag = quote(run.name, safe="", errors="replace") or "run"
     if run.transductive:
         tag += _TAG + quote(run.transductive, safe="(),=", errors="replace")

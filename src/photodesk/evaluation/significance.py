@@ -1,6 +1,6 @@
-"""Is run A really better than run B? Paired randomisation tests, Holm's correction, wins and losses, hubness.
+"""Significance of differences between runs: paired randomisation tests, Holm's correction, wins and losses; hubness.
 
-The test asks how often the two runs, swapped at random on every article, would differ by as much as they did.
+The p-value is the share of random swaps of the two runs on every article that give at least the observed difference.
 Source: Smucker, Allan & Carterette, A Comparison of Statistical Significance Tests for IR Evaluation (CIKM 2007);
 Holm, A Simple Sequentially Rejective Multiple Test Procedure (1979).
 """
@@ -8,9 +8,9 @@ Holm, A Simple Sequentially Rejective Multiple Test Procedure (1979).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from itertools import chain, combinations, islice
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import combinations, islice
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +32,7 @@ class Difference:
 
     Args:
         difference: mean of a − mean of b.
-        wins: articles on which a has the higher value; `losses` and `ties` likewise.
+        wins: articles on which a has the higher value.
         p: two-sided, of the paired randomisation test; never 0.
         p_holm: p after Holm's correction over all tests made together.
     """
@@ -65,26 +65,15 @@ def compare(
                 "compared"
             )
     rng = np.random.default_rng(seed)
-    pairs = [
-        (a, b, measure, a.values(measure) - b.values(measure))
-        for measure in measures
-        for a, b in combinations(reports, 2)
-    ]
-    p = [randomisation(gain, samples=samples, rng=rng) for *_, gain in pairs]
-    return tuple(
-        Difference(
-            a.name,
-            b.name,
-            str(measure),
-            a.mean(measure) - b.mean(measure),
-            int((gain > 0).sum()),
-            int((gain < 0).sum()),
-            int((gain == 0).sum()),
-            raw,
-            corrected,
-        )
-        for (a, b, measure, gain), raw, corrected in zip(pairs, p, holm(p), strict=True)
-    )
+    found = []
+    for measure in measures:
+        for a, b in combinations(reports, 2):
+            gain = a.values(measure) - b.values(measure)
+            wins, losses, ties = (int(signs.sum()) for signs in (gain > 0, gain < 0, gain == 0))
+            p, mean = randomisation(gain, samples=samples, rng=rng), a.mean(measure) - b.mean(measure)
+            found.append(Difference(a.name, b.name, str(measure), mean, wins, losses, ties, p, p))
+    corrected = holm([each.p for each in found])
+    return tuple(replace(each, p_holm=p) for each, p in zip(found, corrected, strict=True))
 
 
 def randomisation(
@@ -92,12 +81,12 @@ def randomisation(
 ) -> float:
     """Two-sided p of a paired randomisation test.
 
-    Gains of the same size are drawn together: of up to 64 of them, the bits set in one random word are those that keep
+    Gains of the same size are drawn together: the bits set in one random word are those of up to 64 gains that keep
     their sign.
 
     Args:
-        gains: (n,) value of one run − value of the other, an article each.
-        samples: how many random swaps; p is at least 1 / (samples + 1).
+        gains: (n,) value of one run − value of the other, for each article.
+        samples: number of random swaps; p is at least 1 / (samples + 1).
         rng: seed 0 if not given.
     """
     rng = rng or np.random.default_rng(0)
@@ -128,22 +117,21 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def hubness(run: Run | Path, photos: Collection[str], *, depth: int = HUB_DEPTH, decimal_comma: bool = False) -> float:
-    """Skewness of how often each photo of the gallery stands among the first `depth`; 0 is even, large means that hubs
-    crowd out the rest.
+    """Skewness of the k-occurrence: how often each photo of the gallery is ranked among the first `depth`.
+
+    0 is even; large means that a few hubs crowd out the rest.
 
     Args:
-        photos: the gallery; photos that the run names beyond it are added.
+        photos: the gallery; other photos that the run ranks are added.
 
     Source: Radovanović, Nanopoulos & Ivanović, Hubs in Space (JMLR 2010).
     """
-    tops: Iterator[Iterator[str]] = (
-        islice(ranked, depth) for _, _, ranked in open_rows(run, decimal_comma=decimal_comma).items
-    )
-    times = Counter(dict.fromkeys(photos, 0))
-    times.update(chain.from_iterable(tops))
-    n = np.fromiter(times.values(), np.float64, len(times))
-    spread = n.std() if n.size else 0.0
-    return float(((n - n.mean()) ** 3).mean() / spread**3) if spread else 0.0
+    counts = Counter(dict.fromkeys(photos, 0))
+    for _, _, ranked in open_rows(run, decimal_comma=decimal_comma).items:
+        counts.update(islice(ranked, depth))
+    n = np.array(list(counts.values()), np.float64)
+    deviation = n.std() if n.size else 0.0
+    return float(((n - n.mean()) ** 3).mean() / deviation**3) if deviation else 0.0
 
 
 def runs_table(
@@ -154,7 +142,7 @@ def runs_table(
     decimal_comma: bool = False,
     seed: int = 0,
 ) -> Table:
-    """One row a run: means with their 95 % intervals, and hubness."""
+    """Means with their 95 % intervals and hubness, a row per run."""
     rows = []
     for report, hub in zip(reports, hubs, strict=True):
         cells = [report.title]
@@ -171,7 +159,7 @@ def runs_table(
 def differences_table(
     differences: Sequence[Difference], reports: Sequence[Report], *, decimal_comma: bool = False
 ) -> Table:
-    """One row a pair of runs and measure; `reports` are those that were compared, for the runs' full titles."""
+    """A row per pair of runs and measure; `reports` are those that were compared, for the runs' full titles."""
     titles = {report.name: report.title for report in reports}
     rows = tuple(
         (

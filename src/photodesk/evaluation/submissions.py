@@ -1,10 +1,10 @@
-"""Submissions of NewsImages 2025 and 2026: a zip with one PNG of 460 × 260 an article, written and checked.
+"""Submissions of NewsImages 2025 and 2026: a zip with one PNG of 460 × 260 pixels per article, written and checked.
 
     2025   [group]/RET_[approach]_LARGE|SMALL/[article]_[group]_[approach].png
     2026   [group]_[approach]/[article]_[group]_[approach].png      no picture twice across a group's runs
 
-A stranger's zip is only ever read: nothing is unpacked, no path in it is followed, no member is read beyond
-`MAX_BYTES`, and no picture is decoded unless its header says 460 × 260.
+Untrusted zips are only read: nothing is extracted, no member is read beyond `MAX_BYTES`, and no picture is decoded
+unless its header says 460 × 260.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import re
 import zipfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from photodesk.errors import PhotoError, RunError, UsageError
-from photodesk.files import digest, replacing
+from photodesk.files import digest, open_regular, replacing
 from photodesk.images import decode, guarded, load, opened
 from photodesk.machine import cores
 from photodesk.types import Fault, Photo, Run
@@ -30,14 +30,14 @@ Size = Literal["LARGE", "SMALL"]
 
 WIDTH, HEIGHT = 460, 260
 MAX_BYTES = 32 * 2**20
-"""No PNG of 460 × 260 needs more, even with a generator's workflow inside."""
+"""No PNG of 460 × 260 needs more, even with a generator's workflow embedded."""
 
 LAYOUT: dict[Edition, str] = {
     "2025": "[group]/RET_[approach]_LARGE|SMALL/[article]_[group]_[approach].png",
     "2026": "[group]_[approach]/[article]_[group]_[approach].png",
 }
 SAVE = f"save it as a PNG of {WIDTH} × {HEIGHT} pixels"
-_BATCH = 64
+_BATCH = 64  # PNGs in memory
 _FOLDER: dict[Edition, str] = {"2025": r"([^/]+)/(?:RET|GEN)_([^/]+)_(?:LARGE|SMALL)", "2026": r"([^/]+_[^/]+)"}
 
 
@@ -62,15 +62,15 @@ def write(
     add: bool = False,
     tick: Callable[[], object] = lambda: None,
 ) -> tuple[Fault, ...]:
-    """Write a submission zip, whole or not at all; the same input gives the same bytes.
+    """Write a submission zip atomically; the same input gives the same bytes.
 
     Every article gets its best-ranked photo that can be decoded. For 2026 a picture that another run of the group
-    shows, for whatever article, is passed over; pictures are the same if the pixels that would be submitted are.
+    shows, for any article, is skipped; pictures are equal if their pixels in the submission are.
 
     Args:
         articles: the ids that need a picture.
         gallery: the photos that the run ranks.
-        others: submission zips or runs of the same group; of a run its first photos count. Only for 2026.
+        others: submission zips or runs of the same group; of a run the first photos count. Only for 2026.
         add: keep the folders that the zip at `path` holds already; for 2026 they count as others.
         tick: called after every article.
 
@@ -78,9 +78,9 @@ def write(
         Articles without a picture and photos that cannot be decoded.
 
     Raises:
-        UsageError: a group, approach or article id that cannot be part of a file name, or a folder that the zip has
-        already.
-        RunError: the run is not of this data, or a zip among `others` or to add to cannot be read.
+        UsageError: a group, approach or article id that cannot be part of a file name, or the zip has the folder
+            already.
+        RunError: the run is for other data, or a zip cannot be read.
     """
     folder = f"{group}/RET_{approach}_{size}" if edition == "2025" else f"{group}_{approach}"
     photos = {photo.id: photo for photo in gallery}
@@ -91,35 +91,40 @@ def write(
             f"run {run.name!r} ranks no photo of this data set for any of its {len(wanted)} articles; was it made for "
             "other data?"
         )
-    old = [path] if add and path.is_file() else []
-    sources = [*others, *old] if edition == "2026" else []
+    existing = [path] if add and path.is_file() else []
+    sources = [*others, *existing] if edition == "2026" else []
     used = frozenset(pixels for other in sources for pixels in _shown(other, photos))
-    faults: list[Fault] = []
+    faults: dict[Fault, None] = {}
     with (
         replacing(path, "wb") as stream,
         zipfile.ZipFile(stream, "w") as archive,
         ThreadPoolExecutor(cores()) as pool,
     ):
-        for earlier in old:
+        for earlier in existing:
             _copy(earlier, archive, folder)
-        for article, png, wrong in _chosen(pool, run, wanted, photos, used):
-            faults += wrong
-            if png:
-                _put(archive, f"{folder}/{article}_{group}_{approach}.png", png)
-            tick()
-    return tuple(dict.fromkeys(faults))
+        for start in range(0, len(wanted), _BATCH):
+            batch = wanted[start : start + _BATCH]
+            for article, (png, found) in zip(
+                batch, pool.map(lambda a: _choose(run, a, photos, used), batch), strict=True
+            ):
+                faults |= dict.fromkeys(found)
+                if png:
+                    _put(archive, f"{folder}/{article}_{group}_{approach}.png", png)
+                tick()
+    return tuple(faults)
 
 
 def _check_names(group: str, approach: str, articles: Iterable[str]) -> None:
     for what, name in (("group", group), ("approach", approach)):
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
             raise UsageError(f"{what} {name!r} cannot be part of a file name; use letters, digits, '.', '-' and '_'")
-    if odd := next((article for article in articles if not re.fullmatch(r"[^/\\:\x00-\x1f]+", article)), None):
-        raise UsageError(f"article id {odd!r} cannot be part of a file name")
+    for article in articles:
+        if not re.fullmatch(r"[^/\\:\x00-\x1f]+", article):
+            raise UsageError(f"article id {article!r} cannot be part of a file name")
 
 
 def _copy(earlier: Path, archive: zipfile.ZipFile, folder: str) -> None:
-    """The members of an earlier zip, which must not hold `folder`."""
+    """Copy the members of an earlier zip, which must not have `folder`."""
     with _opened(earlier) as before:
         for info in before.infolist():
             if info.filename.startswith(f"{folder}/"):
@@ -132,10 +137,10 @@ def _copy(earlier: Path, archive: zipfile.ZipFile, folder: str) -> None:
 def check(
     paths: Sequence[Path], articles: Collection[str], *, edition: Edition, tick: Callable[[], object] = lambda: None
 ) -> tuple[Fault, ...]:
-    """Everything in a group's submission zips that the organisers would not accept.
+    """What the organisers would not accept in a group's submission zips.
 
     Args:
-        paths: the zips; for 2026 no picture may stand twice across the folders of all of them.
+        paths: the zips; for 2026 no picture may be duplicated across the folders of all of them.
         articles: the ids that need a picture.
         tick: called after every picture.
 
@@ -152,46 +157,31 @@ def check(
                 where = f"{path.name}:{member.name}"
                 tick()
                 if member.article not in wanted:
-                    faults.append(
-                        Fault(
-                            "submission-article-unknown",
-                            where,
-                            f"for an article that the data set does not have: {member.article}",
-                            "kept",
-                            "remove the picture",
-                        )
-                    )
-                if member.article in pictures.setdefault(member.folder, {}):
+                    what = f"for an article that the data set does not have: {member.article}"
+                    faults.append(Fault("submission-article-unknown", where, what, "kept", "remove the picture"))
+                if member.article in (there := pictures.setdefault(member.folder, {})):
                     what = f"a second picture for one article: {member.article}"
                     faults.append(Fault("submission-article-twice", where, what, "kept", "keep one of them"))
                     continue
+                there[member.article] = b""
                 try:
-                    pixels = digest(_decoded(member.read()))
+                    there[member.article] = pixels = digest(_decoded(member.read()))
                 except PhotoError as error:
-                    pictures[member.folder][member.article] = b""
                     faults.append(error.fault("kept", where=where, advice=SAVE))
                     continue
-                pictures[member.folder][member.article] = pixels
                 folder, article = shown.setdefault(pixels, (member.folder, member.article))
                 if edition == "2026" and folder != member.folder:
-                    what = f"a picture stands twice across the group's runs: also in {folder} for article {article}"
+                    what = f"a picture is duplicated across the group's runs: also in {folder} for article {article}"
                     advice = "choose another picture in one of the two"
                     faults.append(Fault("submission-photo-twice", where, what, "kept", advice))
     if not pictures:
-        faults.append(
-            Fault(
-                "submission-empty",
-                ", ".join(path.name for path in paths),
-                f"no picture of the form {LAYOUT[edition]}",
-                "kept",
-                "see photodesk submit",
-            )
-        )
+        where, what = ", ".join(path.name for path in paths), f"no picture of the form {LAYOUT[edition]}"
+        faults.append(Fault("submission-empty", where, what, "kept", "see photodesk submit"))
     return (*faults, *_of_folders(pictures, wanted))
 
 
 def _of_folders(pictures: Mapping[str, Mapping[str, bytes]], wanted: Collection[str]) -> Iterator[Fault]:
-    """What is wrong with the folders as wholes: articles that they lack, and other pictures in the SMALL one."""
+    """Faults of whole folders: missing articles, and other pictures in the SMALL one."""
     for folder, there in pictures.items():
         if missing := [article for article in wanted if article not in there]:
             some = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
@@ -206,7 +196,7 @@ def _of_folders(pictures: Mapping[str, Mapping[str, bytes]], wanted: Collection[
 
 
 def render(photo: Photo) -> tuple[bytes, bytes]:
-    """A gallery photo as a submission needs it: scaled to cover 460 × 260, cut evenly around its centre.
+    """A gallery photo as a submission needs it: scaled to cover 460 × 260 pixels and cropped around its centre.
 
     Returns:
         The PNG file, and the digest of its pixels.
@@ -223,16 +213,6 @@ def render(photo: Photo) -> tuple[bytes, bytes]:
         return stream.getvalue(), digest(fitted.tobytes())
 
 
-def _chosen(
-    pool: ThreadPoolExecutor, run: Run, wanted: Sequence[str], photos: Mapping[str, Photo], used: Collection[bytes]
-) -> Iterator[tuple[str, bytes, list[Fault]]]:
-    """Each article with what `_choose` found for it; only so many PNGs wait in memory."""
-    for start in range(0, len(wanted), _BATCH):
-        batch = wanted[start : start + _BATCH]
-        for article, found in zip(batch, pool.map(lambda a: _choose(run, a, photos, used), batch), strict=True):
-            yield article, *found
-
-
 def _choose(run: Run, article: str, photos: Mapping[str, Photo], used: Collection[bytes]) -> tuple[bytes, list[Fault]]:
     faults = []
     for hit in run.hits.get(article, ()):
@@ -246,16 +226,8 @@ def _choose(run: Run, article: str, photos: Mapping[str, Photo], used: Collectio
         if pixels not in used:
             return png, faults
     why = "the run has no photo for it" + (" that the other runs do not show" if used else "")
-    return b"", [
-        *faults,
-        Fault(
-            "submission-no-photo",
-            run.name,
-            f"article without a picture, since {why}: {article}",
-            "left out",
-            "rank more photos for it",
-        ),
-    ]
+    what = f"article without a picture, since {why}: {article}"
+    return b"", [*faults, Fault("submission-no-photo", run.name, what, "left out", "rank more photos for it")]
 
 
 def _shown(other: Path | Run, photos: Mapping[str, Photo]) -> Iterator[bytes]:
@@ -263,31 +235,27 @@ def _shown(other: Path | Run, photos: Mapping[str, Photo]) -> Iterator[bytes]:
     if isinstance(other, Path):
         with _opened(other) as archive:
             for member in _members(archive, other.name, "2026", []):
-                try:
+                with suppress(PhotoError):
                     yield digest(_decoded(member.read()))
-                except PhotoError:
-                    continue
         return
     firsts = (next((hit.photo for hit in hits if hit.photo in photos), None) for hits in other.hits.values())
     for first in dict.fromkeys(filter(None, firsts)):
-        try:
+        with suppress(PhotoError):
             yield render(photos[first])[1]
-        except PhotoError:
-            continue
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    try:
-        archive = zipfile.ZipFile(path)
-    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise RunError(f"cannot read submission {path}: {error}; expected a zip file") from None
-    with archive:
+    with ExitStack() as stack:
+        try:
+            archive = stack.enter_context(zipfile.ZipFile(stack.enter_context(open_regular(path))))
+        except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
+            raise RunError(f"cannot read submission {path}: {error}; expected a zip file") from None
         yield archive
 
 
 def _members(archive: zipfile.ZipFile, zip_name: str, edition: Edition, faults: list[Fault]) -> Iterator[_Member]:
-    """The files that follow the layout; the others become faults."""
+    """The files that follow the layout; the others are added to `faults`."""
     for info in archive.infolist():
         name = info.filename
         if info.is_dir():
@@ -311,7 +279,7 @@ def _bounded(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     try:
         with archive.open(info) as stream:
             data = stream.read(MAX_BYTES + 1)
-    except Exception as error:  # damaged or hostile members end in any of a dozen exceptions
+    except Exception as error:  # damaged or hostile members raise any of a dozen exceptions
         what = f"cannot be read from the zip: {str(error) or type(error).__name__}"
         raise PhotoError("photo-unreadable", info.filename, what, "make the zip again") from None
     if len(data) > MAX_BYTES:
@@ -321,10 +289,14 @@ def _bounded(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
 
 
 def _decoded(data: bytes) -> bytes:
-    """The RGB pixels of a PNG of the right size; anything else is a PhotoError."""
+    """The RGB pixels of a PNG of the right size.
+
+    Raises:
+        PhotoError: anything else.
+    """
     header = opened(data, where="the file")
     if header.format != "PNG":
-        what = f"is not a PNG file, whatever its name says: {header.format}"
+        what = f"is not a PNG file, despite its name: {header.format}"
         raise PhotoError("submission-format", "the file", what, SAVE)
     if header.size != (WIDTH, HEIGHT):
         what = f"is not {WIDTH} × {HEIGHT} pixels: {header.size[0]} × {header.size[1]}"

@@ -1,9 +1,7 @@
-"""Which revision, with which temperature? Tries them on a validation part, each with the batch and with a bank of the
-other articles.
+"""Grid search for a revision and its options on a validation part, with the batch and with a query bank.
 
-The validation part imitates an official test: its articles against the pictures of its pairs. It is made of whole
-groups that share no title, URL or near-duplicate picture with the rest, so that the bank, which is all other articles,
-holds nothing of it.
+The validation part imitates an official test: its articles against the pictures of its pairs. It consists of whole
+groups that share no title, URL or near-duplicate picture with the rest; all other articles are the query bank.
 """
 
 from __future__ import annotations
@@ -49,7 +47,7 @@ class Trial:
         revision: the method.
         form: "batch" (transductive), "bank", or "" for cosine, which needs neither.
         report: its measures.
-        hubness: skewness of how often a photo stands among the first ten; see `compare.hubness`.
+        hubness: see `significance.hubness`.
     """
 
     revision: Revision
@@ -59,15 +57,15 @@ class Trial:
 
 
 def validation_part(pairs: Sequence[Pair], groups: Mapping[str, int], count: int, *, seed: int = 0) -> frozenset[str]:
-    """Articles of whole groups in random order, until their pairs are at least `count`, or half of all.
+    """Articles of whole groups in random order, until they have `count` pairs or half of all.
 
     Args:
         pairs: the truth.
-        groups: article id → group; equal numbers are never parted.
-        count: how many pairs are wanted.
+        groups: article id → group; a group is never split.
+        count: number of pairs.
 
     Raises:
-        DataError: there are not two pairs, one for the part and one for the bank.
+        DataError: fewer than two pairs.
     """
     if len(pairs) < 2:
         raise DataError(
@@ -90,7 +88,7 @@ def tune(
     name: str = "cosine",
     progress: Progress = silent,
 ) -> tuple[Trial, ...]:
-    """Cosine, then every revision with the validation articles as batch and with all others as bank.
+    """Cosine, then every revision with the validation articles as batch and with all others as query bank.
 
     Args:
         articles: of validation and bank.
@@ -98,29 +96,30 @@ def tune(
         pairs: the truth.
         validation: ids of the articles to measure on.
         revisions: what to try; sinkhorn has no form with a bank.
-        measures: what the reports hold.
         name: of the encoder.
         progress: called with ("revisions", trials done, trials).
 
     Raises:
         DataError: no validation article, or no other, has text and a picture that can be opened.
     """
-    there = set(photos.ids)
-    truth = [pair for pair in pairs if pair.article in validation and pair.photo in there]
-    wanted = {pair.article for pair in truth}
-    test = articles.take([name for name in articles.ids if name in wanted])
-    bank = articles.take([name for name in articles.ids if name not in validation])
+    queries, shown = validation & set(articles.ids), set(photos.ids)
+    truth = [pair for pair in pairs if pair.article in queries and pair.photo in shown]
+    measured = {pair.article for pair in truth}
+    test = articles.take([article for article in articles.ids if article in measured])
+    bank = articles.take([article for article in articles.ids if article not in validation])
     if not len(test) or not len(bank):
         raise DataError(
             f"nothing to tune on: {len(test)} articles for validation and {len(bank)} for the bank have text and "
             "picture"
         )
-    truth = [pair for pair in truth if pair.article in set(test.ids)]
     gallery = photos.take(sorted({pair.photo for pair in truth}))
     plan = [(cosine(), "")] + [
-        (r, form) for r in revisions for form in ("batch", "bank") if form == "batch" or r.method != "sinkhorn"
+        (revision, form)
+        for revision in revisions
+        if revision != cosine()
+        for form in ("batch", "bank")
+        if form == "batch" or revision.method != "sinkhorn"
     ]
-    plan = [step for i, step in enumerate(plan) if i == 0 or step[0] != cosine()]
     trials = []
     for done, (revision, form) in enumerate(plan, 1):
         run = revise.top_k(test, gallery, revision, 100, bank=bank if form == "bank" else None, name=name)
@@ -130,24 +129,23 @@ def tune(
 
 
 def chosen(trials: Sequence[Trial], form: str, measure: Measure | str = "MRR@100") -> Trial:
-    """The best trial of that form by the measure, or cosine if nothing is better; the first of equal ones."""
+    """The best trial of that form by the measure, or cosine if none is better; the first of equal ones."""
     return max((trial for trial in trials if trial.form in ("", form)), key=lambda trial: trial.report.mean(measure))
 
 
 def table(trials: Sequence[Trial], measure: Measure | str = "MRR@100", *, seed: int = 0) -> Table:
     """All trials, best first by the measure: means with 95 % intervals, and hubness."""
-    order = sorted(trials, key=lambda trial: -trial.report.mean(measure))
-    return significance.runs_table(
-        [t.report for t in order], [t.hubness for t in order], order[0].report.measures, seed=seed
-    )
+    trials = sorted(trials, key=lambda trial: -trial.report.mean(measure))
+    reports, hubs = [t.report for t in trials], [t.hubness for t in trials]
+    return significance.runs_table(reports, hubs, reports[0].measures, seed=seed)
 
 
 COLOURS = dict(zip(sorted({revision.method for revision in GRID}), plots.COLOURS, strict=False)) | {"cosine": plots.INK}
 
 
 def plot(trials: Sequence[Trial], measure: Measure | str = "MRR@100") -> str:
-    """An SVG of hubness against the measure: a line per method through its options, filled with the batch, hollow with
-    the bank."""
+    """SVG of hubness against the measure: a line per method through its options, filled for the batch, hollow for the
+    bank."""
     panel = plots.Panel(
         plots.Axis.of((t.hubness for t in trials), "hubness: 0 is even, large: few photos crowd out the rest"),
         plots.Axis.of((t.report.mean(measure) for t in trials), str(measure)),
@@ -162,10 +160,10 @@ def plot(trials: Sequence[Trial], measure: Measure | str = "MRR@100") -> str:
                 panel.line([(t.hubness, t.report.mean(measure)) for t in mine], colour, dashed=form != "batch")
             for trial in mine:
                 mean = trial.report.mean(measure)
-                said = f"{trial.report.title}: {measure} {mean:.4f}, hubness {trial.hubness:.2f}"
-                panel.point(trial.hubness, mean, colour, hollow=form == "bank", radius=5, said=said)
+                tip = f"{trial.report.title}: {measure} {mean:.4f}, hubness {trial.hubness:.2f}"
+                panel.point(trial.hubness, mean, colour, hollow=form == "bank", radius=5, tip=tip)
         if any(trial.revision.method == method for trial in trials):
-            panel.key(method, colour)
-    panel.key("batch: transductive", plots.GREY)
-    panel.key("bank: other articles", plots.GREY, hollow=True)
+            panel.legend(method, colour)
+    panel.legend("batch: transductive", plots.GREY)
+    panel.legend("bank: other articles", plots.GREY, hollow=True)
     return plots.svg(f"Effect of revision on hubness and {measure}", panel)

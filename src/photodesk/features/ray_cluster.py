@@ -31,7 +31,7 @@ class Worker:
     """Holds the model on one machine and encodes one unit after the other.
 
     Args:
-        encoder: name of the encoder, as `encoders.load` reads it; its files must be on that machine.
+        encoder: name of the encoder, as `registry.load` reads it; its files must be on that machine.
         stored: in Ray's shared memory, the keys that are stored already, sorted.
         threads: cores that it may use.
     """

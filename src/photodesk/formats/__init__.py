@@ -53,7 +53,7 @@ class Coded:
         load: its pixels, (height, width) or (height, width, channels) of any depth, or a picture of Pillow's.
         turn: EXIF orientation that is left to apply.
         mode: how Pillow calls what the channels are; empty for grey or RGB, with alpha as the last of 2 or 4.
-        exif: as in `images.Decoded`; iptc, xmp likewise.
+        exif: as in `images.Decoded`; xmp likewise.
     """
 
     format: str
@@ -62,7 +62,6 @@ class Coded:
     turn: int = 1
     mode: str = ""
     exif: bytes = b""
-    iptc: bytes = b""
     xmp: bytes = b""
 
 

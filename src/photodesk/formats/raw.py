@@ -76,7 +76,6 @@ def read(data: bytes) -> tiff.Parts:
         turn=turn,
         mode="",
         exif=exif,
-        iptc=tiff.block(tags, tiff.IPTC),
         xmp=tiff.block(tags, tiff.XMP),
     )
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
 ORIENTATION, SAMPLES, PLANAR, PREDICTOR, SUBIFDS, SAMPLE_FORMAT, EXTRA_SAMPLES = 274, 277, 284, 317, 330, 339, 338
-IPTC, XMP = 33723, 700
+XMP = 700
 
 _OFFSETS = {273: 279, 324: 325}  # of strips or tiles → their lengths
 _KEPT = (WIDTH, HEIGHT, 266, 278, PREDICTOR, 322, 323)  # what a plane has in common with the whole
@@ -35,7 +35,6 @@ class Parts(TypedDict):
     turn: int
     mode: str
     exif: bytes
-    iptc: bytes
     xmp: bytes
 
 
@@ -115,7 +114,6 @@ def planes(data: bytes) -> Parts | None:
         turn=one(tags, ORIENTATION, 1),
         mode=mode,
         exif=data,
-        iptc=block(tags, IPTC),
         xmp=block(tags, XMP),
     )
 

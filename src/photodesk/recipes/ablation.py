@@ -1,4 +1,4 @@
-"""What does each component of a recipe contribute? Leaves one out at a time and compares article by article.
+"""Ablation of a recipe: leaves out one component at a time and compares article by article.
 
 A contribution is the mean of full − without over the same articles, with a paired bootstrap interval and the p of a
 paired randomisation test after Holm's correction over all components.
@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from photodesk.errors import UsageError
 from photodesk.evaluation import bootstrap, plots, significance
@@ -26,11 +25,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
-    """What leaving out one component takes away, by one measure.
+    """What one component contributes to one measure.
 
     Args:
         component: its name.
-        without: the mean of the run without it.
+        without: mean of the run without it.
         gain: mean of full − without; above 0 the component helps.
         low: lower end of the paired 95 % bootstrap interval of `gain`.
         high: upper end.
@@ -50,20 +49,19 @@ class Contribution:
 def variants(recipe: Recipe, *, joint: Sequence[str] = (), trains: bool = True) -> Mapping[str, Recipe]:
     """Component → the recipe without it, in the order of the chain; only components that the recipe has.
 
-    Without "fusion" the first encoder reads the longest texts alone. Without "T×V network" the encoder's own space
-    stands. The towers of `joint` have none: there "T×V landmarks" puts two straight matrices in closed form in its
-    place.
+    Without "fusion" the first encoder reads the longest texts alone. Without "T×V network" the encoder's own space is
+    used. The towers of `joint` have none: for them "T×V landmarks" is replaced by a linear network in closed form.
 
     Args:
         recipe: the full one.
         joint: encoders whose towers share no space without a network.
-        trains: whether networks are trained here; a ready one has no closed form.
+        trains: whether networks are trained in this run; a given network has no closed form.
     """
     texts, models = recipe.texts, recipe.encoders
     found: dict[str, Recipe] = {}
 
-    def with_texts(**changes: object) -> Recipe:
-        return _plain(recipe, replace(texts, **changes), models)  # type: ignore[arg-type]  # keys are those of Texts
+    def with_texts(**changes: Any) -> Recipe:
+        return _plain(recipe, replace(texts, **changes), models)
 
     if texts.translate:
         found["translation"] = with_texts(translate="", detect=(), keep_names=False)
@@ -102,12 +100,12 @@ def _but(items: Sequence[T], i: int) -> tuple[T, ...]:
 
 
 def _left(weights: tuple[float, ...], i: int) -> tuple[float, ...]:
-    """Weights without the i-th; none where one thing is left, which needs no weight."""
+    """Weights without the i-th; none if only one is left."""
     return _but(weights, i) if len(weights) > 2 else ()
 
 
 def _plain(recipe: Recipe, texts: Texts, models: Encoders) -> Recipe:
-    """The recipe with these texts and models, without what has nothing left to act on."""
+    """The recipe with these texts and models, without fusion options where nothing is fused."""
     if len(models.names) * max(1, len(texts.words)) == 1:
         models = replace(models, normalise="none", learn=False)
     return replace(recipe, texts=texts, encoders=models)
@@ -116,11 +114,11 @@ def _plain(recipe: Recipe, texts: Texts, models: Encoders) -> Recipe:
 def ablate(
     recipe: Recipe, runner: Runner, *, name: str = "", progress: Callable[[str], None] = lambda component: None
 ) -> tuple[Outcome, dict[str, Outcome]]:
-    """Run a recipe and every recipe that lacks one component of it.
+    """Run a recipe, and without each of its components.
 
     Args:
         recipe: the full one.
-        runner: where it is run; features and networks are made once.
+        runner: makes features and networks once.
         name: of the full run; the recipe's if empty.
         progress: called with the component that is left out next, "" for the full run.
 
@@ -145,36 +143,25 @@ def ablate(
 def contributions(
     full: Outcome, without: Mapping[str, Outcome], measure: Measure | str, *, seed: int = 0
 ) -> tuple[Contribution, ...]:
-    """What each component adds by `measure`, in the order of `without`."""
+    """The contribution of each component to `measure`, in the order of `without`."""
     ours = full.report.values(measure)
     gains = {component: ours - outcome.report.values(measure) for component, outcome in without.items()}
     random = np.random.default_rng(seed)
     corrected = significance.holm([significance.randomisation(gain, rng=random) for gain in gains.values()])
-    return tuple(
-        Contribution(
-            component,
-            without[component].report.mean(measure),
-            float(gain.mean()),
-            *_interval(gain, seed),
-            p,
-            without[component].run.transductive,
-        )
-        for (component, gain), p in zip(gains.items(), corrected, strict=True)
-    )
-
-
-def _interval(gains: NDArray[np.float64], seed: int) -> tuple[float, float]:
-    """Of the mean of paired differences, one an article."""
-    values, counts = np.unique(gains, return_counts=True)
-    return bootstrap.interval(bootstrap.sums(values, counts, seed=seed) / len(gains))
+    made = []
+    for (component, gain), p in zip(gains.items(), corrected, strict=True):
+        outcome, (values, counts) = without[component], np.unique(gain, return_counts=True)
+        low, high = bootstrap.interval(bootstrap.sums(values, counts, seed=seed) / len(gain))
+        mean = outcome.report.mean(measure)
+        made.append(Contribution(component, mean, float(gain.mean()), low, high, p, outcome.run.transductive))
+    return tuple(made)
 
 
 def table(full: Outcome, found: Sequence[Contribution], measure: Measure | str) -> Table:
-    """One row a component, the largest contribution first."""
+    """A row per component, the largest contribution first."""
     rows = [("nothing", digits(full.report.mean(measure)), "", "", "", "", full.run.transductive)]
     for one in sorted(found, key=lambda one: -one.gain):
-        figures = (f"{'' if x < 0 else '+'}{digits(x)}" for x in (one.gain, one.low, one.high))
-        gain, low, high = figures
+        gain, low, high = (f"{'' if x < 0 else '+'}{digits(x)}" for x in (one.gain, one.low, one.high))
         rows.append((one.component, digits(one.without), gain, low, high, digits(one.p, 4), one.transductive))
     head = ("left out", str(measure), "contributes", "95 % from", "to", "p (Holm)", "transductive")
     title = f"{full.run.name}: what each component contributes, over the same {len(full.report.articles):,} articles"
@@ -182,7 +169,7 @@ def table(full: Outcome, found: Sequence[Contribution], measure: Measure | str) 
 
 
 def plot(full: Outcome, found: Sequence[Contribution], measure: Measure | str) -> str:
-    """An SVG: a row per component with its contribution and interval; left of the line at 0 a component does harm."""
+    """SVG of the contributions with their intervals, a row per component; left of 0 a component harms."""
     rows = sorted(found, key=lambda one: one.gain)
     panel = plots.Panel(
         plots.Axis.of([0.0, *(x for one in rows for x in (one.low, one.high, one.gain))], form="+g"),
@@ -194,12 +181,11 @@ def plot(full: Outcome, found: Sequence[Contribution], measure: Measure | str) -
     )
     panel.line([(0, panel.y.low), (0, panel.y.high)], plots.INK, width=1)
     for y, one in enumerate(rows):
-        sure = one.low > 0 or one.high < 0
-        colour = plots.GREY if not sure else plots.COLOURS[0] if one.gain > 0 else plots.COLOURS[1]
-        said = f"{one.component}: {one.gain:+.4f} [{one.low:+.4f}; {one.high:+.4f}], p {one.p:.4f}"
+        colour = plots.GREY if one.low <= 0 <= one.high else plots.COLOURS[one.gain < 0]
+        tip = f"{one.component}: {one.gain:+.4f} [{one.low:+.4f}; {one.high:+.4f}], p {one.p:.4f}"
         panel.line([(one.low, y), (one.high, y)], colour, width=3)
-        panel.point(one.gain, y, colour, radius=6, said=said)
-        panel.beside(y, f"{one.gain:+.4f}")
+        panel.point(one.gain, y, colour, radius=6, tip=tip)
+        panel.row_label(y, f"{one.gain:+.4f}")
     for label, colour in (("helps", plots.COLOURS[0]), ("harms", plots.COLOURS[1]), ("interval holds 0", plots.GREY)):
-        panel.key(label, colour)
+        panel.legend(label, colour)
     return plots.svg(f"What each component of {full.run.name} contributes to {measure}", panel)

@@ -1,4 +1,4 @@
-"""A recipe with all that it needs found: or everything that is missing, in one message, before anything is computed."""
+"""Finds everything that a recipe needs, or names all that is missing in one message, before anything is computed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from photodesk.evaluation.tables import Table
 from photodesk.features.store import Store
 from photodesk.files import replacing
 from photodesk.recipes import requirements, schema
-from photodesk.recipes.run import Outcome, Runner, beside
+from photodesk.recipes.run import Outcome, Runner, comparison
 from photodesk.recipes.schema import Encoders, Recipe
 from photodesk.types import Dataset, Progress, silent
 
@@ -33,9 +33,8 @@ class Ready:
     Args:
         recipe: as it will be run.
         runner: with data, store and networks.
-        deviations: in what it differs from the recipe as it was written, one sentence each; empty for the paper's own
-            run.
-        name: of the run; names the encoder where that is not the recipe's.
+        deviations: differences from the recipe as written, one sentence each; empty for the paper's own run.
+        name: of the run, with the encoder if it is not the recipe's.
         notes: what is fetched.
     """
 
@@ -46,17 +45,17 @@ class Ready:
     notes: tuple[str, ...] = ()
 
     def title(self, outcome: Outcome) -> str:
-        """Run, whether it is transductive, and the row that it stands beside."""
+        """Run, whether it is transductive, and the paper's row."""
         claim = self.recipe.claim
         pairs = f"{len(outcome.report.articles):,} articles" + (f", the paper's {claim.pairs:,}" if claim.pairs else "")
         return f"{outcome.report.title}: table {claim.table}, {claim.row} ({pairs})"
 
     def table(self, outcome: Outcome, *, seed: int = 0) -> Table:
-        """Ours beside the paper's; `remarks` belong below it."""
-        return beside(outcome, self.title(outcome), seed=seed)
+        """Our figures and the paper's; `remarks` belong below it."""
+        return comparison(outcome, self.title(outcome), seed=seed)
 
     def remarks(self) -> Iterator[str]:
-        """In what the run differs from the recipe, and what the recipe had to choose."""
+        """Deviations of the run from the recipe, and assumptions of the recipe."""
         yield from (f"Differs from the recipe: {line}." for line in self.deviations)
         yield from self.recipe.assumes
 
@@ -64,32 +63,24 @@ class Ready:
         """Write run file, contact sheet and record (.tsv, .html, .json) into `folder`; returns their common name."""
         stem = re.sub(r"[^\w.-]+", "-", self.name)
         run_files.write(outcome.run, folder / f"{stem}.tsv")
-        shown = self.runner.parts(self.recipe).test
-        contact_sheet(
-            outcome.run,
-            shown,
-            folder / f"{stem}.html",
-            title=self.title(outcome),
-            report=outcome.report,
-            about=self._about(),
-        )
+        test, path = self.runner.parts(self.recipe).test, folder / f"{stem}.html"
+        title, report = self.title(outcome), outcome.report
+        contact_sheet(outcome.run, test, path, title=title, report=report, about=self._about())
         with replacing(folder / f"{stem}.json") as stream:
             stream.write(json.dumps(self._record(outcome, seconds, seed), ensure_ascii=False, indent=1) + "\n")
         return stem
 
     def _about(self) -> dict[str, str]:
+        """Facts for the head of the contact sheet, which leaves out empty ones."""
         claim = self.recipe.claim
-        about = {
+        return {
             "Recipe": f"{self.recipe.name}: {self.recipe.about}",
             "Paper": f"{claim.paper}, table {claim.table}, {claim.row}",
             "Encoder": " + ".join(self.recipe.encoders.names),
             "Texts": " + ".join(map(str, self.recipe.texts.preparations)),
+            "Differs from the recipe": "; ".join(self.deviations),
+            "Chosen, as the paper does not say": " ".join(self.recipe.assumes),
         }
-        if self.deviations:
-            about["Differs from the recipe"] = "; ".join(self.deviations)
-        if self.recipe.assumes:
-            about["Chosen, as the paper does not say"] = " ".join(self.recipe.assumes)
-        return about
 
     def _record(self, outcome: Outcome, seconds: float, seed: int) -> dict[str, object]:
         claim = self.recipe.claim
@@ -122,15 +113,15 @@ def find(
     cache: Path | None = None,
     progress: Progress = silent,
 ) -> Ready:
-    """A recipe and all that it needs.
+    """A recipe and everything that it needs.
 
     Args:
-        name: as `recipe.read` takes it.
+        name: as for `schema.read`.
         data: the data set.
         photos: its pictures, if they are not in it.
-        model_dir: a folder with models; see `needs.located`.
-        encoder: a stand-in; see `needs.stand_in`.
-        pretrain: the data set to train on before.
+        model_dir: a folder with models; see `requirements.located`.
+        encoder: a substitute; see `requirements.stand_in`.
+        pretrain: the data set to pre-train on.
         network: file of a trained network.
         subset: words that name the part to measure, instead of the recipe's.
         cache: where features are kept; None is the user's.
@@ -161,8 +152,8 @@ def find(
     if ready:
         deviations += (f"the T×V network is {network}, not one that was trained now",)
     for one in chosen.encoders.names:  # loaded before anything is computed
-        shipped = runner.load(one).network
-        if shipped and not chosen.network and shipped.saw(dataset.edition):
+        trained = runner.load(one).network
+        if trained and not chosen.network and trained.saw(dataset.edition):
             deviations += (
                 f"{one} was trained on {dataset.edition}; figures on pairs that it saw say nothing about others",
             )
@@ -180,7 +171,7 @@ def _chosen(
     ready: Network | None,
     model_dir: Path | None,
 ) -> tuple[Recipe, tuple[str, ...]]:
-    """The recipe with another part and encoder, if they are given, its models located; and in what it differs."""
+    """The recipe with the subset and encoder that are given, its models located; and its deviations."""
     chosen, deviations = original, tuple[str, ...]()
     if subset is not None:
         chosen = replace(chosen, data=replace(chosen.data, subset=subset))
@@ -198,18 +189,15 @@ def _chosen(
 def _missing(
     chosen: Recipe, encoder: str | None, dataset: Dataset | None, before: Dataset | None, ready: Network | None
 ) -> tuple[list[requirements.Need], tuple[str, ...]]:
-    """What has to be got, and what a run with a stand-in does without."""
+    """What is missing, and deviations of a run with another encoder that does without."""
     missing = [
         *requirements.of_machine(chosen, network=ready is not None),
         *requirements.of_pretraining(chosen, before, network=ready is not None),
     ]
-    without: tuple[str, ...] = ()
-    for need in requirements.of_data(chosen, dataset) if dataset else ():
-        if encoder and need.kind in ("pictures", "pairs"):
-            without += (f"missing: {need.what}",)
-        elif not encoder or need.kind != "data":
-            missing.append(need)
-    return missing, without
+    needs = list(requirements.of_data(chosen, dataset)) if dataset else []
+    without = [need for need in needs if encoder and need.kind in ("pictures", "pairs", "data")]
+    missing += [need for need in needs if need not in without]
+    return missing, tuple(f"missing: {need.what}" for need in without if need.kind != "data")
 
 
 def _tried(what: str, make: Callable[[], T], lacking: list[str], how: str = "") -> T | None:

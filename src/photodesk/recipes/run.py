@@ -1,4 +1,4 @@
-"""Runs a recipe: its part of the data, its texts, models, network, fusion and revision; ours beside the paper's.
+"""Runs a recipe: its part of the data, its texts, models, network, fusion and revision; compares with the paper.
 
 The chain is that of `search.rank`, read from a file.
 """
@@ -33,7 +33,7 @@ class Outcome:
         recipe: as it was run.
         run: the rankings.
         report: their measures.
-        faults: what went wrong with single articles and photos.
+        faults: of single articles and photos.
     """
 
     recipe: Recipe
@@ -49,8 +49,8 @@ class Runner:
     Args:
         dataset: all of the data.
         store: where features are kept.
-        pretrain: the data set to train on before, for recipes that name one.
-        network: a ready network, instead of training one.
+        pretrain: the data set to pre-train on, for recipes that name one.
+        network: a trained network, instead of training one.
         progress: as in `search.rank`.
     """
 
@@ -64,7 +64,7 @@ class Runner:
     _encoders: dict[str, Encoder] = field(default_factory=dict)
 
     def parts(self, recipe: Recipe) -> Parts:
-        """As `divide`, once for recipes that divide alike."""
+        """As `divide`, cached for recipes with the same split."""
         key = (recipe.data, recipe.network.train if recipe.network else ())
         if key not in self._parts:
             self._parts[key] = divide(recipe, self.dataset)
@@ -74,7 +74,7 @@ class Runner:
         """Run a recipe and measure it.
 
         Args:
-            recipe: what to do.
+            recipe: to run.
             name: of the run; the recipe's if empty.
 
         Raises:
@@ -107,26 +107,31 @@ class Runner:
         return Outcome(recipe, run, evaluate(run, parts.test.pairs, measures), tuple(dict.fromkeys((*wrong, *faults))))
 
     def load(self, name: str) -> Encoder:
-        """An encoder, loaded once."""
+        """An encoder, cached."""
         if name not in self._encoders:
             self._encoders[name] = registry.load(name)
         return self._encoders[name]
 
     def spaceless(self, recipe: Recipe) -> tuple[str, ...]:
-        """Encoders of a recipe whose towers share no space of their own: they stand or fall with a network."""
+        """Encoders of a recipe whose towers share no space without a network."""
         return tuple(name for name in recipe.encoders.names if self.load(name).network is not None)
 
     def network_of(self, recipe: Recipe, name: str) -> Network | None:
-        """The T×V network that `recipe` uses with the encoder `name`: the ready one, else one trained once; None where
-        it uses none."""
+        """The T×V network of `recipe` for an encoder: the given one, else one that is trained and cached; or None."""
         if recipe.network is None or self.network is not None:
             return self.network if recipe.network else None
-        key = (recipe.network, recipe.data, recipe.texts.preparations[-1], name)
+        preparation = recipe.texts.preparations[-1]
+        key = (recipe.network, recipe.data, preparation, name)
         if key not in self._trained:
             before = self.pretrain if recipe.network.pretrain else None
-            rest, preparation = self.parts(recipe).rest, recipe.texts.preparations[-1]
             self._trained[key] = trained(
-                recipe.network, self.load(name), rest, before, preparation, self.store, self.progress
+                recipe.network,
+                self.load(name),
+                self.parts(recipe).rest,
+                before,
+                preparation,
+                self.store,
+                self.progress,
             )
         return self._trained[key]
 
@@ -144,8 +149,7 @@ class Runner:
 
 
 def _weights(recipe: Recipe, chain: Chain, rest: Dataset) -> tuple[Sequence[float], tuple[Fault, ...]]:
-    """One for each encoder and word limit; learned ones are those that make the right photos of the pairs that are left
-    most likely."""
+    """A weight per encoder and word limit; learned ones maximise the likelihood of the pairs that are not measured."""
     if recipe.encoders.learn:
         known, faults = chain.encodings(rest.articles, rest.photos)
         return fusion.learn(known, rest.pairs, normalise=chain.normalise).weights, faults
@@ -165,10 +169,9 @@ def trained(
     store: Store,
     progress: Progress,
 ) -> Network:
-    """The network that a recipe's `[network]` asks for, trained on `data`, with all texts prepared as they will be
-    ranked.
+    """The network of a recipe's `[network]`, trained on `data` with texts prepared as for ranking.
 
-    Where those are titles, titles with tags are a second view (`pairs.VIEWS`).
+    Titles with tags are a second view of titles (`pairs.VIEWS`).
 
     Raises:
         DataError: nothing to train on.
@@ -197,23 +200,14 @@ def trained(
     )
 
 
-def beside(outcome: Outcome, title: str, *, seed: int = 0) -> Table:
-    """Ours beside the paper's: measure, paper, ours, its 95 % interval, the difference, and whether the interval holds
-    the paper's number."""
+def comparison(outcome: Outcome, title: str, *, seed: int = 0) -> Table:
+    """A row per measure: the paper's figure, ours with its 95 % interval, the difference, and whether the interval
+    holds the paper's figure."""
     rows = []
     for name, claimed in outcome.recipe.claim.numbers.items():
         ours = outcome.report.mean(name)
         low, high = outcome.report.interval(name, seed=seed)
         gap = ("" if ours < claimed else "+") + digits(ours - claimed)
-        rows.append(
-            (
-                name,
-                digits(claimed),
-                digits(ours),
-                digits(low),
-                digits(high),
-                gap,
-                "yes" if low <= claimed <= high else "no",
-            )
-        )
+        figures = map(digits, (claimed, ours, low, high))
+        rows.append((name, *figures, gap, "yes" if low <= claimed <= high else "no"))
     return Table(title, ("measure", "paper", "ours", "95 % from", "to", "ours − paper", "paper within"), tuple(rows))

@@ -1,7 +1,7 @@
-"""Recipes: one row of a paper's table as a file that says what was claimed and how to run it; read strictly.
+"""Recipes: one row of a paper's table as a TOML file with its figures and how to reproduce them.
 
-A recipe is TOML in the folder `recipes` of this package, or a file of the user's. Every key has to be known, of its
-type, and of use: one that would change nothing is an error, so that a recipe never says more than is done.
+A recipe is in the folder `tables` of this package, or the user's file. Reading is strict: an unknown key, a wrong type
+or a key without effect is an error.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, cast, get_args
@@ -19,6 +20,7 @@ from photodesk.encoders import spec
 from photodesk.encoders.registry import FAMILIES
 from photodesk.errors import UsageError, did_you_mean
 from photodesk.evaluation import metrics
+from photodesk.files import open_regular
 from photodesk.ranking import revisions
 from photodesk.ranking.fusion import Normalisation
 from photodesk.ranking.revisions import Revision
@@ -28,16 +30,19 @@ from photodesk.training.config import PRESETS
 
 PART = re.compile(r"(random|grouped):([0-9]+(?:\.[0-9]+)?)")
 
+LONGEST = 2**15
+"""Bytes of a recipe. Larger files are refused: the reader of TOML takes quadratic time for a key of many parts."""
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What the paper's table says.
+    """The figures of the paper's table.
 
     Args:
         paper: its title, or who published the figures.
-        table: which table of it.
-        row: which row.
-        pairs: how many articles were measured; 0 where the paper does not say.
+        table: of the paper.
+        row: of the table.
+        pairs: number of articles that were measured; 0 if unknown.
         numbers: measure → value.
     """
 
@@ -68,12 +73,11 @@ class Data:
     """Which articles are measured.
 
     Args:
-        edition: as `photodesk check` calls the data.
-        how: how a user gets it.
+        edition: as `photodesk check` names the data.
+        how: to get it.
         subset: words that name the part to measure on; empty for all of the data.
         test: "all" of that part; "random:0.2", a random share of it; or "grouped:2000", so many pairs (or a share) in
-            whole groups of shared titles, URLs and near-duplicate pictures. What is left over is free for training and
-            banks.
+            whole groups of shared titles, URLs and near-duplicate pictures. The rest is for training and query banks.
         seed: of that choice.
     """
 
@@ -87,6 +91,11 @@ class Data:
         check_part("test", self.test, ("all",))
         if self.seed and self.test == "all":
             raise UsageError('seed is of no use: test = "all" chooses nothing')
+
+    @property
+    def everything(self) -> bool:
+        """Whether all articles are measured, so that no rest is left."""
+        return self.test == "all" and not self.subset
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +132,7 @@ class Texts:
 
     @property
     def preparations(self) -> tuple[Preparation, ...]:
-        """One for every word limit, or one."""
+        """One per word limit, or one."""
         plain = Preparation(
             self.fields, self.detect, translate=self.translate, keep_names=self.keep_names, clean=self.clean
         )
@@ -137,8 +146,8 @@ class Encoders:
 
     Args:
         weights: of the models; equal if empty.
-        normalise: what is done to the cosines of an article before they are summed: "none", "z" or "minmax".
-        learn: find the weights of models and word limits on the pairs that are not measured (`fusion.learn`).
+        normalise: the cosines of an article before they are summed: "none", "z" or "minmax".
+        learn: the weights of models and word limits from the pairs that are not measured (`fusion.learn`).
     """
 
     names: tuple[str, ...]
@@ -162,7 +171,7 @@ class Encoders:
 
     @property
     def normalisation(self) -> Normalisation:
-        """The same, for type checkers."""
+        """`normalise` for type checkers."""
         return cast(Normalisation, self.normalise)
 
 
@@ -171,12 +180,11 @@ class Net:
     """A T×V network trained on the encoder's frozen features before anything is ranked.
 
     Args:
-        preset: how, one of `settings.PRESETS`: "default" as the shipped network, "straight" without landmarks,
-            "paper2022".
+        preset: one of `config.PRESETS`: "default" as the shipped network, "straight" without landmarks, "paper2022".
         train: words that name the parts of the data to train on; empty for all that is not measured on.
-        pretrain: edition of a data set to train on before; empty for none.
-        split: which of the training pairs choose the best epoch, as `Data.test`.
-        seed: of that choice and of everything random.
+        pretrain: edition of a data set to pre-train on; empty for none.
+        split: the training pairs that choose the best epoch, as `Data.test`.
+        seed: of training and of that choice.
     """
 
     preset: str
@@ -198,9 +206,9 @@ class Revise:
     """How cosines are revised.
 
     Args:
-        method: as `revisions.parse` reads it.
-        bank: "batch", the articles that are ranked, which makes the run transductive; or "rest", those of the data that
-            are not measured on.
+        method: for `revisions.parse`.
+        bank: query bank: "batch", the articles that are ranked, which makes the run transductive; or "rest", those
+            that are not measured.
     """
 
     method: str
@@ -226,7 +234,7 @@ class Revise:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a run takes: gigabytes of weights to be fetched, and an estimate of minutes on the machine that is named."""
+    """Gigabytes of weights to download, and estimated minutes on a machine."""
 
     weights_gb: float
     minutes: float
@@ -240,7 +248,7 @@ class Recipe:
     Args:
         name: of its file.
         about: in one sentence.
-        assumes: what the source does not say and this recipe had to choose, or does in another way; one sentence each.
+        assumes: choices that the source leaves open, and differences from it; one sentence each.
     """
 
     name: str
@@ -260,15 +268,15 @@ class Recipe:
             raise UsageError("[encoders] normalise and learn are of no use with one encoder and one text")
         if self.encoders.learn and (self.encoders.weights or self.texts.weights):
             raise UsageError("[encoders] learn = true finds the weights, so none are to be given")
-        if self.encoders.learn and self.data.test == "all" and not self.data.subset:
+        if self.encoders.learn and self.data.everything:
             raise UsageError(
                 "[encoders] learn = true needs pairs that are not measured, and [data] measures all; say test = …"
             )
         if self.network and len(self.encoders.names) > 1:
             raise UsageError("[network] is trained on one encoder, and [encoders] names several")
-        if self.revision and self.revision.bank == "rest" and self.data.test == "all" and not self.data.subset:
+        if self.revision and self.revision.bank == "rest" and self.data.everything:
             raise UsageError('[revision] bank = "rest": [data] measures on all articles, so none are left for a bank')
-        if self.network and not self.network.train and self.data.test == "all" and not self.data.subset:
+        if self.network and not self.network.train and self.data.everything:
             raise UsageError(
                 "[network] has nothing to train on: [data] measures on all articles; name parts with train = […] or a "
                 "test = …"
@@ -276,68 +284,80 @@ class Recipe:
 
     @property
     def transductive(self) -> bool:
-        """Whether it sees the other test queries."""
+        """Whether it sees other test queries."""
         return self.revision is not None and self.revision.bank == "batch"
 
 
+def _tables() -> Traversable:
+    return resources.files("photodesk.recipes") / "tables"
+
+
 def names() -> tuple[str, ...]:
-    """The recipes that photodesk brings, sorted."""
-    folder = resources.files("photodesk.recipes") / "tables"
-    return tuple(sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml")))
+    """The recipes of photodesk, sorted."""
+    return tuple(sorted(item.name.removesuffix(".toml") for item in _tables().iterdir()))
 
 
 def read(name: str | Path) -> Recipe:
-    """A recipe by the name that `photodesk recipes` prints, or from a .toml file.
+    """A recipe by its name in `photodesk recipes`, or from a .toml file.
 
     Raises:
-        UsageError: no such recipe, or something in it is unknown, of the wrong type, of no use or impossible; says what
-        was perhaps meant.
+        UsageError: no such recipe, or an invalid one; suggests what was perhaps meant.
     """
     path = Path(name)
     if path.suffix == ".toml":
         try:
-            return parse(path.read_text("utf-8"), path.stem, str(path))
+            with open_regular(path) as stream:
+                text = stream.read(LONGEST + 1)
+            if len(text) > LONGEST:
+                raise UsageError(
+                    f"{path} has more than {LONGEST >> 10} KiB, more than any recipe; is it the right file?"
+                )
+            return parse(text.decode(), path.stem, str(path))
         except OSError as error:
             raise UsageError(f"cannot read the recipe {path}: {error.strerror}") from None
+        except UnicodeDecodeError as error:
+            raise UsageError(f"the recipe {path} is not UTF-8: {error}; save it in that encoding") from None
+        except RecursionError:
+            raise UsageError(f"the recipe {path} is nested too deeply; name a file of sections and keys") from None
     if str(name) not in names():
         raise UsageError(
             f"no recipe {str(name)!r}{did_you_mean(str(name), names())}; see: photodesk recipes; a file's name ends in "
             ".toml"
         )
-    return parse((resources.files("photodesk.recipes") / "tables" / f"{name}.toml").read_text("utf-8"), str(name))
+    return parse((_tables() / f"{name}.toml").read_text("utf-8"), str(name))
 
 
 def parse(text: str, name: str, where: str = "") -> Recipe:
-    """A recipe from TOML. `where` is what errors name as its place, `name` if empty."""
+    """A recipe from TOML; errors name it `where`, or `name` if that is empty."""
     where = where or name
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{where} is not TOML: {error}") from None
-    sections = {
-        "claim": Claim,
-        "data": Data,
-        "encoders": Encoders,
-        "cost": Cost,
-        "texts": Texts,
-        "network": Net,
-        "revision": Revise,
-    }
-    values = {
-        key: section(sections[key], value, f"{where}: [{key}]") if key in sections else value
-        for key, value in content.items()
-        if key != "name"
-    }
+    for key, kind in _SECTIONS.items():
+        if key in content:
+            content[key] = section(kind, content[key], f"{where}: [{key}]")
     if "name" in content:
         raise UsageError(f"{where}: a recipe is called by the name of its file; leave out name = {content['name']!r}")
-    return section(Recipe, {"name": name, **values}, where)
+    return section(Recipe, {"name": name, **content}, where)
+
+
+_SECTIONS: Mapping[str, type] = {
+    "claim": Claim,
+    "data": Data,
+    "encoders": Encoders,
+    "cost": Cost,
+    "texts": Texts,
+    "network": Net,
+    "revision": Revise,
+}
 
 
 def check_part(key: str, text: str, others: tuple[str, ...] = ()) -> None:
-    """Whether `text` says which part is meant, such as "random:0.2" or "grouped:2000".
+    """Check the name of a part, such as "random:0.2" or "grouped:2000".
 
     Raises:
-        UsageError: it does not.
+        UsageError: not a part.
     """
     found = PART.fullmatch(text)
     if text not in others and not (found and float(found[2]) > 0 and (float(found[2]) < 1 or "." not in found[2])):

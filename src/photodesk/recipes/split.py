@@ -1,5 +1,4 @@
-"""A data set as a recipe divides it: the parts that it names, what is drawn of them to be measured, and what is
-left."""
+"""The split of a data set by a recipe: the parts that it names, what is measured of them, and the rest."""
 
 from __future__ import annotations
 
@@ -16,26 +15,24 @@ from photodesk.types import Dataset
 
 @dataclass(frozen=True)
 class Parts:
-    """A data set as a recipe divides it: what is measured, with its gallery, and what is left for training and
-    banks."""
+    """What is measured, with its gallery, and the rest for training and query banks."""
 
     test: Dataset
     rest: Dataset
 
 
 def in_part(subset: str, words: str) -> bool:
-    """Whether a subset's name holds all of `words`, whatever their case and order: "RSS/test" is in "rss test"."""
+    """Whether a subset's name has all of `words`, in any case and order: "RSS/test" is in "rss test"."""
     return _words(words) <= _words(subset)
 
 
 def divide(recipe: Recipe, dataset: Dataset) -> Parts:
-    """What a recipe measures of a data set, and what it leaves.
+    """Split a data set as a recipe says.
 
-    With `test = "all"` the gallery is every picture that the part's tables name; else it is the pictures of the pairs
-    that are measured.
+    With `test = "all"` the gallery is every picture in the tables of the part; else the pictures of the measured pairs.
 
     Raises:
-        DataError: no article is of the parts that the recipe names; says which there are.
+        DataError: no article is of a part that the recipe names; lists the parts.
     """
     named, pool = parts_named(recipe, dataset)
     if recipe.data.test == "all":
@@ -50,19 +47,18 @@ def divide(recipe: Recipe, dataset: Dataset) -> Parts:
 
 
 def candidates(recipe: Recipe, dataset: Dataset) -> Dataset:
-    """The articles and photos of which `divide` draws those that are measured; it looks at no picture."""
+    """The articles and photos that `divide` draws the measured ones from; reads no picture."""
     if recipe.data.test == "all":
         return divide(recipe, dataset).test
     return _only(dataset, parts_named(recipe, dataset)[0])
 
 
 def parts_named(recipe: Recipe, dataset: Dataset) -> tuple[frozenset[str], frozenset[str]]:
-    """Articles of the part that a recipe measures, or draws from; and those of all parts that it names, which is all of
-    them if it names none to
+    """Articles of the part that a recipe measures; and of all parts that it names, or all articles if it names none to
     train on.
 
     Raises:
-        DataError: no article is of a part that the recipe names; says which there are.
+        DataError: no article is of a part that the recipe names; lists the parts.
     """
     train = recipe.network.train if recipe.network else ()
     wanted = [recipe.data.subset, *train]
@@ -93,8 +89,7 @@ def _only(dataset: Dataset, articles: Collection[str], gallery: Collection[str] 
 
 
 def _drawn(dataset: Dataset, part: str, seed: int) -> frozenset[str]:
-    """Articles of the pairs that `part` draws: whole groups in random order until there are enough, as `photodesk train
-    --test` keeps apart."""
+    """Articles of a random or grouped part, drawn as by `photodesk train --test`."""
     found = PART.fullmatch(part)
     assert found, part
     if found[1] == "random":  # an article with several photos stays whole

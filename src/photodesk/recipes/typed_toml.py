@@ -1,4 +1,4 @@
-"""Tables of a TOML file as frozen dataclasses: every key known, of its type, and none left out that has no default."""
+"""TOML tables as dataclasses, checked for unknown and missing keys and for types."""
 
 from __future__ import annotations
 
@@ -23,13 +23,12 @@ def section(kind: type[S], content: object, where: str) -> S:
     """A dataclass of `kind` from a TOML table.
 
     Args:
-        kind: its fields are texts, numbers, truth values, tuples of these, mappings of numbers, or other sections.
+        kind: its fields are strings, numbers, booleans, tuples of these, mappings of numbers, or other sections.
         content: the table.
         where: file and section, for messages.
 
     Raises:
-        UsageError: an unknown key (says which was perhaps meant), a missing one, a wrong type, or what the dataclass
-        itself refuses.
+        UsageError: an unknown key (with a suggestion), a missing one, a wrong type, or an error of the dataclass.
     """
     if not isinstance(content, dict):
         raise UsageError(f"{where} has to be a table of keys and values, not {content!r}")

@@ -1,4 +1,4 @@
-"""Pairs that an encoder was not trained on → its `Confidence`."""
+"""Calibration of an encoder's scores on held-out pairs."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from photodesk.types import Dataset
 
 FEWEST = 100
-"""Pairs below which nothing can be said."""
-NEAR = 0.004
-"""Measures that differ by less are the same but for rounding."""
+"""Least number of pairs for a calibration."""
+TOLERANCE = 0.004
+"""Largest rounding difference of a measure."""
 
 
 def calibrate(
@@ -40,16 +40,16 @@ def calibrate(
     """Fit and measure the confidence of an encoder.
 
     Args:
-        datasets: with pairs; of a trained network the same as in its training, for the part that it kept apart is used.
-        encoder: whose scores.
-        use: who will use the curve: the same training on more pairs, as `train --refit` makes it; None is `encoder`.
+        datasets: with pairs; for a trained network those of its training, whose test part is used.
+        encoder: whose scores are calibrated.
+        use: encoder that will use the curve: the same training on more pairs (`train --refit`); None is `encoder`.
         store: where features are kept.
         seed: of the halves and galleries.
         progress: called with ("photos" or "texts", done, of).
 
     Raises:
-        UsageError: the network kept no pairs apart, or was trained on other data.
-        DataError: too few pairs.
+        UsageError: the network has no test part, or was trained on other data.
+        DataError: fewer than `FEWEST` pairs.
     """
     use = use or encoder
     found = pairs.gather(datasets, encoder.texts, encoder.photos, store or Store(), progress=progress)
@@ -71,7 +71,7 @@ def calibrate(
 
 
 def _apart(found: Pairs, encoder: Encoder) -> splits.Mask:
-    """(n,) which pairs the encoder was not trained on; the measures on the network's card are the proof."""
+    """(n,) which pairs the encoder was not trained on, verified by the measures on the network's card."""
     network = encoder.network
     if network is None:
         return found.main
@@ -85,21 +85,15 @@ def _apart(found: Pairs, encoder: Encoder) -> splits.Mask:
         raise UsageError(
             f"{encoder.name} was trained again on every pair; name the network without --refit, and this one with --for"
         )
-    # whole groups make up the part, so asking for its size gives the same groups again
-    size, split, seed = (
-        int(str(card["test_pairs"])),
-        splits.parse(str(card.get("split") or "grouped")),
-        int(str(card.get("seed") or 0)),
-    )
+    # the part consists of whole groups, so its size gives the same groups
+    size, seed = (int(str(card.get(name) or 0)) for name in ("test_pairs", "seed"))
+    split = splits.parse(str(card.get("split") or "grouped"))
     _, _, tested = splits.divide(found, split, validation=0, test=size, seed=seed)
     measured = pairs.measure(network, found.take(tested))
-    if int(tested.sum()) != size or any(
-        abs(measured[name] - value) > NEAR for name, value in test.items() if name in measured
-    ):
+    if int(tested.sum()) != size or any(abs(measured.get(name, x) - x) > TOLERANCE for name, x in test.items()):
         raise UsageError(
-            f"{encoder.name} was trained on other data than this: the part that it should have kept apart has not the "
-            "measures that its card "
-            "names; name the same DATA in the same order as in its training"
+            f"{encoder.name} was trained on other data than this: the measures of its test part are not those of its "
+            "card; name the same DATA in the same order as in its training"
         )
     return tested
 
@@ -118,10 +112,10 @@ def fit(
     Args:
         texts: (n, d) rows of articles that the encoder was not trained on.
         photos: (n, d) rows of their pictures.
-        group: (n,) pairs of one number belong together: they stay in one half, and are no wrong pairs of each other.
+        group: (n,) pairs of one group stay in one half, and are not wrong pairs of each other.
         fingerprint: of the encoder.
         seed: of the halves and galleries.
-        about: to be kept.
+        about: as in `Confidence`.
     """
     rng = np.random.default_rng(seed)
     names = rng.permutation(np.unique(group))
@@ -130,53 +124,41 @@ def fit(
     z, right, weight = _fitting_pairs(texts[first], photos[first], group[first], background)
     bias, slope = _logistic(z, right, weight)
     made = Confidence(fingerprint, background, bias, slope, None, dict(about or {}))
-    return Confidence(
-        fingerprint,
-        background,
-        bias,
-        slope,
-        measure(made, texts[~first], photos[~first], group[~first], seed=seed),
-        made.about,
-    )
+    return replace(made, reliability=measure(made, texts[~first], photos[~first], group[~first], seed=seed))
 
 
 def measure(
     made: Confidence, texts: FloatArray, photos: FloatArray, group: NDArray[np.int64], *, seed: int = 0
 ) -> Reliability:
-    """How reliable it is on held-out pairs: each article with a gallery of `ODDS` photos, its own among them, the
-    `SHOWN` best hits."""
+    """Reliability on held-out pairs: per article the `SHOWN` best of a gallery of `ODDS` photos with the right one."""
     rng = np.random.default_rng(seed)
-    said, right, best = list[NDArray[np.float64]](), list[NDArray[np.bool_]](), list[tuple[float, bool]]()
+    said, right = list[NDArray[np.float64]](), list[NDArray[np.bool_]]()
     strict = 0
     for i, text in enumerate(texts):
         others = np.flatnonzero(group != group[i])
         gallery = np.append(rng.permutation(others)[: ODDS - 1], i)
         scores = photos[gallery] @ text
         top = gallery[np.argsort(-scores, kind="stable")[:SHOWN]]
-        z = (photos[top] @ text - made.background.centre(text)) / made.background.spread(text)
+        z = (photos[top] @ text - made.background.mean_score(text)) / made.background.deviation(text)
         said.append(made.probability(z))
         right.append(top == i)
-        best.append((float(said[-1][0]), bool(top[0] == i)))
         strict += bool(group[np.argmax(photos @ text)] == group[i])
-    found = Reliability.of(np.concatenate(said), np.concatenate(right))
-    tops, hits = np.array([p for p, _ in best]), np.array([hit for _, hit in best])
-    kept = [
-        (least, float((tops >= least).mean()), float(hits[tops >= least].mean()))
+    best, hits = (np.array([each[0] for each in rows]) for rows in (said, right))
+    precision = tuple(
+        (least, float(sure.mean()), float(hits[sure].mean()))
         for least in (0.0, *LEVELS)
-        if (tops >= least).any()
-    ]
-    return Reliability(
-        found.said, found.seen, found.hits, found.error, tuple(kept), strict / max(len(texts), 1), len(photos)
+        if (sure := best >= least).any()
     )
+    found = Reliability.of(np.concatenate(said), np.concatenate(right))
+    return replace(found, precision=precision, strict=strict / max(len(texts), 1), photos=len(photos))
 
 
 def _fitting_pairs(
     texts: FloatArray, photos: FloatArray, group: NDArray[np.int64], background: Background
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]:
-    """z, whether right, and weight of all pairs of the texts and photos, as if one in `ODDS` were right."""
-    centre = texts @ background.mean
-    spread = np.array([background.spread(text) for text in texts])
-    z = ((texts @ photos.T - centre[:, None]) / spread[:, None]).astype(np.float64)
+    """z, whether right, and weight of all pairs of a text and a photo; the weights make one in `ODDS` right."""
+    deviation = np.array([background.deviation(text) for text in texts])
+    z = ((texts @ photos.T - (texts @ background.mean)[:, None]) / deviation[:, None]).astype(np.float64)
     own = np.eye(len(texts), dtype=np.bool_)
     used = own | (group[:, None] != group[None])
     weight = np.where(own, 1 / len(texts), (ODDS - 1) / max(int((used & ~own).sum()), 1))
@@ -184,22 +166,22 @@ def _fitting_pairs(
 
 
 def _logistic(z: NDArray[np.float64], right: NDArray[np.bool_], weight: NDArray[np.float64]) -> tuple[float, float]:
-    """(bias, slope) of the greatest likelihood, by Newton's method; a little ridge keeps separable data finite."""
+    """(bias, slope) of maximum likelihood by Newton's method; a small ridge keeps separable data finite."""
     x = np.column_stack([np.ones(len(z)), z])
-    at = np.array([-np.log(ODDS), 1.0])
+    beta = np.array([-np.log(ODDS), 1.0])
     for _ in range(50):
-        p = 1 / (1 + np.exp(-np.clip(x @ at, -40, 40)))
-        slope = x.T @ (weight * (right - p)) - 1e-4 * at
-        curve = (x * (weight * p * (1 - p))[:, None]).T @ x + 1e-4 * np.eye(2)
-        step = np.linalg.solve(curve, slope)
-        at = at + np.clip(step, -2, 2)
+        p = 1 / (1 + np.exp(-np.clip(x @ beta, -40, 40)))
+        gradient = x.T @ (weight * (right - p)) - 1e-4 * beta
+        hessian = (x * (weight * p * (1 - p))[:, None]).T @ x + 1e-4 * np.eye(2)
+        step = np.linalg.solve(hessian, gradient)
+        beta = beta + np.clip(step, -2, 2)
         if np.abs(step).max() < 1e-8:
             break
-    return float(at[0]), float(at[1])
+    return float(beta[0]), float(beta[1])
 
 
 def plot(found: Reliability) -> str:
-    """The reliability plot as SVG: said against seen, on the diagonal where they agree."""
+    """The reliability diagram as SVG."""
     high = max(0.1, *found.said, *found.seen)
     panel = plots.Panel(
         plots.Axis.of([high], "probability said", low=0.0),
@@ -211,5 +193,5 @@ def plot(found: Reliability) -> str:
     panel.line([(0, 0), (panel.x.high, panel.y.high)], plots.GREY, width=1, dashed=True)
     panel.line(zip(found.said, found.seen, strict=True), plots.COLOURS[0])
     for said, seen, hits in zip(found.said, found.seen, found.hits, strict=True):
-        panel.point(said, seen, plots.COLOURS[0], said=f"said {said:.3f}, right {seen:.3f} of {hits:,} hits")
+        panel.point(said, seen, plots.COLOURS[0], tip=f"said {said:.3f}, right {seen:.3f} of {hits:,} hits")
     return plots.svg("Reliability: probability said against share that was right", panel)

@@ -1,10 +1,9 @@
-"""How likely a photo fits an article: a score against what the query scores with photos in general, through a curve
-fitted on held-out pairs.
+"""Calibrated confidence: the probability that a photo fits an article, from its score.
 
-A cosine says little by itself: some articles are near to every photo. So a score s of a query q counts by z = (s −
-q·mean) / √(qᵀ·cov·q), with mean and covariance of ordinary photos, which are kept as a few directions. From there a
-logistic curve leads to a probability: that the photo is the article's own, if one in `ODDS` were. How many photos of an
-archive fit is not known to anybody; one in a hundred is what the pages say, and the measured galleries hold.
+Some articles score high with every photo. So the score s of a query q is standardised, z = (s − q·mean) / √(qᵀ·cov·q),
+with the mean and a low-rank covariance of ordinary photos. A logistic curve, fitted on held-out pairs, maps z to the
+probability that the photo is the article's own if one photo in `ODDS` is. The true share in an archive is unknown; the
+measured galleries have this one.
 """
 
 from __future__ import annotations
@@ -22,36 +21,36 @@ from numpy.typing import NDArray
 
 from photodesk.archive.archive import CONFIDENCE
 from photodesk.errors import StoreError
-from photodesk.files import replacing
+from photodesk.files import read_text, replacing
 from photodesk.types import FloatArray
 
 FORMAT = "photodesk-confidence/1"
 ODDS = 100
-"""One photo in so many is taken to fit."""
+"""One photo in `ODDS` is assumed to fit."""
 SHOWN = 10
-"""Hits of a gallery that the reliability is measured on."""
+"""Hits per gallery that the reliability is measured on."""
 DIRECTIONS = 48
 LEVELS = (0.05, 0.15, 0.35, 0.6)
 WORDS = ("hardly", "doubtful", "possible", "likely", "very likely")
 
 
 def level(probability: float) -> int:
-    """How surely a photo fits, in five steps from 0."""
+    """Index of a probability in `WORDS`."""
     return sum(probability >= least for least in LEVELS)
 
 
 def words(probability: float) -> str:
-    """A probability for people."""
+    """A probability in words."""
     return WORDS[level(probability)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Background:
-    """What photos in general are like.
+    """Mean and covariance of ordinary photos.
 
     Args:
-        mean: (d,) of their rows.
-        factor: (d, r); their covariance is about factor · factorᵀ + rest · 1.
+        mean: (d,).
+        factor: (d, r); the covariance is about factor · factorᵀ + rest · 1.
         rest: variance in every other direction.
     """
 
@@ -71,27 +70,28 @@ class Background:
         factor = vectors[:, -kept:] * np.sqrt(np.clip(values[-kept:] - rest, 0, None))
         return cls(mean.astype(np.float32), factor.astype(np.float32), rest)
 
-    def centre(self, query: FloatArray) -> float:
-        """What a (d,) query scores on average."""
+    def mean_score(self, query: FloatArray) -> float:
+        """Of a (d,) query."""
         return float(query @ self.mean)
 
-    def spread(self, query: FloatArray) -> float:
-        """Standard deviation of what it scores; above 0."""
+    def deviation(self, query: FloatArray) -> float:
+        """Standard deviation of the scores of a (d,) query; above 0."""
         along = query @ self.factor
         return float(np.sqrt(along @ along + self.rest * (query @ query))) + 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class Reliability:
-    """Bins of equally many hits on pairs that the curve was not fitted on.
+    """Reliability on held-out pairs, in bins of equally many hits.
 
     Args:
-        said: mean probability of each bin; seen: share of it that was right; hits: how many.
+        said: mean probability of each bin.
+        seen: share of right hits of each bin.
+        hits: number of hits of each bin.
         error: expected calibration error: mean of |said − seen| over the hits.
-        precision: of the best hit of each gallery, where it is at least so likely: (least probability, share of
-            galleries, share right).
-        strict: the same precision in one gallery of all measured photos, where one photo in `photos` is right.
-        photos: of that gallery.
+        precision: of the best hits of at least some probability: (that probability, share of galleries, share right).
+        strict: precision of the best hits in one gallery of all measured photos.
+        photos: number of photos in that gallery.
     """
 
     said: tuple[float, ...]
@@ -104,14 +104,14 @@ class Reliability:
 
     @classmethod
     def read(cls, found: Mapping[str, Any]) -> Reliability:
-        """From what `asdict` made of one, by way of JSON."""
+        """From the JSON of `asdict`."""
         said, seen, hits = (tuple(found[name]) for name in ("said", "seen", "hits"))
         precision = tuple((float(least), float(share), float(right)) for least, share, right in found["precision"])
         return cls(said, seen, hits, float(found["error"]), precision, float(found["strict"]), int(found["photos"]))
 
     @classmethod
     def of(cls, said: NDArray[np.float64], right: NDArray[np.bool_], bins: int = 10) -> Reliability:
-        """From n probabilities and whether each hit was right."""
+        """From (n,) probabilities, and whether each hit was right."""
         parts = [part for part in np.array_split(np.argsort(said, kind="stable"), bins) if part.size]
         means = tuple(float(said[part].mean()) for part in parts)
         shares = tuple(float(right[part].mean()) for part in parts)
@@ -125,10 +125,11 @@ class Confidence:
 
     Args:
         fingerprint: of the encoder.
-        background: what z is measured by.
-        bias: the log-odds at z = 0; slope: by how much they grow with z.
-        reliability: as measured when it was fitted.
-        about: data and network it was fitted on, for people.
+        background: for z.
+        bias: log-odds at z = 0.
+        slope: of the log-odds by z.
+        reliability: measured when it was fitted.
+        about: the data and network that it was fitted on.
     """
 
     fingerprint: str
@@ -139,69 +140,62 @@ class Confidence:
     about: Mapping[str, str] = field(default_factory=dict)
 
     def probability(self, z: NDArray[np.floating] | float) -> NDArray[np.float64]:
-        """That a photo fits, for each z."""
+        """Of a fitting photo, for each z."""
         made: NDArray[np.float64] = 1 / (1 + np.exp(-(self.bias + self.slope * np.asarray(z, np.float64))))
         return made
 
     def save(self, path: Path) -> None:
-        """Write it as JSON, whole or not at all."""
-        found = {
+        """Write it as JSON, atomically."""
+        arrays = np.column_stack([self.background.mean, self.background.factor]).astype("<f2")
+        content = {
             "format": FORMAT,
             "fingerprint": self.fingerprint,
             "bias": self.bias,
             "slope": self.slope,
             "about": dict(self.about),
-        }
-        arrays = np.column_stack([self.background.mean, self.background.factor]).astype("<f2")
-        rows = {
-            "shape": list(arrays.shape),
-            "rest": self.background.rest,
-            "float16": base64.b64encode(arrays.tobytes()).decode(),
+            "reliability": self.reliability and asdict(self.reliability),
+            "background": {
+                "shape": arrays.shape,
+                "rest": self.background.rest,
+                "float16": base64.b64encode(arrays.tobytes()).decode(),
+            },
         }
         with replacing(path) as stream:
-            json.dump(
-                {**found, "reliability": asdict(self.reliability) if self.reliability else None, "background": rows},
-                stream,
-                indent=1,
-            )
-            stream.write("\n")
+            stream.write(json.dumps(content, indent=1) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> Confidence:
         """Read what `save` wrote.
 
         Raises:
-            StoreError: it is missing, damaged or something else.
+            StoreError: it is missing, damaged or in another format.
         """
         try:
-            found = json.loads(path.read_text("utf-8"))
+            found = json.loads(read_text(path))
             if found["format"] != FORMAT:
                 raise ValueError(f"its format is {found['format']}")
             rows = found["background"]
             arrays = np.frombuffer(base64.b64decode(rows["float16"]), "<f2").astype(np.float32).reshape(rows["shape"])
             background = Background(arrays[:, 0].copy(), arrays[:, 1:].copy(), float(rows["rest"]))
-            told = Reliability.read(found["reliability"]) if found["reliability"] else None
-            return cls(
-                found["fingerprint"], background, float(found["bias"]), float(found["slope"]), told, found["about"]
-            )
-        except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+            reliability = Reliability.read(found["reliability"]) if found["reliability"] else None
+            bias, slope = float(found["bias"]), float(found["slope"])
+            return cls(found["fingerprint"], background, bias, slope, reliability, found["about"])
+        except (OSError, ValueError, LookupError, TypeError, ArithmeticError, RecursionError) as error:
             raise StoreError(
                 f"{path} holds no confidence or is damaged ({error}); make it again with: photodesk calibrate"
             ) from None
 
     @classmethod
     def find(cls, fingerprint: str, folder: Path | None = None) -> Confidence | None:
-        """The one in an archive's folder, or the one that is shipped, if it is for that encoder."""
+        """The one in an archive's folder, or the shipped one, if it is for that encoder."""
         own = folder / CONFIDENCE if folder else None
         if own and own.exists() and (found := cls.load(own)).fingerprint == fingerprint:
             return found
-        with resources.as_file(resources.files("photodesk") / "models" / CONFIDENCE) as path:
-            return found if path.exists() and (found := cls.load(path)).fingerprint == fingerprint else None
+        found = shipped()
+        return found if found.fingerprint == fingerprint else None
 
 
-def shipped() -> tuple[float, float]:
-    """Bias and slope of the built-in model's curve: what is used, and said to be uncalibrated, where an encoder has
-    none."""
+def shipped() -> Confidence:
+    """The built-in model's. An encoder without a confidence uses its curve, marked as uncalibrated."""
     with resources.as_file(resources.files("photodesk") / "models" / CONFIDENCE) as path:
-        found = Confidence.load(path)
-    return found.bias, found.slope
+        return Confidence.load(path)

@@ -84,7 +84,8 @@ class Desk:
         archive.check(self.encoder)
         self.reader = Reader(self.encoder, preparation)
         self.confidence = Confidence.find(self.encoder.fingerprint, archive.folder)
-        self._curve = (self.confidence.bias, self.confidence.slope) if self.confidence else confidence.shipped()
+        curve = self.confidence or confidence.shipped()
+        self._curve = curve.bias, curve.slope
         self._whole: _Whole | None = None
         self._lock, self._counting = threading.Lock(), threading.Lock()
 
@@ -183,8 +184,8 @@ class Desk:
     def scores(self, asked: Asked, rows: FloatArray, numbers: FloatArray) -> dict[str, FloatArray]:
         """`visual` and `revision` of photos, in spreads: (n,) each, for (n, d) rows and (n,) numbers of a revision."""
         whole, background = self._known(), self.background
-        spread = np.float32(background.spread(asked.row))
-        visual = (rows @ asked.row - np.float32(background.centre(asked.row))) / spread
+        spread = np.float32(background.deviation(asked.row))
+        visual = (rows @ asked.row - np.float32(background.mean_score(asked.row))) / spread
         return {"visual": visual, "revision": -numbers * np.float32(asked.revised * whole.revised) / spread}
 
     def probability(self, visual: FloatArray) -> FloatArray:

@@ -1,7 +1,6 @@
-"""Why a photo: leave out a word of the article, cover a part of the photo, and see by how much the score falls
-(occlusion).
+"""Explains a score by occlusion: how much it falls without a word of the article or with a part of the photo covered.
 
-A fall is in spreads, as the score is: above 0 where the word or the region speaks for the photo. Source: Zeiler and
+A fall is in standard deviations, like the score; above 0 the word or region supports the photo. Source: Zeiler and
 Fergus, Visualizing and understanding convolutional networks, ECCV 2014, section 4; for words Li, Monroe and Jurafsky,
 Understanding neural networks through representation erasure, 2016.
 """
@@ -32,21 +31,19 @@ if TYPE_CHECKING:
 GRID = 4
 """Rows and columns of the heat map."""
 MOST = 48
-"""Words that are left out one by one; more are left out in runs of equal length."""
+"""Most occlusions of a text; longer texts are occluded in runs of words of equal length."""
 FIELDS = ("title", "lead", "text")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reason:
-    """Why a photo.
+    """The explanation of a photo's score.
 
     Args:
         found: the photo with score, probability and components.
-        words: of the article in their order, each with the fall of the score without it; long articles by runs of
-            words.
-        heat: (rows, columns) fall of the score with a cell of the photo covered; (0, 0) where there is no picture to
-            cover.
-        shares: part of each component in the score, its sign kept; absolute values add up to 1.
+        words: of the article in order, with the fall of the score without each; runs of words of long articles.
+        heat: (rows, columns) fall of the score with a cell of the photo covered; (0, 0) without a picture.
+        shares: signed share of each component in the score; absolute values add up to 1.
     """
 
     found: Found
@@ -56,7 +53,7 @@ class Reason:
 
 
 class Scorer(Protocol):
-    """What an explanation asks of a `desk.Desk`: how it scores a photo, and what it scores it with."""
+    """The part of `desk.Desk` that explanations need."""
 
     archive: Archive
     encoder: Encoder
@@ -64,37 +61,37 @@ class Scorer(Protocol):
 
     @property
     def background(self) -> Background:
-        """What scores are measured by."""
+        """Of the scores."""
         ...
 
     def found(self, question: Question, photo: str) -> tuple[Found, Asked, Point]:
-        """One photo as an answer to a question, whatever its rank."""
+        """One photo as an answer to a question, at any rank."""
         ...
 
     def pictures(self, question: Question) -> list[FloatArray]:
-        """Rows of the photos that are asked with."""
+        """Rows of the photos in the question."""
         ...
 
     def scores(self, asked: Asked, rows: FloatArray, numbers: FloatArray) -> dict[str, FloatArray]:
-        """`visual` and `revision` of photos, (n,) each, for (n, d) rows and (n,) numbers of a revision."""
+        """`visual` and `revision` scores, (n,) each, of (n, d) rows of photos and their (n,) hubness offsets."""
         ...
 
     def shared(self, words: str, entry: Entry) -> dict[str, float]:
-        """Those of the words that a photo's texts have too, each with its equal share."""
+        """The words that are also in a photo's texts, each with an equal share of 1."""
         ...
 
 
 def why(desk: Scorer, question: Question, photo: str, *, grid: int = GRID) -> Reason:
-    """What made the score of one photo, for a question.
+    """Explain the score of one photo for a question.
 
     Args:
         desk: the archive.
-        question: what was asked.
+        question: to explain.
         photo: id.
         grid: rows and columns of the heat map.
 
     Raises:
-        UsageError: it asks nothing, or there is no such photo.
+        UsageError: the question is empty, or there is no such photo.
     """
     found, asked, point = desk.found(question, photo)
     whole = sum(abs(part) for part in found.components.values()) or 1.0
@@ -112,54 +109,51 @@ def why(desk: Scorer, question: Question, photo: str, *, grid: int = GRID) -> Re
 
 
 def falls(desk: Scorer, question: Question, point: Point, found: Found) -> list[tuple[str, float]]:
-    """The words of the article, and by how much the score of a photo falls without each.
+    """The words of the article, and how much the score of a photo falls without each.
 
     Args:
         desk: the archive.
         question: with an article.
-        point: the photo, with its row; what its caption has in common with the article counts for the words that are in
-            both.
-        found: the same as an answer.
+        point: the photo; the score of its caption is shared by the words that are in both.
+        found: the photo as an answer.
     """
     assert question.article is not None
     parts, weights = desk.reader.parts(question.article)
     units = list(_units(parts))
-    shorter = {(i, unit): without for i, unit, without in units if without is not None}
-    rows = desk.reader.texts([*parts, *shorter.values()])
-    full, changed = rows[: len(parts)], dict(zip(shorter, rows[len(parts) :], strict=True))
+    rows = desk.reader.texts([*parts, *(without for _, _, without in units if without)])
+    full, occluded = rows[: len(parts)], iter(rows[len(parts) :])
     pictures = desk.pictures(question)
+    offset = np.array([point.offset], np.float32)
 
     def score(texts: FloatArray, weights: Sequence[float]) -> float:
         if not len(texts) and not pictures:
-            return 0.0  # nothing is asked: every photo is as good as photos in general
+            return 0.0  # the mean score of photos
         asked = desk.reader.joined(texts, weights, pictures, desk.background)
-        return float(
-            sum(part[0] for part in desk.scores(asked, point.row[None], np.array([point.offset], np.float32)).values())
-        )
+        return float(sum(part[0] for part in desk.scores(asked, point.row[None], offset).values()))
 
     base = score(full, weights)
     out = []
-    named = desk.shared(" ".join(text for _, (_, _, text), _ in units), point.entry) if not question.words else {}
-    for i, unit, without in units:
-        others = [k for k in range(len(parts)) if k != i]
+    named = desk.shared(" ".join(words for _, words, _ in units), point.entry) if not question.words else {}
+    for i, words, without in units:
         if without is None:
+            others = [k for k in range(len(parts)) if k != i]
             now = score(full[others], [weights[k] for k in others])
         else:
             varied = full.copy()
-            varied[i] = changed[(i, unit)]
+            varied[i] = next(occluded)
             now = score(varied, weights)
-        common = sum(named.pop(word, 0.0) for word in unit[2].split())
-        out.append((unit[2], base - now + found.components["names"] * common))
+        common = sum(named.pop(word, 0.0) for word in words.split())
+        out.append((words, base - now + found.components["names"] * common))
     return out
 
 
 def covered(
     desk: Scorer, image: Image.Image, score: Callable[[FloatArray], FloatArray], grid: int = GRID
 ) -> FloatArray:
-    """(grid, grid) by how much the score of a picture falls if a cell is covered with the mean colour of the picture.
+    """(grid, grid) fall of a picture's score with a cell covered by the mean colour of the picture.
 
     Args:
-        desk: whose encoder looks at it.
+        desk: with the encoder.
         image: upright, RGB.
         score: (n, d) rows → (n,) scores.
         grid: rows and columns.
@@ -186,7 +180,7 @@ def cover(image: Image.Image, cells: Sequence[tuple[int, int]], grid: int = GRID
 
 
 def picture(desk: Scorer, photo: str) -> Image.Image:
-    """The thumbnail of a photo, or its file where the thumbnail is gone.
+    """The thumbnail of a photo, or its file if there is no thumbnail.
 
     Raises:
         PhotoError: neither can be read.
@@ -198,9 +192,8 @@ def picture(desk: Scorer, photo: str) -> Image.Image:
     return desk.archive.picture(photo, decoded, small=True)
 
 
-def _units(parts: Sequence[Article]) -> Iterator[tuple[int, tuple[str, int, str], Article | None]]:
-    """(number of the part, (field, place of the first word, words), the part without them); None where nothing is left
-    of it."""
+def _units(parts: Sequence[Article]) -> Iterator[tuple[int, str, Article | None]]:
+    """(index of the part, words, the part without them or None if that is empty)."""
     total = sum(len(getattr(part, name).split()) for part in parts for name in FIELDS)
     step = -(-total // MOST)
     for i, part in enumerate(parts):
@@ -209,4 +202,4 @@ def _units(parts: Sequence[Article]) -> Iterator[tuple[int, tuple[str, int, str]
             for at in range(0, len(words), step):
                 rest = replace(part, **{name: " ".join(words[:at] + words[at + step :])})
                 empty = not any(getattr(rest, other) for other in FIELDS)
-                yield i, (name, at, " ".join(words[at : at + step])), None if empty else rest
+                yield i, " ".join(words[at : at + step]), None if empty else rest

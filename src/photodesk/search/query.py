@@ -24,6 +24,7 @@ from photodesk.features.embed import photo_rows, prepared, text_rows
 from photodesk.search import confidence
 from photodesk.search.confidence import Background
 from photodesk.text.preparation import Preparation, join_fields
+from photodesk.text_repair import repair
 from photodesk.types import Article, FloatArray
 
 if TYPE_CHECKING:
@@ -69,6 +70,11 @@ class Question:
     diverse: bool = False
     fold: bool = True
     top: int = 60
+
+    def __post_init__(self) -> None:
+        words, phrase = (" ".join(repair(text)[0].split()) for text in (self.words, self.where.phrase))
+        object.__setattr__(self, "words", words)
+        object.__setattr__(self, "where", replace(self.where, phrase=phrase))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -178,7 +184,7 @@ class Reader:
         """(n, d) rows of texts with weights, and rows of photos, as one row."""
         rows = [*texts, *pictures]
         scaled = [
-            weight / background.spread(row)
+            weight / background.deviation(row)
             for row, weight in zip(rows, [*weights, *[1.0] * len(pictures)], strict=True)
         ]
         total = sum(scaled)

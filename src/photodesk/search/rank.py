@@ -28,17 +28,17 @@ def rank(
     """The best photos of a data set for each of its articles.
 
     Args:
-        dataset: what `datasets.read` found.
+        dataset: from `datasets.read`.
         encoder: None is the built-in model.
         preparation: how articles become texts; None reads titles as they are.
         store: where features are kept; None is the user's cache.
-        top: how many photos an article gets at most.
-        revision: how cosines are revised; None leaves them.
-        bank: other articles for the revision; None is the data set's own, which makes the run transductive.
+        top: most photos per article.
+        revision: of the cosines; None leaves them.
+        bank: query bank of the revision; None is the articles of the data set, which makes the run transductive.
         progress: called with (stage, done, of); stages are "texts", "photos", "bank", "ranking".
 
     Returns:
-        the run, articles in the data set's order; what went wrong with single articles and photos.
+        The run, articles in the data set's order; faults of single articles and photos.
 
     Raises:
         DataError: there is no article with text or no photo that can be opened.

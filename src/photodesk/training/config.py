@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args, get_type_hints
 
 from photodesk.errors import UsageError
 from photodesk.evaluation.metrics import parse_all
 
 FORTH = parse_all(["R@1", "R@5", "R@10", "R@100", "MRR@100"])
-"""What the texts are measured by, against the pictures."""
+"""Measures of texts → pictures."""
 BACK = parse_all(["R@1", "R@5", "R@10"])
-"""What the pictures are measured by, against the texts."""
+"""Measures of pictures → texts."""
 MEASURES = (*map(str, FORTH), *(f"back {each}" for each in BACK))
-"""What an epoch may be chosen by; `back` is photo → text."""
+"""Measures that an epoch may be chosen by."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Settings:
             negative); both directions.
         dim: D, numbers per joint space; with the closed start at most as many as the smallest feature has.
         start: "closed" (closed-form correlation analysis) or "random" (Xavier-uniform).
-        epochs: at most so many; 0 keeps the start.
-        patience: stop after more than so many epochs without a better validation measure.
-        batch: pairs a step.
+        epochs: most epochs; 0 keeps the start.
+        patience: epochs without a better validation measure before training stops.
+        batch: pairs per step.
         optimiser: "adamw", "adam" or "rmsprop".
         rate: learning rate.
         schedule: "cosine" falls to 0; "paper2022" multiplies by 0.99 an epoch, and by 0.5 when more than two epochs
@@ -37,18 +37,17 @@ class Settings:
         clip: limit of the gradient's norm; 0 for none.
         dropout: in every block.
         noise: standard deviation of the noise on features, as a share of theirs.
-        temperature: where InfoNCE starts.
+        temperature: initial one of InfoNCE.
         margin: of the margin losses.
-        balanced: an epoch takes at most as many pairs of further data sets as of those that the network is for; else
-            all of them.
-        best_by: what the epoch is chosen by: measures joined by "+".
+        balanced: an epoch has at most as many pairs of further data sets as of the main ones; else all of them.
+        best_by: measures that the epoch is chosen by, joined by "+".
         ridge: of the photos in the closed start, in fiftieths of the total variance; text_ridge likewise.
-        power: to which the correlations of the closed start are weights, both sides together.
-        landmarks: training photos by which the closed start describes a photo; 0 takes its features straight.
-        directions: numbers by which landmarks and photos are compared.
-        sharpness: g of the kernel exp(g · cosine) with them.
-        experts: a member for the main data sets and one for each further one; each text says how much they count. Only
-            without descent.
+        power: of the correlations in the closed start, over both sides.
+        landmarks: training photos of the kernel in the closed start; 0 is linear.
+        directions: dimensions in which landmarks and photos are compared.
+        sharpness: g of the kernel exp(g · cosine).
+        experts: a member for the main data sets and one for each further one, gated by the text. Only without
+            gradient descent.
         precision: "auto" takes bfloat16 products where the CPU has them, else float32; or one of "bf16", "fp32".
         seed: of everything random.
     """
@@ -81,16 +80,9 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        known = {
-            "loss": ("infonce", "margin", "margin_all"),
-            "start": ("closed", "random"),
-            "optimiser": ("adamw", "adam", "rmsprop"),
-            "schedule": ("cosine", "paper2022"),
-            "precision": ("auto", "bf16", "fp32"),
-        }
-        for name, values in known.items():
-            if getattr(self, name) not in values:
-                raise UsageError(f"{name}={getattr(self, name)!r}: known are {', '.join(values)}")
+        for name, hint in get_type_hints(Settings).items():
+            if (known := get_args(hint)) and getattr(self, name) not in known:
+                raise UsageError(f"{name}={getattr(self, name)!r}: known are {', '.join(known)}")
         if (
             self.dim < 1
             or self.batch < 2
@@ -109,17 +101,15 @@ class Settings:
             raise UsageError(f"best_by={self.best_by!r}: no measure {unknown[0]!r}; known are {', '.join(MEASURES)}")
 
     def further(self) -> Settings:
-        """How the expert for a further data set is solved: every pair counts, so there are many, and less has to be
-        taken off."""
+        """Settings of the expert for a further data set, which has many pairs and needs less regularisation."""
         return replace(self, ridge=2 * self.ridge, text_ridge=self.text_ridge / 4, power=1.0)
 
     def goodness(self, measured: Mapping[str, float]) -> float:
-        """What the best epoch has most of."""
+        """The criterion of the best epoch."""
         return sum(measured[name] for name in self.best_by.split("+"))
 
     def slowed(self, rate: float, stale: int) -> tuple[float, int]:
-        """The learning rate's factor and the count of epochs without a new best, after an epoch (2022 paper's reference
-        code)."""
+        """Rate factor and number of epochs without a new best after an epoch, as in the 2022 paper's reference code."""
         if self.schedule != "paper2022":
             return rate, stale
         return (rate * 0.99 * 0.5, 0) if stale > 2 else (rate * 0.99, stale)
@@ -151,6 +141,6 @@ PAPER_2022 = Settings(
 """The recipe of the 2022 paper: T×V as Galanopoulos and Mezaris train it (ECCVW 2022, section 4.2)."""
 
 STRAIGHT = Settings(landmarks=0, experts=False, ridge=0.1, text_ridge=0.1, power=1.5)
-"""The closed form without landmarks: one joint space, two matrices."""
+"""The closed form without landmarks: linear."""
 
 PRESETS: Mapping[str, Settings] = {"default": Settings(), "straight": STRAIGHT, "paper2022": PAPER_2022}

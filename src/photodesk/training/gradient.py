@@ -1,16 +1,15 @@
-"""T×V in torch and its descent: an epoch at a time, the same for the same seed, whether or not it was interrupted.
+"""Training of T×V by gradient descent in torch: deterministic for a seed, and resumable after every epoch.
 
 The module and its losses are those of Galanopoulos and Mezaris ("Are all combinations equal?", ECCVW 2022) as the 2022
 NewsImages paper uses them (section 3.3): Linear → BatchNorm → tanh → Dropout blocks, a margin loss summed over the
-spaces; InfoNCE is ours beside it.
+spaces. InfoNCE is our addition.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,31 +22,21 @@ from photodesk.training.module import clip, fast_bf16, module
 from photodesk.training.pairs import Pairs
 from photodesk.types import FloatArray
 
-A = TypeVar("A")
+Rows = tuple[FloatArray, FloatArray]
 
-CALIBRATION = 16384  # rows from which the batch norms take their first statistics
-
-
-@dataclass(frozen=True, eq=False)
-class Epoch:
-    """What one epoch gave: its mean loss, the network as it is now, and InfoNCE's temperature."""
-
-    number: int
-    loss: float
-    network: Network
-    temperature: float
+CALIBRATION = 16384  # rows for the initial statistics of the batch norms
 
 
-class Descent:
+class GradientDescent:
     """A module, an optimiser and their data.
 
     Args:
         pairs: the training part.
-        dims: (text_dims, visual_dims): how rows divide into T and V features.
+        dims: (text_dims, visual_dims): sizes of the T and V features.
         towers: fingerprints of the text and the photo tower.
         settings: how to train.
-        start: a network to start from; None is random.
-        whitening: descend in whitened coordinates; None takes features as they are.
+        start: initial network; None is random.
+        whitening: of the features; None leaves them as they are.
 
     Raises:
         MissingExtra: torch is not installed.
@@ -70,37 +59,44 @@ class Descent:
         width = (settings.dim, settings.dim) if start is None else start.weights["pair.0.0.w"].shape
         self.module = module(self.torch, self.dims, width, settings.dropout)
         self._exact = start is not None and (start.exact or any(name.endswith(".p") for name in start.weights))
-        self.whitening = whitening
-        self.white = {} if whitening is None else _tensors(self.torch, whitening)
+        self._whitening = whitening or Whitening(*((None,) * len(side) for side in self.dims))
         if start is not None:
-            self._take_over(start)
+            self._initialise(start)
         self.scale = self.torch.nn.Parameter(self.torch.tensor(-np.log(settings.temperature), dtype=self.torch.float32))
         self.optimiser = _optimiser(self.torch, settings, list(self.module.parameters()), self.scale)
         self.autocast = settings.precision == "bf16" or (settings.precision == "auto" and fast_bf16())
 
-    def epoch(self, number: int, rate: float) -> Epoch:
-        """One epoch, from 1 on.
+    @property
+    def temperature(self) -> float:
+        """Of InfoNCE."""
+        return float(self.torch.exp(-self.scale.detach()))
+
+    def epoch(self, number: int, rate: float) -> float:
+        """Train for one epoch.
 
         Args:
-            number: of the epoch; with the seed it fixes every random choice in it.
-            rate: a factor of the learning rate, as the schedule has it so far.
+            number: of the epoch, from 1; with the seed it determines every random choice.
+            rate: factor of the learning rate by the schedule so far.
+
+        Returns:
+            The mean loss.
         """
         torch, settings = self.torch, self.settings
         random = np.random.default_rng([settings.seed, number])
         torch.manual_seed(int(random.integers(2**62)))
-        order = random.permutation(self._drawn(random))
+        others = random.permutation(self._others)[: len(self._main)] if settings.balanced else self._others
+        order = random.permutation(np.concatenate([self._main, others]))
         self.module.train()
         total, steps = torch.zeros(()), max(1, len(order) // settings.batch)
         batches = [order[step * settings.batch : (step + 1) * settings.batch] for step in range(steps)]
-        drawn = [(at, random.integers(len(self.pairs.texts), size=len(at))) for at in batches]
-        for step, (at, read) in enumerate(_ahead(drawn, lambda one: self._read(*one))):
+        views = [random.integers(len(self.pairs.texts), size=len(at)) for at in batches]
+        for step, (at, rows) in enumerate(zip(batches, _prefetched(self._read, batches, views), strict=True)):
             progress = (number - 1 + step / steps) / max(settings.epochs, 1)
-            falling = 0.5 * (1 + np.cos(np.pi * progress)) if settings.schedule == "cosine" else 1.0
+            decay = 0.5 * (1 + np.cos(np.pi * progress)) if settings.schedule == "cosine" else 1.0
             for part in self.optimiser.param_groups:
-                part["lr"] = settings.rate * rate * falling
-            texts, photos = self._tensors(*read, noise=settings.noise)
+                part["lr"] = settings.rate * rate * decay
             with torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
-                spaces = self.module(texts, photos)
+                spaces = self.module(*self._features(*rows, settings.noise))
             loss = losses(torch, spaces, torch.from_numpy(self.pairs.group[at]), self.scale, settings)
             self.optimiser.zero_grad()
             loss.backward()
@@ -109,76 +105,68 @@ class Descent:
             self.optimiser.step()
             total += loss.detach()
         self.module.eval()
-        return Epoch(number, float(total) / steps, self.network(), float(torch.exp(-self.scale.detach())))
+        return float(total) / steps
 
-    def _drawn(self, random: np.random.Generator) -> NDArray[np.int64]:
-        """The pairs of an epoch: all that the network is for, and at most as many others, so that neither drowns the
-        other."""
-        others = self._others if not self.settings.balanced else random.permutation(self._others)[: len(self._main)]
-        return np.concatenate([self._main, others])
-
-    def _rows(self, at: NDArray[np.int64], views: NDArray[np.int64], *, noise: float) -> tuple[list[Any], list[Any]]:
-        """The pairs `at` as T and V tensors, whitened, with noise of so many times their spread."""
-        return self._tensors(*self._read(at, views), noise=noise)
-
-    def _read(self, at: NDArray[np.int64], views: NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
-        """Features of the pairs `at`, each text in the view named."""
+    def _read(self, at: NDArray[np.int64], views: NDArray[np.int64]) -> Rows:
+        """Rows of the pairs `at`, each text in its view."""
         texts = np.empty((len(at), sum(self.dims[0])), np.float32)
         for view in np.unique(views).tolist():
             texts[views == view] = self.pairs.text_rows(at[views == view], view)
         rows, which = np.unique(self.pairs.photo[at], return_inverse=True)
         return texts, self.pairs.photo_rows(rows)[which]
 
-    def _tensors(self, texts: FloatArray, photos: FloatArray, *, noise: float) -> tuple[list[Any], list[Any]]:
-        return self._side("texts", texts, self.dims[0], noise), self._side("photos", photos, self.dims[1], noise)
+    def _features(self, texts: FloatArray, photos: FloatArray, noise: float = 0.0) -> tuple[list[Any], list[Any]]:
+        """Rows as T and V whitened tensors, with noise of `noise` standard deviations."""
+        torch = self.torch
 
-    def _side(self, side: str, rows: FloatArray, dims: Sequence[int], noise: float) -> list[Any]:
-        torch, out = self.torch, []
-        for i, part in enumerate(np.split(rows, np.cumsum(dims)[:-1], axis=1)):
-            x = torch.from_numpy(np.ascontiguousarray(part))
-            if side == "photos":
-                x = torch.nn.functional.normalize(x, dim=1)
-            if self.white and (known := self.white[side][i]) is not None:
-                x = (x - known[0]) @ known[1]
-            if noise:
-                x = x + noise * x.std() * torch.randn(x.shape)
-            out.append(x)
-        return out
+        def divided(rows: FloatArray, dims: Sequence[int]) -> list[Any]:
+            parts = np.split(rows, np.cumsum(dims)[:-1], axis=1)
+            return [torch.from_numpy(np.ascontiguousarray(part)) for part in parts]
 
-    def _take_over(self, start: Network) -> None:
-        """Weights of a network; the batch norms get the statistics of the data and undo them, so that the output
-        stays."""
-        torch, module, weights = self.torch, self.module, dict(start.weights)
+        def whitened(x: Any, white: Affine | None) -> Any:
+            if white is not None:
+                mean, matrix = map(torch.from_numpy, white)
+                x = (x - mean) @ matrix
+            return x + noise * x.std() * torch.randn(x.shape) if noise else x
+
+        units = (torch.nn.functional.normalize(x, dim=1) for x in divided(photos, self.dims[1]))
+        return (
+            list(map(whitened, divided(texts, self.dims[0]), self._whitening.texts)),
+            list(map(whitened, units, self._whitening.photos)),
+        )
+
+    def _blocks(self) -> Iterator[tuple[str, Any, Affine | None]]:
+        """Name, module and input whitening of every block; the shared block of a photo before its pair blocks."""
+        for v, photo in enumerate(self.module.photos):
+            yield f"photo.{v}", photo, self._whitening.photos[v]
+            for t, text in enumerate(self.module.texts):
+                yield f"text.{t}.{v}", text[v], self._whitening.texts[t]
+                yield f"pair.{v}.{t}", self.module.pairs[v][t], None
+
+    def _initialise(self, start: Network) -> None:
+        """Take the weights of a network; the batch norms get the statistics of the data and keep the output."""
+        weights = dict(start.weights)
         for v in range(len(self.dims[1])):
-            if (
-                first := weights.get(f"photo.{v}.p")
-            ) is not None:  # descent is free to leave the few directions, and its block is tanh without 1
+            if (first := weights.get(f"photo.{v}.p")) is not None:
+                # gradient descent is not restricted to the directions, and its blocks are tanh without 1
                 weights[f"photo.{v}.w"] = first @ weights[f"photo.{v}.w"]
                 for t in range(len(self.dims[0])):
                     weights[f"pair.{v}.{t}.b"] = weights[f"pair.{v}.{t}.b"] + weights[f"pair.{v}.{t}.w"].sum(axis=0)
-        at = np.random.default_rng(self.settings.seed).permutation(np.flatnonzero(self.pairs.main))[:CALIBRATION]
-        with torch.no_grad():
-            texts, photos = self._rows(at, np.zeros(len(at), np.int64), noise=0.0)
-            for t, x in enumerate(texts):
-                for v in range(len(self.dims[1])):
-                    self._fill(module.texts[t][v], weights, f"text.{t}.{v}", x, self._unwhite("texts", t))
-            for v, y in enumerate(photos):
-                shared = self._fill(module.photos[v], weights, f"photo.{v}", y, self._unwhite("photos", v))
-                for t in range(len(self.dims[0])):
-                    self._fill(module.pairs[v][t], weights, f"pair.{v}.{t}", shared, None)
+        at = np.random.default_rng(self.settings.seed).permutation(self._main)[:CALIBRATION]
+        with self.torch.no_grad():
+            texts, photos = self._features(*self._read(at, np.zeros(len(at), np.int64)))
+            shared: Any = None
+            for name, block, white in self._blocks():
+                kind, i, *_ = name.split(".")
+                x = shared if kind == "pair" else (texts if kind == "text" else photos)[int(i)]
+                y = self._fill(block, weights[f"{name}.w"], weights[f"{name}.b"], x, white)
+                shared = y if kind == "photo" else shared
 
-    def _unwhite(self, side: str, i: int) -> Affine | None:
-        known: Affine | None = None if self.whitening is None else getattr(self.whitening, side)[i]
-        return known
-
-    def _fill(self, block: Any, weights: Any, name: str, x: Any, white: Affine | None) -> Any:
+    def _fill(self, block: Any, matrix: FloatArray, bias: FloatArray, x: Any, white: Affine | None) -> Any:
         torch = self.torch
-        matrix, bias = weights[f"{name}.w"], weights[f"{name}.b"]
         if white is not None:  # x W + b is ((x − mean) white) (white⁻¹ W) + (b + mean W)
-            matrix, bias = (
-                np.linalg.solve(white[1].astype(np.float64), matrix).astype(np.float32),
-                bias + white[0] @ matrix,
-            )
+            bias = bias + white[0] @ matrix
+            matrix = np.linalg.solve(white[1].astype(np.float64), matrix).astype(np.float32)
         linear, norm = block[0], block[1]
         linear.weight.copy_(torch.from_numpy(np.ascontiguousarray(matrix.T)))
         linear.bias.copy_(torch.from_numpy(np.ascontiguousarray(bias, np.float32)))
@@ -193,78 +181,64 @@ class Descent:
     def network(self) -> Network:
         """The module as plain matrices: whitening and batch norm folded into the linear layers."""
         weights: dict[str, FloatArray] = {}
-
-        def fold(name: str, block: Any, white: Affine | None) -> None:
-            linear, norm = block[0], block[1]
+        for name, (linear, norm, *_), white in self._blocks():
             factor = norm.weight / (norm.running_var + norm.eps).sqrt()
             matrix = (linear.weight * factor[:, None]).T.detach().numpy()
             bias = ((linear.bias - norm.running_mean) * factor + norm.bias).detach().numpy()
             if white is not None:
                 matrix = white[1] @ matrix
                 bias = bias - white[0] @ matrix
-            weights[f"{name}.w"], weights[f"{name}.b"] = (
-                np.array(matrix, np.float32, order="C"),
-                np.array(bias, np.float32),
-            )
-
-        for v in range(len(self.dims[1])):
-            fold(f"photo.{v}", self.module.photos[v], self._unwhite("photos", v))
-            for t in range(len(self.dims[0])):
-                fold(f"text.{t}.{v}", self.module.texts[t][v], self._unwhite("texts", t))
-                fold(f"pair.{v}.{t}", self.module.pairs[v][t], None)
+            weights[f"{name}.w"] = np.array(matrix, np.float32, order="C")
+            weights[f"{name}.b"] = np.array(bias, np.float32)
         return Network(*self.towers, *self.dims, weights, exact=self._exact)
 
     def state(self) -> dict[str, Any]:
-        """Everything that the next epoch needs: tensors by name, three times the weights with Adam, so only made for
-        who keeps it."""
+        """Copies of all tensors that the next epoch depends on, by name: with Adam three times the weights."""
         torch = self.torch
-        state = {f"module.{name}": tensor for name, tensor in self.module.state_dict().items()} | {
-            "scale": self.scale.detach()
-        }
-        for i, parameter in enumerate(p for part in self.optimiser.param_groups for p in part["params"]):
+        state = {f"module.{name}": tensor for name, tensor in self.module.state_dict().items()}
+        state["scale"] = self.scale
+        for i, parameter in enumerate(self._parameters()):
             for name, value in self.optimiser.state.get(parameter, {}).items():
                 state[f"optimiser.{i}.{name}"] = value if torch.is_tensor(value) else torch.tensor(value)
         return {name: tensor.detach().clone().contiguous() for name, tensor in state.items()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
-        torch = self.torch
-        self.module.load_state_dict(
-            {name.removeprefix("module."): t for name, t in state.items() if name.startswith("module.")}
-        )
-        with torch.no_grad():
+        """Resume from what `state` returned."""
+
+        def under(prefix: str) -> dict[str, Any]:
+            return {name.removeprefix(prefix): x.clone() for name, x in state.items() if name.startswith(prefix)}
+
+        self.module.load_state_dict(under("module."))
+        with self.torch.no_grad():
             self.scale.copy_(state["scale"])
-        for i, parameter in enumerate(p for part in self.optimiser.param_groups for p in part["params"]):
-            begin = f"optimiser.{i}."
-            found = {
-                name.removeprefix(begin): tensor.clone() for name, tensor in state.items() if name.startswith(begin)
-            }
-            if found:
+        for i, parameter in enumerate(self._parameters()):
+            if found := under(f"optimiser.{i}."):
                 self.optimiser.state[parameter] = found
 
+    def _parameters(self) -> list[Any]:
+        return [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
 
-def _ahead(
-    drawn: Sequence[tuple[NDArray[np.int64], Any]], read: Callable[[Any], A]
-) -> Iterator[tuple[NDArray[np.int64], A]]:
-    """Each batch with what is read of it; the next one is read while this one is computed."""
+
+def _prefetched(read: Callable[..., Rows], *arguments: Sequence[Any]) -> Iterator[Rows]:
+    """As `map`; the next item is read while this one is used."""
     with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(read, drawn[0])
-        for this, following in zip(drawn, [*drawn[1:], None], strict=True):
-            found = coming.result()
-            if following is not None:
-                coming = pool.submit(read, following)
-            yield this[0], found
+        pending = []
+        for each in zip(*arguments, strict=True):
+            pending.append(pool.submit(read, *each))
+            if len(pending) > 1:
+                yield pending.pop(0).result()
+        yield pending.pop().result()
 
 
 def losses(torch: Any, spaces: Sequence[Any], group: Any, scale: Any, settings: Settings) -> Any:
     """Both directions of InfoNCE on the mean cosine, or of the margin summed over the spaces.
 
-    Pairs of one group are no negatives of each other: they share a title, a picture or a near-duplicate.
+    Pairs of one group, which share a title, a picture or a near-duplicate, are not negatives of each other.
     """
     diagonal = torch.eye(len(group), dtype=torch.bool)
-    alike = (group[:, None] == group[None]) & ~diagonal
+    same = (group[:, None] == group[None]) & ~diagonal
     if settings.loss == "infonce":
-        logits = (sum(spaces) / len(spaces) * torch.exp(scale).clamp(max=100)).masked_fill(alike, -1e4)
+        logits = (sum(spaces) / len(spaces) * torch.exp(scale).clamp(max=100)).masked_fill(same, -1e4)
         right = torch.arange(len(group))
         return (
             torch.nn.functional.cross_entropy(logits, right) + torch.nn.functional.cross_entropy(logits.T, right)
@@ -272,7 +246,7 @@ def losses(torch: Any, spaces: Sequence[Any], group: Any, scale: Any, settings: 
     total = torch.zeros(())
     for scores in spaces:
         own = scores.diagonal()
-        wrong = scores.masked_fill(alike | diagonal, -2.0)
+        wrong = scores.masked_fill(same | diagonal, -2.0)
         for axis in (0, 1):  # the texts of a photo, then the photos of a text
             if settings.loss == "margin":
                 total = total + (settings.margin + wrong.max(dim=axis).values - own).clamp(min=0).mean()
@@ -287,10 +261,3 @@ def _optimiser(torch: Any, settings: Settings, parameters: list[Any], scale: Any
         return torch.optim.RMSprop(groups, lr=settings.rate)
     kind = torch.optim.AdamW if settings.optimiser == "adamw" else torch.optim.Adam
     return kind(groups, lr=settings.rate, fused=True)
-
-
-def _tensors(torch: Any, whitening: Whitening) -> dict[str, list[tuple[Any, Any] | None]]:
-    def pair(known: Affine | None) -> tuple[Any, Any] | None:
-        return None if known is None else (torch.from_numpy(known[0]), torch.from_numpy(known[1]))
-
-    return {side: [pair(known) for known in getattr(whitening, side)] for side in ("texts", "photos")}

@@ -1,5 +1,4 @@
-"""The model card of a trained network: what it was trained on, how, how good it is; as data in its file and as a page
-beside it."""
+"""The model card of a trained network: data, settings, measures; as metadata in its file and as a Markdown page."""
 
 from __future__ import annotations
 
@@ -7,6 +6,7 @@ import hashlib
 import platform
 from collections.abc import Mapping, Sequence
 from importlib import metadata
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 from photodesk.encoders.txv import Network
@@ -19,7 +19,7 @@ LIBRARIES = ("photodesk", "numpy", "torch", "onnxruntime", "safetensors")
 
 
 def origin(datasets: Sequence[Dataset], weights: Sequence[float] = ()) -> dict[str, Any]:
-    """What a network was trained with: every data set with its fingerprint, and the versions of the libraries."""
+    """The data sets of a training with their fingerprints and weights, and the versions of the libraries."""
     versions = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:
@@ -35,7 +35,7 @@ def origin(datasets: Sequence[Dataset], weights: Sequence[float] = ()) -> dict[s
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """Changes with any article, any pair, and the size of any picture of a data set."""
+    """Digest of the articles, the pairs and the sizes of the pictures of a data set."""
     content = hashlib.sha256()
     for article in dataset.articles:
         content.update(repr((article.id, article.title, article.lead, article.text, article.tags)).encode())
@@ -71,10 +71,10 @@ def page(network: Network, name: str) -> str:
         f"| {data} | `{mark}` | {weight} |"
         for data, mark, weight in zip(card.get("data", []), card.get("data_fingerprints", []), weights, strict=False)
     ]
-    descended = card.get("settings", {}).get("epochs")
-    chosen = f", {card.get('validation_pairs', 0)} chose epoch {card.get('epoch')}" if descended else " in closed form"
-    lines += ["", f"{card.get('pairs', 0)} pairs were trained on{chosen}; "]
-    lines[-1] += f"split `{card.get('split')}`, seed {card.get('seed')}."
+    epochs = card.get("settings", {}).get("epochs")
+    chosen = f", {card.get('validation_pairs', 0)} chose epoch {card.get('epoch')}" if epochs else " in closed form"
+    split = f"split `{card.get('split')}`, seed {card.get('seed')}."
+    lines += ["", f"{card.get('pairs', 0)} pairs were trained on{chosen}; {split}"]
     if card.get("refit"):
         lines += [
             "The weights were then trained again on every pair, as they were found best: the figures below are of the "
@@ -109,8 +109,8 @@ def page(network: Network, name: str) -> str:
 
 
 def plot(card: Mapping[str, Any], measures: Sequence[str] = ("R@10", "R@100", "MRR@100")) -> str:
-    """The training as SVG: loss and validation measures by epoch, a line for each member of an average; of a closed
-    form, which has no epochs, the measures on the test or else the validation part, with their intervals."""
+    """SVG of loss and validation measures by epoch, a line per member of an average; for the closed form, measures on
+    the test or else the validation part, with intervals."""
     members = card.get("members") or [{"name": "", **card}]
     if any(len(member["history"]) > 1 for member in members):
         return plots.svg("Training by epoch", *_curves(members, measures))
@@ -124,16 +124,16 @@ def _curves(members: Sequence[Mapping[str, Any]], measures: Sequence[str]) -> li
     left = plots.Panel(
         epochs, plots.Axis.of(loss for line in losses for _, loss in line), "Loss on the training part", size=(360, 260)
     )
-    for number, (member, line) in enumerate(zip(members, losses, strict=True)):
-        _series(left, line, plots.COLOURS[number % len(plots.COLOURS)])
-        left.key(member["name"] or "training loss", plots.COLOURS[number % len(plots.COLOURS)])
+    for member, line, colour in zip(members, losses, cycle(plots.COLOURS), strict=False):
+        _series(left, line, colour)
+        left.legend(member["name"] or "training loss", colour)
     seen = [name for name in measures if any(name in row for one in members for row in one["history"])]
     if not seen:
         return [left]
     values = (row[name] for one in members for row in one["history"] for name in seen if name in row)
     right = plots.Panel(epochs, plots.Axis.of(values), "Validation part (○ the epoch kept)", size=(360, 260))
     for name, colour in zip(seen, plots.COLOURS, strict=False):
-        right.key(name, colour)
+        right.legend(name, colour)
         lines = [[(row["epoch"], row[name]) for row in one["history"] if name in row] for one in members]
         for member, line in zip(members, lines, strict=True):
             for kept in (point for point in line if point[0] == member["epoch"]):
@@ -146,7 +146,7 @@ def _curves(members: Sequence[Mapping[str, Any]], measures: Sequence[str]) -> li
 def _series(panel: plots.Panel, line: Sequence[plots.Point], colour: str) -> None:
     panel.line(line, colour)
     for x, y in line:
-        panel.point(x, y, colour, radius=2.5, said=f"epoch {x:g}: {y:.4f}")
+        panel.point(x, y, colour, radius=2.5, tip=f"epoch {x:g}: {y:.4f}")
 
 
 def _bars(card: Mapping[str, Any], measures: Sequence[str]) -> plots.Panel:
@@ -169,7 +169,7 @@ def _bars(card: Mapping[str, Any], measures: Sequence[str]) -> plots.Panel:
     )
     for x, (name, colour) in enumerate(zip(there, plots.COLOURS, strict=False)):
         low, high = intervals.get(name, (found[name],) * 2)
-        panel.bar(x, found[name], colour, said=f"{name} {found[name]:.4f} [{low:.4f}; {high:.4f}]")
+        panel.bar(x, found[name], colour, tip=f"{name} {found[name]:.4f} [{low:.4f}; {high:.4f}]")
         panel.line([(x, low), (x, high)], plots.INK)
         for end in (low, high) if high > low else ():
             panel.line([(x - 0.04, end), (x + 0.04, end)], plots.INK)

@@ -1,4 +1,4 @@
-"""T×V as a module in torch: blocks, and what makes a step of them fast on a CPU."""
+"""T×V as a torch module, optimised for CPUs."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from photodesk.errors import require
 
 
 def fast_bf16() -> bool:
-    """Whether this CPU multiplies bfloat16 in hardware, so that it is faster than float32."""
-    torch = require("torch", "train")
-    found = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    also = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return any(bool(check and check()) for check in (found, also))
+    """Whether this CPU has bfloat16 products in hardware, which are faster than float32."""
+    cpu = require("torch", "train").cpu
+    checks = (getattr(cpu, f"_is_{name}_supported", None) for name in ("amx_tile", "avx512_bf16"))
+    return any(check and check() for check in checks)
 
 
 def module(torch: Any, dims: tuple[tuple[int, ...], tuple[int, ...]], width: tuple[int, ...], dropout: float) -> Any:
@@ -36,8 +35,7 @@ def module(torch: Any, dims: tuple[tuple[int, ...], tuple[int, ...]], width: tup
         return nn.Sequential(first, nn.BatchNorm1d(dim), nn.Tanh(), drop())
 
     def cosines(a: Any, b: Any) -> Any:
-        """Norms divide the n × n products, not the n × D rows: half the passes over them, forwards and more so
-        backwards."""
+        """Divides the n × n products by the norms, not the n × D rows, which halves the passes over them."""
         one, other = (torch.linalg.vector_norm(x, dim=1).clamp(min=1e-12) for x in (a, b))
         return (a @ b.T).float() / (one[:, None] * other)
 
@@ -62,14 +60,13 @@ def module(torch: Any, dims: tuple[tuple[int, ...], tuple[int, ...]], width: tup
 
 
 def _linear(torch: Any) -> Any:
-    """torch's Linear, with products of its own where autocast is on."""
+    """torch's Linear with its own products under autocast."""
 
     class Product(torch.autograd.Function):  # type: ignore[misc]  # torch is untyped here
         """x Wᵀ + b of float32 numbers with bfloat16 products, instead of autocast's own.
 
-        The gradient of W is gᵀ x. Its product is twice as fast when gᵀ is laid out as rows first, which costs a seventh
-        of it. The result is float32 at once: tanh takes a fifth of what it takes in bfloat16, and what follows is
-        rounded no more than the products are.
+        The gradient of W is gᵀ x; the product is twice as fast if gᵀ is made contiguous first. The result is float32,
+        in which tanh takes a fifth of its time in bfloat16.
         """
 
         @staticmethod
@@ -93,29 +90,24 @@ def _linear(torch: Any) -> Any:
 
 
 def _dropout(torch: Any, share: float) -> Any:
-    """torch's Dropout, in a tenth of its time on a CPU."""
+    """torch's Dropout in a tenth of the time on a CPU."""
 
     class Dropout(torch.nn.Module):  # type: ignore[misc]
         def forward(self, x: Any) -> Any:
-            """16 random bits a number, from eight bytes at once."""
+            """Compares 16 random bits per number; an int64 gives four."""
             if not self.training or not share:
                 return x
-            bits = (
-                torch.empty(len(x), -(-x.shape[1] // 4), dtype=torch.int64)
-                .random_(-(2**63), None)
-                .view(torch.int16)[:, : x.shape[1]]
-            )
-            kept = torch.ge(
-                bits, round(share * 65536) - 32768, out=torch.empty(x.shape, dtype=x.dtype)
-            )  # no booleans on the way
+            random = torch.empty(len(x), -(-x.shape[1] // 4), dtype=torch.int64).random_(-(2**63), None)
+            bits = random.view(torch.int16)[:, : x.shape[1]]
+            # into x's type, without a boolean tensor in between
+            kept = torch.ge(bits, round(share * 65536) - 32768, out=torch.empty(x.shape, dtype=x.dtype))
             return x * kept.div_(1 - share)
 
     return Dropout
 
 
 def clip(torch: Any, parameters: Sequence[Any], limit: float) -> None:
-    """Gradients shortened to a norm of at most `limit`, as torch's clip_grad_norm_; short ones are left alone, where
-    that multiplies by 1."""
+    """Clip gradients to a norm of `limit`, as torch's clip_grad_norm_, but without multiplying short ones by 1."""
     gradients = [p.grad for p in parameters if p.grad is not None]
     norm = float(torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))) + 1e-6
     if norm > limit:

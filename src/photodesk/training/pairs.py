@@ -1,10 +1,10 @@
-"""The training table: which text features belong with which photo features, read from the store when they are asked
-for."""
+"""The training table: pairs of text and photo features, which are read from the store on demand."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import compress
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
     from photodesk.types import Dataset
 
 VIEWS = (("title",), ("title", "tags"))
-"""What a title is trained as."""
+"""Fields of the texts that a network of titles is trained on."""
 
 DEFAULT_WEIGHTS = (1.0, 0.03)
-"""Of a pair of the first data set and of each further one."""
+"""Of a pair of the first data set, and of each further one."""
 
-BLOCK = 8192  # rows that are in memory at once
+BLOCK = 8192  # rows in memory at once
 
 
 class Rows(Protocol):
-    """Feature rows, in memory or on disk (`shards.StoredRows`): an index array reads just these."""
+    """Feature rows, in memory or on disk (`shards.StoredRows`), read by index array."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(rows, numbers per row)."""
+        """(rows, dimensions)."""
         ...
 
     def __getitem__(self, which: Any, /) -> FloatArray: ...
@@ -50,15 +50,15 @@ class Pairs:
 
     Args:
         texts: for each view the (rows, d_text) features.
-        text: (views, n) row in each view of each pair's text.
+        text: (views, n) row of each pair's text in each view.
         photos: (m, d_photo) features of the pictures.
-        photo: (n,) row in `photos` of each pair.
-        group: (n,) equal numbers are never negatives of each other and never split by `grouped`.
-        source: (n,) number of the data set that the pair is from.
-        weights: weight of a pair of each data set. Those of the greatest weight are what the network is for: validation
-            and test pairs are of these.
-        facts: (n,) what the pair is known by, for the check of leakage: see `Fact`.
-        faults: pictures that cannot be opened and articles without text, whose pairs are left out.
+        photo: (n,) row of each pair's picture in `photos`.
+        group: (n,) pairs of one group are not negatives of each other, and `grouped` never splits them.
+        source: (n,) number of each pair's data set.
+        weights: weight of a pair of each data set. The main data sets are those of the greatest weight; validation and
+            test pairs are drawn from them.
+        facts: (n,) for the check of leakage.
+        faults: pictures that cannot be opened and articles without text; their pairs are left out.
     """
 
     texts: tuple[Rows, ...]
@@ -76,7 +76,7 @@ class Pairs:
 
     @property
     def main(self) -> NDArray[np.bool_]:
-        """(n,) whether the pair is of a data set that the network is for."""
+        """(n,) whether the pair is of a main data set."""
         main: NDArray[np.bool_] = np.asarray(self.weights)[self.source] == max(self.weights)
         return main
 
@@ -88,9 +88,7 @@ class Pairs:
             photo=self.photo[chosen],
             group=self.group[chosen],
             source=self.source[chosen],
-            facts=tuple(fact for fact, kept in zip(self.facts, chosen.tolist(), strict=True) if kept)
-            if self.facts
-            else (),
+            facts=tuple(compress(self.facts, chosen)),
         )
 
     def text_rows(self, at: NDArray[np.int64], view: int = 0) -> FloatArray:
@@ -104,14 +102,14 @@ class Pairs:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """What one pair is known by.
+    """What a pair may share with others.
 
     Args:
-        where: the article's place in its file, or its id.
-        date: of the article, as its file has it.
-        title: its key by `duplicates.title_key`; url likewise.
+        where: the article's `file:line`, or its id.
+        date: of the article, as in its file.
+        title: key of the title by `groups.title_key`; url likewise.
         photo: id of the picture.
-        alike: number of the cluster of near-duplicate pictures that the picture is in.
+        alike: its cluster of near-duplicate pictures.
     """
 
     where: str
@@ -132,18 +130,17 @@ def gather(
     preparation: Preparation | None = None,
     progress: Progress = silent,
 ) -> Pairs:
-    """Features and groups of every pair whose article has text and whose picture can be opened; the features stay on
-    disk.
+    """Features and groups of every pair whose article has text and whose picture can be opened.
 
     Args:
-        datasets: one or more; ids need not differ between them.
+        datasets: one or more; they may share ids.
         texts: the text tower.
         photos: the photo tower.
         store: where features are kept.
         weights: of a pair of each data set; missing ones are 1 for the first and 0.03 for others.
-        preparation: how articles become texts; its fields, unless they are just the title, stand for the views.
-        progress: called with (stage, done, of): "hashes", "photos", then "texts", or for each of several views "texts,
-            title".
+        preparation: how articles become texts; fields other than the title alone replace the views.
+        progress: called with (stage, done, of); stages are "hashes", "photos" and "texts", or "texts, title" for each
+            of several views.
 
     Raises:
         DataError: a data set has no such pair.
@@ -153,22 +150,27 @@ def gather(
     merged = _merged(datasets)
     found = groups(merged, prints=store.prints(merged.photos, progress=progress))
     articles = {article.id: article for article in merged.articles}
-    read = {
+    views = {
         view: prepared([articles[pair.article] for pair in merged.pairs], view, texts)[0]
         for view in _views(preparation, texts)
     }
-    first, *_ = read.values()
-    kept, features, broken = store.photo_rows(merged.photos, photos, progress=progress)
+    readable = [any(text) for text in next(iter(views.values()))]
+    kept, features, faults = store.photo_rows(merged.photos, photos, progress=progress)
     row = {photo.id: i for i, photo in enumerate(kept)}
-    good = [
-        i for i, (pair, text) in enumerate(zip(merged.pairs, first, strict=True)) if any(text) and pair.photo in row
-    ]
-    pairs = [merged.pairs[i] for i in good]
-    source = _sources(pairs, datasets)
+    good = [text and pair.photo in row for pair, text in zip(merged.pairs, readable, strict=True)]
+    pairs = list(compress(merged.pairs, good))
+    source = np.array([int(pair.photo.partition("/")[0]) for pair in pairs], np.int64)
+    for number, dataset in enumerate(datasets):
+        if number not in source:
+            raise DataError(
+                f"data set {number + 1} ({dataset.edition}) has no article with a title whose picture can be opened; "
+                "see: photodesk check"
+            )
     stored = []
-    for view, every in read.items():
-        stage = "texts" if len(read) == 1 else f"texts, {'+'.join(view.fields)}"
-        stored.append(store.text_rows([every[i] for i in good], texts, stage=stage, progress=progress))
+    for view, every in views.items():
+        stage = "texts" if len(views) == 1 else f"texts, {'+'.join(view.fields)}"
+        stored.append(store.text_rows(list(compress(every, good)), texts, stage=stage, progress=progress))
+    empty = dict.fromkeys(pair.article for pair, text in zip(merged.pairs, readable, strict=True) if not text)
     return Pairs(
         tuple(stored),
         np.tile(np.arange(len(pairs)), (len(stored), 1)),
@@ -178,37 +180,17 @@ def gather(
         source,
         weights,
         tuple(_fact(articles[pair.article], pair.photo, found.alike[pair.photo]) for pair in pairs),
-        (*broken, *_unread(merged.pairs, first, articles)),
+        (*faults, *(_empty(articles[name]) for name in empty)),
     )
 
 
-def _sources(pairs: Sequence[Pair], datasets: Sequence[Dataset]) -> NDArray[np.int64]:
-    """(n,) number of the data set of each pair; a DataError if one has none."""
-    source = np.array([int(pair.photo.partition("/")[0]) for pair in pairs], np.int64)
-    for number, dataset in enumerate(datasets):
-        if not (source == number).any():
-            raise DataError(
-                f"data set {number + 1} ({dataset.edition}) has no article with a title whose picture can be opened; "
-                "see: photodesk check"
-            )
-    return source
-
-
-def _unread(
-    pairs: Sequence[Pair], texts: Sequence[tuple[str, ...]], articles: Mapping[str, Article]
-) -> Iterator[Fault]:
-    for name in dict.fromkeys(pair.article for pair, text in zip(pairs, texts, strict=True) if not any(text)):
-        yield Fault(
-            "article-empty",
-            articles[name].where,
-            f"nothing to read: article {name.partition('/')[2]}",
-            "left out",
-            "give it a title, or leave it out",
-        )
+def _empty(article: Article) -> Fault:
+    what, advice = f"nothing to read: article {article.id.partition('/')[2]}", "give it a title, or leave it out"
+    return Fault("article-empty", article.where, what, "left out", advice)
 
 
 def _merged(datasets: Sequence[Dataset]) -> Dataset:
-    """All as one: ids begin with the number of their data set, so that equal ones do not meet."""
+    """All as one data set; the number of the data set is put before each id, so that ids stay unique."""
     articles = [
         replace(a, id=f"{n}/{a.id}", where=a.where or a.id)
         for n, dataset in enumerate(datasets)
@@ -235,47 +217,40 @@ def _fact(article: Article, photo: str, alike: str) -> Fact:
 
 
 def measure(network: Network, pairs: Pairs) -> dict[str, float]:
-    """R@1, R@5, R@10, R@100 and MRR@100 of texts against the pictures of the same pairs; `back` is pictures against the
-    texts.
+    """`measures` of the ranks of a network."""
+    return measures(*ranks(network, pairs))
 
-    Nothing transductive. Memory is the embeddings and a block of scores.
-    """
-    texts, photos = _embedded(network, pairs)
-    meant, means = _sides(pairs)
-    forth, back = _ranks(texts, photos, meant, means), _ranks(photos, texts, means, meant)
+
+def measures(forth: NDArray[np.int64], back: NDArray[np.int64]) -> dict[str, float]:
+    """R@1, R@5, R@10, R@100 and MRR@100 of texts against pictures; `back` is pictures against texts."""
     return {str(each): float(each.of(forth).mean()) for each in FORTH} | {
         f"back {each}": float(each.of(back).mean()) for each in BACK
     }
 
 
-def text_ranks(network: Network, pairs: Pairs) -> NDArray[np.int64]:
-    """(n,) rank of each pair's picture among the pictures of all pairs, by its text; 0 where it is not among the first
-    100."""
-    texts, photos = _embedded(network, pairs)
-    return _ranks(texts, photos, *_sides(pairs))
+def ranks(network: Network, pairs: Pairs) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(n,) rank of each pair's picture for its text, and (m,) rank of the first right text for each picture.
 
-
-def _sides(pairs: Pairs) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """For each text the number of what it means, for each picture likewise."""
+    The galleries are the pictures and texts of all pairs; rank 0 is beyond the first 100. Nothing is transductive.
+    Memory is that of the embeddings and a block of scores.
+    """
     gallery, right = np.unique(pairs.photo, return_inverse=True)
-    return right, np.arange(len(gallery))
-
-
-def _embedded(network: Network, pairs: Pairs) -> tuple[FloatArray, FloatArray]:
-    gallery = np.unique(pairs.photo)
-    at = np.arange(len(pairs))
-    texts = [network.texts(pairs.text_rows(at[i : i + BLOCK])) for i in range(0, len(at), BLOCK)]
-    photos = [network.photos(pairs.photo_rows(gallery[i : i + BLOCK])) for i in range(0, len(gallery), BLOCK)]
-    return np.concatenate(texts), np.concatenate(photos)
+    own, at = np.arange(len(gallery)), np.arange(len(pairs))
+    texts = np.concatenate([network.texts(pairs.text_rows(at[i : i + BLOCK])) for i in range(0, len(at), BLOCK)])
+    photos = np.concatenate(
+        [network.photos(pairs.photo_rows(gallery[i : i + BLOCK])) for i in range(0, len(gallery), BLOCK)]
+    )
+    return _ranks(texts, photos, right, own), _ranks(photos, texts, own, right)
 
 
 def _ranks(
-    queries: FloatArray, gallery: FloatArray, meant: NDArray[np.int64], means: NDArray[np.int64]
+    queries: FloatArray, gallery: FloatArray, wanted: NDArray[np.int64], labels: NDArray[np.int64]
 ) -> NDArray[np.int64]:
+    """(n,) rank of the first row of the gallery whose label is the wanted one."""
     ranks = np.zeros(len(queries), np.int64)
     for start in range(0, len(queries), 1024):
         scores = queries[start : start + 1024] @ gallery.T
         _, columns = best_of(scores, np.broadcast_to(np.arange(len(gallery)), scores.shape), min(100, len(gallery)))
-        found = means[columns] == meant[start : start + 1024, None]
+        found = labels[columns] == wanted[start : start + 1024, None]
         ranks[start : start + 1024] = np.where(found.any(axis=1), found.argmax(axis=1) + 1, 0)
     return ranks

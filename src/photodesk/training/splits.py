@@ -1,5 +1,4 @@
-"""Which pairs are trained on, which choose, which are measured: by group, at random or by time, each checked for
-leakage."""
+"""Training, validation and test parts: by group, at random or by time, each checked for leakage."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ from photodesk.training.pairs import Fact, Pairs
 Mask = NDArray[np.bool_]
 
 _DATE = re.compile(r"(\d{4})\D?(\d{2})\D?(\d{2})")
-LISTED = 20  # leaks that a message names
+LISTED = 20  # leaks in an error message
 
 _SHARED = {
     "title": ("same title", "the same title as"),
@@ -31,10 +30,8 @@ _SHARED = {
 
 NONE_LEFT = (
     "no pair of the first data set is left to train on; keep fewer apart with --validation and --test (they take whole "
-    "groups of pairs that "
-    "share a title or picture)"
+    "groups of pairs that share a title or picture)"
 )
-"""What is said where every pair is kept apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +39,8 @@ class Split:
     """How pairs are divided; prints as it parses: `grouped`, `random`, `time:2023-07-20`.
 
     Args:
-        kind: "grouped" never parts what shares a title, URL or (near-duplicate) picture; "random" parts anything, as
-            the papers did; "time" tests on articles from `date` on.
+        kind: "grouped" keeps pairs together that share a title, URL or (near-duplicate) picture; "random" does not, as
+            in the papers; "time" tests on articles from `date` on.
         date: ISO date of "time".
     """
 
@@ -55,10 +52,10 @@ class Split:
 
 
 def parse(text: str) -> Split:
-    """The split of that text.
+    """Read a split.
 
     Raises:
-        UsageError: it is none.
+        UsageError: not a split.
     """
     kind, colon, date = text.partition(":")
     if kind == "time" and (found := iso(date)):
@@ -69,7 +66,7 @@ def parse(text: str) -> Split:
 
 
 def iso(date: str) -> str:
-    """The day in a date that begins `20230719…` or `2023-07-19…`; empty if there is none, or no calendar has it."""
+    """The ISO day of a date that begins with `20230719` or `2023-07-19`; empty if there is none or it is invalid."""
     found = _DATE.match(date.strip())
     day = "-".join(found.groups()) if found else ""
     try:
@@ -79,16 +76,15 @@ def iso(date: str) -> str:
 
 
 def divide(pairs: Pairs, split: Split, *, validation: float, test: float, seed: int) -> tuple[Mask, Mask, Mask]:
-    """(n,) training, validation and test part; the last two are of the data sets that the network is for
-    (`Pairs.main`).
+    """(n,) training, validation and test part; the last two are of the main data sets (`Pairs.main`).
 
     Args:
         pairs: all of them.
         split: how.
-        validation: how many pairs choose the epoch; below 1 a share of those that the network is for. By time it is the
-            last ones before.
-        test: likewise; by time it is every pair from the date on, whatever this says, and those of further data sets
-            are left out.
+        validation: number of pairs that choose the epoch; below 1 a share of the main ones. By time, the last ones
+            before the date.
+        test: likewise; by time it is ignored: the test part is every main pair from the date on, and later pairs of
+            further data sets are left out.
         seed: of the order.
 
     Raises:
@@ -96,7 +92,7 @@ def divide(pairs: Pairs, split: Split, *, validation: float, test: float, seed: 
     """
     main = np.flatnonzero(pairs.main)
     sizes = [round(part * len(main)) if part < 1 else int(part) for part in (test, validation)]
-    kept_apart: list[Mask] = []
+    apart = []
     late = np.zeros(len(pairs), np.bool_)
     if split.kind == "time":
         days = np.array([iso(fact.date) for fact in pairs.facts])
@@ -110,20 +106,17 @@ def divide(pairs: Pairs, split: Split, *, validation: float, test: float, seed: 
             )
         early = main[~late[main]]
         early = early[np.argsort(days[early], kind="stable")]
-        kept_apart = [
-            late & pairs.main,
-            _mask(pairs, early[max(0, len(early) - sizes[1]) :] if sizes[1] else early[:0]),
-        ]
+        apart = [np.flatnonzero(late & pairs.main), early[max(0, len(early) - sizes[1]) :]]
     else:
         rest = main
         for step, size in enumerate(sizes):
             group = pairs.group[rest] if split.kind == "grouped" else rest
             chosen = held_out(group, size, seed=seed + step)
-            kept_apart.append(_mask(pairs, rest[chosen]))
+            apart.append(rest[chosen])
             rest = rest[~chosen]
-    tested, validated = kept_apart
+    tested, validated = (np.isin(np.arange(len(pairs)), rows) for rows in apart)
     trained = ~tested & ~validated & ~late
-    if split.kind == "grouped":  # nor may further data sets bring in what is kept apart
+    if split.kind == "grouped":  # further data sets must not contain what is kept apart
         trained &= ~np.isin(pairs.group, pairs.group[tested | validated])
     if not (trained & pairs.main).any():
         raise DataError(NONE_LEFT)
@@ -132,12 +125,12 @@ def divide(pairs: Pairs, split: Split, *, validation: float, test: float, seed: 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Leak:
-    """Two pairs of different parts share something; prints as a sentence.
+    """Something that two pairs of different parts share; prints as a sentence.
 
     Args:
-        where: the pair of the one part, as `file:line`.
-        other: that of the other.
-        kind: what they share: "title", "url", "photo", or "alike" (near-duplicate pictures).
+        where: of one pair, as `file:line`.
+        other: of the other pair.
+        kind: "title", "url", "photo", or "alike" (near-duplicate pictures).
     """
 
     where: str
@@ -149,7 +142,7 @@ class Leak:
 
 
 def leaks(pairs: Pairs, one: Mask, other: Mask) -> dict[int, Leak]:
-    """Pairs of `one` that share something with a pair of `other`: row of the pair → what they share."""
+    """Row of a pair of `one` → what it shares with a pair of `other`."""
     found: dict[int, Leak] = {}
     for kind in _SHARED:
         seen: dict[str, Fact] = {}
@@ -165,16 +158,15 @@ def leaks(pairs: Pairs, one: Mask, other: Mask) -> dict[int, Leak]:
 
 
 def check(pairs: Pairs, parts: tuple[Mask, Mask, Mask], *, keep: bool = False) -> list[Leak]:
-    """What the parts (training, validation, test) share that they should not: a title, a URL, a (near-duplicate)
-    picture.
+    """Leaks between the training, validation and test parts: a shared title, URL or (near-duplicate) picture.
 
     Args:
         pairs: all of them, with their facts.
-        parts: as `divide` made them.
-        keep: let the leaks be and only name them, as the random split of the papers does.
+        parts: from `divide`.
+        keep: return the leaks instead of raising an error.
 
     Raises:
-        DataError: there are leaks, and they are not to be kept; the message lists them.
+        DataError: there are leaks; lists them.
     """
     trained, validated, tested = parts
     found = leaks(pairs, validated, tested) | leaks(pairs, trained, validated | tested)
@@ -183,18 +175,11 @@ def check(pairs: Pairs, parts: tuple[Mask, Mask, Mask], *, keep: bool = False) -
         shown = [*map(str, leaked[:LISTED]), *([f"… and {len(leaked) - LISTED} more"] if len(leaked) > LISTED else [])]
         raise DataError(
             f"{len(found)} pairs leak from one part of the split into another; use --split grouped, or --leaks keep to "
-            "train as the papers "
-            "did and mark the result:\n  " + "\n  ".join(shown)
+            "train as the papers did and mark the result:\n  " + "\n  ".join(shown)
         )
     return leaked
 
 
 def kinds(leaked: Iterable[Leak]) -> dict[str, int]:
-    """How many leaks there are of each kind, by its name in model cards."""
+    """Number of leaks of each kind, by its name in model cards."""
     return dict(Counter(_SHARED[leak.kind][0] for leak in leaked))
-
-
-def _mask(pairs: Pairs, at: NDArray[np.int64]) -> Mask:
-    mask = np.zeros(len(pairs), np.bool_)
-    mask[at] = True
-    return mask
