@@ -24,7 +24,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 # From the ground up. A package imports from the floors below its own, never from above and never sideways.
 FLOORS = (
-    ("errors", "types", "files", "images", "machine", "text_repair"),
+    ("errors", "types", "files", "formats", "images", "machine", "text_repair"),
     ("data", "encoders", "engines", "ranking", "text"),
     ("evaluation", "features"),
     ("training",),

@@ -153,7 +153,7 @@ def test_of_an_animation_the_first_frame_is_taken(kind: str) -> None:
         (b"<!DOCTYPE html><title>404</title>", "a web page"),
         (b"Not found\n", "a text"),
         (b"<?xml version='1.0'?><svg/>", "XML or SVG"),
-        (b"\0\0\0\x1cftypheic" + bytes(40), "HEIF"),
+        (b"\0\0\0\x1cftypisom" + bytes(40), "a video file"),
         (b"\x7fELF" + bytes(40), "7f 45 4c 46"),
         (b"%PDF-1.7\n\0", "25 50 44 46"),
     ],
@@ -358,6 +358,17 @@ def test_reading_a_file_takes_memory_for_the_file(tmp_path) -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 4 * len(data)
+
+
+def test_plain_pictures_are_near_to_those_of_their_colour_only() -> None:
+    colours = [(255, 255, 255), (0, 0, 0), (200, 30, 30), (30, 30, 200), (128, 128, 128), (10, 200, 30)]
+    prints = [images.phash(Image.new("RGB", (320, 240), colour)) for colour in colours]
+    assert images.near_duplicates(prints) == []
+    for colour, found in zip(colours, prints, strict=True):
+        again = decode(encoded(Image.new("RGB", (100, 300), colour), "PNG"))
+        assert images.phash(again) == found
+    noise = np.random.default_rng(0).integers(-2, 3, (240, 320, 3)) + 100
+    assert images.phash(Image.fromarray(noise.astype(np.uint8))) == images.phash(Image.new("RGB", (9, 9), (100,) * 3))
 
 
 def test_hashes_keep_the_order_and_name_the_broken(tmp_path) -> None:

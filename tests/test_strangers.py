@@ -9,13 +9,16 @@ import struct
 import subprocess
 import sys
 import zlib
+from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from archive.test_metadata import FULL, XMP, exif_block, iptc, xmp
 from doubles import EchoPhotos, EchoTexts, echo, paint
-from photodesk import images
+from formats.test_formats import boxed, dng, heic, jxl
+from photodesk import formats, images
 from photodesk.archive import commands, maintenance, metadata, migration
 from photodesk.archive.archive import Archive
 from photodesk.encoders.base import Encoder
@@ -230,13 +233,26 @@ def test_nothing_that_libraries_say_of_odd_files_is_printed(tmp_path):
     assert (done.stdout, done.stderr) == ("True\n", "")
 
 
-def saved(kind: str) -> bytes:
+def saved(kind: str, folder: Path) -> bytes:
     """A small picture with all the blocks that its format can hold."""
-    blocks = {"exif": exif_block(**{f"t{0x0112}": 6})} if kind in ("JPEG", "PNG", "WEBP", "TIFF") else {}
+    noise = Image.effect_noise((48, 36), 60).convert("RGB")
+    if kind == "HEIF":
+        return heic(folder, noise, 6)
+    if kind == "JXL":
+        block = exif_block(**{f"t{0x0112}": 6}).tobytes().removeprefix(b"Exif\0\0")
+        return boxed(jxl(np.asarray(noise)), (b"Exif", bytes(4) + block), (b"xml ", XMP.encode()))
+    if kind == "RAW":
+        pytest.importorskip("rawpy")
+        preview = io.BytesIO()
+        noise.save(preview, "JPEG")
+        return dng(np.asarray(noise), preview.getvalue(), 6, XMP.encode())
+    if kind == "AVIF" and not formats.available(kind):
+        pytest.skip("this Pillow reads no AVIF")
+    blocks = {"exif": exif_block(**{f"t{0x0112}": 6})} if kind in ("JPEG", "PNG", "WEBP", "TIFF", "AVIF") else {}
     out = io.BytesIO()
     image = Image.effect_noise((48, 36), 60)
     image.convert("P" if kind == "GIF" else "RGB").save(
-        out, kind, **blocks, **({"xmp": XMP.encode()} if kind == "WEBP" else {})
+        out, kind, **blocks, **({"xmp": XMP.encode()} if kind in ("WEBP", "AVIF") else {})
     )
     data = out.getvalue()
     return data[:2] + xmp(XMP) + iptc(FULL) + data[2:] if kind == "JPEG" else data
@@ -253,8 +269,8 @@ def with_sums(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("kind", images.FORMATS)
-def test_a_damaged_picture_is_a_photo_error_or_has_the_size_of_its_pixels(kind):
-    whole, rng = saved(kind), random.Random(kind)
+def test_a_damaged_picture_is_a_photo_error_or_has_the_size_of_its_pixels(kind, tmp_path):
+    whole, rng = saved(kind, tmp_path), random.Random(kind)
     read = {True: 0, False: 0}
     for _ in range(600):
         data = bytearray(whole)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import hashlib
 import io
 import logging
 import os
@@ -23,8 +24,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from photodesk import formats
 from photodesk.errors import PhotodeskError, PhotoError
 from photodesk.files import open_regular
+from photodesk.formats import jpeg as jpeg_files
 from photodesk.machine import cores
 from photodesk.types import Photo
 
@@ -40,14 +43,17 @@ MAX_BYTES = 512 * 2**20
 PIECE = 1 << 20  # bytes that are read at once
 
 FORMATS = {
-    "JPEG": (".jpg", ".jpeg"),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".pjpeg", ".pjp"),
     "PNG": (".png",),
     "WEBP": (".webp",),
     "GIF": (".gif",),
     "TIFF": (".tif", ".tiff"),
     "BMP": (".bmp",),
+    **formats.SUFFIXES,
 }
-"""What is decoded, in the order in which a file is tried, and how such files are called, the usual suffix first."""
+"""What is decoded, and how such files are called, the usual suffix first; `formats.SUFFIXES` needs libraries."""
+
+_OF_PILLOW = tuple(name for name in FORMATS if name not in formats.SUFFIXES)  # in the order in which a file is tried
 
 SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 """Names of picture files, in lower case."""
@@ -160,7 +166,8 @@ def _wrong(where: str, error: Exception) -> PhotoError:
         what = f"cannot be read: {error.strerror}"
         return PhotoError("photo-unreadable", where, what, "check the file and its permissions")
     reason = " ".join(str(error).split())[:120] or type(error).__name__
-    if "truncat" in reason.lower():  # Pillow has neither a class nor a number for it: an OSError with this word
+    said = reason.lower()  # no library has a class or a number for it, only these words
+    if "truncat" in said or "end of file" in said or "need_more_input" in said:
         return PhotoError("photo-truncated", where, f"is cut short: {reason}", "get the picture again")
     return PhotoError("photo-damaged", where, f"is damaged: {reason}", "get the picture again")
 
@@ -228,23 +235,26 @@ def read(data: bytes, *, size: int = 0, where: str, pixels: int = MAX_PIXELS) ->
     """The first picture in `data` as an upright 8-bit RGB image, and what the file says of it.
 
     The same bytes always give the same pixels. Transparency is laid onto white, 16 bits are scaled to 8, of an
-    animation the first frame is taken, and the EXIF turn is applied. The format is read from the bytes, never from a
-    name.
+    animation the first frame is taken, and the EXIF turn is applied; HEIF and JPEG XL have turns of their own, which
+    stand instead of it. Of a camera RAW the preview is taken, and the sensor data where there is none. The format is
+    read from the bytes, never from a name.
 
     Args:
-        data: the bytes of a JPEG, PNG, WebP, GIF, TIFF or BMP file.
+        data: the bytes of a file in one of `FORMATS`.
         size: what the caller will shrink the picture to, in pixels of its shorter side. A JPEG is then decoded at 1/2,
             1/4 or 1/8 of its size, as long as the shorter side keeps at least `size` pixels. 0 decodes it whole.
         where: what messages call the picture.
         pixels: larger pictures are refused before they are decoded.
 
     Raises:
-        PhotoError: nothing to decode, not a picture, cut short, damaged, or more than `pixels`.
+        PhotoError: nothing to decode, not a picture, cut short, damaged, more than `pixels`, or of a format whose
+            library is not installed.
     """
-    from PIL import Image
-
     with quietly, guarded(where):
+        data = jpeg_files.whole(data)
         image = opened(data, where=where, pixels=pixels)
+        if isinstance(image, formats.Coded):
+            return _decoded(image, data)
         whole = image.size
         if size:
             image.draft(None, (size, size))
@@ -253,9 +263,7 @@ def read(data: bytes, *, size: int = 0, where: str, pixels: int = MAX_PIXELS) ->
             _without_broken_directories(image)
         image.load()
         turn = _orientation(image)
-        upright = _rgb(image)
-        if turn in _TURNS:
-            upright = upright.transpose(Image.Transpose[_TURNS[turn]])
+        upright = _turned(_rgb(image), turn)
         upright.info = {REDUCED: True} if reduced else {}
         if not reduced:
             whole = upright.size
@@ -264,12 +272,13 @@ def read(data: bytes, *, size: int = 0, where: str, pixels: int = MAX_PIXELS) ->
         return Decoded(upright, whole, _format(image), *_blocks(image), data)
 
 
-def opened(data: bytes, *, where: str, pixels: int = MAX_PIXELS) -> ImageFile.ImageFile:
+def opened(data: bytes, *, where: str, pixels: int = MAX_PIXELS) -> ImageFile.ImageFile | formats.Coded:
     """A picture of which only the header was read: its `format`, and its `size` before any turn. No other place opens
     pictures.
 
     Raises:
-        PhotoError: nothing there, not a picture, a damaged header, or more than `pixels`.
+        PhotoError: nothing there, not a picture, a damaged header, more than `pixels`, or of a format whose library is
+            not installed.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -277,12 +286,13 @@ def opened(data: bytes, *, where: str, pixels: int = MAX_PIXELS) -> ImageFile.Im
         raise PhotoError("photo-empty", where, "is empty", "get the picture again")
     with quietly, guarded(where):
         try:
-            image = Image.open(io.BytesIO(data), formats=tuple(FORMATS))
+            image = formats.opened(data, where) or Image.open(io.BytesIO(data), formats=_OF_PILLOW)
         except UnidentifiedImageError:
             what = f"is not a picture: {_guess(data)}"
             raise PhotoError("photo-foreign", where, what, "get the picture again or delete the file") from None
-    if image.width * image.height > pixels:
-        what = f"is too large: it claims {image.width} × {image.height} pixels"
+    width, height = image.size
+    if width * height > pixels:
+        what = f"is too large: it claims {width} × {height} pixels"
         raise PhotoError("photo-too-large", where, what, "make it smaller if it is a real photo")
     return image
 
@@ -339,11 +349,44 @@ def _blocks(image: ImageFile.ImageFile) -> tuple[bytes, bytes]:
     return exif if isinstance(exif, bytes) else b"", xmp if isinstance(xmp, bytes) else b""
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def _turned(image: Image.Image, turn: int) -> Image.Image:
     from PIL import Image
+
+    return image.transpose(Image.Transpose[_TURNS[turn]]) if turn in _TURNS else image
+
+
+def _decoded(coded: formats.Coded, data: bytes) -> Decoded:
+    upright = _turned(_rgb(_picture(coded)), coded.turn)
+    upright.info = {}
+    size = upright.size
+    if coded.format == "RAW":  # whose preview may be smaller
+        size = coded.size[::-1] if coded.turn >= _SIDEWAYS else coded.size
+    return Decoded(upright, size, coded.format, coded.exif, coded.xmp, data)
+
+
+def _picture(coded: formats.Coded) -> Image.Image:
+    """What a library decoded, as a picture of Pillow's."""
+    from PIL import Image
+
+    pixels = coded.load()
+    if isinstance(pixels, Image.Image):
+        return pixels
+    if pixels.dtype != np.uint8:
+        pixels = _eight_bits(pixels)
+    pixels = np.ascontiguousarray(pixels)
+    if coded.mode:
+        height, width = pixels.shape[:2]
+        return Image.frombytes(coded.mode, (width, height), pixels.tobytes())
+    return Image.fromarray(pixels)
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    from PIL import Image, ImageChops
 
     if image.mode.startswith("I") or image.mode == "F":
         return Image.fromarray(_eight_bits(np.asarray(image))).convert("RGB")
+    if image.mode == "CMYK" and getattr(image, "format", None) in ("JPEG", "MPO") and "adobe" not in image.info:
+        image = ImageChops.invert(image)  # Pillow takes Adobe's inverted inks for granted
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
@@ -371,7 +414,7 @@ def _guess(data: bytes) -> str:
     if head.startswith((b"<?xml", b"<svg")):
         return "XML or SVG"
     if data[4:8] == b"ftyp":
-        return "a HEIF, AVIF or video file"
+        return "a video file"
     if b"\0" not in head and all(byte >= 9 for byte in head):
         return "a text"
     return f"something that begins with {data[:8].hex(' ')}"
@@ -383,16 +426,21 @@ def phash(image: Image.Image) -> int:
     The signs of the 64 lowest frequencies, without the mean, of the 32 × 32 cosine transform of its grey levels. Two
     pictures count as near-duplicates if at most `NEAR` bits differ. Source: after Zauner, Implementation and
     benchmarking of perceptual image hash functions, 2010, section 3.2.1; lower frequencies than there, and signs, since
-    they survive crops better.
+    they survive crops better. A picture of one plain grey level has no frequencies, only noise: its bits are drawn from
+    the colours of its 16 parts, so that it is near to pictures of the same colours only.
     """
     from PIL import Image
 
     grey = np.asarray(image.convert("L").resize((_SIDE, _SIDE), Image.Resampling.BOX), np.float64)
+    if np.ptp(grey) < _PLAIN:
+        colours = np.asarray(image.convert("RGB").resize((4, 4), Image.Resampling.BOX)) // _SHADE
+        return int.from_bytes(hashlib.sha256(colours.tobytes()).digest()[:8], "big")
     bits = (_WAVES @ grey @ _WAVES.T)[_LOWEST] > 0
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
 
 
 _SIDE = 32
+_PLAIN, _SHADE = 4, 8  # grey levels within which a picture is plain, and levels of a colour that are one shade
 _WAVES = np.cos(np.pi / _SIDE * np.outer(np.arange(11), np.arange(_SIDE) + 0.5))
 _ORDER = sorted((u + v, max(u, v), u, v) for u in range(11) for v in range(11) if u + v)[:64]
 _LOWEST = (np.array([u for *_, u, _ in _ORDER]), np.array([v for *_, v in _ORDER]))

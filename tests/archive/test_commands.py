@@ -6,19 +6,24 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import threading
 import time
 import unicodedata
+from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from doubles import echo, paint
-from photodesk import cli, images
+from formats.test_formats import dng, scene
+from photodesk import cli, formats, images
 from photodesk.archive import commands as archive_commands
 from photodesk.archive import folders, ingest, maintenance, migration
 from photodesk.archive.archive import Archive
+from photodesk.archive.database import MIGRATIONS, Database
 from photodesk.cli import commands
 from photodesk.encoders.base import Encoder
 from photodesk.errors import ArchiveInUse, InternalError, PhotodeskError, PhotoError, StoreError, UsageError
@@ -648,3 +653,185 @@ def test_no_thumbnail_is_made_from_a_file_with_another_content(desk, tmp_path):
     assert (fault.where, fault.fate) == (str(path), "kept")
     assert "another content" in fault.what
     assert not desk.thumbnail(rom).exists()
+
+
+def sources(archive):
+    return sorted(point.entry.source for batch in archive.engine.scan(rows=False, batch=100) for point in batch)
+
+
+def counted(archive):
+    return archive_commands.run(archive, echo, "stats", {}, lambda *_: None).data["left_out"]
+
+
+@pytest.mark.parametrize("part", ["empty", "gone, a mount", "with rubbish, a mount"])
+def test_a_disk_that_is_away_below_a_root_takes_no_photos_with_it(desk, tmp_path, monkeypatch, part):
+    """An empty folder is what a disk leaves behind; what was a mount point may hold anything, or be gone."""
+    below = tmp_path / "photos/nas/2026"
+    below.mkdir(parents=True)
+    for word in WORDS[:2]:
+        (tmp_path / "photos" / f"{word}.png").rename(below / f"{word}.png")
+    mount = tmp_path / "photos/nas"
+    with monkeypatch.context() as mounted:
+        if "mount" in part:
+            mounted.setattr(os.path, "ismount", lambda path: os.fspath(path) == str(mount))
+        do(desk, "add", folders=[str(tmp_path / "photos")])
+    shutil.rmtree(mount)
+    if part != "gone, a mount":
+        mount.mkdir()
+        (mount / ".DS_Store").touch()
+    if part == "with rubbish, a mount":
+        (mount / "note.txt").touch()
+    done = do(desk, "add", folders=[str(tmp_path / "photos")])
+    assert [(fault.code, fault.where) for fault in done.faults if fault.fate == "kept"] == [("folder-gone", str(mount))]
+    (tmp_path / "photos" / f"{WORDS[3]}.png").unlink()
+    done = do(desk, "remove", missing=True)
+    assert done.message == "1 photos and 1 files removed"
+    assert [(fault.code, fault.where) for fault in done.faults] == [("folder-gone", str(mount))]
+    assert do(desk, "remove", missing=True, force=True).message == "2 photos and 2 files removed"
+
+
+def test_photos_of_a_folder_that_was_deleted_are_removed(desk, tmp_path):
+    """What was no mount point and is not there, or is not empty, was deleted by somebody."""
+    (tmp_path / "photos/old").mkdir()
+    for word in WORDS[:2]:
+        (tmp_path / "photos" / f"{word}.png").rename(tmp_path / "photos/old" / f"{word}.png")
+    do(desk, "add", folders=[str(tmp_path / "photos")])
+    shutil.rmtree(tmp_path / "photos/old")
+    assert do(desk, "remove", missing=True).message == "2 photos and 2 files removed"
+
+
+def test_a_mount_point_that_became_a_folder_is_forgotten_as_one(desk, tmp_path, monkeypatch):
+    with monkeypatch.context() as mounted:
+        mounted.setattr(os.path, "ismount", lambda path: os.fspath(path) == str(tmp_path / "photos"))
+        do(desk, "add", folders=[str(tmp_path / "photos")])
+    do(desk, "add", folders=[str(tmp_path / "photos")])
+    (tmp_path / "photos" / f"{WORDS[0]}.png").unlink()
+    assert do(desk, "remove", missing=True).message == "1 photos and 1 files removed"
+
+
+def test_update_reads_what_verify_found_changed(desk, tmp_path):
+    path = tmp_path / "photos" / f"{WORDS[0]}.png"
+    before, about = photo_of(path), path.stat()
+    with path.open("ab") as stream:
+        stream.write(b"more")
+    data = path.read_bytes()[: about.st_size - 3] + b"abc"  # as long as before, and as old
+    path.write_bytes(data)
+    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+    # left out by now: the advice has to be true all the same
+    (tmp_path / "photos/.photodeskignore").write_text(path.name)
+    assert [fault.code for fault in do(desk, "verify", content=True).faults] == ["file-changed"]
+    do(desk, "update")
+    assert do(desk, "verify", content=True).faults == []
+    assert desk.database.named(str(path)) == [photo_of(path)] != [before]
+
+
+def test_what_systems_keep_for_themselves_is_left_out_and_counted(desk, tmp_path):
+    for name in (
+        "@eaDir/Rom.png/THUMB.jpg",
+        "$RECYCLE.BIN/S-1/x.jpg",
+        "Previews.lrdata/x.jpg",
+        "._Rom.jpg",
+        "Thumbs.db",
+    ):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "photos" / name).write_bytes((tmp_path / "photos/Rom.png").read_bytes()[:99])
+    (tmp_path / "photos/film.mov").touch()
+    done = do(desk, "add", folders=[str(tmp_path / "photos")])
+    assert len(sources(desk)) == 4
+    left = {"$recycle.bin": 1, "*.lrdata": 1, "._*": 1, "@eadir": 1, "thumbs.db": 1, ".mov": 1}
+    assert counted(desk) == left
+    assert {fault.code for fault in done.faults} == {"file-excluded", "file-foreign"}
+    assert not any(fault.advice for fault in done.faults)  # nothing to do for anybody
+    assert len(do(desk, "faults").faults) == len(left)
+    shutil.rmtree(tmp_path / "photos/@eaDir")
+    do(desk, "add", folders=[str(tmp_path / "photos")])
+    assert "@eadir" not in counted(desk)
+
+
+def test_patterns_are_remembered_for_their_root_and_can_be_forgotten(desk, tmp_path):
+    paint(tmp_path / "photos/small/Bonn.png", "Bonn")
+    paint(tmp_path / "photos/small/sub/Kiel.png", "Kiel")
+    photos = [str(tmp_path / "photos")]
+    do(desk, "add", folders=photos, exclude=["small/"])
+    assert len(sources(desk)) == 4
+    for below in (photos, [str(tmp_path / "photos/small/sub")], [str(tmp_path / "photos/small")]):  # as a watch asks
+        do(desk, "add", folders=below)
+        assert len(sources(desk)) == 4
+    do(desk, "update")
+    assert len(sources(desk)) == 4
+    assert counted(desk) == {"small/": 1}
+    do(desk, "add", folders=photos, exclude=[""])
+    assert len(sources(desk)) == 6
+    done = do(desk, "add", folders=photos, exclude=["small/", "!Kiel.png"])
+    assert [(fault.code, fault.where) for fault in done.faults if fault.fate == "kept"] == [
+        ("photo-excluded", str(tmp_path / "photos/small")),
+        ("photo-excluded", str(tmp_path / "photos/small/sub")),
+    ]
+    with pytest.raises(UsageError, match="is no pattern"):
+        do(desk, "add", folders=photos, exclude=["!"])
+    assert desk.database.excludes(photos[0]) == ("small/", "!Kiel.png")
+
+
+def test_the_command_line_takes_patterns(desk, tmp_path):
+    desk.close()
+    paint(tmp_path / "photos/Bonn_small.png", "Bonn")
+    words = ["archive", "add", str(tmp_path / "desk"), str(tmp_path / "photos"), "--exclude", "*_small.*"]
+    done = CliRunner().invoke(commands, words)
+    assert done.exit_code == 0
+    assert "left out by the pattern *_small.*" in done.output
+    shown = CliRunner().invoke(commands, ["archive", "stats", str(tmp_path / "desk")]).output
+    assert "left out    *_small.* 1" in shown
+
+
+def test_pictures_whose_library_is_not_installed_are_counted_by_kind(desk, tmp_path, monkeypatch):
+    (tmp_path / "photos/a.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
+    (tmp_path / "photos/b.nef").write_bytes(b"II*\0")
+    (tmp_path / "photos/c.jpg").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
+    with monkeypatch.context() as bare:
+        bare.setattr(formats, "available", lambda name: name not in formats.SUFFIXES)
+        done = do(desk, "add", folders=[str(tmp_path / "photos")])
+        assert counted(desk) == {".heic": 1, ".nef": 1}
+        said = do(desk, "faults").faults
+        assert [fault.code for fault in said] == ["photo-format"] * 3
+        assert {fault.advice for fault in said} == {'run: pip install "photodesk[formats]"'}
+        assert len(done.faults) == 3
+    done = do(desk, "add", folders=[str(tmp_path / "photos")])  # installed by now: what was named is tried again
+    assert counted(desk) == {}
+    installed = {name for name in formats.SUFFIXES if formats.available(name)}
+    if {"HEIF", "RAW"} <= installed:
+        assert {fault.code for fault in done.faults} <= {"photo-damaged", "photo-truncated", "photo-foreign"}
+
+
+def test_a_raw_and_the_jpeg_next_to_it_are_one_photo(desk, tmp_path):
+    pytest.importorskip("rawpy")
+    photos = tmp_path / "photos"
+    scenery = scene(800, 600)
+    (photos / "IMG_1.dng").write_bytes(dng(np.asarray(scenery)))
+    do(desk, "add", folders=[str(photos)])
+    assert len(sources(desk)) == 5  # a RAW by itself is a photo
+    do(desk, "use", photos=[str(photos / "IMG_1.dng")], day="2026-11-21")
+    scenery.save(photos / "img_1.JPG", quality=95)
+    for _ in range(2):
+        do(desk, "add", folders=[str(photos)])
+        assert sources(desk) == ["Elbe.png", "Köln.png", "Rom.png", "Wien.png", "img_1.JPG"]
+        (point,) = desk.engine.get(desk.database.named(str(photos / "img_1.JPG")))
+        assert point.entry.original == "IMG_1.dng"
+        assert desk.database.ask("SELECT photo, day FROM uses") == [(point.photo, "2026-11-21")]
+        do(desk, "update", metadata=True)
+    (photos / "IMG_2.dng").write_bytes(dng(np.asarray(scene(804, 600))))
+    (photos / "IMG_2.JPG").write_bytes(b"")  # the card was full: the RAW is left
+    for _ in range(2):
+        done = do(desk, "add", folders=[str(photos)])
+        assert "IMG_2.dng" in sources(desk)
+        assert [fault.code for fault in done.faults] == ["photo-empty"]
+
+
+def test_an_archive_of_before_gets_the_new_tables(tmp_path):
+    path = tmp_path / "archive.sqlite"
+    with closing(sqlite3.connect(path)) as old:
+        for step in MIGRATIONS[:4]:
+            old.executescript(step)
+        old.execute("PRAGMA user_version=4")
+    database = Database.open(path)
+    assert (database.left_out(), database.mounts(), database.excludes("/a")) == ({}, frozenset(), ())
+    database.close()

@@ -241,6 +241,24 @@ def test_pixels_of_a_needle_are_a_square():
         assert Pixels(8, (0, 0, 0), (1, 1, 1), resize_mode=mode).prepare(Image.new("RGB", (1, 900))).shape == (3, 8, 8)
 
 
+@pytest.mark.parametrize("size", [(1, 20_000), (20_000, 1), (3, 20_000)])
+def test_a_narrow_picture_takes_no_more_memory_than_what_is_kept_of_it(size: tuple[int, int], monkeypatch) -> None:
+    largest = []
+    resize = Image.Image.resize
+
+    def noted(self: Image.Image, to: tuple[int, int], *more: object) -> Image.Image:
+        largest.append(to[0] * to[1])
+        return resize(self, to, *more)
+
+    monkeypatch.setattr(Image.Image, "resize", noted)
+    levels = np.linspace(0, 255, max(size)).astype(np.uint8).reshape(size[::-1] if min(size) == 1 else (-1, 1))
+    photo = Image.fromarray(np.broadcast_to(levels, size[::-1]).copy()).convert("RGB")
+    made = Pixels(224, (0, 0, 0), (1, 1, 1)).prepare(photo)
+    assert max(largest) == 224 * 224
+    assert abs(int(made.mean()) - 127) <= 2  # the middle is kept
+    assert int(made.max()) - int(made.min()) <= 4
+
+
 @pytest.mark.parametrize("kind", ["whitespace", "lower", "canonicalize"])
 @given(text=st.text(max_size=40))
 def test_texts_are_cleaned_as_open_clip_does(zoo_ready, kind, text):

@@ -25,6 +25,7 @@ from photodesk import images
 from photodesk.archive.database import COMING, Database, File
 from photodesk.archive.lock import hold, say
 from photodesk.archive.usage import UsageLog
+from photodesk.data.folder_walk import ARCHIVE
 from photodesk.encoders.base import Encoder
 from photodesk.engines.base import Engine, Space
 from photodesk.engines.registry import open_engine
@@ -35,7 +36,7 @@ from photodesk.ranking import dual_softmax
 from photodesk.ranking.revisions import Revision, parse
 from photodesk.types import Embeddings, FloatArray, Progress, silent
 
-DATABASE = "archive.sqlite"
+DATABASE = ARCHIVE
 CONFIDENCE = "confidence.json"
 """The curve of encoders that have none of their own here; `search.confidence` reads it."""
 THUMBNAIL = 320

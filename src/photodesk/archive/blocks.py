@@ -53,7 +53,10 @@ class Blocks:
 def find(picture: Decoded) -> Blocks:
     """The blocks of a picture's file."""
     reader = {"JPEG": _jpeg, "PNG": _png, "WEBP": _webp, "GIF": _gif, "TIFF": _tiff}.get(picture.format)
-    return reader(picture.data) if reader else Blocks(_tiff_structure(picture.exif), xmp=picture.xmp)
+    if reader:
+        return reader(picture.data)
+    exif = _tiff_structure(picture.exif)
+    return _tiff(exif) if picture.format == "RAW" else Blocks(exif, xmp=picture.xmp)
 
 
 def directory(block: bytes, at: int | None = None) -> TiffImagePlugin.ImageFileDirectory_v2:

@@ -18,7 +18,7 @@ from typing import Any
 from photodesk.archive import ingest, maintenance, migration
 from photodesk.archive.archive import Archive
 from photodesk.archive.database import File
-from photodesk.archive.folders import gone
+from photodesk.archive.folders import away, gone, said
 from photodesk.data.photo_folder import Names
 from photodesk.encoders.base import Encoder
 from photodesk.errors import PhotodeskError, UsageError
@@ -106,9 +106,16 @@ def reason(error: BaseException) -> str:
     return f"a bug of photodesk, not your mistake: {type(error).__name__}: {error}" if is_bug(error) else str(error)
 
 
-def add(archive: Archive, encoder: Callable[[], Encoder], progress: Progress, *, folders: Sequence[str]) -> Outcome:
+def add(
+    archive: Archive,
+    encoder: Callable[[], Encoder],
+    progress: Progress,
+    *,
+    folders: Sequence[str],
+    exclude: Sequence[str] | None = None,
+) -> Outcome:
     """Bring all pictures below folders into the archive; see `ingest.add`."""
-    done = ingest.add(archive, encoder(), [Path(folder) for folder in folders], progress=progress)
+    done = ingest.add(archive, encoder(), [Path(folder) for folder in folders], progress=progress, exclude=exclude)
     if done.added:
         archive.engine.optimise()
     return Outcome(str(done), done.faults)
@@ -131,7 +138,8 @@ def remove(
         archive: open; encoder, progress as in `run`.
         paths: files, or folders with all that is below them.
         photos: ids.
-        missing: files that are gone, but not where all files of a folder that was added are: its disk may be away.
+        missing: files that are gone, but not where their disk may be away: see `folders.away`; nor where all files of a
+            folder that was added are.
         force: there too.
     """
     files, broken = list(archive.database.files()), list(archive.database.faults())
@@ -144,8 +152,8 @@ def remove(
         Fault("photo-unknown", photo, "the archive has no such photo", "left out", "check the id")
         for photo in sorted({*photos} - {f.photo for f in files})
     ]
-    lost, away = _lost(archive, files, force) if missing else (set[str](), list[str]())
-    for root in away:
+    lost, vanished = _lost(archive, files, force) if missing else (set[str](), list[str]())
+    for root in vanished:
         what = "all files of this folder are gone; they stay in the archive"
         advice = (
             f"bring the disk back, or, if they are gone for good: photodesk archive remove {archive.folder} "
@@ -161,7 +169,7 @@ def remove(
         [
             path
             for path in broken
-            if (paths and ingest.below(path, paths)) or (missing and gone(path) and not ingest.below(path, away))
+            if (paths and ingest.below(path, paths)) or (missing and gone(path) and not ingest.below(path, vanished))
         ]
     )
     dropped = 0
@@ -174,14 +182,14 @@ def remove(
 
 
 def _lost(archive: Archive, files: Sequence[File], force: bool) -> tuple[set[str], list[str]]:
-    """Paths that are gone, and folders that were added of which nothing is left, whose paths are not among them."""
-    lost = {file.path for file in files if gone(file.path)}
-    away = sorted({file.root for file in files} - {file.root for file in files if file.path not in lost})
-    return (
-        ({file.path for file in files if file.path in lost and file.root not in away}, away)
-        if not force
-        else (lost, [])
-    )
+    """Paths that are gone and may be forgotten, and folders whose disk may be away, whose paths are not among them."""
+    lost = {file.path: file for file in files if gone(file.path)}
+    if force:
+        return set(lost), []
+    vanished = away(((file.path, file.root) for file in lost.values()), archive.database.mounts())
+    roots = {file.root for file in files} - {file.root for file in files if file.path not in lost}
+    vanished |= {path: file.root for path, file in lost.items() if file.root in roots}
+    return lost.keys() - vanished.keys(), sorted(set(vanished.values()))
 
 
 def use(
@@ -242,9 +250,11 @@ def _respelt(path: str, names: Names) -> tuple[str, ...]:
 
 
 def faults(archive: Archive, encoder: Callable[[], Encoder], progress: Progress) -> Outcome:
-    """Every file that could not be taken, as far as it was not mended or removed since."""
+    """Every file that could not be taken, as far as it was not mended or removed since; and by kind what else the
+    folders hold."""
     found = [fault for fault, *_ in archive.database.faults().values()]
-    return Outcome(f"{len(found):,} files left out", found)
+    kinds = said(archive.folder, archive.database.left_out())
+    return Outcome(f"{len(found):,} files left out", [*found, *kinds])
 
 
 def update(
@@ -265,7 +275,6 @@ def update(
     faults: list[Fault] = []
     words = []
     roots = [Path(root) for root in archive.database.roots()]
-    away = [root for root in roots if not root.is_dir()]
     faults += [
         Fault(
             "folder-gone",
@@ -274,9 +283,12 @@ def update(
             "kept",
             "bring the disk back",
         )
-        for root in away
+        for root in roots
+        if not root.is_dir()
     ]
-    if there := [root for root in roots if root.is_dir()]:
+    # what `verify` found changed is read even where nothing but its content tells
+    changed = [Path(file.path) for file in archive.database.files() if file.mtime == -1 and not gone(file.path)]
+    if there := [*(root for root in roots if root.is_dir()), *changed]:
         done = ingest.add(archive, encoder(), there, progress=progress, reread=metadata)
         faults += done.faults
         words.append(str(done))

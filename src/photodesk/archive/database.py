@@ -66,6 +66,13 @@ MIGRATIONS = (
     ALTER TABLE files ADD COLUMN sidecar_size INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE files ADD COLUMN sidecar_mtime INTEGER NOT NULL DEFAULT 0;
     """,
+    # of folders: what was left out there by code and suffix or pattern; patterns (JSON) of roots; where disks begin
+    """
+    CREATE TABLE left_out (folder TEXT NOT NULL, code TEXT NOT NULL, kind TEXT NOT NULL, count INTEGER NOT NULL,
+        PRIMARY KEY (folder, code, kind)) WITHOUT ROWID;
+    CREATE TABLE excludes (root TEXT PRIMARY KEY, patterns TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE mounts (folder TEXT PRIMARY KEY) WITHOUT ROWID;
+    """,
 )
 
 
@@ -345,6 +352,53 @@ class Database:
             path, code, what, advice, size, mtime = map(str, row)
             found[path] = (Fault(code, path, what, "left out", advice), int(size), int(mtime))
         return found
+
+    # folders
+
+    def walked(self, folder: str, left: Mapping[tuple[str, str, str], int], mounts: Iterable[str]) -> None:
+        """Note what a walk of a folder left out, instead of what an earlier one did: (folder, code, suffix or pattern)
+        → count; and which folders are mount points."""
+        with self.change() as db:
+            db.execute(
+                "DELETE FROM left_out WHERE folder = ?1 OR substr(folder, 1, length(?2)) = ?2",
+                (folder, folder.rstrip("/") + "/"),
+            )
+            db.executemany("INSERT INTO left_out VALUES (?, ?, ?, ?)", [(*key, count) for key, count in left.items()])
+            db.executemany("INSERT OR IGNORE INTO mounts VALUES (?)", [(mount,) for mount in mounts])
+
+    def left_out(self) -> dict[tuple[str, str], int]:
+        """What the latest walks left out: (code, suffix or pattern) → how many files and folders."""
+        question = "SELECT code, kind, sum(count) FROM left_out GROUP BY code, kind ORDER BY code, kind"
+        return {(str(code), str(kind)): int(str(count)) for code, kind, count in self.ask(question)}
+
+    def mounts(self) -> frozenset[str]:
+        """Folders that were mount points when they were last seen."""
+        return frozenset(str(folder) for (folder,) in self.ask("SELECT folder FROM mounts"))
+
+    def unmount(self, folders: Iterable[str]) -> None:
+        """Note that folders are no mount points any more, and will be none: their files lie there without."""
+        self.write("DELETE FROM mounts WHERE folder = ?", *((folder,) for folder in folders))
+
+    def exclude(self, root: str, patterns: Sequence[str]) -> None:
+        """Remember what to leave out below a root, instead of what was remembered; none forgets it."""
+        with self.change() as db:
+            db.execute("DELETE FROM excludes WHERE root = ?", (root,))
+            if patterns:
+                db.execute("INSERT INTO excludes VALUES (?, ?)", (root, json.dumps(list(patterns))))
+
+    def excludes(self, root: str) -> tuple[str, ...]:
+        """What to leave out below a root."""
+        return next(
+            (
+                tuple(json.loads(str(found)))
+                for (found,) in self.ask("SELECT patterns FROM excludes WHERE root = ?", (root,))
+            ),
+            (),
+        )
+
+    def stale(self, paths: Iterable[str]) -> None:
+        """Note that files have another content than the archive knows, so that the next `update` reads them."""
+        self.write("UPDATE files SET mtime = -1 WHERE path = ?", *((path,) for path in paths))
 
     # jobs
 

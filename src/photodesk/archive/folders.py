@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from photodesk import formats
 from photodesk.archive.archive import DATABASE
+from photodesk.data.folder_walk import IGNORE_FILE, Left, Rules, by_default, excluded, originals
+from photodesk.data.folder_walk import walk as below
 from photodesk.errors import UsageError, require
 from photodesk.images import SUFFIXES
 from photodesk.types import Fault
@@ -39,24 +43,55 @@ class Seen:
     sidecar_mtime: int = 0
 
 
-def walk(folder: Path, faults: list[Fault], *, root: Path | None = None) -> Iterator[Seen]:
-    """Picture files below a folder, sorted; whatever else is there is named by kind. Archives, with their thumbnails,
-    are no pictures.
+@dataclass(slots=True)
+class Beside:
+    """What a walk met besides pictures.
 
     Args:
-        folder: or a single file.
+        left: what was left out, by folder, code, and suffix or pattern.
+        originals: RAW → the picture next to it, which stands for both.
+        mounts: folders at which other disks begin.
+    """
+
+    left: Left = field(default_factory=Counter)
+    originals: dict[str, str] = field(default_factory=dict)
+    mounts: list[str] = field(default_factory=list)
+
+
+def walk(
+    folder: Path,
+    faults: list[Fault],
+    *,
+    root: Path | None = None,
+    exclude: Sequence[str] = (),
+    beside: Beside | None = None,
+) -> Iterator[Seen]:
+    """Picture files below a folder, sorted; whatever else is there is named by kind. What `data.folder_walk` leaves out
+    is no picture.
+
+    Args:
+        folder: or a single file, which is taken whatever the rules say.
         faults: what is left out is added here.
-        root: stands in the results instead of `folder`, where that is below a folder that was added before.
+        root: stands in the results instead of `folder`, where that is below a folder that was added before; rules begin
+            there.
+        exclude: patterns of what to leave out.
+        beside: what else is there is added here.
 
     Raises:
-        UsageError: there is neither folder nor file.
+        UsageError: there is neither folder nor file, or a pattern is none.
     """
     folder = Path(os.path.abspath(folder))  # noqa: PTH100  links stay as the user named them
+    beside = Beside() if beside is None else beside
+    found: Iterable[tuple[Path, str]]
     if folder.is_file():
         found = [(folder, _sidecar(folder.name, _xmps(_listed(folder.parent))))]
         folder = folder.parent
     elif folder.is_dir():
-        found = _pictures(folder, faults)
+        found = list(_pictures(folder, Rules(root or folder, exclude, faults), faults, beside))
+        counts: Counter[tuple[str, str]] = Counter()
+        for (_, code, kind), count in beside.left.items():
+            counts[code, kind] += count
+        faults += said(folder, counts)
     else:
         raise UsageError(f"{folder} is no folder and no file")
     for path, xmp in found:
@@ -71,39 +106,39 @@ def walk(folder: Path, faults: list[Fault], *, root: Path | None = None) -> Iter
             faults.append(Fault("photo-unreadable", str(path), what, "left out", "check the file and its permissions"))
 
 
-def _pictures(folder: Path, faults: list[Fault]) -> list[tuple[Path, str]]:
-    """Picture files below a folder with the names of their sidecars, folder by folder; everything else is a fault."""
-    found = []
-    others: Counter[str] = Counter()
-
-    def unreadable(error: OSError) -> None:
-        what = f"folder cannot be read: {error.strerror}"
-        faults.append(Fault("folder-unreadable", str(error.filename), what, "left out", "check its permissions"))
-
-    for base, below, names in os.walk(folder, onerror=unreadable):
-        if DATABASE in names:
-            below.clear()
-            what = "holds an archive of photodesk, whose thumbnails are no pictures of yours"
-            faults.append(Fault("folder-archive", base, what, "left out"))
-            continue
-        below[:] = sorted(name for name in below if not name.startswith("."))
-        links = [Path(base, name) for name in below if Path(base, name).is_symlink()]
-        faults += [
-            Fault("folder-link", str(link), "is a link to a folder", "left out", "add that folder itself")
-            for link in links
-        ]
+def _pictures(folder: Path, rules: Rules, faults: list[Fault], beside: Beside) -> Iterator[tuple[Path, str]]:
+    """Picture files below a folder with the names of their sidecars; everything else is counted by kind."""
+    for base, names in below(rules, folder, faults, beside.left):
+        if os.path.ismount(base):
+            beside.mounts.append(base)
         # to ask the disk for the sidecars of each picture would take three times as long
         there = _xmps(names)
-        for name in sorted(names):
+        pairs = originals(names)
+        for name in names:
             suffix = Path(name).suffix.lower()
-            if suffix in SUFFIXES and not name.startswith("."):
-                found.append((Path(base, name), _sidecar(name, there)))
-            elif suffix != ".xmp" and not name.startswith("."):
-                others[suffix or "(none)"] += 1
-    for suffix, count in sorted(others.items()):
-        what = f"{count} files of kind {suffix} are no pictures that photodesk reads"
-        faults.append(Fault("file-foreign", str(folder), what, "left out"))
-    return found
+            path = Path(base, name)
+            if name in pairs:
+                beside.originals[str(path)] = str(path.with_name(pairs[name]))
+            elif suffix in SUFFIXES and not formats.lacking(suffix):
+                yield path, _sidecar(name, there)
+            elif suffix != ".xmp":
+                code = "photo-format" if suffix in SUFFIXES else "file-foreign"
+                beside.left[base, code, suffix or "(none)"] += 1
+
+
+def said(folder: Path | str, left: Mapping[tuple[str, str], int]) -> list[Fault]:
+    """Faults that say what was left out below a folder, by code and by suffix or pattern: (code, kind) → count."""
+    faults = []
+    for (code, kind), count in sorted(left.items()):
+        if code == "file-excluded":
+            faults.append(excluded(str(folder), kind, count))
+        elif code == "photo-format":
+            what = f"{count:,} files of kind {kind} are pictures, and what reads these is not installed"
+            faults.append(Fault(code, str(folder), what, "left out", formats.install()))
+        else:
+            what = f"{count:,} files of kind {kind} are no pictures that photodesk reads"
+            faults.append(Fault(code, str(folder), what, "left out"))
+    return faults
 
 
 LATEST = 2**63 - 1
@@ -150,6 +185,43 @@ def gone(path: str | os.PathLike[str]) -> bool:
     except OSError:
         return False
     return False
+
+
+def away(paths: Iterable[tuple[str, str]], mounts: Collection[str]) -> dict[str, str]:
+    """Of files that are gone: those that may come back with their disk → the folder that it belongs to.
+
+    That is a folder that was a mount point when it was last seen and is none now, an empty folder, which is what a
+    disk leaves behind, or a root that is not there.
+
+    Args:
+        paths: of each file, with the root that it lies below.
+        mounts: folders that were mount points.
+    """
+
+    @functools.cache
+    def of(folder: str, root: str) -> str:
+        nearest = False
+        while True:
+            if folder in mounts and not os.path.ismount(folder):
+                return folder
+            if not nearest and os.path.isdir(folder):  # noqa: PTH112  as in walk
+                nearest = True
+                if _empty(folder):
+                    return folder
+            if folder == root or folder == os.path.dirname(folder):  # noqa: PTH120
+                return "" if nearest else root
+            folder = os.path.dirname(folder)  # noqa: PTH120
+
+    found = {path: of(os.path.dirname(path), root) for path, root in paths}  # noqa: PTH120
+    return {path: folder for path, folder in found.items() if folder}
+
+
+def _empty(folder: str) -> bool:
+    """Whether a folder holds nothing but what systems leave in an empty one."""
+    try:
+        return all(by_default(name) for name in os.listdir(folder))
+    except OSError:
+        return False
 
 
 QUIET = 1500
@@ -211,6 +283,6 @@ def _standing(path: Path, folders: Sequence[Path]) -> Path | None:
 def _matters(path: Path, new: bool) -> bool:
     """Pictures, sidecars, folders that came, and what may have been a folder; not a folder in which something else
     changed."""
-    if path.suffix.lower() in {*SUFFIXES, ".xmp"}:
+    if path.suffix.lower() in {*SUFFIXES, ".xmp"} or path.name == IGNORE_FILE:
         return True
     return new if path.is_dir() else not path.suffix

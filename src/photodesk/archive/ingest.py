@@ -8,7 +8,8 @@ Every few seconds what is done is stored for good, so a command that was stopped
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from photodesk import images
 from photodesk.archive import metadata
 from photodesk.archive.archive import THUMBNAIL, Archive
 from photodesk.archive.database import File, now
-from photodesk.archive.folders import Seen, gone, walk
+from photodesk.archive.folders import Beside, Seen, away, gone, walk
 from photodesk.encoders.base import Encoder
 from photodesk.engines.schema import Entry, Point
 from photodesk.errors import PhotoError
@@ -84,6 +85,7 @@ def add(
     *,
     progress: Progress = silent,
     reread: bool = False,
+    exclude: Sequence[str] | None = None,
 ) -> Ingested:
     """Bring all pictures below some folders into the archive.
 
@@ -93,37 +95,60 @@ def add(
         folders: each is remembered as the root of what is below it; a file may be named as well.
         progress: called with ("reading", files done, files).
         reread: read also what is known, for its description.
+        exclude: patterns of what to leave out below the folders, remembered for the next time; None leaves out what was
+            remembered.
 
     Raises:
-        UsageError: no such folder.
+        UsageError: no such folder, or a pattern is none.
         StoreError: another encoder, no room on the disk, or the archive is damaged; what was stored before is kept.
     """
     archive.check(encoder)
     result = Ingested()
     roots = archive.database.roots()
     found: dict[Path, Seen] = {}
+    originals: dict[str, str] = {}
     for folder in folders:
-        for file in walk(folder, result.faults, root=_root(folder, roots)):
+        root, beside = _root(folder, roots), Beside()
+        top = os.path.abspath(root or folder)  # noqa: PTH100  as in walk
+        rules = archive.database.excludes(top) if exclude is None else tuple(filter(None, exclude))
+        for file in walk(folder, result.faults, root=root, exclude=rules, beside=beside):
             found[file.path] = file
             if len(found) % 1000 == 0:
                 progress("looking", len(found), len(found))
+        if folder.is_dir():
+            if exclude is not None:
+                archive.database.exclude(top, rules)
+            archive.database.walked(os.path.abspath(folder), beside.left, beside.mounts)  # noqa: PTH100  as in walk
+        originals |= beside.originals
     seen = list(found.values())
     known = {file.path: file for file in archive.database.files()}
+    _take(archive, encoder, _due(archive, seen, known, result, reread), known, result, progress)
+    alone = [raw for raw, shown in originals.items() if shown not in known]  # the picture next to it cannot be read
+    late = [file for raw in alone for file in walk(Path(raw), result.faults, root=_root(Path(raw), folders))]
+    _take(archive, encoder, _due(archive, late, known, result, reread), known, result, silent)
+    _join(archive, {raw: shown for raw, shown in originals.items() if shown in known})
+    paths = {str(file.path) for file in (*seen, *late)}
+    broken = archive.database.faults()
+    archive.database.forget_faults([path for path in broken if path not in paths and below(path, folders)])
+    _compare(archive, folders, paths, result)
+    return result
+
+
+def _due(
+    archive: Archive, seen: Sequence[Seen], known: Mapping[str, File], result: Ingested, reread: bool
+) -> list[Seen]:
+    """The files that are to be read; the others are counted."""
     broken = archive.database.faults()
     todo = []
     for file in seen:
         have, wrong = known.get(str(file.path)), broken.get(str(file.path))
         if have and _known(have, file) and not reread:
             result.known += 1
-        elif wrong and wrong[1:] == (file.size, file.mtime) and not reread:
+        elif wrong and wrong[1:] == (file.size, file.mtime) and wrong[0].code != "photo-format" and not reread:
             result.faults.append(wrong[0])
         else:
             todo.append(file)
-    paths = {str(file.path) for file in seen}
-    archive.database.forget_faults([path for path in broken if path not in paths and below(path, folders)])
-    _take(archive, encoder, todo, known, result, progress)
-    _compare(archive, folders, paths, result)
-    return result
+    return todo
 
 
 def _known(have: File, file: Seen) -> bool:
@@ -140,9 +165,9 @@ def below(path: str, folders: Sequence[str | os.PathLike[str]]) -> bool:
     return any(path == top or path.startswith(top.rstrip("/") + "/") for top in tops)
 
 
-def _root(folder: Path, roots: Sequence[str]) -> Path | None:
+def _root(folder: Path, roots: Sequence[str | os.PathLike[str]]) -> Path | None:
     path = os.path.abspath(folder)  # noqa: PTH100  as in walk
-    return next((Path(root) for root in roots if path.startswith(root.rstrip("/") + "/")), None)
+    return next((Path(root) for root in roots if path.startswith(os.path.abspath(root).rstrip("/") + "/")), None)  # noqa: PTH100  as in walk
 
 
 def _take(
@@ -329,6 +354,7 @@ def _describe(archive: Archive, entries: dict[str, Entry], files: dict[str, File
             source=source,
             added=old.added,
             group=old.group,
+            original=old.original,
         )
         if entry != old:
             changed[point.photo] = entry
@@ -336,26 +362,75 @@ def _describe(archive: Archive, entries: dict[str, Entry], files: dict[str, File
         archive.engine.describe(changed)
 
 
+def _join(archive: Archive, originals: Mapping[str, str]) -> None:
+    """A RAW and the picture next to it are one photo, whichever came first: the picture's, which names the RAW."""
+    files = {file.path: file for file in archive.database.files()} if originals else {}
+    pairs = {raw: files[shown] for raw, shown in originals.items() if shown in files}
+    # what was noted of a RAW's own photo goes over to the picture's
+    archive.place([replace(file, path=raw) for raw, file in pairs.items() if raw in files])
+    archive.forget_files([raw for raw in pairs if raw in files])
+    wanted = {file.photo: Path(raw).relative_to(file.root).as_posix() for raw, file in pairs.items()}
+    changed = {
+        point.photo: replace(point.entry, original=wanted[point.photo])
+        for point in archive.engine.get(list(wanted))
+        if point.entry.original != wanted[point.photo]
+    }
+    if changed:
+        archive.engine.describe(changed)
+
+
 def _compare(archive: Archive, folders: Sequence[Path], seen: set[str], result: Ingested) -> None:
-    """Forget paths below the folders from where a photo moved away; name files that are gone altogether."""
+    """Forget paths below the folders from where a photo moved away; name files that are gone altogether, and those that
+    are left out by now."""
     paths: dict[str, list[str]] = {}
     absent: list[File] = []
+    unread = [fault.where for fault in result.faults if fault.code in ("folder-unreadable", "photo-unreadable")]
+    broken = archive.database.faults()
+    excluded: Counter[str] = Counter()
     for file in archive.database.files():
-        if file.path not in seen and below(file.path, folders) and gone(file.path):
-            absent.append(file)
-        else:
-            paths.setdefault(file.photo, []).append(file.path)
-    moved = [file for file in absent if file.photo in paths]
+        if file.path not in seen and below(file.path, folders):
+            if gone(file.path):
+                absent.append(file)
+                continue
+            if file.path not in broken and not below(file.path, unread):
+                excluded[os.path.dirname(file.path)] += 1  # noqa: PTH120  as in walk
+        paths.setdefault(file.photo, []).append(file.path)
+    mounts = archive.database.mounts()
+    vanished = away(((file.path, file.root) for file in absent), mounts)
+    archive.database.unmount(
+        mount
+        for mount in mounts
+        if not os.path.ismount(mount)
+        and any(below(path, [mount]) for path in seen)
+        and not any(below(file.path, [mount]) for file in absent)
+    )
+    moved = [file for file in absent if file.photo in paths and file.path not in vanished]
     archive.forget_files([file.path for file in moved])
     _reconcile(archive, {file.photo for file in moved if file.sidecar})
     result.moved += len(moved)
     result.again -= min(result.again, len(moved))
-    advice = f"if it is not coming back: photodesk archive remove {archive.folder} --missing"
     lost = [file for file in absent if file.photo not in paths]
     result.missing = len(lost)
+    advice = f"if it is not coming back: photodesk archive remove {archive.folder} --missing"
     result.faults += [
         Fault("file-gone", file.path, "the file is gone; its photo stays in the archive", "kept", advice)
         for file in lost
+        if file.path not in vanished
+    ]
+    result.faults += [
+        Fault(
+            "folder-gone",
+            folder,
+            f"its disk seems to be away; {count:,} photos stay in the archive",
+            "kept",
+            "bring the disk back",
+        )
+        for folder, count in sorted(Counter(vanished[file.path] for file in lost if file.path in vanished).items())
+    ]
+    advice = f"if you want them out: photodesk archive remove {archive.folder} PATH"
+    result.faults += [
+        Fault("photo-excluded", folder, f"{count:,} photos of the archive are left out by now", "kept", advice)
+        for folder, count in sorted(excluded.items())
     ]
 
 

@@ -27,7 +27,7 @@ def verify(
 
     Args:
         archive: open.
-        content: also read every file and compare its digest.
+        content: also read every file and compare its digest; the next `update` reads those that differ.
         repair: make missing thumbnails again, delete points that no file stands behind, and forget photos that the
             engine has lost, so that `add` encodes them again. What was put right is listed as repaired.
         progress: called with ("points" or "files", done, of).
@@ -100,6 +100,7 @@ def _files(
         for path in there if content else []:
             try:
                 if digest(images.content(Path(path))).hex() != photo:
+                    archive.database.stale([path])
                     advice = f"run: photodesk archive update {archive.folder}"
                     yield Fault("file-changed", path, "its content changed", "kept", advice)
             except PhotoError as error:
@@ -151,7 +152,7 @@ class Stats:
 
     Args:
         photos: how many; files: that hold them; groups: of near-duplicates, counted as one each.
-        missing: the database's faults: files that could not be taken.
+        faults: files that could not be taken; left_out: what else the folders hold, by suffix or pattern.
         uses, picks, bank: rows of the usage log.
         revised: whether every photo has the offset by the present bank.
         taken: first and last day of the photos, empty if none has a date.
@@ -166,6 +167,7 @@ class Stats:
     files: int
     groups: int
     faults: int
+    left_out: dict[str, int]
     uses: int
     picks: int
     bank: int
@@ -191,6 +193,7 @@ def stats(archive: Archive) -> Stats:
         files=count("files"),
         groups=len(set(archive.database.hashes()[1])),
         faults=count("faults"),
+        left_out={kind: count for (_, kind), count in archive.database.left_out().items()},
         uses=count("uses"),
         picks=count("picks"),
         bank=count("bank"),

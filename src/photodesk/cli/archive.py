@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from photodesk.cli.options import PATH, encoder_option, json_option, load_encoder, out_option, print_json, show_faults
+from photodesk.cli.options import (
+    PATH,
+    encoder_option,
+    exclude_option,
+    json_option,
+    load_encoder,
+    out_option,
+    print_json,
+    show_faults,
+)
 from photodesk.cli.progress import bars
 
 if TYPE_CHECKING:
@@ -77,24 +86,37 @@ def init(archive: Path, engine: str, encoder: str, language: str, revise: str) -
 @click.option(
     "--poll", is_flag=True, help="With --watch: poll the folders, for network disks without change notifications."
 )
+@exclude_option
 @click.pass_context
-def add(context: click.Context, /, archive: Path, folders: tuple[Path, ...], watch: bool, poll: bool) -> None:
+def add(
+    context: click.Context,
+    /,
+    archive: Path,
+    folders: tuple[Path, ...],
+    watch: bool,
+    poll: bool,
+    exclude: tuple[str, ...],
+) -> None:
     """Add all pictures below FOLDERS to the archive, with their metadata from XMP, IPTC and EXIF.
 
     Known contents are skipped, moved files keep their photo, everything that is left out is listed. After an
-    interruption the same command resumes.
+    interruption the same command resumes. Files of systems, NAS boxes and photo programs are left out, as are those
+    that --exclude or a .photodeskignore in a folder names. --exclude is stored for these folders; --exclude '' deletes
+    it.
 
     \b
     photodesk archive add desk/ pictures/ --watch
+    photodesk archive add desk/ pictures/ --exclude "previews/" --exclude "*_small.jpg"
     """
     named = [str(folder.absolute()) for folder in folders]
+    given = {"exclude": list(exclude)} if exclude else {}
     if not watch:
-        _run(context, archive, "add", folders=named)
+        _run(context, archive, "add", folders=named, **given)
     with commands_of(archive, "archive add") as do:
-        context.exit(1 if _watch(do, named, poll) else 0)
+        context.exit(1 if _watch(do, named, poll, given) else 0)
 
 
-def _watch(do: Callable[..., Outcome], folders: list[str], poll: bool) -> bool:
+def _watch(do: Callable[..., Outcome], folders: list[str], poll: bool, given: dict[str, list[str]]) -> bool:
     """Add whatever comes, until Ctrl-C. What could not be added, such as for want of room, is tried again with the next
     change."""
     from photodesk.archive.folders import changes
@@ -104,8 +126,8 @@ def _watch(do: Callable[..., Outcome], folders: list[str], poll: bool) -> bool:
     for below in changes([Path(folder) for folder in folders], poll=poll):
         wanted = again | set(map(str, below))
         try:
-            bad |= _show(do("add", {"folders": sorted(wanted)}))
-            again = set()
+            bad |= _show(do("add", {"folders": sorted(wanted), **given}))
+            again, given = set(), {}  # the archive remembers the patterns
         except PhotodeskError as error:
             if first:
                 raise
@@ -124,9 +146,10 @@ def _watch(do: Callable[..., Outcome], folders: list[str], poll: bool) -> bool:
 @click.option(
     "--missing",
     is_flag=True,
-    help="Remove files that are gone from the disk, unless a whole added folder is gone: its disk may be unmounted.",
+    help="Remove files that are gone from the disk, unless their disk may be unmounted: an added folder is gone, or a "
+    "folder is empty.",
 )
-@click.option("--force", is_flag=True, help="With --missing: also those of folders that are gone.")
+@click.option("--force", is_flag=True, help="With --missing: also those of folders that are gone or empty.")
 @click.pass_context
 def remove(
     context: click.Context,
@@ -174,7 +197,7 @@ def use(context: click.Context, /, archive: Path, photos: tuple[str, ...], day: 
 @archive.command()
 @ARCHIVE
 def faults(archive: Path) -> None:
-    """List every file that could not be added: where, why, what to do.
+    """List every file that could not be added: where, why, what to do; other files in the folders by kind.
 
     \b
     photodesk archive faults desk/
@@ -231,6 +254,8 @@ def stats(archive: Path, as_json: bool) -> None:
         click.echo(f"{name:<12}{found[name]:,}" if isinstance(found[name], int) else f"{name:<12}{found[name]}")
     click.echo(f"{'revised':<12}{'yes' if found['revised'] else 'no'}")
     click.echo(f"{'taken':<12}{' to '.join(found['taken']) if found['taken'][0] else 'unknown'}")
+    kinds = ", ".join(f"{kind} {count:,}" for kind, count in found["left_out"].items())
+    click.echo(f"{'left out':<12}{kinds or '-'}")
     for name, values in found["facets"].items():
         click.echo(f"{name:<12}" + (", ".join(f"{value} {count:,}" for value, count in values.items()) or "-"))
     for name, size in found["bytes"].items():

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import click
 
-from photodesk.cli.options import PATH, cache_option, encoder_option, load_encoder, out_option, show_faults
+from photodesk.cli.options import (
+    PATH,
+    cache_option,
+    encoder_option,
+    exclude_option,
+    load_encoder,
+    out_option,
+    show_faults,
+)
 from photodesk.cli.progress import bars
 
 
@@ -29,6 +37,7 @@ from photodesk.cli.progress import bars
     metavar="FILE",
     help="Query bank of --revise: articles like those to come.",
 )
+@exclude_option
 @encoder_option
 @cache_option
 @click.pass_context
@@ -41,6 +50,7 @@ def index(
     float16: bool,
     revise: str | None,
     bank: Path | None,
+    exclude: tuple[str, ...],
     encoder: str,
     cache: Path | None,
 ) -> None:
@@ -72,7 +82,9 @@ def index(
     loaded = load_encoder(encoder)
     store = Store(cache, dtype="float16" if float16 else "float32")
     with bars() as progress:
-        made, faults = flat_index.build_index(photos, out, loaded, store=store, ray=ray, progress=progress)
+        made, faults = flat_index.build_index(
+            photos, out, loaded, store=store, ray=ray, exclude=exclude, progress=progress
+        )
         if revision:
             numbers, nameless = flat_index.revise_index(made, others, revision, loaded, store=store, progress=progress)
             faults = (*faults, *nameless)

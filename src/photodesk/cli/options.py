@@ -39,10 +39,18 @@ def _column(name: str) -> Decorator:
     return click.option(f"--{name}-column", metavar="NAME", help=text, hidden=text is None)
 
 
+exclude_option = click.option(
+    "--exclude",
+    multiple=True,
+    metavar="PATTERN",
+    help="Leave out files and folders that match, as a line of a .gitignore; may be given several times.",
+)
+
 data_options = together(
     click.argument("data", required=False, type=PATH),
     click.option("--articles", type=PATH, metavar="FILE", help="Article file, instead of DATA."),
     click.option("--photos", type=PATH, metavar="DIR", help="Folder of pictures."),
+    exclude_option,
     click.option("--subset", metavar="NAME", help="Only this part of the data, such as content2019-01."),
     click.option(
         "--header-line", default=0, type=click.IntRange(0), metavar="N", help="Line of the header [default: found]."
@@ -50,7 +58,7 @@ data_options = together(
     click.option("--delimiter", default="", metavar="CHAR", help="Between cells, such as ; or tab [default: found]."),
     *map(_column, _COLUMNS),
 )
-"""DATA, --articles, --photos, --subset, --…-column and how tables are written, all for `read_data`."""
+"""DATA, --articles, --photos, --exclude, --subset, --…-column and how tables are written, all for `read_data`."""
 
 encoder_option = click.option(
     "--encoder", default="builtin", show_default=True, help="The model that reads texts and photos; see `encoders`."
@@ -94,14 +102,21 @@ def read_data(options: dict[str, Any]) -> Dataset:
     from photodesk.data import datasets
     from photodesk.errors import UsageError
 
-    data, articles, photos, subset = (options.pop(name) for name in ("data", "articles", "photos", "subset"))
-    line, delimiter = options.pop("header_line"), options.pop("delimiter")
+    names = ("data", "articles", "photos", "subset", "exclude", "header_line")
+    data, articles, photos, subset, exclude, line = (options.pop(name) for name in names)
+    delimiter = options.pop("delimiter")
     delimiter = {"tab": "\t", "\\t": "\t"}.get(delimiter.casefold(), delimiter)
     columns = {name: value for name in _COLUMNS if (value := options.pop(f"{name}_column"))}
     if (data is None) == (articles is None):
         raise UsageError("give either a data folder or --articles FILE --photos DIR")
     return datasets.read(
-        data or articles, photos=photos, columns=columns, subset=subset, header_line=line, delimiter=delimiter
+        data or articles,
+        photos=photos,
+        columns=columns,
+        subset=subset,
+        exclude=exclude,
+        header_line=line,
+        delimiter=delimiter,
     )
 
 

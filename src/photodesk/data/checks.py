@@ -96,6 +96,10 @@ MEANINGS = {
     "photo-ambiguous": Meaning("several pictures have this name", "which of them is meant cannot be told"),
     "photo-damaged": Meaning("picture is damaged", "its bytes contradict each other"),
     "photo-empty": Meaning("picture is empty", "a file of no bytes"),
+    "photo-excluded": Meaning("photos that are left out by now", "a pattern came after them; they stay in the archive"),
+    "photo-format": Meaning(
+        "picture of a format whose library is not installed", "HEIC, AVIF, JPEG XL and camera RAW need an extra"
+    ),
     "photo-foreign": Meaning("is not a picture", "its name says picture, its content does not"),
     "photo-gone": Meaning("picture is gone", "neither its file nor its thumbnail is left"),
     "photo-id-taken": Meaning(
@@ -129,12 +133,14 @@ MEANINGS = {
     "thumbnail-missing": Meaning("thumbnail is missing", "pages show the photo from its thumbnail"),
     # where photos lie
     "file-changed": Meaning("content of the file changed", "the archive has the row of the earlier content"),
+    "file-excluded": Meaning("files or folders left out by a pattern", "by default, or by yours; see docs/archive.md"),
     "file-foreign": Meaning("files that are no pictures", "photodesk does not read their kind"),
     "file-gone": Meaning("file is gone or changed", "what the archive keeps of the photo stays"),
     "file-name": Meaning("name is not UTF-8", "the archive cannot write it down"),
     "file-unknown": Meaning("the archive knows no file there"),
     "folder-archive": Meaning("holds an archive of photodesk", "its thumbnails are no pictures of yours"),
-    "folder-gone": Meaning("the folder is gone", "its photos stay in the archive"),
+    "folder-gone": Meaning("the folder or its disk is gone", "its photos stay in the archive"),
+    "folder-ignore": Meaning("line of an ignore file is no pattern", "the other lines hold"),
     "folder-link": Meaning("link to a folder", "links are not followed, so that no picture is taken twice"),
     "folder-unreadable": Meaning("folder cannot be read", "the system does not list it"),
     "source-damaged": Meaning("source is damaged or cannot be read", "the pictures in it that come later are lost"),

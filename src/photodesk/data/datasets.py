@@ -30,6 +30,7 @@ def read(
     photos: Path | str | None = None,
     columns: Mapping[str, str] | None = None,
     subset: str | None = None,
+    exclude: Sequence[str] = (),
     header_line: int = 0,
     delimiter: str = "",
 ) -> Dataset:
@@ -40,6 +41,7 @@ def read(
         photos: the folder of pictures; by default the one in `source`, or beside the article file.
         columns: field → column name, where the names in the file are unusual. Fields: `editions.FIELDS`.
         subset: only articles of this subset, and the pictures that its rows name.
+        exclude: patterns of pictures to leave out, as in a .gitignore.
         header_line: the line of the header in CSV, TSV and XLSX files, from 1; 0 finds it.
         delimiter: between the cells of CSV and TSV files; empty finds it.
 
@@ -66,10 +68,10 @@ def read(
         first = f"the first fault is: {reader.faults[0]}" if reader.faults else "it has no rows"
         raise DataError(f"{source} holds no article that can be used; {first}")
     reader.unscramble()
-    return reader.dataset(Path(photos) if photos is not None else photo_folder(source), subset)
+    return reader.dataset(Path(photos) if photos is not None else photo_folder(source), subset, exclude)
 
 
-def gallery(folder: Path) -> tuple[tuple[Photo, ...], tuple[Fault, ...]]:
+def gallery(folder: Path, *, exclude: Sequence[str] = ()) -> tuple[tuple[Photo, ...], tuple[Fault, ...]]:
     """Every picture below a folder, sorted by id; the id is the path below the folder.
 
     Raises:
@@ -77,7 +79,7 @@ def gallery(folder: Path) -> tuple[tuple[Photo, ...], tuple[Fault, ...]]:
     """
     if not Path(folder).is_dir():
         raise UsageError(f"{folder} is not a folder; give the folder that holds the pictures")
-    found = gather(pictures(Path(folder)))
+    found = gather(pictures(Path(folder), exclude=exclude))
     return found.photos, found.faults
 
 
@@ -222,9 +224,9 @@ class _Reader:
         }
         self.editions[editions.TEST_2021] += f"; {len(true)} of its ids are unscrambled by the truth file"
 
-    def dataset(self, folder: Path, subset: str | None) -> Dataset:
+    def dataset(self, folder: Path, subset: str | None, exclude: Sequence[str]) -> Dataset:
         """All of it, or one subset, with the pictures of `folder`."""
-        there = pictures(folder)
+        there = pictures(folder, exclude=exclude)
         parts = _single(self.listed.values(), there.names)
         single: dict[str, Listed] = {}
         for item in (item for items in parts.values() for item in items):

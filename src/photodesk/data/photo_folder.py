@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
+from photodesk.data.folder_walk import Left, Rules, named, originals, walk
 from photodesk.text_repair import unfit
 from photodesk.types import Fault, Listed, Photo
 
@@ -39,16 +40,25 @@ def photo_folder(source: Path) -> Path:
     return next((base / name for name in PHOTO_FOLDERS if (base / name).is_dir()), base)
 
 
-def files(folder: Path, suffixes: Sequence[str] | frozenset[str]) -> list[Path]:
-    """Files below a folder by suffix, sorted; hidden ones and locks of Excel are left out, links to folders not
-    followed. What is no regular file is among them: who reads it names it."""
-    found = []
-    for base, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
+def files(
+    folder: Path,
+    suffixes: Sequence[str] | frozenset[str],
+    *,
+    exclude: Sequence[str] = (),
+    faults: list[Fault] | None = None,
+) -> list[Path]:
+    """Files below a folder by suffix, sorted; what `folder_walk` leaves out is added to `faults`. What is no regular
+    file is among them: who reads it names it."""
+    faults = [] if faults is None else faults
+    found, left = list[Path](), Left()
+    folder = Path(os.path.abspath(folder))  # noqa: PTH100  links stay as the user named them
+    for base, names in walk(Rules(folder, exclude, faults), folder, faults, left):
+        pairs = originals(names)
         for name in names:
             path = Path(base, name)
-            if not name.startswith((".", "~$")) and path.suffix.lower() in suffixes:
+            if name not in pairs and path.suffix.lower() in suffixes:
                 found.append(path)
+    faults += named(folder, left)
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 
@@ -239,13 +249,19 @@ class Pictures:
         return Names(self.paths)
 
 
-def pictures(folder: Path) -> Pictures:
-    """Look for the pictures below a folder."""
+def pictures(folder: Path, *, exclude: Sequence[str] = ()) -> Pictures:
+    """Look for the pictures below a folder.
+
+    Args:
+        folder: what `folder_walk` leaves out of it is among the faults.
+        exclude: patterns of what to leave out as well.
+    """
     from photodesk.images import SUFFIXES
 
     paths, faults = dict[str, Path](), list[Fault]()
-    for path in files(folder, SUFFIXES):
-        name = path.relative_to(folder).as_posix()
+    top = os.path.abspath(folder)  # noqa: PTH100  as in files
+    for path in files(folder, SUFFIXES, exclude=exclude, faults=faults):
+        name = path.relative_to(top).as_posix()
         if reason := unfit(name):
             faults.append(Fault("photo-name", name, f"the name of the file {reason}", "left out", "rename the file"))
         elif not path.is_file():

@@ -2,8 +2,8 @@
 
 The steps and their rounding are those of torchvision's Resize and CenterCrop on PIL images and of open_clip's
 ResizeKeepRatio and CenterCropOrPad; a test compares every mode with open_clip. Of a JPEG that was decoded at a part of
-its size (`images.decode`), whose bytes differ anyway, only the crop is resized: a third less work, and at most one
-level of 255 away.
+its size (`images.decode`), whose bytes differ anyway, and of very narrow pictures only the crop is resized: a third
+less work, and at most one level of 255 away.
 """
 
 from __future__ import annotations
@@ -20,6 +20,11 @@ from photodesk.types import FloatArray
 
 if TYPE_CHECKING:
     from PIL import Image
+
+
+NARROW = 20
+"""Times that the longer side of a picture is the shorter one, from which on only what the crop keeps is scaled: a line
+of 1 × 20,000 pixels would become 224 × 4,480,000."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,7 @@ class Pixels:
         else:
             scaled = (side, int(side * height / width)) if width <= height else (int(side * width / height), side)
             left, top = (round((length - side) / 2.0) for length in scaled)
-            if photo.info.get(REDUCED):
+            if photo.info.get(REDUCED) or max(photo.size) > NARROW * min(photo.size):
                 x, y = width / scaled[0], height / scaled[1]
                 square = photo.resize(
                     (side, side),

@@ -53,6 +53,7 @@ class Entry:
             likewise, as the file says.
         shown: places that are shown, where the file tells them from the place it was taken at.
         rating: 1 to 5, -1 if rejected, 0 if there is none; urgency: 1 (most) to 8, 0 if there is none.
+        original: path of the camera RAW that lies next to its file, as `source`; empty if there is none.
     """
 
     source: str = ""
@@ -79,6 +80,7 @@ class Entry:
     urgency: int = 0
     provider: str = ""
     instructions: str = ""
+    original: str = ""
 
     @property
     def moment(self) -> str:

@@ -299,7 +299,7 @@ def _decoded(data: bytes) -> bytes:
         what = f"is not a PNG file, despite its name: {header.format}"
         raise PhotoError("submission-format", "the file", what, SAVE)
     if header.size != (WIDTH, HEIGHT):
-        what = f"is not {WIDTH} × {HEIGHT} pixels: {header.width} × {header.height}"
+        what = f"is not {WIDTH} × {HEIGHT} pixels: {header.size[0]} × {header.size[1]}"
         raise PhotoError("submission-size", "the file", what, SAVE)
     return decode(data, where="the file").tobytes()
 

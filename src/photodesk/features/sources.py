@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, Literal
 
 from photodesk.data.datasets import gallery
+from photodesk.data.folder_walk import Left, filtered, named
 from photodesk.data.photo_folder import files
 from photodesk.errors import DataError, MissingExtra, PhotoError, require
 from photodesk.features.pipeline import Picture, chunks
@@ -100,12 +101,13 @@ class _Having:
         return self.data
 
 
-def find(source: str | Path) -> tuple[list[Unit], tuple[Fault, ...]]:
+def find(source: str | Path, *, exclude: Sequence[str] = ()) -> tuple[list[Unit], tuple[Fault, ...]]:
     """The units of a source, in an order that does not change, and what was wrong with it.
 
     Args:
         source: a folder or URL of a folder with pictures, else with tars or Parquet files; one tar or Parquet file; a
             pattern such as `s3://bucket/part-*.tar`; or a text file (`.txt`) with one path or URL a line.
+        exclude: patterns of what to leave out below it, as in a .gitignore; see `data.folder_walk`.
 
     Raises:
         DataError: it is not there, or holds none of these.
@@ -114,18 +116,20 @@ def find(source: str | Path) -> tuple[list[Unit], tuple[Fault, ...]]:
     place = str(source)
     remote = "://" in place
     if not remote and Path(place).is_dir():
-        photos, faults = gallery(Path(place))
+        photos, faults = gallery(Path(place), exclude=exclude)
         if photos:
-            left = _left_out(place, [str(path) for path in files(Path(place), PACKED)])
+            left = _left_out(place, [str(path) for path in files(Path(place), PACKED, exclude=exclude)])
             return _files([(photo.id, str(photo.path.resolve())) for photo in photos]), (*faults, *left)
     base, names = _listed(place)
+    counted = Left()
+    names = filtered(names, base.partition("*")[0].rpartition("/")[0] + "/", exclude, counted)
+    excluded = tuple(named(place, counted))
     if place.endswith(".txt"):
         return _files([(name, name) for name in _lines(place)]), ()
     pictures = [name for name in names if PurePosixPath(name).suffix.lower() in SUFFIXES]
     if pictures:
-        return _files([(name.removeprefix(base), name) for name in pictures]), _left_out(
-            place, [n for n in names if n.endswith(PACKED)]
-        )
+        left_out = _left_out(place, [n for n in names if n.endswith(PACKED)])
+        return _files([(name.removeprefix(base), name) for name in pictures]), (*excluded, *left_out)
     units = [Unit("tar", name) for name in names if name.endswith(".tar")]
     damaged: list[PhotoError] = []
     for name in (name for name in names if name.endswith(".parquet")):
@@ -144,7 +148,7 @@ def find(source: str | Path) -> tuple[list[Unit], tuple[Fault, ...]]:
             else f"{place} holds no picture, no .tar and no .parquet file; name a folder, a file, a pattern, or a list "
             "of paths in a .txt"
         )
-    return units, tuple(error.fault() for error in damaged)
+    return units, (*excluded, *(error.fault() for error in damaged))
 
 
 def count(units: Sequence[Unit]) -> int:

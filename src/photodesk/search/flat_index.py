@@ -174,6 +174,7 @@ def build_index(
     *,
     store: Store | None = None,
     ray: str = "",
+    exclude: Sequence[str] = (),
     progress: Progress = silent,
 ) -> tuple[FlatIndex, tuple[Fault, ...]]:
     """Encode every picture of a source and write the index folder `index`, replacing an earlier one.
@@ -184,6 +185,7 @@ def build_index(
         encoder: None is the built-in model.
         store: where features are kept; None is the user's cache.
         ray: address of a Ray cluster that encodes, as `cluster.encode` takes it; empty encodes here.
+        exclude: patterns of what to leave out, as `sources.find` takes them.
         progress: called with ("photos", done, of).
 
     Raises:
@@ -193,7 +195,7 @@ def build_index(
     """
     check_folder(Path(index))
     encoder, store = (encoder or registry.load()).joint(), store or Store()
-    units, faults = sources.find(photos)
+    units, faults = sources.find(photos, exclude=exclude)
 
     def results(shards: Shards) -> Iterator[tuple[int, pipeline.Batch]]:
         if ray:

@@ -155,6 +155,7 @@ def router(service: Service, access: Access) -> APIRouter:
                 for one in state.recent
             ],
             faults=state.faults,
+            left_out=", ".join(f"{kind} {count:,}" for kind, count in state.left_out.items()),
             more_faults=state.counts["faults"] - len(state.faults),
             about=[("engine", state.engine), ("encoder", state.encoder)],
         )

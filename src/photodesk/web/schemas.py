@@ -83,6 +83,7 @@ class Archive(_Strict):
     encoder: str
     counts: dict[str, int]
     faults: Annotated[list[Fault], Field(description="The first 50.")]
+    left_out: Annotated[dict[str, int], Field(description="What else the folders hold, by suffix or pattern.")]
     recent: Annotated[list[Known], Field(description="What came last, latest first.")]
     jobs: list[Job]
 

@@ -244,6 +244,7 @@ class Service:
             encoder=bare(self.archive.settings.encoder),
             counts={"photos": self.archive.engine.count()} | counts,
             faults=faults,
+            left_out={kind: count for (_, kind), count in database.left_out().items()},
             recent=[
                 schema.Known(point.photo, "", point.entry) for point in self.archive.engine.get(database.latest(24))
             ],

@@ -16,6 +16,7 @@ import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING, cast
 
+from photodesk import formats
 from photodesk.encoders import cancellation
 from photodesk.errors import PhotoError
 
@@ -64,7 +65,7 @@ def shrink(data: bytes | bytearray, side: int = SIDE) -> Image.Image:
     """
     from PIL import Image
 
-    if not data.startswith(_HEADS):
+    if not data.startswith(_HEADS) and not formats.kind(data):
         raise PhotoError("photo-foreign", "the file", "is not a picture: JPEG, PNG, WebP, GIF, TIFF and BMP are taken")
     with _together:
         code, out = _run([sys.executable, "-m", "photodesk.web.uploads", str(side)], data)
