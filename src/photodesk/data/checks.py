@@ -174,7 +174,7 @@ MEANINGS = {
     "submission-format": Meaning("not a PNG file", "the organisers take no other format"),
     "submission-name": Meaning("not in the layout of the edition", "the organisers do not find it"),
     "submission-no-photo": Meaning("article without a picture", "the run has no photo left for it"),
-    "submission-photo-twice": Meaning("a picture stands twice across the group's runs"),
+    "submission-photo-twice": Meaning("a picture is duplicated across the group's runs"),
     "submission-size": Meaning("picture of another size", "the organisers take one size"),
 }
 """Code of a fault → its meaning; there is no other code."""

@@ -86,11 +86,7 @@ def write(
     photos = {photo.id: photo for photo in gallery}
     wanted = tuple(dict.fromkeys(articles))
     _check_names(group, approach, wanted)
-    if not any(hit.photo in photos for article in wanted for hit in run.hits.get(article, ())):
-        raise RunError(
-            f"run {run.name!r} ranks no photo of this data set for any of its {len(wanted)} articles; was it made for "
-            "other data?"
-        )
+    _check_run(run, wanted, photos)
     existing = [path] if add and path.is_file() else []
     sources = [*others, *existing] if edition == "2026" else []
     used = frozenset(pixels for other in sources for pixels in _shown(other, photos))
@@ -121,6 +117,14 @@ def _check_names(group: str, approach: str, articles: Iterable[str]) -> None:
     for article in articles:
         if not re.fullmatch(r"[^/\\:\x00-\x1f]+", article):
             raise UsageError(f"article id {article!r} cannot be part of a file name")
+
+
+def _check_run(run: Run, articles: Collection[str], photos: Collection[str]) -> None:
+    if not any(hit.photo in photos for article in articles for hit in run.hits.get(article, ())):
+        raise RunError(
+            f"run {run.name!r} ranks no photo of this data set for any of its {len(articles)} articles; was it made "
+            "for other data?"
+        )
 
 
 def _copy(earlier: Path, archive: zipfile.ZipFile, folder: str) -> None:

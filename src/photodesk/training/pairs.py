@@ -150,10 +150,8 @@ def gather(
     merged = _merged(datasets)
     found = groups(merged, prints=store.prints(merged.photos, progress=progress))
     articles = {article.id: article for article in merged.articles}
-    views = {
-        view: prepared([articles[pair.article] for pair in merged.pairs], view, texts)[0]
-        for view in _views(preparation, texts)
-    }
+    queries = [articles[pair.article] for pair in merged.pairs]
+    views = {view: prepared(queries, view, texts)[0] for view in _views(preparation, texts)}
     readable = [any(text) for text in next(iter(views.values()))]
     kept, features, faults = store.photo_rows(merged.photos, photos, progress=progress)
     row = {photo.id: i for i, photo in enumerate(kept)}

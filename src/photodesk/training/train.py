@@ -237,8 +237,7 @@ def fit(
         dims: sizes of the T text and V photo features.
         settings: how to train.
         split: None is grouped.
-        validation: number of pairs that choose the epoch; below 1 a share. None: 700, but at most a tenth of the main
-            pairs, and none without epochs.
+        validation: number of pairs that choose the epoch; below 1 a share. None: 700, or a tenth of the main pairs.
         test: number of pairs that are only measured; below 1 a share.
         leaks: "error", or "keep" to train as the papers' random split does.
         pretrain: number of the data set to pre-train on; the others are fine-tuned on.
@@ -270,8 +269,7 @@ def fit(
         card |= tested_card(made, pairs.take(tested))
         report({"test": card["test_pairs"], **card["test"]})
     if refit:
-        epochs = {name: int(str(member.card["epoch"])) for name, member in members.items()}
-        rest = pairs.take(~first)
+        rest, epochs = pairs.take(~first), {name: int(str(member.card["epoch"])) for name, member in members.items()}
         again = [stages.run(f"again {name}", rest, None, one, start, epochs[name]) for name, one in plans.items()]
         made, card["pairs"] = averaged(again, card), len(rest)
     return replace(made, card=card)
