@@ -1,11 +1,14 @@
-"""Files that survive a kill: whole or not at all, one writer at a time, named by their content."""
+"""Files that survive a kill: whole or not at all, one writer at a time, named by their content; files that are read
+without waiting for anybody."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +20,45 @@ from photodesk.errors import StoreError, UsageError
 def digest(data: bytes) -> bytes:
     """The name of a content: the first 16 bytes of its SHA-256."""
     return hashlib.sha256(data).digest()[:16]
+
+
+def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
+    """Open a file for reading, if it is one: a pipe, socket or device by the name of a picture would never end, or
+    never begin.
+
+    What it is, is asked of the open file, so nothing can be put in its place in between; opening waits for no writer.
+
+    Raises:
+        OSError: it cannot be opened, or is a folder, pipe, socket or device.
+    """
+    said = "it is not a file but a pipe, socket or device"
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # sockets and devices that nobody serves
+            raise OSError(errno.ENXIO, said, os.fspath(path)) from None
+        raise
+    try:
+        mode = os.fstat(handle).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, said, os.fspath(path))
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """The UTF-8 text of a file, as `Path.read_text` reads it.
+
+    Raises:
+        OSError: as `open_regular`.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    with io.TextIOWrapper(open_regular(path), "utf-8") as stream:
+        return stream.read()
 
 
 @overload

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photodesk.errors import PhotodeskError, PhotoError
+from photodesk.files import open_regular
 from photodesk.machine import cores
 from photodesk.types import Photo
 
@@ -198,9 +199,9 @@ def content(path: os.PathLike[str]) -> bytes:
     """The bytes of a file.
 
     Raises:
-        PhotoError: it cannot be read or holds more than `MAX_BYTES`.
+        PhotoError: it cannot be read, is no regular file or holds more than `MAX_BYTES`.
     """
-    with guarded(os.fspath(path)), open(path, "rb") as stream:  # noqa: PTH123 - any PathLike
+    with guarded(os.fspath(path)), open_regular(path) as stream:
         parts, size = [], 0
         while size <= MAX_BYTES and (
             part := stream.read(PIECE)

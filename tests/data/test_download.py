@@ -1,5 +1,6 @@
 """Fetching pictures from a server that behaves in every way a server can; nothing but whole pictures is ever saved."""
 
+import contextlib
 import io
 import json
 import socket
@@ -265,9 +266,12 @@ def test_the_user_agent_says_who_asks(server: Server, tmp_path: Path) -> None:
 
 
 PRIVATE = """127.0.0.1 127.9.9.9 10.1.2.3 172.16.0.1 192.168.1.1 169.254.169.254 100.64.0.1 0.0.0.0 255.255.255.255
-224.0.0.1
-::1 :: fe80::1 fe80::1%eth0 fc00::1 fec0::1 ff02::1 ::ffff:127.0.0.1 ::ffff:10.0.0.1 64:ff9b::7f00:1 2002:7f00:1::
-2001:db8::1"""
+224.0.0.1 239.1.2.3 100.127.255.255 172.31.255.255 192.0.0.9 192.0.0.170 192.0.2.1 192.31.196.1 192.52.193.1 192.88.99.1
+192.175.48.1 198.18.0.1 198.19.255.255 198.51.100.1 203.0.113.1 240.0.0.1
+::1 :: fe80::1 fe80::1%eth0 fc00::1 fd12::1 fec0::1 ff02::1 ::ffff:127.0.0.1 ::ffff:10.0.0.1 ::ffff:c000:9
+64:ff9b::7f00:1 64:ff9b::a9fe:a9fe 64:ff9b:1::808:808 ::7f00:1 ::808:808 2002:7f00:1:: 2002:808:808::
+2001::1 2001:0:7f00:1:: 2001:2::1 2001:3::1 2001:10::1 2001:20::1 2001:30::1 2001:db8::1 2620:4f:8000::1 3fff:1::1
+100::1 100:0:0:1::1 5f00::1 4000::1"""
 
 
 @pytest.mark.parametrize("address", PRIVATE.split())
@@ -276,13 +280,16 @@ def test_private_addresses(address: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["8.8.8.8", "93.184.215.14", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
+    "address",
+    """8.8.8.8 93.184.215.14 2606:4700::1111 ::ffff:8.8.8.8 64:ff9b::808:808 100.63.255.255 100.128.0.0 172.32.0.0
+    192.0.1.0 198.17.255.255 198.20.0.0 223.255.255.255 2001:200::1 2001:db9::1 2003::1 2620:4f:8001::1
+    3ffe::1""".split(),  # noqa: SIM905
 )
 def test_public_addresses(address: str) -> None:
     assert http_client.public(address)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "0x7f000001", "2130706433", "127.1"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "\u2460\u2461\u2466.0.0.1"])
 def test_without_the_switch_no_private_address_is_asked(server: Server, tmp_path: Path, host: str) -> None:
     url = f"http://{host}:{server.server_port}/ok/a.jpg"
     result = fetch([Listed("i", "a.jpg", url, "t:2")], tmp_path, manners=Manners(rate=1000, retries=0), clock=Fake())
@@ -363,6 +370,29 @@ def test_the_next_address_is_tried_where_one_does_not_answer(
         "http://[/a",
         "data:image/png;base64,x",
         "",
+        "http://0x7f000001/",
+        "http://2130706433/",
+        "http://127.1/",
+        "http://127.0.0.1.0x1/",
+        "http://0177.0.0.1/",
+        "http://8.8.8.8.8/",
+        "http://256.1.1.1/",
+        "http://[fe80::1%25eth0]/",
+        "http://[v1.x]/",
+        "http://x[::1]/",
+        "http://@h/",
+        "http://a b/",
+        "http://a\\@b/",
+        "http://a%62/",
+        "http://a/\ud800",
+        "http://\ud800/",
+        "http://-a/",
+        "http://a..b/",
+        "http://" + "a." * 127 + "aa/",
+        "http://" + "a" * 64 + "/",
+        "http://h:0/",
+        "http://h:-1/",
+        "http://h:1x/",
     ],
 )
 def test_urls_that_are_not_asked(url: str) -> None:
@@ -375,6 +405,9 @@ def test_urls_are_written_as_http_wants_them() -> None:
         "http", "xn--bcher-kva.example", 80, "/%C3%BC%20b.jpg?q=%C3%A9&r=%20"
     )
     assert http_client.target("https://h:8443").port == 8443
+    assert http_client.target("http://8.8.8.8./").host == "8.8.8.8"
+    assert http_client.target("http://img_1.h/a").host == "img_1.h"
+    assert http_client.target("http://[2606:0:0::1]:80/").place == "[2606::1]:80"
 
 
 @given(st.text(max_size=40))
@@ -472,3 +505,167 @@ def test_hosts_that_were_not_named_are_not_asked(server: Server) -> None:
         client.get(server.url + "/ok/a.jpg")
     assert server.asked == Counter()
     assert issubclass(NoAnswerError, RefusedError)
+
+
+# --- what a server can say
+
+
+class Raw:
+    """A server that says what it is told, byte by byte, to whoever connects."""
+
+    def __init__(self, *says: bytes, every: float = 0.0) -> None:
+        self.says, self.every = says, every
+        self.asked = 0
+        self.over = threading.Event()
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listening.getsockname()[1]}"
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+
+    def __enter__(self) -> "Raw":
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        self.listening.shutdown(socket.SHUT_RDWR)
+        self.listening.close()
+        self.thread.join()
+
+    def serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self.listening.accept()
+            except OSError:
+                return
+            self.asked += 1
+            with connection, contextlib.suppress(OSError):
+                if not self.url.startswith("https"):
+                    connection.recv(65536)
+                for part in self.says:
+                    connection.sendall(part)
+                    self.over.wait(self.every)
+
+
+def dripping(head: str, body: bytes = b"") -> list[bytes]:
+    """An answer in 100 parts; a client that waits for all of them has it whole."""
+    whole = head.replace("\n", "\r\n").encode() + body
+    size = -(-len(whole) // 100)
+    return [whole[at : at + size] for at in range(0, len(whole), size)]
+
+
+CHUNKS = b"".join(b"1\r\n%c\r\n" % byte for byte in picture()) + b"0\r\n\r\n"
+HEAD = "HTTP/1.1 200 OK\nContent-Type: image/jpeg\n"
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        dripping(HEAD + "Connection: close\n\n", picture()),
+        dripping(HEAD + "\n", picture()),
+        dripping(HEAD.replace("/1.1", "/1.0") + "\n", picture()),
+        dripping(HEAD + f"Content-Length: {len(picture())}\n\n", picture()),
+        dripping(HEAD + "Transfer-Encoding: chunked\n\n", CHUNKS),
+        dripping(HEAD + "X-Slow: 1\n" * 90 + "Content-Length: 0\n\n"),
+        dripping("HTTP/1.1 100 Continue\n\n" * 100 + "HTTP/1.1 404 Gone\n\n"),
+    ],
+    ids=["close", "neither", "http/1.0", "length", "chunked", "headers", "continue"],
+)
+def test_no_slow_answer_outlasts_the_patience(tmp_path: Path, says: list[bytes]) -> None:
+    """All of it would take 5 seconds; whoever waits for it has another fault, or a picture."""
+    with Raw(*says, every=0.05) as raw:
+        listed = [Listed("i", "a.jpg", raw.url + "/a.jpg", "t:2")]
+        manners = Manners(rate=1000, patience=0.3, retries=3, allow_private=True)
+        result = fetch(listed, tmp_path, manners=manners, clock=Fake())
+    assert (result.saved, names(tmp_path), raw.asked) == (0, [], 1)
+    assert result.faults[0].what == "cannot be fetched: a.jpg: no answer in 0.3 seconds"
+
+
+@pytest.mark.parametrize("says", [(), [b"\x16", b"\x03", b"\x03", b"\x40", b"\x00", *[b"\x02"] * 95]])
+def test_no_slow_handshake_outlasts_the_patience(tmp_path: Path, says: list[bytes]) -> None:
+    with Raw(*says or [b""] * 100, every=0.05) as raw:
+        raw.url = raw.url.replace("http:", "https:")
+        listed = [Listed("i", "a.jpg", raw.url + "/a.jpg", "t:2")]
+        result = fetch(listed, tmp_path, manners=Manners(rate=1000, patience=0.3, allow_private=True), clock=Fake())
+    assert result.faults[0].what == "cannot be fetched: a.jpg: no answer in 0.3 seconds"
+
+
+def test_no_slow_look_up_outlasts_the_patience(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = threading.Event()
+
+    def resolve(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+        done.wait(5)
+        return [(0, 0, 0, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    listed = [Listed("i", "a.jpg", "http://127.0.0.1:1/a.jpg", "t:2")]
+    result = fetch(listed, tmp_path, manners=Manners(rate=1000, patience=0.3), clock=Fake())
+    done.set()
+    assert result.faults[0].what == "cannot be fetched: a.jpg: no answer in 0.3 seconds"
+
+
+def test_redirects_share_one_patience(tmp_path: Path) -> None:
+    """Each is quicker than the patience, all together are not."""
+    with Raw(b"", b"HTTP/1.1 302 Found\r\nLocation: /again\r\n\r\n", every=0.2) as raw:
+        listed = [Listed("i", "a.jpg", raw.url + "/a.jpg", "t:2")]
+        result = fetch(listed, tmp_path, manners=Manners(rate=1000, patience=0.5, allow_private=True), clock=Fake())
+    assert result.faults[0].what == "cannot be fetched: a.jpg: no answer in 0.5 seconds"
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("HTTP/1.1 302 Found\nLocation: http://[/x\n\n", "redirects to what is not a URL: 'http://[/x'"),
+        ("HTTP/1.1 302 Found\nLocation: http://[::1/\n\n", "redirects to what is not a URL"),
+        ("HTTP/1.1 302 Found\nLocation: http://h:99999/\n\n", "not a URL: 'http://h:99999/'"),
+        ("HTTP/1.1 302 Found\nLocation: http://h:0/\n\n", "no plain host in 'http://h:0/'"),
+        (
+            "HTTP/1.1 302 Found\nLocation: http://127.0.0.1:22/\n\n",
+            "leads to 127.0.0.1:22, which the file does not name",
+        ),
+        ("HTTP/1.1 302 Found\nLocation: //2130706433/\n\n", "not a URL: 'http://2130706433/'"),
+        ("HTTP/1.1 302 Found\nLocation: gopher://127.0.0.1/\n\n", "only http and https are fetched, not 'gopher'"),
+        ("HTTP/1.1 302 Found\nLocation: \n\n", "302 without a place"),
+        ("HTTP/1.1 9999 No\n\n", "no answer: HTTP/1.1 9999 No"),
+        ("HTTP/1.1 -1 No\n\n", "no answer: HTTP/1.1 -1 No"),
+        ("SSH-2.0-OpenSSH_9\n", "no answer: SSH-2.0-OpenSSH_9"),
+        ("HTTP/3.0 200 OK\n\n", "no answer: HTTP/3.0"),
+        ("HTTP/1.1 404 \x1b[31mred\n\n", "the host answers 404 ?[31mred"),
+        ("", "no answer: Remote end closed connection"),
+        ("H" * 70_000, "no answer: got more than 65536 bytes when reading status line"),
+        ("HTTP/1.1 200 OK\nX: " + "x" * 70_000 + "\n\n", "no answer: got more than 65536 bytes when reading header"),
+        ("HTTP/1.1 200 OK\n" + "X: y\n" * 200 + "\n", "no answer: got more than 100 headers"),
+        ("HTTP/1.1 200 OK\nContent-Type: \x1b]0;x\n\nx", "the host sends text/plain, not a picture"),
+        (HEAD + "Content-Length: " + "9" * 30 + "\n\nx", f"{'9' * 30} bytes, more than 200000"),
+        (HEAD + "Content-Length: " + "9" * 5000 + "\n\nx", "what the host sends is not a picture"),
+        (HEAD + "Content-Length: -5\n\nx", "what the host sends is not a picture"),
+        (HEAD + "Content-Encoding: gzip\n\nx", "the host sends it in a coding that was not asked for: gzip"),
+        (HEAD + "Transfer-Encoding: gzip, chunked\n\nx", "in a coding that was not asked for: gzip, chunked"),
+        (HEAD + "Transfer-Encoding: chunked\n\nxyz\n", "no answer: IncompleteRead(0 bytes read)"),
+        (HEAD + "Transfer-Encoding: chunked\n\nffffffffffffffffffff\nx", "no answer: IncompleteRead(0 bytes read"),
+        (HEAD + "Transfer-Encoding: chunked\n\n-1\n" + "x" * 1_500_000, "the answer does not end"),
+        (HEAD + "Transfer-Encoding: chunked\n\n0\n" + "Trailer: x\n" * 150_000, "the answer does not end"),
+        (HEAD + "\n" + "x" * 300_000, "more than 200000 bytes"),
+        ("HTTP/1.1 100 Continue\n\n" * 70_000, "the answer does not end"),
+    ],
+)
+def test_whatever_a_server_answers_costs_one_picture(server: Server, tmp_path: Path, said: str, reason: str) -> None:
+    with Raw(said.replace("\n", "\r\n").encode("latin-1")) as raw:
+        result = run(server, tmp_path, raw.url + "/a.jpg", "/ok/b.jpg", raw.url + "/c.jpg")
+    assert [fault.where for fault in result.faults] == ["t.tsv:2", "t.tsv:4"]
+    assert reason in result.faults[0].what
+    assert result.faults[0].what.isprintable()
+    assert (result.saved, names(tmp_path)) == (1, ["p1.jpg"])
+
+
+def test_a_contact_stays_within_its_header(server: Server, tmp_path: Path) -> None:
+    run(server, tmp_path, "/ok/1.jpg", manners=Manners(contact="me\r\nX-Evil: 1", allow_private=True))
+    assert server.agents == [Manners(contact="meX-Evil: 1").agent]
+
+
+def test_hosts_are_asked_by_the_name_that_the_file_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port that looks like a part of an IPv6 address names no other host."""
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: pytest.fail("something was asked"))
+    named = http_client.target("http://[2606::1]:80/")
+    client = Client({named.host, named.place}, manners=LOCAL, log=lambda _: None, clock=Fake())
+    with pytest.raises(RefusedError, match="which the file does not name"):
+        client.get("http://[2606::1:80]/")

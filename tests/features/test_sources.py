@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import gzip
 import io
+import os
 import pickle
 import tarfile
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -309,3 +312,189 @@ def test_a_damaged_row_is_encoded_again(folder, tmp_path):
     second, _ = build_index(folder, tmp_path / "b.index", encoder, store=store)
     assert np.array_equal(first.embeddings.rows, second.embeddings.rows)
     assert encoder.photos.seen == len(WORDS) + 1
+
+
+# --- archives that claim what is not there
+
+
+def tar_of(*entries, end=True):
+    """A tar of (TarInfo, bytes that follow it), whatever size the header claims."""
+    parts = [info.tobuf(tarfile.GNU_FORMAT) + data + bytes(-len(data) % 512) for info, data in entries]
+    return b"".join(parts) + bytes(1024 if end else 0)
+
+
+def entry(name, data=b"", **fields):
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    for key, value in fields.items():
+        setattr(info, key, value)
+    return info, data
+
+
+@pytest.mark.parametrize("name", ["big.png", "big.bin"])
+@pytest.mark.parametrize("size", [2**20, 10**13, 2**70, -1, -512, -(10**13)])
+def test_a_tar_that_claims_more_than_it_has_ends_there(contents, tmp_path, name, size):
+    path = tmp_path / "a.tar"
+    path.write_bytes(tar_of(entry("sea.png", contents["sea"]), entry(name, size=size), entry("sun.png", b"?")))
+    tracemalloc.start()
+    found = words_of(path)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.pop("a/sea.png") == "sea"
+    assert any(str(path) in fault.where for fault in found.values())
+    assert most < 2**25
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE])
+@pytest.mark.parametrize("size", [2**28, 10**13, -512])
+def test_a_name_in_a_tar_is_no_longer_than_names_are(contents, tmp_path, kind, size):
+    path = tmp_path / "a.tar"
+    path.write_bytes(tar_of(entry("sea.png", contents["sea"]), entry("x", size=size, type=kind), end=False))
+    with path.open("ab") as stream:
+        stream.truncate(2**29)  # the bytes are there, and cost no disk
+    found = words_of(path)
+    assert found["a/sea.png"] == "sea"
+    assert found[""].what == f"is damaged or cannot be read: an entry claims {size} bytes"
+
+
+def pax(**fields):
+    lines = b""
+    for key, value in fields.items():
+        line = f" {key}={value}\n".encode()
+        length = len(line) + 1
+        length += len(str(length + 1)) - 1
+        lines += str(length).encode() + line
+    return entry("pax", lines, type=tarfile.XHDTYPE)
+
+
+@pytest.mark.parametrize("size", ["-5000", "99999999999999"])
+def test_sizes_in_words_are_believed_no_more(contents, tmp_path, size):
+    path = tmp_path / "a.tar"
+    path.write_bytes(
+        tar_of(entry("sea.png", contents["sea"]), pax(size=size), entry("b.bin"), entry("sun.png", contents["sun"]))
+    )
+    found = words_of(path)
+    assert found["a/sea.png"] == "sea"
+    assert found[""].where == str(path)
+
+
+def test_names_that_only_describe_each_other_end_a_tar(contents, tmp_path):
+    path = tmp_path / "a.tar"
+    path.write_bytes(tar_of(entry("sea.png", contents["sea"]), *[pax(comment="x")] * 5000))
+    found = words_of(path)
+    assert (found["a/sea.png"], found[""].where) == ("sea", str(path))
+
+
+def test_a_damaged_header_in_a_tar_is_named(contents, tmp_path):
+    path = pack(tmp_path / "a.tar", {f"{word}.png": contents[word] for word in WORDS[:3]})
+    data = bytearray(path.read_bytes())
+    at = data.index(b"wood.png")
+    data[at] ^= 1
+    path.write_bytes(data)
+    found = words_of(path)
+    assert found == {
+        "a/sea.png": "sea",
+        "": Fault(
+            "source-damaged",
+            str(path),
+            "is damaged or cannot be read: "
+            "bad checksum where an entry should begin, or it is compressed and has to be unpacked",
+            "left out",
+            "get it again",
+        ),
+    }
+
+
+@pytest.mark.parametrize("kind", [tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])
+def test_links_and_devices_in_a_tar_cost_themselves(contents, tmp_path, kind):
+    odd = entry("odd.png", type=kind, linkname="/etc/passwd", devmajor=1, devminor=5)
+    (tmp_path / "a.tar").write_bytes(tar_of(odd, entry("sea.png", contents["sea"])))
+    found = words_of(tmp_path / "a.tar")
+    assert found["a/sea.png"] == "sea"
+    assert found["a/odd.png"].code == "photo-unreadable"
+    assert "is a link, pipe or device and not a file" in found["a/odd.png"].what
+
+
+def test_sparse_entries_cost_themselves(contents, tmp_path):
+    hole = pax(
+        **{"GNU.sparse.major": 1, "GNU.sparse.minor": 0, "GNU.sparse.name": "hole.png", "GNU.sparse.realsize": 10**15}
+    )
+    sparse = entry("GNUSparseFile.0/hole.png", b"1\n0\n0\n".ljust(512, b"\0"))
+    (tmp_path / "a.tar").write_bytes(tar_of(hole, sparse, entry("sea.png", contents["sea"])))
+    found = words_of(tmp_path / "a.tar")
+    assert found["a/sea.png"] == "sea"
+    assert found["a/hole.png"].code == "photo-unreadable"
+    assert "is stored with holes" in found["a/hole.png"].what
+
+
+@pytest.mark.parametrize(
+    "name", ["../up.png", "a/../../up.png", "/abs.png", "line\nbreak.png", "\x1b[31m.png", "\udcff.png"]
+)
+def test_names_that_lead_elsewhere_cost_themselves(contents, tmp_path, name):
+    pack(tmp_path / "a.tar", {name: contents["sun"], "sea.png": contents["sea"], "a..b/..c.png": contents["moon"]})
+    found = words_of(tmp_path / "a.tar")
+    assert (found.pop("a/sea.png"), found.pop("a/a..b/..c.png")) == ("sea", "moon")
+    (fault,) = found.values()
+    assert fault.code == "photo-name"
+
+
+def test_a_packed_tar_is_named(contents, tmp_path):
+    """What is unpacked on the way may have no end."""
+    path = tmp_path / "a.tar"
+    path.write_bytes(gzip.compress(tar_of(entry("sea.png", contents["sea"]))))
+    found = words_of(path)
+    assert list(found) == [""]
+    assert "or it is compressed and has to be unpacked" in found[""].what
+
+
+def test_a_parquet_file_that_claims_too_many_rows_is_named(contents, tmp_path):
+    """Two hundred thousand rows without a picture lie in some hundred bytes, and it could be billions."""
+    arrow = pytest.importorskip("pyarrow")
+    path = parquet(tmp_path / "a.parquet", groups=1, image=arrow.nulls(200_000, arrow.binary()))
+    with pytest.raises(DataError, match=r"a\.parquet .* row group 0 claims 200000 rows in \d+ bytes"):
+        sources.find(path)
+    folder = tmp_path / "many"
+    folder.mkdir()
+    path.rename(folder / "a.parquet")
+    parquet(folder / "b.parquet", groups=1, image=[contents["sea"], None])
+    found = words_of(folder)
+    assert (found["b/0"], found["b/1"].what) == ("sea", "is empty")
+
+
+def test_rows_that_are_copies_of_one_end_where_the_file_cannot_hold_them(contents, tmp_path, monkeypatch):
+    """A dictionary holds the picture once and each row one bit."""
+    monkeypatch.setattr(sources, "UNPACKED", 2)
+    monkeypatch.setattr(sources, "MAX_BYTES", 1000)
+    path = parquet(tmp_path / "a.parquet", groups=1, image=[bytes(1000)] * 500)
+    seen = [picture.where for unit in sources.find(path)[0] for picture in unit.pictures()]
+    assert path.stat().st_size < 5000
+    assert 1 < len(seen) < 50
+    assert seen[-1] == str(path)
+
+
+def test_empty_row_groups_are_no_units(contents, tmp_path):
+    arrow, writer = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    schema = arrow.schema([("image", arrow.binary())])
+    with writer.ParquetWriter(tmp_path / "a.parquet", schema) as stream:
+        for images in ([], [contents["sea"]], [], [contents["sun"]]):
+            stream.write_table(arrow.table({"image": images}, schema))
+    assert len(sources.find(tmp_path / "a.parquet")[0]) == 2
+    assert words_of(tmp_path / "a.parquet") == {"a/0": "sea", "a/1": "sun"}
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.parquet", "a.png"])
+def test_a_pipe_is_named_whatever_it_is_called(folder, tmp_path, name):
+    pytest.importorskip("pyarrow")
+    os.mkfifo(tmp_path / name)
+    listing = tmp_path / "list.txt"
+    listing.write_text(f"photos/sea.png\n{name}\nfile://{tmp_path / name}\n")
+    if name == "a.png":
+        found = list(words_of(listing).values())
+        assert found[0] == "sea"
+        assert ["it is not a file but a pipe, socket or device" in fault.what for fault in found[1:]] == [True, True]
+    elif name == "a.tar":
+        (fault,) = words_of(tmp_path / name).values()
+        assert "it is not a file but a pipe" in fault.what
+    else:
+        with pytest.raises(DataError, match="it is not a file but a pipe"):
+            sources.find(tmp_path / name)

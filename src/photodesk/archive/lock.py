@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 from photodesk.errors import ArchiveInUse, StoreError
-from photodesk.files import locked
+from photodesk.files import locked, read_text
 
 
 def hold(folder: Path, doing: str) -> int:
@@ -24,7 +24,12 @@ def hold(folder: Path, doing: str) -> int:
         handle = locked(folder / "lock")
     except StoreError:
         about = _present(folder)
-        pid, url, what = int(str(about.get("pid", 0))), str(about.get("url", "")), str(about.get("doing", "something"))
+        said = about.get("pid")
+        pid, url, what = (
+            said if type(said) is int else 0,
+            str(about.get("url", "")),
+            str(about.get("doing", "something")),
+        )
         advice = f"it answers at {url}" if url else "wait until it is done, or end it"
         message = f"{folder} is held by process {pid or 'unknown'} (photodesk {what}); {advice}"
         raise ArchiveInUse(message, pid=pid, url=url, key=str(about.get("key", ""))) from None
@@ -41,7 +46,7 @@ def say(folder: Path, doing: str, url: str = "", key: str = "") -> None:
 
 def _present(folder: Path) -> dict[str, object]:
     try:
-        found = json.loads((folder / "lock").read_text())
+        found = json.loads(read_text(folder / "lock"))
         return found if isinstance(found, dict) else {}
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}

@@ -92,6 +92,7 @@ MEANINGS = {
     ),
     "photo-metadata": Meaning("metadata cannot be read", "the picture is taken without its caption or credit"),
     "photo-missing": Meaning("picture is missing", "the table names it, but there is no such file; no run can find it"),
+    "photo-name": Meaning("name cannot be used", "it is not text, or leads out of the archive that holds it"),
     "photo-near-duplicate": Meaning(
         "near-duplicate pictures",
         "same picture in other size, crop or compression; a run that finds the other one counts as wrong",
@@ -104,7 +105,9 @@ MEANINGS = {
     ),
     "photo-truncated": Meaning("picture is cut short", "the end of the file is missing; half a picture is not shown"),
     "photo-unknown": Meaning("the archive has no such photo"),
-    "photo-unreadable": Meaning("picture cannot be read", "the system does not give the file out"),
+    "photo-unreadable": Meaning(
+        "picture cannot be read", "the system does not give the file out, or it is no regular file"
+    ),
     "thumbnail-missing": Meaning("thumbnail is missing", "pages show the photo from its thumbnail"),
     # where photos lie
     "file-changed": Meaning("content of the file changed", "the archive has the row of the earlier content"),

@@ -67,7 +67,7 @@ def fetch(
                 continue
             _safe(item)
             at = target(item.url)
-            hosts |= {at.host, f"{at.host}:{at.port}"}
+            hosts |= {at.host, at.place}
             queues[at.host].append(item)
             there.add(name)
         except RefusedError as error:

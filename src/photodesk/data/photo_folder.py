@@ -35,13 +35,14 @@ def photo_folder(source: Path) -> Path:
 
 
 def files(folder: Path, suffixes: Sequence[str] | frozenset[str]) -> list[Path]:
-    """Regular files below a folder by suffix, sorted; hidden ones are left out, links to folders not followed."""
+    """Files below a folder by suffix, sorted; hidden ones are left out, links to folders not followed. What is no
+    regular file is among them: who reads it names it."""
     found = []
     for base, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
         for name in names:
             path = Path(base, name)
-            if not name.startswith(".") and path.suffix.lower() in suffixes and path.is_file():
+            if not name.startswith(".") and path.suffix.lower() in suffixes:
                 found.append(path)
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
@@ -55,7 +56,8 @@ def gather(folder: Path, listed: Sequence[Listed] = ()) -> Gallery:
     """
     from photodesk.images import SUFFIXES
 
-    paths = {path.relative_to(folder).as_posix(): path for path in files(folder, SUFFIXES)}
+    there = {path.relative_to(folder).as_posix(): path for path in files(folder, SUFFIXES)}
+    paths = {name: path for name, path in there.items() if path.is_file()}
     whole: dict[str, str] = {}
     stems: dict[str, str] = {}
     for name in paths:
@@ -80,7 +82,10 @@ def gather(folder: Path, listed: Sequence[Listed] = ()) -> Gallery:
             found[item.photo] = name
             by_stem |= stem
     ids = {name: given.get(name) or (PurePosixPath(name).stem if by_stem or given else name) for name in paths}
-    faults, taken = [], dict[str, str]()
+    odd = "is a dead link, pipe, socket or device and not a file"
+    left = [name for name in there if name not in paths]
+    faults = [Fault("photo-unreadable", name, odd, "left out", "replace or remove it") for name in left]
+    taken = dict[str, str]()
     for name, key in ids.items():
         if taken.setdefault(key, name) != name:
             what = f"two pictures have one id: {key}, {taken[key]} came first"

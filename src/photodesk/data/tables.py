@@ -12,14 +12,15 @@ import json
 import mmap
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from photodesk.data import csv_reader
 from photodesk.data.csv_reader import LINE_END
 from photodesk.errors import DataError, require
-from photodesk.files import replacing
+from photodesk.files import open_regular, replacing
 from photodesk.types import Fault
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet", ".bson")
@@ -95,7 +96,8 @@ def neutral(cell: object) -> object:
 
 
 def _delimited(path: Path, name: str) -> Table:
-    text, faults = csv_reader.decode(path.read_bytes(), name)
+    with open_regular(path) as stream:
+        text, faults = csv_reader.decode(stream.read(), name)
     if "\r" in text:
         what = f"lines end in {'CRLF' if chr(13) + chr(10) in text else 'CR'}"
         faults.append(Fault("table-line-ends", name, what, "repaired"))
@@ -176,7 +178,7 @@ def _cell(value: Any) -> str:
 
 def _json(path: Path, name: str, faults: list[Fault]) -> Iterator[tuple[int, Any]]:
     """Objects of a JSON array, or one a line; a file of lines is streamed, so it may be larger than the memory."""
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         head = stream.read(4096)
         if csv_reader.wide(head) or head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
             text, found = csv_reader.decode(head + stream.read(), name)
@@ -247,9 +249,10 @@ def _bson(path: Path, name: str, faults: list[Fault]) -> Iterator[tuple[int, Any
     """Documents of a mongodump file; after a damaged one it goes on where the next begins with the same first field."""
     bson = require("bson", "nytimes")
     options = require("bson.codec_options", "nytimes").CodecOptions(unicode_decode_error_handler="replace")
-    if not path.stat().st_size:
-        return
-    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with (
+        open_regular(path) as stream,
+        mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) if stream.peek(1) else nullcontext(b"") as data,
+    ):
         first = data[4 : max(data.find(b"\0", 4, 100) + 1, 5)]
         at = number = 0
         while at + 5 <= len(data):
@@ -274,12 +277,13 @@ def _bson(path: Path, name: str, faults: list[Fault]) -> Iterator[tuple[int, Any
 def _parquet(path: Path, name: str) -> Table:
     arrow, parquet = require("pyarrow", "parquet"), require("pyarrow.parquet", "parquet")
 
-    def rows() -> Iterator[tuple[int, Any]]:
-        batches = parquet.ParquetFile(path).iter_batches(batch_size=4096)
+    def rows(stream: IO[bytes]) -> Iterator[tuple[int, Any]]:
+        batches = parquet.ParquetFile(stream).iter_batches(batch_size=4096)
         return enumerate((row for batch in batches for row in batch.to_pylist()), start=1)
 
     try:
-        return _objects(name, rows(), [], path, None)
+        with open_regular(path) as stream:
+            return _objects(name, rows(stream), [], path, None)
     except (arrow.ArrowException, ValueError, OverflowError) as error:
         raise DataError(
             f"{name} is not a readable Parquet file: {' '.join(str(error).split())[:150]}; write it again"

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from photodesk.errors import EncoderError, MissingExtra, require
-from photodesk.files import cache_folder
+from photodesk.files import cache_folder, read_text
 
 PATIENCE = 4.0  # seconds until a hub that does not answer counts as out of reach
 CONFIGS = ("*.json", "*.txt", "*.model", "*.spm", "*.jinja")
@@ -123,7 +123,7 @@ def check_no_code(*folders: Path) -> None:
         with contextlib.suppress(
             OSError, ValueError, RecursionError
         ):  # who reads it for its contents says what is wrong with it
-            json.loads(path.read_text("utf-8"), object_hook=keys.update)
+            json.loads(read_text(path), object_hook=keys.update)
         if "auto_map" in keys:
             raise EncoderError(
                 f"{path} brings code of its own (auto_map), which photodesk does not run; name a model without any"

@@ -22,6 +22,7 @@ from photodesk.encoders.spec import Spec
 from photodesk.encoders.text_cleanup import clean
 from photodesk.encoders.txv import unit
 from photodesk.errors import EncoderError, UsageError, require
+from photodesk.files import open_regular, read_text
 from photodesk.types import FloatArray
 
 if TYPE_CHECKING:
@@ -117,20 +118,20 @@ def load(spec: Spec) -> Encoder:
     found = checkpoint.remembered(paths, "onnx", lambda: {path.name: file_digest(path) for path in paths})
     if changed := [name for name, digest in part.items() if found[name] != digest]:
         raise EncoderError(f"{folder / changed[0]} is not the file that was exported; export it again")
-    pixels = Pixels.read(about["pixels"])
-    of = {
-        tower: checkpoint.short(*[part[name] for name in sorted(part) if name.startswith(tower)])
-        for tower in ("texts", "photos")
-    }
-    text_print = f"onnx-text-{checkpoint.short(of['texts'], part['tokenizer.json'], about['text'])}"
-    photo_print = f"onnx-photo-{checkpoint.short(of['photos'], about['pixels'])}"
-    dim = int(about["dim"])
     try:
+        pixels = Pixels.read(about["pixels"])
+        of = {
+            tower: checkpoint.short(*[part[name] for name in sorted(part) if name.startswith(tower)])
+            for tower in ("texts", "photos")
+        }
+        text_print = f"onnx-text-{checkpoint.short(of['texts'], part['tokenizer.json'], about['text'])}"
+        photo_print = f"onnx-photo-{checkpoint.short(of['photos'], about['pixels'])}"
+        dim = int(about["dim"])
         towers = (
             Texts(texts, folder / "tokenizer.json", about["text"], text_print, dim),
             Photos(photos, pixels, photo_print, dim),
         )
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError, RuntimeError) as error:
         raise EncoderError(f"{folder} is damaged: {error}; export it again") from None
     return Encoder(str(spec), *towers, runs_on=f"cpu, {spec.precision}, onnxruntime")
 
@@ -142,15 +143,17 @@ def read_card(folder: Path) -> dict[str, Any]:
         EncoderError: it is no export, or one of another format.
     """
     try:
-        about = json.loads((folder / "photodesk.json").read_text("utf-8"))
+        about = json.loads(read_text(folder / "photodesk.json"))
         if about["format"] != FORMAT:
             raise EncoderError(f"{folder} holds an export of format {about['format']}, not {FORMAT}; export it again")
+        if not isinstance(about["files"], dict) or not {"source", "dim", "text", "pixels"} <= about.keys():
+            raise ValueError("it does not say what it is")
         return dict(about)
     except OSError:
         raise EncoderError(
             f"{folder} holds no export; make one with: photodesk export openclip:MODEL/TAG -o {folder}"
         ) from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise EncoderError(f"{folder / 'photodesk.json'} is damaged ({error}); export it again") from None
 
 
@@ -161,7 +164,7 @@ def file_name(tower: str, precision: str) -> str:
 
 def file_digest(path: Path) -> str:
     """SHA-256 of a file."""
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

@@ -25,7 +25,7 @@ from photodesk.encoders.base import Encoder
 from photodesk.encoders.mixed import SENTENCES
 from photodesk.encoders.spec import Spec, parse
 from photodesk.errors import EncoderError, PhotoError, UsageError, require
-from photodesk.files import replacing
+from photodesk.files import read_text, replacing
 from photodesk.types import FloatArray, Photo
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def _check_free(folder: Path) -> None:
     if not held:
         return
     try:
-        own = {"photodesk.json", *json.loads((folder / "photodesk.json").read_text("utf-8"))["files"]}
+        own = {"photodesk.json", *json.loads(read_text(folder / "photodesk.json"))["files"]}
     except (OSError, ValueError, KeyError, TypeError):
         raise UsageError(f"{folder} is not empty and holds no export; name a new folder") from None
     if others := sorted(held - own):

@@ -25,6 +25,7 @@ from photodesk.encoders.spec import Spec
 from photodesk.encoders.text_cleanup import plain
 from photodesk.encoders.torch_runner import Runner
 from photodesk.errors import EncoderError, UsageError, did_you_mean, require
+from photodesk.files import read_text
 from photodesk.types import FloatArray
 
 if TYPE_CHECKING:
@@ -341,7 +342,7 @@ def _local(path: Path) -> tuple[Path, dict[str, Any]]:
         path = found[0]
     weights.check_suffix(path)
     try:
-        about = json.loads((path.parent / "open_clip_config.json").read_text("utf-8"))
+        about = json.loads(read_text(path.parent / "open_clip_config.json"))
         return path, about if isinstance(about, dict) else {}
     except (OSError, ValueError):
         return path, {}
@@ -383,7 +384,7 @@ def _text_config(name: str, near: Path) -> Path:
     """
     folder = Path(name)
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        if json.loads((near / "config.json").read_text("utf-8")).get("model_type"):
+        if json.loads(read_text(near / "config.json")).get("model_type"):
             folder = near
     if not folder.is_dir():
         folder = hf_hub.file(

@@ -19,6 +19,7 @@ from photodesk.encoders.text_cleanup import plain
 from photodesk.encoders.torch_runner import Runner
 from photodesk.encoders.transformers_clip import quietly
 from photodesk.errors import EncoderError, UsageError, require
+from photodesk.files import read_text
 from photodesk.types import FloatArray
 
 EXTRA = "sentence"
@@ -70,7 +71,7 @@ def load(spec: Spec) -> tuple[Texts, str]:
     )
     hf_hub.check_no_code(folder, *filter(Path.is_dir, folder.iterdir()))
     with checkpoint.reading(f"{folder} cannot be read as a model"):
-        modules = json.loads((folder / "modules.json").read_text("utf-8"))
+        modules = json.loads(read_text(folder / "modules.json"))
         foreign = [module["type"] for module in modules if not str(module["type"]).startswith("sentence_transformers.")]
         if foreign:
             raise EncoderError(f"{name} brings code of its own ({foreign[0]}), which photodesk does not run")

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from photodesk.errors import EncoderError
-from photodesk.files import replacing
+from photodesk.files import open_regular, replacing
 from photodesk.types import FloatArray
 
 FORMAT = "photodesk-txv/1"
@@ -261,7 +261,7 @@ def _pickled(path: Path) -> bool:
     """Whether a file begins as a pickle or as torch's zip of one, and not as safetensors, where JSON follows eight
     bytes of its length."""
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             begin = stream.read(9)
     except OSError:
         return False
@@ -277,7 +277,7 @@ def load(path: Path) -> Network:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, "numpy") as file:
+        with open_regular(path), safe_open(path, "numpy") as file:
             about = file.metadata() or {}
             stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
     except FileNotFoundError:
@@ -296,6 +296,9 @@ def load(path: Path) -> Network:
             raise EncoderError(f"{path} holds {about.get('format', 'no named format')}, not {FORMAT}")
         if not all(np.isfinite(w).all() for w in weights.values()):
             raise EncoderError(f"{path} holds weights that are not numbers; it is damaged")
+        members = int(json.loads(about.get("members", "1")))
+        if not 1 <= members <= len(weights):
+            raise ValueError(f"{members} members in {len(weights)} weights")
         text_dims, visual_dims = (tuple(json.loads(about[f"{kind}_dims"])) for kind in ("text", "visual"))
         return Network(
             about["text_tower"],
@@ -306,10 +309,10 @@ def load(path: Path) -> Network:
             json.loads(about["card"]),
             tuple(json.loads(about.get("encoders", '["builtin"]'))),
             tuple(tuple(names) for names in json.loads(about.get("fields", "[]"))),
-            int(json.loads(about.get("members", "1"))),
+            members,
             exact=any(w.ndim == 2 and w.dtype == np.float32 for w in stored.values()),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
         raise EncoderError(
             f"{path} does not say what it was trained on ({error}); it was not written by photodesk"
         ) from None

@@ -63,12 +63,12 @@ class ScanEngine:
         self._worded = 0  # photos with any word
         found = db.execute("SELECT photo, slot, number, payload FROM points ORDER BY photo").fetchall()
         size = max((slot for _, slot, *_ in found), default=-1) + 1
+        self._slots.map(size)  # refuses what the files do not hold before anything of that size is made
         self._ids = np.full(size, "", "U32")
         self._offsets = np.zeros(size, np.float32)
         for photo, slot, offset, payload in found:
             self._note(photo, slot, offset, Entry.of(json.loads(payload)))
         self._free = [slot for slot in range(size) if not self._ids[slot]]
-        self._slots.map(len(self._ids))
 
     @classmethod
     def open(cls, path: Path, space: Space, *, uri: str = "", create: bool = False) -> ScanEngine:
@@ -93,7 +93,7 @@ class ScanEngine:
             if dim != space.dim:
                 raise StoreError(f"{path} holds rows of {dim} numbers and the archive's encoder makes {space.dim}")
             return cls(path, space, uri or f"flat:{path}", db, lock)
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, sqlite3.Error, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             if lock >= 0:
                 os.close(lock)
             raise StoreError(f"cannot use the index {path}: {error}; see docs/archive.md") from None

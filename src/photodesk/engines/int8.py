@@ -74,7 +74,10 @@ class Slots:
         def part(name: str, kind: type[T], width: int) -> NDArray[T]:
             if not slots:
                 return np.empty((0, width), kind)
-            return np.asarray(np.memmap(self._folder / name, kind, "r", shape=(slots, width)))
+            path = self._folder / name
+            if path.stat().st_size < slots * width * np.dtype(kind).itemsize:
+                raise ValueError(f"{name} is cut short")
+            return np.asarray(np.memmap(path, kind, "r", shape=(slots, width)))
 
         try:
             self.rows, self.codes = part(FILES[0], np.float32, self._dim), part(FILES[1], np.int8, self._dim)

@@ -20,7 +20,7 @@ from urllib.parse import quote, unquote
 
 from photodesk.data.editions import scramble, unscramble
 from photodesk.errors import RunError, UsageError
-from photodesk.files import replacing
+from photodesk.files import open_regular, replacing
 from photodesk.types import Fault, Hit, Run
 
 _HEADER = re.compile(r"article_id(?: \(transductive: (.+)\))?")
@@ -197,7 +197,7 @@ def respelt(run: Run, known: Collection[str]) -> Run:
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             for number, line in enumerate(stream, 1):
                 text = line.removesuffix(b"\n").removesuffix(b"\r").decode()
                 text = text.removeprefix("\ufeff") if number == 1 else text
@@ -275,7 +275,7 @@ def _regular_trec(path: Path) -> tuple[str, _Ranked] | None:
         ranked[name] = ids, scores
 
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             for line in stream:
                 this, _, photo, _, score, tag = line.split()
                 if this != article:

@@ -14,13 +14,13 @@ import re
 import zipfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from photodesk.errors import PhotoError, RunError, UsageError
-from photodesk.files import digest, replacing
+from photodesk.files import digest, open_regular, replacing
 from photodesk.images import decode, guarded, load, opened
 from photodesk.machine import cores
 from photodesk.types import Fault, Photo, Run
@@ -278,11 +278,11 @@ def _shown(other: Path | Run, photos: Mapping[str, Photo]) -> Iterator[bytes]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    try:
-        archive = zipfile.ZipFile(path)
-    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise RunError(f"cannot read submission {path}: {error}; expected a zip file") from None
-    with archive:
+    with ExitStack() as stack:
+        try:
+            archive = stack.enter_context(zipfile.ZipFile(stack.enter_context(open_regular(path))))
+        except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
+            raise RunError(f"cannot read submission {path}: {error}; expected a zip file") from None
         yield archive
 
 

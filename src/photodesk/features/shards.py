@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photodesk.errors import StoreError
-from photodesk.files import as_store_error, locked, replacing
+from photodesk.files import as_store_error, locked, read_text, replacing
 from photodesk.types import FloatArray
 
 FORMAT = "photodesk-rows/2"
@@ -88,16 +88,22 @@ def read_manifest(folder: Path) -> Manifest | None:
     """
     path = folder / "manifest.json"
     try:
-        about = json.loads(path.read_text("utf-8"))
+        about = json.loads(read_text(path))
         if about.pop("format") != FORMAT:
             raise StoreError(
                 f"{path} is of another version of photodesk, not {FORMAT}; name another folder with --cache"
             )
         shards = tuple(Listed(**one) for one in about.pop("shards"))
-        return Manifest(**about, shards=shards)
+        made = Manifest(**about, shards=shards)
+        counts = [made.dim - 1, made.next - 1, *(shard.rows for shard in shards)]
+        if any(type(count) is not int or count < 0 for count in counts) or made.dtype not in ("float32", "float16"):
+            raise ValueError("its numbers of rows are none, or rows of another kind")
+        if not all(re.fullmatch(r"\w+", shard.name) for shard in shards):
+            raise ValueError("a shard's name is none")
+        return made
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise StoreError(f"{path} is damaged ({error}); delete its folder, and its rows are encoded again") from None
 
 

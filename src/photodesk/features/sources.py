@@ -3,10 +3,12 @@ these behind URLs.
 
 A source is cut into units, each for one worker to read. A unit is plain data that travels to another machine; its
 pictures are read where it arrives. URLs go through fsspec: `s3://bucket/folder`, `gs://…`, `https://…`, `memory://…`.
+Sizes and numbers that an archive claims are believed as far as there are bytes for them, and no further.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import tarfile
 from collections.abc import Iterator, Sequence
@@ -19,7 +21,8 @@ from photodesk.data.datasets import gallery
 from photodesk.data.photo_folder import files
 from photodesk.errors import DataError, MissingExtra, PhotoError, require
 from photodesk.features.pipeline import Picture, chunks
-from photodesk.images import MAX_BYTES, SUFFIXES, content, too_many_bytes
+from photodesk.files import open_regular
+from photodesk.images import MAX_BYTES, PIECE, SUFFIXES, content, too_many_bytes
 from photodesk.types import Fault
 
 PER_UNIT = 256
@@ -29,6 +32,14 @@ BYTES = ("image", "jpg", "jpeg", "png", "webp", "bytes", "image_bytes", "content
 """Names of a Parquet column with picture files, the first that is there; it may be a structure with a field `bytes`."""
 
 PACKED = (".tar", ".parquet")
+
+UNPACKED = 100
+"""Bytes that the pictures of a row group may have for each byte of the file: photos are packed already and hardly
+shrink, a file of nothing but zeros shrinks to less than a thousandth."""
+
+_NAME_BYTES = 2**14  # of a tar's entry that only describes the next one; Pythons before 3.11.10 take quadratic time
+
+ROWS = 4  # of a Parquet file that are unpacked at once: a dictionary can make each of them as large as the first
 
 IDS = ("id", "image_id", "photo_id", "photo", "key", "__key__", "filename", "name", "path", "url")
 """Names of a Parquet column with ids, the first that is there."""
@@ -120,7 +131,8 @@ def find(source: str | Path) -> tuple[list[Unit], tuple[Fault, ...]]:
     for name in (name for name in names if name.endswith(".parquet")):
         try:
             with _opened(name) as stream:
-                units += [Unit("parquet", name, group=group) for group in range(_table(name, stream).num_row_groups)]
+                groups = _groups(stream, _table(name, stream).metadata)
+            units += [Unit("parquet", name, group=group) for group in groups]
         except MissingExtra:
             raise
         except Exception as error:  # as in `Unit.pictures`
@@ -221,7 +233,8 @@ def _listed(place: str) -> tuple[str, list[str]]:
         path = Path(place).expanduser()
         rest = path.relative_to(path.anchor) if path.is_absolute() else path
         matches = Path(path.anchor).glob(str(rest)) if "*" in place else path.rglob("*") if path.is_dir() else [path]
-        base, names = str(path.resolve()), [str(match.resolve()) for match in matches if match.is_file()]
+        base = str(path.resolve())
+        names = [str(match.resolve()) for match in matches if os.path.lexists(match) and not match.is_dir()]
     if not names:
         raise DataError(f"{place} is not there or holds no file")
     return base.rstrip("/") + "/", sorted(names)
@@ -230,27 +243,101 @@ def _listed(place: str) -> tuple[str, list[str]]:
 @contextmanager
 def _opened(place: str) -> Iterator[IO[bytes]]:
     if "://" in place:
-        with require("fsspec", "ray").open(place, "rb") as stream:
-            yield stream
-    else:
-        with Path(place).open("rb") as stream:
-            yield stream
+        system, path = require("fsspec", "ray").core.url_to_fs(place)
+        if "file" not in system.protocol:
+            with system.open(path, "rb") as stream:
+                yield stream
+            return
+        place = path
+    with open_regular(place) as stream:
+        yield stream
+
+
+class _Ahead:
+    """A stream that is only read ahead, as `tarfile.TarFile` wants it: nothing is read for what lies behind its end."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream, self._at = stream, 0
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, position: int) -> None:
+        if position < self._at:
+            raise tarfile.ReadError("an entry claims less than no bytes")
+        while self._at < position:
+            if not self._piece(position - self._at):
+                raise tarfile.ReadError("it ends within an entry")
+
+    def read(self, size: int) -> bytes:
+        """As many of `size` bytes as there are, in pieces: asked for at once, they would be reserved at once."""
+        if not 0 <= size <= MAX_BYTES:
+            raise tarfile.ReadError(f"an entry claims {size} bytes")
+        parts = []
+        while size and (part := self._piece(size)):
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
+
+    def _piece(self, size: int) -> bytes:
+        part = self._stream.read(min(size, PIECE))
+        self._at += len(part)
+        return part
+
+
+class _Entry(tarfile.TarInfo):
+    """The header of an entry, which claims nothing impossible and is not taken for the end where it is damaged."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Entry:
+        try:
+            found = super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if not buf.strip(b"\0"):
+                raise
+            said = f"{error} where an entry should begin, or it is compressed and has to be unpacked"
+            raise tarfile.ReadError(said) from None
+        if found.size < 0 or (found.type in b"xgXLK" and found.size > _NAME_BYTES):
+            raise tarfile.ReadError(f"an entry claims {found.size} bytes")
+        return found
 
 
 def _tar(place: str) -> Iterator[Picture]:
     """Pictures of a tar in their order, read as a stream."""
     stem = PurePosixPath(place).stem
-    with _opened(place) as stream, tarfile.open(fileobj=stream, mode="r|*") as tar:
-        for member in tar:
-            if not member.isfile() or PurePosixPath(member.name).suffix.lower() not in SUFFIXES:
+    with _opened(place) as raw:
+        stream = _Ahead(raw)
+        tar: Any = tarfile.TarFile(fileobj=stream, tarinfo=_Entry)  # type: ignore[arg-type]  # it only reads
+        while member := tar.next():
+            tar.members.clear()  # else it keeps the headers of all
+            if member.isdir() or PurePosixPath(member.name).suffix.lower() not in SUFFIXES:
                 continue
-            name, where = f"{stem}/{member.name}", f"{place}#{member.name}"
-            if member.size > MAX_BYTES:
-                yield Picture(name, where, _Failing(too_many_bytes(where)))
+            shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in member.name)
+            name, where = f"{stem}/{shown}", f"{place}#{shown}"
+            if wrong := _wrong(member, where):
+                yield Picture(name, where, _Failing(wrong))
                 continue
-            file = tar.extractfile(member)
-            assert file is not None
-            yield Picture(name, where, _Having(file.read()))
+            data = stream.read(member.size)
+            if len(data) < member.size:
+                raise tarfile.ReadError("it ends within an entry")
+            yield Picture(name, where, _Having(data))
+
+
+def _wrong(member: tarfile.TarInfo, where: str) -> PhotoError | None:
+    """Why an entry is not taken as a picture, if it is not."""
+    if member.issparse():
+        return PhotoError("photo-unreadable", where, "is stored with holes", "pack it again without --sparse")
+    if not member.isreg():
+        what = "is a link, pipe or device and not a file"
+        return PhotoError("photo-unreadable", where, what, "pack it again with --dereference --hard-dereference")
+    if member.size > MAX_BYTES:
+        return too_many_bytes(where)
+    if not member.name.isprintable():  # nor is what is not UTF-8
+        return PhotoError("photo-name", where, "has a name that is not text", "rename it and pack it again")
+    if member.name.startswith("/") or ".." in PurePosixPath(member.name).parts:
+        what = "has a name that leads out of the archive"
+        return PhotoError("photo-name", where, what, "pack it again with names below one folder")
+    return None
 
 
 def _table(place: str, stream: IO[bytes]) -> Any:
@@ -259,6 +346,28 @@ def _table(place: str, stream: IO[bytes]) -> Any:
     except ValueError as error:
         what = f"is not a Parquet file or is damaged: {error}"
         raise PhotoError("source-damaged", place, what, "get it again") from None
+
+
+def _groups(stream: IO[bytes], about: Any) -> list[int]:
+    """The row groups of a Parquet file that hold rows.
+
+    Raises:
+        ValueError: they claim more bytes than there are, or more rows than bytes.
+    """
+    left, found = stream.seek(0, os.SEEK_END), []
+    for group in range(about.num_row_groups):
+        packed, rows = _packed(about.row_group(group)), about.row_group(group).num_rows
+        left -= packed
+        if left < 0 or not 0 <= rows <= packed:
+            raise ValueError(f"row group {group} claims {rows} rows in {packed} bytes, which are not there")
+        if rows:
+            found.append(group)
+    return found
+
+
+def _packed(group: Any) -> int:
+    """Bytes that a row group claims to have in the file."""
+    return sum(max(0, int(group.column(i).total_compressed_size)) for i in range(group.num_columns))
 
 
 def _parquet(place: str, group: int) -> Iterator[Picture]:
@@ -273,18 +382,24 @@ def _parquet(place: str, group: int) -> Iterator[Picture]:
             what = f"has no column with the bytes of pictures among {', '.join(kinds)}"
             raise PhotoError("source-no-photos", place, what, "call that column image")
         key = next((name for name in IDS if name in kinds and name != column), "")
-        first = sum(table.metadata.row_group(i).num_rows for i in range(group))
-        row = first
-        for batch in table.iter_batches(batch_size=32, row_groups=[group], columns=[column, *([key] if key else [])]):
-            for values in batch.to_pylist():
-                value = values[column]
+        row = sum(table.metadata.row_group(i).num_rows for i in range(group))
+        end = row + table.metadata.row_group(group).num_rows
+        left = UNPACKED * _packed(table.metadata.row_group(group)) + MAX_BYTES
+        for batch in table.iter_batches(batch_size=ROWS, row_groups=[group], columns=[column, *([key] if key else [])]):
+            for at in range(len(batch)):
+                value, id_ = batch[column][at].as_py(), batch[key][at].as_py() if key else None
                 data = value.get("bytes") if isinstance(value, dict) else value
-                name = str(values[key]) if key and values[key] is not None else f"{stem}/{row}"
+                name = str(id_) if id_ is not None else f"{stem}/{row}"
                 where = f"{place}#{row}"
                 if isinstance(data, bytes | None):
+                    left -= len(data or b"")
+                    if left < 0 or row == end:
+                        raise ValueError("its rows hold more than there are bytes for in the file")
                     yield Picture(name, where, _Having(data or b""))
                 else:
                     what = f"holds a {type(data).__name__} and not the bytes of one picture"
                     advice = "give each picture a row of its own"
                     yield Picture(name, where, _Failing(PhotoError("photo-foreign", where, what, advice)))
                 row += 1
+        if row < end:
+            raise ValueError(f"{end - row} rows that it claims are not there")

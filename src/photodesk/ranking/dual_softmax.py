@@ -18,13 +18,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from photodesk.errors import StoreError, UsageError
-from photodesk.files import replacing
+from photodesk.files import open_regular, replacing
 from photodesk.ranking.revisions import Revision, parse
 from photodesk.ranking.similarity import (
     CHUNK,
@@ -138,7 +137,7 @@ class Numbers:
             StoreError: no such file, damaged, or of another make.
         """
         try:
-            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            with open_regular(path) as stream, np.load(stream, allow_pickle=False) as file:
                 form, revision, encoder = file["about"].tolist()
                 if form != FORMAT:
                     raise StoreError(f"{path} holds {form}, not {FORMAT}; compute the numbers again")
@@ -146,7 +145,9 @@ class Numbers:
                 made = cls(
                     parse(revision), photos, file["values"], encoder, bank, file["heads"], file["hubs"], file["least"]
                 )
-        except (OSError, ValueError, KeyError, EOFError, AttributeError, TypeError, BadZipFile, UsageError) as error:
+        except StoreError:
+            raise
+        except Exception as error:  # zipfile's, zlib's and numpy's own kinds
             raise StoreError(
                 f"{path} holds no numbers of a revision or is damaged ({error}); compute them again"
             ) from None

@@ -19,6 +19,7 @@ from photodesk.encoders import spec
 from photodesk.encoders.registry import FAMILIES
 from photodesk.errors import UsageError, did_you_mean
 from photodesk.evaluation import metrics
+from photodesk.files import open_regular
 from photodesk.ranking import revisions
 from photodesk.ranking.fusion import Normalisation
 from photodesk.ranking.revisions import Revision
@@ -27,6 +28,9 @@ from photodesk.text.preparation import Preparation
 from photodesk.training.config import PRESETS
 
 PART = re.compile(r"(random|grouped):([0-9]+(?:\.[0-9]+)?)")
+
+LONGEST = 2**15
+"""Bytes of a recipe. Larger files are refused: the reader of TOML takes quadratic time for a key of many parts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,9 +300,19 @@ def read(name: str | Path) -> Recipe:
     path = Path(name)
     if path.suffix == ".toml":
         try:
-            return parse(path.read_text("utf-8"), path.stem, str(path))
+            with open_regular(path) as stream:
+                text = stream.read(LONGEST + 1)
+            if len(text) > LONGEST:
+                raise UsageError(
+                    f"{path} has more than {LONGEST >> 10} KiB, more than any recipe; is it the right file?"
+                )
+            return parse(text.decode(), path.stem, str(path))
         except OSError as error:
             raise UsageError(f"cannot read the recipe {path}: {error.strerror}") from None
+        except UnicodeDecodeError as error:
+            raise UsageError(f"the recipe {path} is not UTF-8: {error}; save it in that encoding") from None
+        except RecursionError:
+            raise UsageError(f"the recipe {path} is nested too deeply; name a file of sections and keys") from None
     if str(name) not in names():
         raise UsageError(
             f"no recipe {str(name)!r}{did_you_mean(str(name), names())}; see: photodesk recipes; a file's name ends in "

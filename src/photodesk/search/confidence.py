@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from photodesk.archive.archive import CONFIDENCE
 from photodesk.errors import StoreError
-from photodesk.files import replacing
+from photodesk.files import read_text, replacing
 from photodesk.types import FloatArray
 
 FORMAT = "photodesk-confidence/1"
@@ -174,7 +174,7 @@ class Confidence:
             StoreError: it is missing, damaged or something else.
         """
         try:
-            found = json.loads(path.read_text("utf-8"))
+            found = json.loads(read_text(path))
             if found["format"] != FORMAT:
                 raise ValueError(f"its format is {found['format']}")
             rows = found["background"]
@@ -184,7 +184,7 @@ class Confidence:
             return cls(
                 found["fingerprint"], background, float(found["bias"]), float(found["slope"]), told, found["about"]
             )
-        except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        except (OSError, ValueError, LookupError, TypeError, ArithmeticError, RecursionError) as error:
             raise StoreError(
                 f"{path} holds no confidence or is damaged ({error}); make it again with: photodesk calibrate"
             ) from None

@@ -21,7 +21,7 @@ from photodesk.features import pipeline, ray_cluster, sources
 from photodesk.features.embed import embed_articles, photo_rows, prepared, text_rows
 from photodesk.features.shards import Shards
 from photodesk.features.store import Store
-from photodesk.files import as_store_error, digest, replacing
+from photodesk.files import as_store_error, digest, read_text, replacing
 from photodesk.ranking import dual_softmax
 from photodesk.ranking.revisions import Revision
 from photodesk.ranking.similarity import best_of
@@ -103,12 +103,10 @@ class FlatIndex:
             StoreError: there is none, or it is damaged.
         """
         try:
-            about = json.loads((folder / "index.json").read_text("utf-8"))
+            about = json.loads(read_text(folder / "index.json"))
             if about["format"] != FORMAT:
                 raise StoreError(f"{folder} holds an index of format {about['format']}, not {FORMAT}; make it again")
-            listed = [
-                json.loads(line) for line in (folder / f"photos-{about['files']}.jsonl").read_text("utf-8").splitlines()
-            ]
+            listed = [json.loads(line) for line in read_text(folder / f"photos-{about['files']}.jsonl").splitlines()]
             rows = np.load(folder / f"rows-{about['files']}.npy", mmap_mode="r", allow_pickle=False)
             if rows.shape != (about["photos"], about["dim"]) or len(listed) != about["photos"]:
                 raise StoreError(f"{folder} is damaged: it should hold {about['photos']} photos; make it again")
@@ -121,7 +119,9 @@ class FlatIndex:
                     f"{folder} is damaged: {Path(error.filename).name} is missing; make it again"
                 ) from None
             raise StoreError(f"{folder} holds no index; make one with: photodesk index PHOTOS -o {folder}") from None
-        except (KeyError, TypeError, ValueError, OSError) as error:
+        except StoreError:
+            raise
+        except Exception as error:  # numpy's reader of headers knows a dozen kinds, such as tokenize.TokenError
             raise StoreError(
                 f"{folder} is damaged ({error}); make it again with: photodesk index PHOTOS -o {folder}"
             ) from None

@@ -21,7 +21,7 @@ from photodesk.data.groups import held_out
 from photodesk.encoders.txv import Network, averaged, rounded
 from photodesk.errors import DataError, UsageError
 from photodesk.evaluation import bootstrap
-from photodesk.files import replacing
+from photodesk.files import open_regular, replacing
 from photodesk.training import splits
 from photodesk.training.closed_form import Whitening, closed_form
 from photodesk.training.config import FORTH, Settings
@@ -197,7 +197,7 @@ def _resumed(path: Path | None, key: str) -> tuple[dict[str, Any], dict[str, Any
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, "pt") as file:
+        with open_regular(path), safe_open(path, "pt") as file:
             about = file.metadata() or {}
             if about.get("key") != key:
                 return None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from photodesk.errors import TranslationError, require
+from photodesk.files import open_regular, read_text
 
 BEAMS = 4
 LONGEST = 256  # tokens that a translation may have; a model that repeats itself stops there
@@ -71,7 +72,7 @@ def languages(folder: Path, name: str) -> tuple[str, str]:
         TranslationError: neither says.
     """
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+        config = json.loads(read_text(folder / "tokenizer_config.json"))
         source, target = (str(config.get(key) or "") for key in ("source_lang", "target_lang"))
         if source and target:
             return _CODES.get(source, source), _CODES.get(target, target)
@@ -86,7 +87,7 @@ def identity(files: Sequence[Path], *options: object) -> str:
     """The content of the files and the options, as 16 hex digits."""
     state = hashlib.sha256(repr(options).encode())
     for file in files:
-        with file.open("rb") as stream:
+        with open_regular(file) as stream:
             state.update(hashlib.file_digest(stream, "sha256").digest())
     return state.hexdigest()[:16]
 
@@ -109,7 +110,7 @@ class Marian:
         self.source, self.target = languages(folder, name)
         try:
             with _quiet(self._transformers):
-                self._vocabulary: dict[str, int] = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
+                self._vocabulary: dict[str, int] = json.loads(read_text(folder / "vocab.json"))
                 self._model: Any = self._transformers.MarianMTModel.from_pretrained(
                     folder, local_files_only=True
                 ).eval()
