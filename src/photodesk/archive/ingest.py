@@ -333,7 +333,7 @@ def _describe(archive: Archive, entries: dict[str, Entry], files: dict[str, File
         if entry != old:
             changed[point.photo] = entry
     if changed:
-        archive.engine.describe(changed)
+        archive.describe(changed)
 
 
 def _compare(archive: Archive, folders: Sequence[Path], seen: set[str], result: Ingested) -> None:

