@@ -612,11 +612,13 @@ def _as_store_error(path: Path) -> Iterator[None]:
     else that SQLite refuses is a mistake of ours, and stays what it is."""
     try:
         yield
+    except UnicodeDecodeError as error:  # in a name of the schema, which SQLite quotes
+        raise StoreError(_DAMAGED.format(file=path, reason=error)) from None
     except sqlite3.Error as error:
         # the low byte is the primary result code: https://sqlite.org/rescode.html; the module's own errors have none
         trouble = _TROUBLE.get(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF)
-        if str(error).startswith("Could not decode to UTF-8"):  # the module's own, of a text that nobody wrote
-            trouble = _DAMAGED
+        if isinstance(error, sqlite3.OperationalError) and not hasattr(error, "sqlite_errorcode"):
+            trouble = _DAMAGED  # the module's own, for a text that is not UTF-8
         if trouble is None:
             raise
         raise StoreError(trouble.format(file=path, folder=path.parent, reason=error)) from None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from photodesk.encoders import onnx_session
+from photodesk.encoders import onnx_session, shipped
 from photodesk.encoders.base import PhotoTower
 from photodesk.errors import EncoderError
 from photodesk.types import FloatArray
