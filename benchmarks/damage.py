@@ -84,9 +84,9 @@ class Target:
     setup: Callable[[Path], None] = lambda folder: None
 
 
-def archive(kind: str) -> Target:
+def archive(kind: str, *, stopped: bool = False) -> Target:
     """A desk of 90 pictures on an engine, with captions, uses, picks, a bank, and points in coded and in open
-    segments."""
+    segments; `stopped` without the sums of the engine's files, as a kill leaves it."""
 
     def make(folder: Path) -> None:
         edge.CODED, edge.SEGMENT = 1, 2
@@ -105,6 +105,8 @@ def archive(kind: str) -> Target:
                 desk.usage.use([photo], f"2026-01-{i + 1:02d}", WORDS[i % len(WORDS)])
                 desk.usage.pick(Pick(Article(f"a{i}", WORDS[i % len(WORDS)]), photo, i + 1, i / 8))
             desk.usage.withdraw("a3", photos[3])
+        if stopped:
+            (folder / "engine/sums.json").unlink()
 
     def answers(folder: Path) -> Any:
         with Archive.open(folder) as desk:
@@ -303,6 +305,8 @@ def _picture() -> Any:
 TARGETS: dict[str, Callable[[], Target]] = {
     "edge": lambda: archive("edge"),
     "flat": lambda: archive("flat"),
+    "edge-stopped": lambda: archive("edge", stopped=True),
+    "flat-stopped": lambda: archive("flat", stopped=True),
     "index": index,
     "store": store,
     "network": network,
@@ -454,7 +458,7 @@ def main() -> int:
     ask = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     ask.add_argument("--flips", type=int, default=1000)
     ask.add_argument("--truncations", type=int, default=200)
-    ask.add_argument("--targets", default=",".join(TARGETS))
+    ask.add_argument("--targets", default=",".join(name for name in TARGETS if "stopped" not in name))
     ask.add_argument("--seed", type=int, default=1)
     ask.add_argument("--work", type=Path)
     given = ask.parse_args()

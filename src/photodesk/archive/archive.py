@@ -23,7 +23,7 @@ import numpy as np
 
 from photodesk import images
 from photodesk.archive.database import COMING, Database, File, Sums, content_sum
-from photodesk.archive.lock import hold, say
+from photodesk.archive.lock import hold, say, was_stopped
 from photodesk.archive.usage import UsageLog
 from photodesk.encoders.base import Encoder
 from photodesk.engines.base import Engine, Space
@@ -42,6 +42,9 @@ THUMBNAIL = 320
 """Longest side of a thumbnail, in pixels."""
 RESERVE = 128 * 2**20
 """Bytes that must be free on the disk before anything is added."""
+
+UNFINISHED = "unfinished backup"
+"""Setting with the folder of a backup while it is being written."""
 
 T = TypeVar("T")
 
@@ -177,6 +180,7 @@ class Archive:
         if not (folder / DATABASE).exists():
             raise StoreError(f"{folder} holds no archive; make one with: photodesk archive init {folder}")
         with _disk(folder):
+            stopped = was_stopped(folder)
             lock = hold(folder, doing)
         database = None
         try:
@@ -192,6 +196,8 @@ class Archive:
                 engine = open_engine(settings.engine, space, base=folder, create=True)
             archive = cls(folder, settings, engine, database, lock)
             archive.set_aside = aside
+            if stopped:
+                archive._sweep()
             archive._settle()
             return archive
         except BaseException:
@@ -391,6 +397,14 @@ class Archive:
         self.database.forget(photo for photo in coming if photo not in there)
         self.drop([photo for photo, state in unsettled.items() if state != COMING])
         self.recovered = len(unsettled)
+
+    def _sweep(self) -> None:
+        """Delete what a kill left of files that were being written: drafts of thumbnails, an unfinished backup."""
+        for path in (self.folder / "thumbnails").glob("*/.*.jpg.*"):
+            path.unlink(missing_ok=True)
+        if unfinished := self.database.settings().get(UNFINISHED, ""):
+            shutil.rmtree(unfinished, ignore_errors=True)
+            self.database.set({UNFINISHED: ""})
 
     def use_engine(self, engine: Engine, uri: str) -> None:
         """Work with another engine, which holds the same points, from now on."""

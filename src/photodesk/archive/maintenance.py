@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from photodesk import images
-from photodesk.archive.archive import CONFIDENCE, DATABASE, THUMBNAIL, Archive, Picture
+from photodesk.archive.archive import CONFIDENCE, DATABASE, THUMBNAIL, UNFINISHED, Archive, Picture
 from photodesk.archive.database import Database, Job, Sums, content_sum
 from photodesk.archive.folders import gone
 from photodesk.archive.ingest import thumbnail
 from photodesk.engines.schema import Point
 from photodesk.errors import PhotoError, StoreError
-from photodesk.files import as_store_error, digest
+from photodesk.files import as_store_error, digest, sync_folder
 from photodesk.types import Fate, Fault, Progress, silent
 
 
@@ -41,6 +41,7 @@ def verify(
     if archive.set_aside:
         what = f"the engine's files were damaged; they are in {archive.set_aside} now"
         faults.append(Fault("archive-engine-damaged", archive.settings.engine, what, "repaired", f"run: {again}"))
+        archive.set_aside = ""  # it is said
     for where, what, repaired in archive.engine.damage(repair=repair):
         advice = "" if repaired else f"run: photodesk archive verify {archive.folder} --repair"
         fate: Fate = "repaired" if repaired else "kept"
@@ -252,29 +253,32 @@ def backup(archive: Archive, target: Path, *, thumbnails: bool = True) -> None:
     """
     if target.exists():
         raise StoreError(f"{target} exists; name a new folder for the backup")
-    partial = target.with_name(f".{target.name}.partial")
-    with _writing(target):
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+    partial = target.absolute().with_name(f".{target.name}.partial")
+    archive.database.set({UNFINISHED: str(partial)})
     try:
+        with _writing(target):
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
         archive.database.copy(partial / DATABASE)
         kind, _, place = archive.settings.engine.partition(":")
         archive.engine.snapshot(
             partial / ("snapshot" if kind == "qdrant" else "shard" if Path(place).is_absolute() else place)
         )
         with _writing(target):
-            if kind != "qdrant" and Path(place).is_absolute():
-                copy = Database.open(partial / DATABASE)
-                copy.set({"engine": f"{kind}:shard"})
-                copy.close()
+            near = {"engine": f"{kind}:shard"} if kind != "qdrant" and Path(place).is_absolute() else {}
+            with closing(Database.open(partial / DATABASE)) as copy:
+                copy.set({UNFINISHED: ""} | near)
             if (archive.folder / CONFIDENCE).is_file():
                 shutil.copy2(archive.folder / CONFIDENCE, partial / CONFIDENCE)
             if thumbnails and (archive.folder / "thumbnails").is_dir():
                 shutil.copytree(archive.folder / "thumbnails", partial / "thumbnails")
             partial.rename(target)
+            sync_folder(target.parent)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+    finally:
+        archive.database.set({UNFINISHED: ""})
 
 
 def _writing(folder: Path) -> AbstractContextManager[None]:

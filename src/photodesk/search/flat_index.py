@@ -90,7 +90,7 @@ class FlatIndex:
             with replacing(folder / f"photos-{tag}.jsonl") as text:
                 text.write(listing)
             with replacing(folder / "index.json") as text:
-                text.write(json.dumps(about, indent=1) + "\n")
+                text.write(json.dumps(about | {"sum": _sum(about)}, indent=1) + "\n")
             for old in [*folder.glob("rows-*.npy"), *folder.glob("photos-*.jsonl"), *folder.glob("numbers-*")]:
                 if tag not in old.name:
                     old.unlink()
@@ -108,6 +108,8 @@ class FlatIndex:
             about = json.loads(read_text(folder / "index.json"))
             if about["format"] != FORMAT:
                 raise StoreError(f"{folder} holds an index of format {about['format']}, not {FORMAT}; make it again")
+            if "sum" in about and about.pop("sum") != _sum(about):  # an older photodesk wrote none
+                raise StoreError(f"{folder / 'index.json'} is damaged: it is not what was written; make it again")
             listing = read_text(folder / f"photos-{about['files']}.jsonl")
             listed = [json.loads(line) for line in listing.splitlines()]
             rows = np.load(folder / f"rows-{about['files']}.npy", mmap_mode="r", allow_pickle=False)
@@ -148,6 +150,11 @@ class FlatIndex:
         return tuple(
             Hit(self.embeddings.ids[j], score) for j, score in zip(at[0].tolist(), best[0].tolist(), strict=True)
         )
+
+
+def _sum(about: dict[str, object]) -> str:
+    """Digest of what `index.json` says."""
+    return digest(json.dumps(about, sort_keys=True).encode()).hex()
 
 
 def _tag(listing: str, rows: FloatArray) -> str:
