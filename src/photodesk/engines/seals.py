@@ -17,11 +17,10 @@ def install(db: sqlite3.Connection) -> None:
     db.create_function("seal_of", -1, seal_of, deterministic=True)
     for table, columns, key in _tables(db):
         values, same = ", ".join(f"new.{c}" for c in columns), " AND ".join(f"{c} IS new.{c}" for c in key)
+        change = f"UPDATE {table} SET seal = seal_of({values}) WHERE {same}"  # noqa: S608  names of our schema
         for event in ("INSERT", f"UPDATE OF {', '.join(columns)}"):
-            db.execute(
-                f"CREATE TEMP TRIGGER seal_{table}_{event[:6]} AFTER {event} ON main.{table} "
-                f"BEGIN UPDATE {table} SET seal = seal_of({values}) WHERE {same}; END"  # noqa: S608  names of our schema
-            )
+            when = f"seal_{table}_{event[:6]} AFTER {event} ON main.{table}"
+            db.execute(f"CREATE TEMP TRIGGER {when} BEGIN {change}; END")
 
 
 def seal_all(db: sqlite3.Connection) -> None:

@@ -161,7 +161,7 @@ def _tag(listing: str, rows: FloatArray) -> str:
     """The name of the files of an index: a digest of what they hold."""
     content = hashlib.sha256()
     for start in range(0, len(rows), 4096):
-        content.update(np.ascontiguousarray(rows[start : start + 4096]))
+        content.update(rows[start : start + 4096].tobytes())
     return digest(listing.encode() + content.digest()[:16]).hex()
 
 
