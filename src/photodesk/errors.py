@@ -7,6 +7,7 @@ PhotodeskError            base: one sentence with the value, the expectation and
 ├── EncoderError          a model is missing, damaged or not the one the data was made with
 ├── TranslationError      a translation model or service cannot be used or answered wrongly
 ├── StoreError            stored embeddings or an index are damaged, locked or of another make
+│   ├── EngineDamaged    the files of an archive's engine are not what was written
 │   └── ArchiveInUse      another process holds the archive; has its pid and, if it serves, its address
 ├── RunError              a run file or submission breaks its format
 └── MissingExtra          an optional dependency is not installed; says the pip command
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
@@ -77,6 +79,21 @@ class TranslationError(PhotodeskError):
 
 class StoreError(PhotodeskError):
     """Stored embeddings or an index are damaged, locked, or were made by another encoder."""
+
+
+class EngineDamaged(StoreError):
+    """The files of an archive's engine are not what was written, so nothing opens them.
+
+    Attributes:
+        folder: with the files.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], what: str) -> None:
+        super().__init__(
+            f"{what}; make the engine again from the pictures with: photodesk archive verify --repair, or restore the "
+            "archive from a backup: see docs/archive.md"
+        )
+        self.folder = os.fspath(folder)
 
 
 class ArchiveInUse(StoreError):

@@ -92,10 +92,22 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
         os.umask(mask)
         Path(name).chmod(0o666 & ~mask)
         os.replace(name, path)
+        sync_folder(path.parent)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
         raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Return when the disk has which files a folder holds, where the system can tell: a rename or deletion is then kept
+    even if the power fails."""
+    with contextlib.suppress(OSError):  # some systems open no folders, some disks sync none
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 @contextlib.contextmanager

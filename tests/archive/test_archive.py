@@ -313,7 +313,7 @@ def test_only_what_disk_and_others_do_is_a_store_error(tmp_path):
     with pytest.raises(sqlite3.OperationalError):
         ledger.ask("SELECT 'the disk is full, locked and read-only' FROM nowhere")
     with pytest.raises(sqlite3.IntegrityError), ledger.change() as db:
-        db.execute("INSERT INTO settings VALUES ('full', NULL)")
+        db.execute("INSERT INTO settings (name, value) VALUES ('full', NULL)")
     with pytest.raises(sqlite3.ProgrammingError):
         ledger.ask("SELECT ?", ())
     ledger._db.execute("PRAGMA busy_timeout = 0")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -143,3 +145,19 @@ def test_the_shipped_curve_is_reliable_and_rises():
     found = shipped.reliability
     assert found is not None
     assert found.error <= 0.05
+
+
+def test_a_curve_that_is_not_what_was_written_is_named(tmp_path):
+    path = tmp_path / "confidence.json"
+    Confidence("f", Background.of(np.eye(4, dtype=np.float32)), -4.5, 1.5).save(path)
+    for old, new in (('"f"', '"g"'), ("-4.5", "-4.4"), ('"rest": 0', '"rest": 1')):
+        whole = path.read_text("utf-8")
+        assert old in whole
+        path.write_text(whole.replace(old, new), "utf-8")
+        with pytest.raises(StoreError, match="is not what was written"):
+            Confidence.find("f", tmp_path)
+        path.write_text(whole, "utf-8")
+    older = json.loads(path.read_text("utf-8"))
+    older.pop("sum")
+    path.write_text(json.dumps(older), "utf-8")
+    assert Confidence.load(path).bias == -4.5

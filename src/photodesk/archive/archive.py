@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -22,15 +22,15 @@ from typing import TypeVar
 import numpy as np
 
 from photodesk import images
-from photodesk.archive.database import COMING, Database, File
-from photodesk.archive.lock import hold, say
+from photodesk.archive.database import COMING, Database, File, Sums, content_sum
+from photodesk.archive.lock import hold, say, was_stopped
 from photodesk.archive.usage import UsageLog
 from photodesk.data.folder_walk import ARCHIVE
 from photodesk.encoders.base import Encoder
 from photodesk.engines.base import Engine, Space
 from photodesk.engines.registry import open_engine
-from photodesk.engines.schema import Point
-from photodesk.errors import PhotoError, StoreError, UsageError
+from photodesk.engines.schema import Entry, Point
+from photodesk.errors import EngineDamaged, PhotoError, StoreError, UsageError
 from photodesk.files import as_store_error, digest, replacing
 from photodesk.ranking import dual_softmax
 from photodesk.ranking.revisions import Revision, parse
@@ -43,6 +43,9 @@ THUMBNAIL = 320
 """Longest side of a thumbnail, in pixels."""
 RESERVE = 128 * 2**20
 """Bytes that must be free on the disk before anything is added."""
+
+UNFINISHED = "unfinished backup"
+"""Setting with the folder of a backup while it is being written."""
 
 T = TypeVar("T")
 
@@ -106,12 +109,14 @@ class Archive:
         database: photos, files, faults, jobs.
         usage: uses, picks, bank.
         recovered: photos that an earlier kill had left half done and that were put right now.
+        set_aside: where the files of a damaged engine were moved by `open(repair=True)`; empty if there was none.
     """
 
     def __init__(self, folder: Path, settings: Settings, engine: Engine, database: Database, lock: int) -> None:
         self.folder, self.settings, self.engine, self.database, self._lock = folder, settings, engine, database, lock
         self.usage = UsageLog(database)
         self.recovered = 0
+        self.set_aside = ""
         self._bank: Embeddings | None = None
 
     @classmethod
@@ -160,12 +165,14 @@ class Archive:
         return cls(folder, settings, made, database, lock)
 
     @classmethod
-    def open(cls, folder: Path, *, doing: str = "search") -> Archive:
+    def open(cls, folder: Path, *, doing: str = "search", repair: bool = False) -> Archive:
         """Open an archive, put right what a kill left half done, and hold it until `close`.
 
         Args:
             folder: where it lives.
             doing: what others are told who find it held.
+            repair: if the engine's files are damaged, set them aside and begin an empty engine; `maintenance.verify`
+                then makes of it what it can.
 
         Raises:
             ArchiveInUse: another process holds it; names it.
@@ -174,13 +181,24 @@ class Archive:
         if not (folder / DATABASE).exists():
             raise StoreError(f"{folder} holds no archive; make one with: photodesk archive init {folder}")
         with _disk(folder):
+            stopped = was_stopped(folder)
             lock = hold(folder, doing)
         database = None
         try:
             database = Database.open(folder / DATABASE)
             settings = Settings.of(database.settings())
-            engine = open_engine(settings.engine, Space(settings.dim, settings.language), base=folder)
+            space, aside = Space(settings.dim, settings.language), ""
+            try:
+                engine = open_engine(settings.engine, space, base=folder)
+            except EngineDamaged as error:
+                if not repair:
+                    raise
+                aside = _set_aside(Path(error.folder))
+                engine = open_engine(settings.engine, space, base=folder, create=True)
             archive = cls(folder, settings, engine, database, lock)
+            archive.set_aside = aside
+            if stopped:
+                archive._sweep()
             archive._settle()
             return archive
         except BaseException:
@@ -253,6 +271,10 @@ class Archive:
 
     def keep_thumbnail(self, photo: str, picture: bytes) -> None:
         """Store the thumbnail of a photo, as JPEG."""
+        self._write_thumbnail(photo, picture)
+        self.database.note({photo: Sums(thumbnail=content_sum(picture))})
+
+    def _write_thumbnail(self, photo: str, picture: bytes) -> None:
         with _disk(self.folder), replacing(self.thumbnail(photo), "wb") as stream:
             stream.write(picture)
 
@@ -269,13 +291,20 @@ class Archive:
         """
         self._check_room()
         for point, picture in zip(points, thumbnails, strict=True):
-            self.keep_thumbnail(point.photo, picture)
+            self._write_thumbnail(point.photo, picture)
         known = [(point.photo, hash_, point.entry.group) for point, hash_ in zip(points, hashes, strict=True)]
-        leaving = self.database.announce(known, files)
+        sums = [Sums.of(point, picture) for point, picture in zip(points, thumbnails, strict=True)]
+        leaving = self.database.announce(known, files, sums)
         self.engine.upsert(points)
         self.database.confirm(point.photo for point in points)
         self.drop(leaving)
         return leaving
+
+    def describe(self, entries: Mapping[str, Entry]) -> None:
+        """Replace what is known of photos."""
+        self.database.changing(entries)  # so that a kill before the sums are noted is not taken for damage
+        self.engine.describe(entries)
+        self.database.note({photo: Sums.of_entry(entry) for photo, entry in entries.items()})
 
     def place(self, files: Sequence[File]) -> list[str]:
         """Note files of photos that are there already; photos whose last file has now another content go, and are
@@ -331,9 +360,10 @@ class Archive:
         self.database.set({"numbers": "in progress"})
         done, of = 0, self.engine.count()
         for points in self.engine.scan(rows=True, batch=4096):
-            self.engine.revise(
-                [point.photo for point in points], self.offsets(np.stack([point.row for point in points]))
-            )
+            photos, offsets = [point.photo for point in points], self.offsets(np.stack([point.row for point in points]))
+            self.database.changing(photos)
+            self.engine.revise(photos, offsets)
+            self.database.note({photo: Sums(offset=float(one)) for photo, one in zip(photos, offsets, strict=True)})
             done += len(points)
             progress("revising", done, of)
         self.database.set({"numbers": tag})
@@ -356,6 +386,11 @@ class Archive:
 
     def _settle(self) -> None:
         self.database.interrupted()
+        if changed := self.database.in_change():
+            points = self.engine.get(changed, rows=True)
+            # rows do not change so; what a kill left is either the old or the new
+            self.database.note({point.photo: replace(Sums.of(point), row=None) for point in points})
+            self.database.settled()
         unsettled = self.database.unsettled()
         coming = [photo for photo, state in unsettled.items() if state == COMING]
         there = {point.photo for point in self.engine.get(coming)} if coming else set()
@@ -363,6 +398,14 @@ class Archive:
         self.database.forget(photo for photo in coming if photo not in there)
         self.drop([photo for photo, state in unsettled.items() if state != COMING])
         self.recovered = len(unsettled)
+
+    def _sweep(self) -> None:
+        """Delete what a kill left of files that were being written: drafts of thumbnails, an unfinished backup."""
+        for path in (self.folder / "thumbnails").glob("*/.*.jpg.*"):
+            path.unlink(missing_ok=True)
+        if unfinished := self.database.settings().get(UNFINISHED, ""):
+            shutil.rmtree(unfinished, ignore_errors=True)
+            self.database.set({UNFINISHED: ""})
 
     def use_engine(self, engine: Engine, uri: str) -> None:
         """Work with another engine, which holds the same points, from now on."""
@@ -396,6 +439,17 @@ def revise_tag(bank: Embeddings | None, revision: Revision) -> str:
     for name, row in zip(bank.ids, bank.rows, strict=True):
         content.update(name.encode() + b"\0" + row.tobytes())
     return content.hexdigest()[:32]
+
+
+def _set_aside(folder: Path) -> str:
+    """Give a folder another name, if it is there; returns that."""
+    number = 1
+    while (aside := folder.with_name(f"{folder.name}.damaged-{number}")).exists():
+        number += 1
+    with _disk(folder):
+        if folder.exists():
+            folder.rename(aside)
+    return str(aside)
 
 
 def _disk(folder: Path) -> contextlib.AbstractContextManager[None]:

@@ -7,19 +7,25 @@ confirmed afterwards, so that a kill in between leaves a state that can be put r
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import functools
+import hashlib
 import json
+import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from photodesk.engines import seals
+from photodesk.engines.schema import Entry, Point
 from photodesk.errors import StoreError
 from photodesk.types import Fault
 
@@ -73,6 +79,27 @@ MIGRATIONS = (
     CREATE TABLE excludes (root TEXT PRIMARY KEY, patterns TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE mounts (folder TEXT PRIMARY KEY) WITHOUT ROWID;
     """,
+    # sums of what engine and thumbnails hold of a photo, NULL for those of an older photodesk; photos whose sums are
+    # not to be trusted while the engine is being changed; rows of another model until it is the archive's; see `seals`
+    """
+    ALTER TABLE photos ADD COLUMN row_sum BLOB;
+    ALTER TABLE photos ADD COLUMN entry_sum BLOB;
+    ALTER TABLE photos ADD COLUMN hubness REAL;
+    ALTER TABLE photos ADD COLUMN thumbnail_sum BLOB;
+    CREATE TABLE changing (photo TEXT PRIMARY KEY, seal BLOB) WITHOUT ROWID;
+    CREATE TABLE renewed (photo TEXT PRIMARY KEY, row_sum BLOB, seal BLOB) WITHOUT ROWID;
+    ALTER TABLE settings ADD COLUMN seal BLOB;
+    ALTER TABLE photos ADD COLUMN seal BLOB;
+    ALTER TABLE files ADD COLUMN seal BLOB;
+    ALTER TABLE faults ADD COLUMN seal BLOB;
+    ALTER TABLE uses ADD COLUMN seal BLOB;
+    ALTER TABLE picks ADD COLUMN seal BLOB;
+    ALTER TABLE bank ADD COLUMN seal BLOB;
+    ALTER TABLE jobs ADD COLUMN seal BLOB;
+    ALTER TABLE left_out ADD COLUMN seal BLOB;
+    ALTER TABLE excludes ADD COLUMN seal BLOB;
+    ALTER TABLE mounts ADD COLUMN seal BLOB;
+    """,
 )
 
 
@@ -97,6 +124,39 @@ class File:
     sidecar: str = ""
     sidecar_size: int = 0
     sidecar_mtime: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """What engine and thumbnails hold of a photo, in short; None where an older photodesk did not note it.
+
+    Args:
+        row: digest of its row; entry: of what is known of it; thumbnail: of its file.
+        offset: its hubness offset.
+    """
+
+    row: bytes | None = None
+    entry: bytes | None = None
+    offset: float | None = None
+    thumbnail: bytes | None = None
+
+    @classmethod
+    def of(cls, point: Point, thumbnail: bytes | None = None) -> Sums:
+        """Of a point with its row, and the content of its thumbnail."""
+        row = content_sum(np.ascontiguousarray(point.row, "<f4").tobytes())
+        small = None if thumbnail is None else content_sum(thumbnail)
+        return replace(cls.of_entry(point.entry), row=row, offset=float(np.float32(point.offset)), thumbnail=small)
+
+    @classmethod
+    def of_entry(cls, entry: Entry) -> Sums:
+        """Of an entry alone: its fields that are not empty, so that it stays when others come."""
+        known = {f.name: value for f in fields(entry) if (value := getattr(entry, f.name))}
+        return cls(entry=content_sum(json.dumps(known, sort_keys=True).encode()))
+
+
+def content_sum(content: bytes) -> bytes:
+    """What `Sums` has of a content."""
+    return hashlib.blake2b(content, digest_size=8).digest()
 
 
 State = Literal["waiting", "running", "done", "stopped", "failed"]
@@ -132,6 +192,7 @@ class Database:
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path, self._db, self._lock = path, connection, threading.RLock()
+        self._file = _identity(path)
 
     @classmethod
     def open(cls, path: Path, *, create: bool = False) -> Database:
@@ -142,20 +203,34 @@ class Database:
         """
         if not create and not path.exists():
             raise StoreError(f"{path.parent} holds no archive; make one with: photodesk archive init {path.parent}")
-        with _as_store_error(path):
+        with _as_store_error(path), contextlib.ExitStack() as on_error:
             db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+            on_error.callback(db.close)
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=FULL")
             version = int(db.execute("PRAGMA user_version").fetchone()[0])
             if version > len(MIGRATIONS):
-                db.close()
                 raise StoreError(f"{path.parent} was made by a newer photodesk (schema {version}); update photodesk")
             if version == 0 and not create:
-                db.close()
                 raise StoreError(f"{path} is no archive of photodesk; make one with: photodesk archive init DIR")
-            for number, step in enumerate(MIGRATIONS[version:], version + 1):
-                db.executescript(f"BEGIN IMMEDIATE;{step};PRAGMA user_version={number};COMMIT;")
-        return cls(path, db)
+            if _schema(db) != _schema_of(version):
+                raise StoreError(_DAMAGED.format(file=path, reason="its tables are not those that photodesk makes"))
+            if version < len(MIGRATIONS):
+                with _transaction(db):
+                    for step in MIGRATIONS[version:]:
+                        for statement in _statements(step):
+                            db.execute(statement)
+                    seals.seal_all(db)
+                    db.execute(f"PRAGMA user_version={len(MIGRATIONS)}")
+            seals.install(db)
+            on_error.pop_all()
+        made = cls(path, db)
+        try:
+            made.check("settings")
+        except BaseException:
+            db.close()
+            raise
+        return made
 
     def close(self) -> None:
         """Close the file."""
@@ -164,16 +239,27 @@ class Database:
 
     @contextmanager
     def change(self) -> Iterator[sqlite3.Connection]:
-        """A transaction: all that the block does is kept, or nothing."""
+        """A transaction: all that the block does is kept, or nothing.
+
+        Raises:
+            StoreError: as `open`, or the file was deleted or replaced since, so that nothing of it would be kept.
+        """
         with self._lock, _as_store_error(self.path):
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
+            with _transaction(self._db):
                 yield self._db
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
+            self.check_place()
+
+    def check_place(self) -> None:
+        """Raise where the file is not the one that was opened.
+
+        Raises:
+            StoreError: it was deleted, moved or replaced.
+        """
+        if _identity(self.path) != self._file:
+            raise StoreError(
+                f"{self.path} was deleted, moved or replaced while it was open; what is asked for now is not kept: "
+                "bring the archive back and start again"
+            )
 
     def write(self, statement: str, *rows: Sequence[object]) -> None:
         """A statement in SQL for each of some rows of values, in one transaction."""
@@ -193,30 +279,37 @@ class Database:
 
     def set(self, values: Mapping[str, str]) -> None:
         """Set or replace settings."""
-        self.write("INSERT OR REPLACE INTO settings VALUES (?, ?)", *values.items())
+        self.write(_SET, *values.items())
 
     def change_model(self, values: Mapping[str, str]) -> None:
         """Set the settings of another model and empty the bank, whose rows are of the old one; both or neither."""
         with self.change() as db:
-            db.executemany("INSERT OR REPLACE INTO settings VALUES (?, ?)", list(values.items()))
+            db.executemany(_SET, list(values.items()))
             db.execute("DELETE FROM bank")
+            new = "SELECT row_sum FROM renewed WHERE renewed.photo = photos.photo"
+            db.execute(f"UPDATE photos SET row_sum = ({new}), hubness = 0")  # noqa: S608  our words
+            db.execute("DELETE FROM renewed")
 
     # photos and files
 
-    def announce(self, photos: Sequence[tuple[str, int, str]], files: Sequence[File]) -> list[str]:
+    def announce(
+        self, photos: Sequence[tuple[str, int, str]], files: Sequence[File], sums: Sequence[Sums] = ()
+    ) -> list[str]:
         """Say that photos (id, perceptual hash, group) are about to be put into the engine, and where their files are.
 
         A photo whose last file now has another content is marked as leaving, and its uses and picks go over to the new
-        photo.
+        photo. `sums` are those of the photos, where they are known.
 
         Returns:
             the photos that are leaving, for the engine to delete and then `forget`.
         """
         with self.change() as db:
             db.executemany(
-                "INSERT INTO photos VALUES (?, 0, ?, ?, ?) ON CONFLICT (photo) DO UPDATE SET state = 0",
+                "INSERT INTO photos (photo, state, print, family, added) VALUES (?, 0, ?, ?, ?) "
+                "ON CONFLICT (photo) DO UPDATE SET state = 0",
                 [(photo, _signed(hash_), group, now()) for photo, hash_, group in photos],
             )
+            db.executemany(_NOTE, [(*astuple(one), photo) for one, (photo, *_) in zip(sums, photos, strict=False)])
             return self._place(db, files)
 
     def located(self, files: Sequence[File]) -> list[str]:
@@ -273,6 +366,43 @@ class Database:
             for photo in photos:
                 db.execute("DELETE FROM photos WHERE photo = ?", (photo,))
                 db.execute("DELETE FROM files WHERE photo = ?", (photo,))
+
+    # sums
+
+    def changing(self, photos: Iterable[str]) -> None:
+        """Say that what the engine holds of photos is about to change: until `note`, their sums say nothing."""
+        self.write("INSERT OR IGNORE INTO changing (photo) VALUES (?)", *((photo,) for photo in photos))
+
+    def note(self, sums: Mapping[str, Sums]) -> None:
+        """Note the sums of photos, those that are not None."""
+        with self.change() as db:
+            db.executemany(_NOTE, [(*astuple(one), photo) for photo, one in sums.items()])
+            db.executemany("DELETE FROM changing WHERE photo = ?", [(photo,) for photo in sums])
+
+    def in_change(self) -> list[str]:
+        """Photos that a kill left between `changing` and `note`."""
+        return [str(photo) for (photo,) in self.ask("SELECT photo FROM changing ORDER BY photo")]
+
+    def settled(self) -> None:
+        """Say that the sums of all photos are right again."""
+        self.write("DELETE FROM changing", ())
+
+    def sums(self, photos: Sequence[str]) -> dict[str, Sums]:
+        """Photo → its sums, of those that are known and not in change."""
+        question = (
+            "SELECT photo, row_sum, entry_sum, hubness, thumbnail_sum FROM photos WHERE photo IN "
+            "(SELECT value FROM json_each(?)) AND photo NOT IN (SELECT photo FROM changing)"
+        )
+        rows = self.ask(question, (json.dumps(list(photos)),))
+        return {str(photo): Sums(*values) for photo, *values in rows}  # type: ignore[arg-type]
+
+    def renew(self, sums: Mapping[str, Sums] | None) -> None:
+        """Note sums of rows of another model, which count from `change_model` on; None forgets them."""
+        if sums is None:
+            self.write("DELETE FROM renewed", ())
+        else:
+            rows = ((photo, one.row) for photo, one in sums.items())
+            self.write("INSERT OR REPLACE INTO renewed (photo, row_sum) VALUES (?, ?)", *rows)
 
     def unsettled(self) -> dict[str, int]:
         """Photos that a kill left between announcement and confirmation, with their states."""
@@ -451,10 +581,29 @@ class Database:
         which = " WHERE withdrawn = ''" if table == "picks" else ""
         return int(str(self.ask(f"SELECT count(*) FROM {table}{which}")[0][0]))  # noqa: S608  as above
 
-    def sound(self) -> str:
-        """What SQLite finds wrong with the file; empty if nothing."""
-        found = str(self.ask("PRAGMA quick_check")[0][0])
-        return "" if found == "ok" else found
+    def damage(self) -> list[str]:
+        """What is wrong with the file: with its trees, as SQLite finds, and rows that are not what was written."""
+        with self._lock:
+            try:
+                found = [f"SQLite finds: {said}" for (said,) in self._db.execute("PRAGMA integrity_check(10)")]
+                found = [] if found == ["SQLite finds: ok"] else found
+                return found + [
+                    f"the row {key!r} of {table} is not as written" for table, key in seals.broken(self._db)
+                ]
+            except sqlite3.Error as error:
+                return [f"SQLite finds: {error}"]
+
+    def check(self, table: str) -> None:
+        """Raise where a row of a table is not what was written.
+
+        Raises:
+            StoreError: names the first one.
+        """
+        with self._lock, _as_store_error(self.path):
+            for _, key in seals.broken(self._db, table):
+                raise StoreError(
+                    _DAMAGED.format(file=self.path, reason=f"the row {key!r} of {table} is not as written")
+                )
 
     def copy(self, path: Path) -> None:
         """Write a consistent copy to a new file, while this one is in use."""
@@ -463,6 +612,55 @@ class Database:
             with target:
                 self._db.backup(target)
             target.close()
+
+
+_SET = "INSERT OR REPLACE INTO settings (name, value) VALUES (?, ?)"
+_NOTE = (
+    "UPDATE photos SET row_sum = ifnull(?, row_sum), entry_sum = ifnull(?, entry_sum), hubness = ifnull(?, hubness), "
+    "thumbnail_sum = ifnull(?, thumbnail_sum) WHERE photo = ?"
+)
+
+
+@contextmanager
+def _transaction(db: sqlite3.Connection) -> Iterator[None]:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def _statements(script: str) -> list[str]:
+    """The statements of a script; `executescript` would end the transaction."""
+    plain = "\n".join(line.partition("--")[0] for line in script.splitlines())
+    return [statement for statement in plain.split(";") if statement.strip()]
+
+
+def _schema(db: sqlite3.Connection) -> list[tuple[str, str]]:
+    """Name and definition of every table and index."""
+    rows = db.execute("SELECT name, sql FROM main.sqlite_schema WHERE sql IS NOT NULL ORDER BY name")
+    return [(str(name), " ".join(str(sql).split())) for name, sql in rows]
+
+
+@functools.cache
+def _schema_of(version: int) -> list[tuple[str, str]]:
+    """What a database of that version has."""
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
+        for step in MIGRATIONS[:version]:
+            db.executescript(step)
+        return _schema(db)
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """Which file that is; zeros where there is none."""
+    try:
+        found = os.stat(path)  # noqa: PTH116  a tenth of the time
+        return found.st_dev, found.st_ino
+    except OSError:
+        return 0, 0
 
 
 def _signed(value: int) -> int:
@@ -475,9 +673,13 @@ def _as_store_error(path: Path) -> Iterator[None]:
     else that SQLite refuses is a mistake of ours, and stays what it is."""
     try:
         yield
+    except UnicodeDecodeError as error:  # in a name of the schema, which SQLite quotes
+        raise StoreError(_DAMAGED.format(file=path, reason=error)) from None
     except sqlite3.Error as error:
         # the low byte is the primary result code: https://sqlite.org/rescode.html; the module's own errors have none
         trouble = _TROUBLE.get(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF)
+        if isinstance(error, sqlite3.OperationalError) and not hasattr(error, "sqlite_errorcode"):
+            trouble = _DAMAGED  # the module's own, for a text that is not UTF-8
         if trouble is None:
             raise
         raise StoreError(trouble.format(file=path, folder=path.parent, reason=error)) from None

@@ -359,7 +359,7 @@ def _describe(archive: Archive, entries: dict[str, Entry], files: dict[str, File
         if entry != old:
             changed[point.photo] = entry
     if changed:
-        archive.engine.describe(changed)
+        archive.describe(changed)
 
 
 def _join(archive: Archive, originals: Mapping[str, str]) -> None:

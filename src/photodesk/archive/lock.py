@@ -37,6 +37,11 @@ def hold(folder: Path, doing: str) -> int:
     return handle
 
 
+def was_stopped(folder: Path) -> bool:
+    """Whether the last holder ended without closing the archive, if nobody holds it."""
+    return bool(_present(folder))
+
+
 def say(folder: Path, doing: str, url: str = "", key: str = "") -> None:
     """Let those who find the archive held know what the holder does, and where and with which key it answers for
     them."""

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from photodesk import images
-from photodesk.archive.archive import CONFIDENCE, DATABASE, THUMBNAIL, Archive, Picture
-from photodesk.archive.database import Database, Job
+from photodesk.archive.archive import CONFIDENCE, DATABASE, THUMBNAIL, UNFINISHED, Archive, Picture
+from photodesk.archive.database import Database, Job, Sums, content_sum
 from photodesk.archive.folders import gone
 from photodesk.archive.ingest import thumbnail
+from photodesk.engines.schema import Point
 from photodesk.errors import PhotoError, StoreError
-from photodesk.files import as_store_error, digest
+from photodesk.files import as_store_error, digest, sync_folder
 from photodesk.types import Fate, Fault, Progress, silent
 
 
@@ -28,52 +29,56 @@ def verify(
     Args:
         archive: open.
         content: also read every file and compare its digest; the next `update` reads those that differ.
-        repair: make missing thumbnails again, delete points that no file stands behind, and forget photos that the
-            engine has lost, so that `add` encodes them again. What was put right is listed as repaired.
+        repair: make missing or damaged thumbnails again, and what the engine derives from rows and entries; delete
+            points that no file stands behind; forget photos that the engine has lost or of which it holds something
+            else than was written, so that `add` encodes them again; note sums of what an older photodesk wrote. What
+            was put right is listed as repaired.
         progress: called with ("points" or "files", done, of).
     """
-    faults = []
-    if wrong := archive.database.sound():
-        faults.append(
-            Fault(
-                "archive-damaged",
-                DATABASE,
-                f"SQLite finds: {wrong}",
-                "kept",
-                "restore the archive from a backup: see docs/archive.md",
-            )
-        )
+    again = f"photodesk archive add {archive.folder} FOLDER"
+    advice = "restore the archive from a backup: see docs/archive.md"
+    faults = [Fault("archive-damaged", DATABASE, what, "kept", advice) for what in archive.database.damage()]
+    if archive.set_aside:
+        what = f"the engine's files were damaged; they are in {archive.set_aside} now"
+        faults.append(Fault("archive-engine-damaged", archive.settings.engine, what, "repaired", f"run: {again}"))
+        archive.set_aside = ""  # it is said
+    for where, what, repaired in archive.engine.damage(repair=repair):
+        advice = "" if repaired else f"run: photodesk archive verify {archive.folder} --repair"
+        fate: Fate = "repaired" if repaired else "kept"
+        faults.append(Fault("archive-engine-damaged", where, what, fate, advice))
     files: dict[str, list[str]] = {}
     for file in archive.database.files():
         files.setdefault(file.photo, []).append(file.path)
     known = set(archive.database.photos())
-    strays, there = [], set()
+    strays, there, damaged = [], set(), dict[str, str]()
     of = archive.engine.count()
     for batch in archive.engine.scan(rows=True, batch=1000):
-        for point in batch:
-            there.add(point.photo)
-            length = float(np.linalg.norm(point.row)) if len(point.row) == archive.settings.dim else 0.0
-            if not abs(length - 1) < 1e-3 or not np.isfinite(point.offset):
-                advice = "remove the photo and add its file again"
-                what = f"its row is damaged (length {length:.3g})"
-                faults.append(Fault("archive-row-damaged", point.photo, what, "kept", advice))
+        there |= {point.photo for point in batch}
+        damaged |= _damaged(archive, batch, repair)
         strays += [point.photo for point in batch if point.photo not in known]
         progress("points", len(there), of)
+    unmended = [photo for photo in damaged if photo in known and not any(map(_there, files.get(photo, ())))]
+    mended = [photo for photo in damaged if photo in known and photo not in unmended]
     lost = sorted(known - there)
     empty = sorted(known & there - files.keys())
     if repair:
         archive.engine.delete(strays)
         archive.database.forget(lost)
         archive.drop(empty)
-    fate: Fate = "repaired" if repair else "kept"
+        archive.engine.delete(mended)
+        archive.database.forget(mended)
+    fate = "repaired" if repair else "kept"
     advice = "" if repair else f"run: photodesk archive verify {archive.folder} --repair"
     what = "the database does not know this point"
     faults += [Fault("archive-point-unknown", name, what, fate, advice) for name in strays]
     what = "no file stands behind this photo"
     faults += [Fault("archive-photo-fileless", name, what, fate, advice) for name in empty]
-    again = f"run: photodesk archive add {archive.folder} FOLDER" if repair else advice
+    again = f"run: {again}" if repair else advice
+    faults += [Fault("archive-row-damaged", name, damaged[name], fate, again) for name in mended]
+    back = "bring a file of it back, or remove it"
+    faults += [Fault("archive-row-damaged", name, damaged[name], "kept", back) for name in unmended]
     faults += [Fault("archive-point-lost", name, "the engine has lost this photo", fate, again) for name in lost]
-    if archive.engine.count() != (of - len(strays) - len(empty) if repair else of):
+    if archive.engine.count() != (of - len({*strays, *empty, *mended}) if repair else of):
         faults.append(
             Fault(
                 "archive-count",
@@ -84,15 +89,52 @@ def verify(
             )
         )
     return faults + list(
-        _files(archive, {p: files[p] for p in sorted(known & there & files.keys())}, content, repair, progress)
+        _files(
+            archive,
+            {p: files[p] for p in sorted((known & there & files.keys()).difference(mended))},
+            content,
+            repair,
+            progress,
+        )
     )
+
+
+def _damaged(archive: Archive, points: Sequence[Point], repair: bool) -> dict[str, str]:
+    """Photo → what is wrong with what the engine holds of it. Photos without sums, of an older photodesk, get some if
+    `repair` is set."""
+    noted, found, fresh = archive.database.sums([point.photo for point in points]), {}, dict[str, Sums]()
+    for point in points:
+        with np.errstate(all="ignore"):  # damaged numbers may be too large to be squared
+            length = float(np.linalg.norm(point.row)) if len(point.row) == archive.settings.dim else 0.0
+        sums, now = noted.get(point.photo, Sums()), Sums.of(point)
+        if not abs(length - 1) < 1e-3 or not np.isfinite(point.offset):
+            found[point.photo] = f"its row is damaged (length {length:.3g})"
+        elif sums.row not in (None, now.row):
+            found[point.photo] = "its row is not the one that was written"
+        elif sums.entry not in (None, now.entry):
+            found[point.photo] = "what is known of it is not what was written"
+        elif sums.offset not in (None, now.offset):
+            found[point.photo] = "its hubness offset is not the one that was written"
+        elif None in (sums.row, sums.entry, sums.offset):
+            fresh[point.photo] = now
+    if repair and fresh:
+        archive.database.note(fresh)
+    return found
+
+
+def _there(path: str) -> bool:
+    return not gone(path)
 
 
 def _files(
     archive: Archive, files: dict[str, list[str]], content: bool, repair: bool, progress: Progress
 ) -> Iterator[Fault]:
     """Faults of files and thumbnails."""
+    sums: dict[str, Sums] = {}
+    photos = list(files)
     for done, (photo, paths) in enumerate(files.items(), 1):
+        if done % 1000 == 1:
+            sums = archive.database.sums(photos[done - 1 : done + 999])
         there = [path for path in paths if not gone(path)]
         if not there:
             advice = f"if it is not coming back: photodesk archive remove {archive.folder} --missing"
@@ -106,23 +148,18 @@ def _files(
             except PhotoError as error:
                 yield error.fault("kept")
         small = archive.thumbnail(photo)
-        if not small.is_file() or not small.stat().st_size or (content and not _decodes(small)):
+        if wrong := _thumbnail(small, sums.get(photo, Sums()).thumbnail, content):
+            advice = f"run: photodesk archive verify {archive.folder} --repair"
             yield (
-                _redraw(archive, photo)
+                _redraw(archive, photo, wrong)
                 if repair
-                else Fault(
-                    "thumbnail-missing",
-                    str(small),
-                    "the thumbnail is missing",
-                    "kept",
-                    f"run: photodesk archive verify {archive.folder} --repair",
-                )
+                else Fault("thumbnail-missing", str(small), f"the thumbnail is {wrong}", "kept", advice)
             )
         if done % 1000 == 0 or done == len(files):
             progress("files", done, len(files))
 
 
-def _redraw(archive: Archive, photo: str) -> Fault:
+def _redraw(archive: Archive, photo: str, wrong: str) -> Fault:
     """Make the thumbnail of a photo again; what came of it."""
 
     def drawn(found: Picture) -> bytes:
@@ -133,17 +170,21 @@ def _redraw(archive: Archive, photo: str) -> Fault:
     try:
         archive.keep_thumbnail(photo, archive.picture(photo, drawn))
     except PhotoError as error:
-        what = f"the thumbnail is missing, and the file {error.what}"
+        what = f"the thumbnail is {wrong}, and the file {error.what}"
         return Fault("thumbnail-missing", archive.path(photo), what, "kept", "get the picture again")
-    return Fault("thumbnail-missing", str(archive.thumbnail(photo)), "the thumbnail was missing", "repaired")
+    return Fault("thumbnail-missing", str(archive.thumbnail(photo)), f"the thumbnail was {wrong}", "repaired")
 
 
-def _decodes(path: Path) -> bool:
+def _thumbnail(path: Path, wanted: bytes | None, content: bool) -> str:
+    """What is wrong with a thumbnail, if it is not there or not what was written; of those without a sum, if it does
+    not decode, where its content is to be looked at."""
     try:
-        images.load(path)
+        found = images.content(path)
+        if content and wanted is None:
+            images.load(path)
     except PhotoError:
-        return False
-    return True
+        return "damaged" if path.is_file() else "missing"
+    return "damaged" if not found or wanted not in (None, content_sum(found)) else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,29 +263,32 @@ def backup(archive: Archive, target: Path, *, thumbnails: bool = True) -> None:
     """
     if target.exists():
         raise StoreError(f"{target} exists; name a new folder for the backup")
-    partial = target.with_name(f".{target.name}.partial")
-    with _writing(target):
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+    partial = target.absolute().with_name(f".{target.name}.partial")
+    archive.database.set({UNFINISHED: str(partial)})
     try:
+        with _writing(target):
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
         archive.database.copy(partial / DATABASE)
         kind, _, place = archive.settings.engine.partition(":")
         archive.engine.snapshot(
             partial / ("snapshot" if kind == "qdrant" else "shard" if Path(place).is_absolute() else place)
         )
         with _writing(target):
-            if kind != "qdrant" and Path(place).is_absolute():
-                copy = Database.open(partial / DATABASE)
-                copy.set({"engine": f"{kind}:shard"})
-                copy.close()
+            near = {"engine": f"{kind}:shard"} if kind != "qdrant" and Path(place).is_absolute() else {}
+            with closing(Database.open(partial / DATABASE)) as copy:
+                copy.set({UNFINISHED: ""} | near)
             if (archive.folder / CONFIDENCE).is_file():
                 shutil.copy2(archive.folder / CONFIDENCE, partial / CONFIDENCE)
             if thumbnails and (archive.folder / "thumbnails").is_dir():
                 shutil.copytree(archive.folder / "thumbnails", partial / "thumbnails")
             partial.rename(target)
+            sync_folder(target.parent)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+    finally:
+        archive.database.set({UNFINISHED: ""})
 
 
 def _writing(folder: Path) -> AbstractContextManager[None]:

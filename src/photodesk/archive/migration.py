@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from photodesk import images
 from photodesk.archive.archive import Archive, Picture
+from photodesk.archive.database import Sums
 from photodesk.encoders.base import Encoder, PhotoTower
 from photodesk.engines.base import Engine, Space
 from photodesk.engines.registry import open_engine
@@ -53,6 +54,7 @@ def reencode(archive: Archive, encoder: Encoder, progress: Progress) -> tuple[in
             raise StoreError(f"{folder} is in the way: move it away and repeat the command")
         shutil.rmtree(folder)  # of a call that was stopped
     archive.database.set({"renewing": uri})
+    archive.database.renew(None)
     new = open_engine(uri, Space(dim, settings.language), base=archive.folder, create=True)
     faults: list[Fault] = []
     done, encoded, of = 0, 0, old.count()
@@ -62,7 +64,9 @@ def reencode(archive: Archive, encoder: Encoder, progress: Progress) -> tuple[in
             there = [(point, pixels) for point, pixels in prepared if pixels is not None]
             for some in chunks(there, encoder.photos.batch):
                 rows = photo_rows(encoder.photos.encode(np.stack([pixels for _, pixels in some])), encoder)
-                new.upsert([Point(point.photo, row, point.entry) for (point, _), row in zip(some, rows, strict=True)])
+                fresh = [Point(point.photo, row, point.entry) for (point, _), row in zip(some, rows, strict=True)]
+                new.upsert(fresh)
+                archive.database.renew({point.photo: Sums.of(point) for point in fresh})
             encoded += len(there)
             done += len(points)
             progress("encoding", done, of)

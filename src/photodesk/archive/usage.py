@@ -11,7 +11,7 @@ import numpy as np
 
 from photodesk.archive.database import Database, now
 from photodesk.engines.schema import is_day
-from photodesk.errors import UsageError
+from photodesk.errors import StoreError, UsageError
 from photodesk.types import Article, FloatArray
 
 
@@ -50,7 +50,7 @@ class UsageLog:
         if not is_day(day):
             raise UsageError(f"{day!r} is no day; expected YYYY-MM-DD, such as 2024-05-31")
         rows = ((photo, day, article) for photo in photos)
-        self.database.write("INSERT OR IGNORE INTO uses VALUES (?, ?, ?)", *rows)
+        self.database.write("INSERT OR IGNORE INTO uses (photo, day, article) VALUES (?, ?, ?)", *rows)
         return day
 
     def used(self, since: str) -> dict[str, str]:
@@ -59,7 +59,12 @@ class UsageLog:
             "SELECT photo, max(day) FROM (SELECT photo, day FROM uses WHERE day >= ?1 UNION ALL"
             " SELECT photo, substr(at, 1, 10) FROM picks WHERE withdrawn = '' AND at >= ?1) GROUP BY photo"
         )
-        return {str(photo): str(day) for photo, day in self.database.ask(asked, (since,))}
+        found = {str(photo): str(day) for photo, day in self.database.ask(asked, (since,))}
+        if wrong := [day for day in found.values() if not is_day(day)]:
+            self.database.check("uses")
+            self.database.check("picks")
+            raise StoreError(f"a photo was used on {wrong[0]!r}, which is no day; see: photodesk archive verify")
+        return found
 
     def pick(self, pick: Pick) -> None:
         """Note a choice."""
@@ -90,6 +95,7 @@ class UsageLog:
 
     def picks(self) -> list[Pick]:
         """All choices that stand, oldest first."""
+        self.database.check("picks")
         rows = self.database.ask("SELECT article, photo, rank, score, at FROM picks WHERE withdrawn = '' ORDER BY pick")
         return [
             Pick(Article(**json.loads(str(a))), str(p), int(str(r)), float(str(s)), str(at)) for a, p, r, s, at in rows
@@ -98,10 +104,11 @@ class UsageLog:
     def add_to_bank(self, articles: Sequence[str], rows: FloatArray) -> None:
         """Articles (ids) and their (n, d) float32 rows, standing for the queries to come."""
         made = ((name, np.asarray(row, "<f4").tobytes(), now()) for name, row in zip(articles, rows, strict=True))
-        self.database.write("INSERT OR REPLACE INTO bank VALUES (?, ?, ?)", *made)
+        self.database.write("INSERT OR REPLACE INTO bank (article, row, added) VALUES (?, ?, ?)", *made)
 
     def bank(self) -> tuple[tuple[str, ...], FloatArray]:
         """Ids, ascending, and (n, d) float32 rows of the bank; (0, 0) where it is empty."""
+        self.database.check("bank")
         found = self.database.ask("SELECT article, row FROM bank ORDER BY article")
         rows = np.frombuffer(b"".join(row for _, row in found if isinstance(row, bytes)), "<f4").astype(np.float32)
         return tuple(str(name) for name, _ in found), rows.reshape(len(found), -1) if found else np.empty(

@@ -270,7 +270,7 @@ def stats(archive: Path, as_json: bool) -> None:
 @click.option(
     "--repair",
     is_flag=True,
-    help="Repair what can be repaired: thumbnails, points without a file, photos that the engine lost.",
+    help="Repair what can be repaired: thumbnails, points without a file, photos that the engine lost or damaged.",
 )
 @click.pass_context
 def verify(context: click.Context, /, archive: Path, content: bool, repair: bool) -> None:
@@ -350,7 +350,7 @@ def _reencode(folder: Path, name: str) -> None:
 
 
 @contextmanager
-def commands_of(folder: Path, doing: str) -> Iterator[Any]:
+def commands_of(folder: Path, doing: str, *, repair: bool = False) -> Iterator[Any]:
     """A function that runs commands of `archive.commands`: here where the archive is free, at the server that holds it
     where it is not."""
     import functools
@@ -362,7 +362,7 @@ def commands_of(folder: Path, doing: str) -> Iterator[Any]:
     from photodesk.web import client
 
     try:
-        held: Archive = Archive.open(folder, doing=doing)
+        held: Archive = Archive.open(folder, doing=doing, repair=repair)
     except ArchiveInUse as holder:
         if not holder.url:
             raise
@@ -388,7 +388,7 @@ def commands_of(folder: Path, doing: str) -> Iterator[Any]:
 
 def _run(context: click.Context, archive: Path, command: str, **options: Any) -> NoReturn:
     """Run a command, say what came of it, and end with 1 if any fault needs the user."""
-    with commands_of(archive, f"archive {command}") as do:
+    with commands_of(archive, f"archive {command}", repair=bool(options.get("repair"))) as do:
         bad = _show(do(command, options))
     context.exit(1 if bad else 0)
 

@@ -130,7 +130,7 @@ MEANINGS = {
     "photo-unreadable": Meaning(
         "picture cannot be read", "the system does not give the file out, or it is no regular file"
     ),
-    "thumbnail-missing": Meaning("thumbnail is missing", "pages show the photo from its thumbnail"),
+    "thumbnail-missing": Meaning("thumbnail is missing or damaged", "pages show the photo from its thumbnail"),
     # where photos lie
     "file-changed": Meaning("content of the file changed", "the archive has the row of the earlier content"),
     "file-excluded": Meaning("files or folders left out by a pattern", "by default, or by yours; see docs/archive.md"),
@@ -149,10 +149,11 @@ MEANINGS = {
     # what photodesk keeps
     "archive-count": Meaning("the engine counts other points than it lists"),
     "archive-damaged": Meaning("the database is damaged", "SQLite finds contradictions in the file"),
+    "archive-engine-damaged": Meaning("the engine's files are damaged", "they are not what was written"),
     "archive-photo-fileless": Meaning("no file stands behind the photo", "a stop came between two steps"),
     "archive-point-lost": Meaning("the engine has lost the photo", "it cannot be found until its file is added again"),
     "archive-point-unknown": Meaning("the database does not know the point", "a stop came between two steps"),
-    "archive-row-damaged": Meaning("row is damaged", "it is not of unit length, so its scores mean nothing"),
+    "archive-row-damaged": Meaning("row or entry is damaged", "it is not what was written"),
     "store-damaged": Meaning("features are damaged", "the list of what is stored cannot be read"),
     "store-file-changed": Meaning("file of features changed", "it is not what was written; its rows are encoded again"),
     "store-file-missing": Meaning("file of features is missing", "its rows are encoded again"),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
+from photodesk.encoders import shipped
 from photodesk.encoders.base import Encoder
 from photodesk.encoders.concatenated import checked
 from photodesk.encoders.e5 import E5, LAYERS
@@ -40,6 +41,6 @@ def load_builtin(network: Path | None = None) -> Encoder:
     Raises:
         EncoderError: the network is damaged or was trained on other towers.
     """
-    path = resources.files("photodesk") / "models/bridge.safetensors"
-    with resources.as_file(path) as shipped:
-        return checked(Encoder("builtin" + (f"@{network}" if network else ""), *towers(), load(network or shipped)))
+    name = "builtin" + (f"@{network}" if network else "")
+    with resources.as_file(resources.files("photodesk") / "models/bridge.safetensors") as own:
+        return checked(Encoder(name, *towers(), load(network or shipped.checked(own))))

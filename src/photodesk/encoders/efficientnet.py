@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from photodesk.encoders import onnx_session
+from photodesk.encoders import onnx_session, shipped
 from photodesk.encoders.base import PhotoTower
 from photodesk.errors import EncoderError
 from photodesk.types import FloatArray, unit
@@ -61,8 +60,8 @@ class Lite(PhotoTower):
 
     @cached_property
     def _sessions(self) -> list[Any]:
-        folder, how = resources.files("photodesk") / "models", onnx_session.options(1)  # the store runs a batch a core
-        return [onnx_session.opened((folder / f"lite{v}.onnx").read_bytes(), how) for v in self.versions]
+        how = onnx_session.options(1)  # the store runs a batch a core
+        return [onnx_session.opened(shipped.read(f"lite{v}.onnx"), how) for v in self.versions]
 
     def views(self, photo: Image.Image) -> list[NDArray[np.uint8]]:
         """The photo as each network reads it, (height, width, RGB)."""

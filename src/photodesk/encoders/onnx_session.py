@@ -4,10 +4,11 @@ overflow."""
 from __future__ import annotations
 
 from functools import cache
-from importlib import resources
 from typing import Any
 
 import numpy as np
+
+from photodesk.encoders import shipped
 
 
 def opened(model: str | bytes, how: Any) -> Any:
@@ -42,6 +43,5 @@ def _plain(threads: int) -> Any:
 @cache
 def exact() -> bool:
     """Whether int8 products are exact on this processor, by the worst case: 64 times 255 · 127."""
-    probe = (resources.files("photodesk") / "models/overflow.onnx").read_bytes()
-    (sums,) = opened(probe, _plain(1)).run(None, {"x": np.full((1, 64), 255, np.uint8)})
+    (sums,) = opened(shipped.read("overflow.onnx"), _plain(1)).run(None, {"x": np.full((1, 64), 255, np.uint8)})
     return bool((sums == 64 * 255 * 127).all())

@@ -22,6 +22,7 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from photodesk.errors import EncoderError
 from photodesk.files import open_regular, replacing
@@ -227,10 +228,27 @@ def save(network: Network, path: Path) -> None:
     }
     for key in ("text_dims", "visual_dims", "card", "encoders", "fields", "members"):
         about[key] = json.dumps(getattr(network, key), ensure_ascii=False, sort_keys=True)
+    kept = {name: np.ascontiguousarray(w, _kept(network, w)) for name, w in network.weights.items()}
+    content = dump(kept, about | {"sum": _sum(kept, about)})
     with replacing(path, "wb") as stream:
-        stream.write(
-            dump({name: np.ascontiguousarray(w, _kept(network, w)) for name, w in network.weights.items()}, about)
-        )
+        stream.write(_ordered(content))
+
+
+def _sum(stored: Mapping[str, NDArray[np.generic]], about: Mapping[str, str]) -> str:
+    """Digest of all that a file says: metadata and weights, in whatever order they are."""
+    content = hashlib.sha256(json.dumps(dict(about), sort_keys=True).encode())
+    for name in sorted(stored):
+        content.update(f"{name} {stored[name].dtype.str} {stored[name].shape}".encode())
+        content.update(np.ascontiguousarray(stored[name]).tobytes())
+    return content.hexdigest()[:32]
+
+
+def _ordered(content: bytes) -> bytes:
+    """A safetensors file with the names in its header in order; the library writes metadata in a new one each time."""
+    size = int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8 : 8 + size]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # so that the weights are aligned
+    return len(header).to_bytes(8, "little") + header + content[8 + size :]
 
 
 def _pickled(path: Path) -> bool:
@@ -254,7 +272,7 @@ def load(path: Path) -> Network:
 
     try:
         with open_regular(path), safe_open(path, "numpy") as file:
-            about = file.metadata() or {}
+            about = dict(file.metadata() or {})
             stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
     except FileNotFoundError:
         raise EncoderError(f"no network at {path}") from None
@@ -270,6 +288,9 @@ def load(path: Path) -> Network:
     try:
         if about.get("format") != FORMAT:
             raise EncoderError(f"{path} holds {about.get('format', 'no named format')}, not {FORMAT}")
+        noted = about.pop("sum", None)  # an older photodesk wrote none
+        if noted is not None and noted != _sum(stored, about):
+            raise EncoderError(f"{path} is damaged: it is not what was written; train it again or fetch it again")
         if not all(np.isfinite(w).all() for w in weights.values()):
             raise EncoderError(f"{path} holds weights that are not numbers; it is damaged")
         members = int(json.loads(about.get("members", "1")))

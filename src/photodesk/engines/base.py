@@ -91,6 +91,15 @@ class Engine(Protocol):
         """How many photos there are."""
         ...
 
+    def damage(self, *, repair: bool = False) -> Iterator[tuple[str, str, bool]]:
+        """What is wrong with the engine's own files, as far as it can tell: (file or photo, what, whether it was put
+        right). An engine that keeps no sums finds nothing.
+
+        Args:
+            repair: make again what follows from rows and entries.
+        """
+        return iter(())
+
     def optimise(self) -> None:
         """Do what makes later searches quick; worthwhile after many photos came."""
         ...

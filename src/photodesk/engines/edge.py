@@ -13,14 +13,15 @@ from __future__ import annotations
 import json
 import shutil
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from photodesk.engines.base import Space
-from photodesk.engines.points import ROW, WORDS, Models, PointEngine, key
+from photodesk.engines.points import BATCH, ROW, WORDS, Models, PointEngine, key
 from photodesk.engines.schema import EVERYTHING, FACETS, NUMBERS, Filter, Point
-from photodesk.errors import StoreError, require
+from photodesk.engines.sums import Sums
+from photodesk.errors import EngineDamaged, StoreError, require
 from photodesk.files import as_store_error
 from photodesk.types import FloatArray
 
@@ -41,10 +42,10 @@ A = TypeVar("A")
 class EdgeEngine(PointEngine):
     """See `base.Engine`; make one with `open`."""
 
-    def __init__(self, path: Path, space: Space, uri: str, shard: Any, api: Any) -> None:
+    def __init__(self, path: Path, space: Space, uri: str, shard: Any, api: Any, sums: Sums) -> None:
         models = Models(api, api.Point, api.RangeFloat, api.RangeDateTime, lambda keys: api.HasIdCondition(set(keys)))
         super().__init__(uri, space, models, scale=QUARTER)
-        self.path, self._shard, self._api = path, shard, api
+        self.path, self._shard, self._api, self._sums = path, shard, api, sums
         self._fresh = 0  # points since the last `optimise`
         self._guard = threading.RLock()  # no loss: Edge keeps other Python threads waiting anyway
 
@@ -54,24 +55,31 @@ class EdgeEngine(PointEngine):
         api = require("qdrant_edge", "archive")
         if create and path.exists() and any(path.iterdir()):
             raise StoreError(f"{path} is not empty; name a new folder for the shard")
+        sums = Sums(path, _bulk)
         try:
             if create:
                 path.mkdir(parents=True, exist_ok=True)
                 shard = api.EdgeShard.create(str(path), _config(api, space))
             else:
+                for name, what in sums.wrong():  # Edge maps whatever lengths a damaged file names
+                    raise EngineDamaged(path, f"{path / name} {what}")
                 size = json.loads((path / "edge_config.json").read_text("utf-8"))["vectors"][ROW]["size"] - 1
                 if size != space.dim:
                     raise StoreError(f"{path} holds rows of {size} numbers and the archive's encoder makes {space.dim}")
+                if next(path.rglob("*_journal.dat"), None):  # Edge replays journals and deletes them when it loads
+                    sums.changing()
                 shard = api.EdgeShard.load(str(path))
         except StoreError:
             raise
         except FileNotFoundError:
-            raise StoreError(f"{path} holds no shard; restore the archive from a backup: see docs/archive.md") from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise EngineDamaged(path, f"{path} holds no shard") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise EngineDamaged(path, f"cannot use the shard {path}: {error}") from None
+        except OSError as error:
             raise StoreError(f"cannot use the shard {path}: {error}; see docs/archive.md") from None
         except Exception as error:  # Edge knows no kinds
             raise _trouble(path, error) from None
-        engine = cls(path, space, uri or f"edge:{path}", shard, api)
+        engine = cls(path, space, uri or f"edge:{path}", shard, api, sums)
         there = engine._do(shard.info).payload_schema  # of an older photodesk it lacks fields that came later
         if missing := {name: schema for name, schema in _indexes(api).items() if name not in there}:
             for name, schema in missing.items():
@@ -98,8 +106,21 @@ class EdgeEngine(PointEngine):
         """See `base.Engine`."""
         return int(self._do(lambda: self._shard.count(self._api.CountRequest(True, self._filter(where)))))
 
+    def damage(self, *, repair: bool = False) -> Iterator[tuple[str, str, bool]]:
+        """See `base.Engine`."""
+        with self._guard:
+            found = [(str(self.path / name), what, repair) for name, what in self._sums.wrong(whole=True)]
+            if (
+                found and repair
+            ):  # codes and indexes follow from the points; whether these are right is for others to say
+                for points in self.scan(batch=BATCH):
+                    self.upsert(points)
+                self.optimise()
+            return iter(found)
+
     def optimise(self) -> None:
         """See `base.Engine`."""
+        self._sums.changing()
         self._do(lambda: self._shard.optimize())
         self._do(lambda: self._shard.flush())
         self._fresh = 0
@@ -109,12 +130,14 @@ class EdgeEngine(PointEngine):
         self._do(lambda: self._shard.flush())
         with as_store_error(f"cannot copy the shard to {folder}", "make room or name another place"):
             shutil.copytree(self.path, folder)
+        Sums(folder, _bulk).write()
 
     def close(self) -> None:
         """See `base.Engine`."""
         if self._shard is not None:
             self._do(lambda: self._shard.close())
             self._shard = None
+            self._sums.write()
 
     def _upsert(self, points: list[Any]) -> None:
         self._change(self._api.UpdateOperation.upsert_points(points))
@@ -154,6 +177,7 @@ class EdgeEngine(PointEngine):
         return self._do(lambda: self._shard.facet(request)).hits
 
     def _change(self, operation: Any) -> None:
+        self._sums.changing()
         self._do(lambda: self._shard.update(operation))
 
     def _do(self, action: Callable[[], A]) -> A:
@@ -164,6 +188,12 @@ class EdgeEngine(PointEngine):
                 return action()
             except Exception as error:  # Edge knows no kinds
                 raise _trouble(self.path, error) from None
+
+
+def _bulk(name: str) -> bool:
+    """Whether a file holds rows or their codes, whose length is all that Edge goes by."""
+    folder, _, file = name.rpartition("/")
+    return f"vector_storage-{ROW}" in folder and (file.startswith("chunk_") or file in ("matrix.dat", "quantized.data"))
 
 
 def _config(api: Any, space: Space) -> Any:

@@ -21,10 +21,11 @@ from typing import Concatenate, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from photodesk.engines import bm25, int8
+from photodesk.engines import bm25, int8, seals
 from photodesk.engines.base import Space
 from photodesk.engines.schema import EVERYTHING, Entry, Filter, Point, counted
-from photodesk.errors import StoreError
+from photodesk.engines.sums import Sums
+from photodesk.errors import EngineDamaged, StoreError
 from photodesk.files import as_store_error, locked
 from photodesk.types import FloatArray, Hit
 
@@ -52,8 +53,8 @@ def _alone(method: Callable[Concatenate[ScanEngine, P], R]) -> Callable[Concaten
 class ScanEngine:
     """See `base.Engine`; make one with `open`."""
 
-    def __init__(self, path: Path, space: Space, uri: str, db: sqlite3.Connection, lock: int) -> None:
-        self.path, self.space, self.uri, self._db, self._lock = path, space, uri, db, lock
+    def __init__(self, path: Path, space: Space, uri: str, db: sqlite3.Connection, lock: int, sums: Sums) -> None:
+        self.path, self.space, self.uri, self._db, self._lock, self._sums = path, space, uri, db, lock, sums
         self._slots = int8.Slots(path, space.dim)
         self._guard = threading.RLock()
         self._slot: dict[str, int] = {}
@@ -76,27 +77,40 @@ class ScanEngine:
         if create and path.exists() and any(path.iterdir()):
             raise StoreError(f"{path} is not empty; name a new folder for the index")
         if not create and not (path / "points.sqlite").exists():
-            raise StoreError(f"{path} holds no index; restore the archive from a backup: see docs/archive.md")
-        lock = -1
+            raise EngineDamaged(path, f"{path} holds no index")
+        lock, sums = -1, _sums(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
             lock = locked(path / "lock")
+            for name, what in sums.wrong():
+                raise EngineDamaged(path, f"{path / name} {what}")
             db = sqlite3.connect(path / "points.sqlite", isolation_level=None, check_same_thread=False)
             db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;")
             if create:
                 db.execute(
-                    "CREATE TABLE points (photo TEXT PRIMARY KEY, slot INTEGER UNIQUE, number REAL, payload TEXT) "
-                    "WITHOUT ROWID"
+                    "CREATE TABLE points (photo TEXT PRIMARY KEY, slot INTEGER UNIQUE, number REAL, payload TEXT, "
+                    "seal BLOB) WITHOUT ROWID"
                 )
                 db.execute(f"PRAGMA user_version={space.dim}")
             dim = int(db.execute("PRAGMA user_version").fetchone()[0])
             if dim != space.dim:
                 raise StoreError(f"{path} holds rows of {dim} numbers and the archive's encoder makes {space.dim}")
-            return cls(path, space, uri or f"flat:{path}", db, lock)
-        except (OSError, sqlite3.Error, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+            if "seal" not in (name for _, name, *_ in db.execute("PRAGMA table_info(points)")):  # of an older photodesk
+                sums.changing()
+                db.execute("BEGIN IMMEDIATE")
+                db.execute("ALTER TABLE points ADD COLUMN seal BLOB")
+                seals.seal_all(db)
+                db.execute("COMMIT")
+            seals.install(db)
+            return cls(path, space, uri or f"flat:{path}", db, lock, sums)
+        except OSError as error:
             if lock >= 0:
                 os.close(lock)
             raise StoreError(f"cannot use the index {path}: {error}; see docs/archive.md") from None
+        except (sqlite3.Error, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+            if lock >= 0:
+                os.close(lock)
+            raise EngineDamaged(path, f"cannot use the index {path}: {error}") from None
         except BaseException:
             if lock >= 0:
                 os.close(lock)
@@ -115,6 +129,7 @@ class ScanEngine:
             if slot < 0:
                 slots[i], grown = grown, grown + 1
         rows = np.stack([point.row for point in points]).astype(np.float32)
+        self._sums.changing()
         with as_store_error(f"cannot write {self.path}", "what was reported as done is kept"):
             try:
                 self._slots.write(slots, rows)
@@ -125,7 +140,9 @@ class ScanEngine:
         lines = [
             (p.photo, slot, float(p.offset), payload) for p, slot, payload in zip(points, slots, payloads, strict=True)
         ]
-        self._commit("INSERT OR REPLACE INTO points VALUES (?, ?, ?, ?)", lines)  # from here on the rows count
+        self._commit(
+            "INSERT OR REPLACE INTO points (photo, slot, number, payload) VALUES (?, ?, ?, ?)", lines
+        )  # from here on the rows count
         more = grown - len(self._ids)
         self._ids = np.concatenate([self._ids, np.full(more, "", "U32")])
         self._offsets = np.concatenate([self._offsets, np.zeros(more, np.float32)])
@@ -216,6 +233,31 @@ class ScanEngine:
         """See `base.Engine`."""
         return int(self._admits(where).sum())
 
+    @_alone
+    def damage(self, *, repair: bool = False) -> Iterator[tuple[str, str, bool]]:
+        """See `base.Engine`."""
+        found = [(str(self.path / name), what, repair) for name, what in self._sums.wrong(whole=True)]
+        try:
+            wrong = str(self._db.execute("PRAGMA integrity_check").fetchone()[0])
+            found += [(str(self.path / "points.sqlite"), f"SQLite finds: {wrong}", False)] if wrong != "ok" else []
+            found += [(photo, "its line in points.sqlite is damaged", False) for _, photo in seals.broken(self._db)]
+        except sqlite3.Error as error:
+            found.append((str(self.path / "points.sqlite"), f"SQLite finds: {error}", False))
+        taken = np.flatnonzero(self._ids != "")
+        for start in range(0, len(taken), 4096):
+            slots = taken[start : start + 4096]
+            rows = self._slots.rows[slots]
+            wrong_codes = slots[self._slots.uncoded(slots)]
+            found += [
+                (str(photo), "its 8-bit codes are not those of its row", repair) for photo in self._ids[wrong_codes]
+            ]
+            if repair and len(wrong_codes):
+                self._sums.changing()
+                self._slots.write(wrong_codes.tolist(), np.array(rows[np.isin(slots, wrong_codes)]))
+        if repair and found:
+            self._sums.changing()  # sums of what is there now, when it is closed
+        return iter(found)
+
     def optimise(self) -> None:
         """See `base.Engine`; there is nothing to do."""
 
@@ -228,16 +270,18 @@ class ScanEngine:
             with sqlite3.connect(folder / "points.sqlite") as target:
                 self._db.backup(target)
             target.close()
+            _sums(folder).write()
 
     @_alone
     def close(self) -> None:
         """See `base.Engine`."""
         if self._lock >= 0:
             self._db.close()
-            os.close(self._lock)
-            self._lock = -1
             self._ids = self._ids[:0]
             self._slots.map(0)  # closes the files
+            self._sums.write()
+            os.close(self._lock)
+            self._lock = -1
 
     @_alone
     def _some(self, where: Filter) -> list[str]:
@@ -322,6 +366,7 @@ class ScanEngine:
 
     def _commit(self, statement: str, lines: Sequence[tuple[object, ...]]) -> None:
         self._check_open()
+        self._sums.changing()
         try:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany(statement, lines)
@@ -330,3 +375,7 @@ class ScanEngine:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise StoreError(f"cannot write {self.path}: {error}; what was reported as done is kept") from None
+
+
+def _sums(path: Path) -> Sums:
+    return Sums(path, lambda name: name in int8.FILES, ignored=("lock", "points.sqlite-wal", "points.sqlite-shm"))

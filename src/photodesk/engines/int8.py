@@ -50,7 +50,8 @@ class Slots:
     def __init__(self, folder: Path, dim: int) -> None:
         self._folder, self._dim = folder, dim
         for name in FILES:
-            (folder / name).touch()
+            if not (folder / name).exists():
+                (folder / name).touch()
         self.map(0)
 
     def write(self, slots: Sequence[int], rows: FloatArray) -> None:
@@ -86,6 +87,16 @@ class Slots:
             raise StoreError(
                 f"{self._folder} is damaged: {error}; restore the archive from a backup: see docs/archive.md"
             ) from None
+
+    def uncoded(self, slots: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Which of some slots have codes or bounds that are not those of their rows; errors of rows may be off by what
+        another machine rounds."""
+        found = self.bounds[slots]
+        with np.errstate(all="ignore"):  # damaged rows hold what is no number
+            codes, bounds = encode(self.rows[slots])
+            near = np.abs(found[:, 1] - bounds[:, 1]) <= 1e-5 * bounds[:, 1] + 1e-7
+        wrong: NDArray[np.bool_] = (self.codes[slots] != codes).any(axis=1) | (found[:, 0] != bounds[:, 0]) | ~near
+        return wrong
 
     def copy(self, folder: Path) -> None:
         """Copy the files to another folder."""

@@ -133,6 +133,10 @@ class PointEngine(ABC):
         counts = {str(getattr(hit.value, "value", hit.value)): hit.count for hit in hits}
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
+    def damage(self, *, repair: bool = False) -> Iterator[tuple[str, str, bool]]:
+        """See `base.Engine`."""
+        return iter(())
+
     def _nearest(self, query: Any, using: str, k: int, where: Filter) -> tuple[Hit, ...]:
         found = self._query(query, using, k + SLACK, self._filter(where))
         hits = [Hit(name(one.id), float(one.score)) for one in found if using == ROW or one.score > 0]

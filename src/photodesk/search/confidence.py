@@ -12,7 +12,6 @@ import base64
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photodesk.archive.archive import CONFIDENCE
+from photodesk.encoders.shipped import read as read_shipped
 from photodesk.errors import StoreError
-from photodesk.files import read_text, replacing
+from photodesk.files import digest, read_text, replacing
 from photodesk.types import FloatArray
 
 FORMAT = "photodesk-confidence/1"
@@ -161,7 +161,7 @@ class Confidence:
             },
         }
         with replacing(path) as stream:
-            stream.write(json.dumps(content, indent=1) + "\n")
+            stream.write(json.dumps({**content, "sum": _sum(content)}, indent=1) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> Confidence:
@@ -171,19 +171,28 @@ class Confidence:
             StoreError: it is missing, damaged or in another format.
         """
         try:
-            found = json.loads(read_text(path))
+            text = read_text(path)
+        except (OSError, ValueError) as error:
+            raise _damaged(path, error) from None
+        return cls.parse(text, path)
+
+    @classmethod
+    def parse(cls, text: str | bytes, path: Path) -> Confidence:
+        """As `load`, of the content of a file."""
+        try:
+            found = json.loads(text)
             if found["format"] != FORMAT:
                 raise ValueError(f"its format is {found['format']}")
+            if "sum" in found and found.pop("sum") != _sum(found):  # an older photodesk wrote none
+                raise ValueError("it is not what was written")
             rows = found["background"]
             arrays = np.frombuffer(base64.b64decode(rows["float16"]), "<f2").astype(np.float32).reshape(rows["shape"])
             background = Background(arrays[:, 0].copy(), arrays[:, 1:].copy(), float(rows["rest"]))
             reliability = Reliability.read(found["reliability"]) if found["reliability"] else None
             bias, slope = float(found["bias"]), float(found["slope"])
             return cls(found["fingerprint"], background, bias, slope, reliability, found["about"])
-        except (OSError, ValueError, LookupError, TypeError, ArithmeticError, RecursionError) as error:
-            raise StoreError(
-                f"{path} holds no confidence or is damaged ({error}); make it again with: photodesk calibrate"
-            ) from None
+        except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError) as error:
+            raise _damaged(path, error) from None
 
     @classmethod
     def find(cls, fingerprint: str, folder: Path | None = None) -> Confidence | None:
@@ -195,7 +204,15 @@ class Confidence:
         return found if found.fingerprint == fingerprint else None
 
 
+def _sum(found: Mapping[str, Any]) -> str:
+    """Digest of a JSON object, however it is laid out."""
+    return digest(json.dumps(found, sort_keys=True).encode()).hex()
+
+
 def shipped() -> Confidence:
     """The built-in model's. An encoder without a confidence uses its curve, marked as uncalibrated."""
-    with resources.as_file(resources.files("photodesk") / "models" / CONFIDENCE) as path:
-        return Confidence.load(path)
+    return Confidence.parse(read_shipped(CONFIDENCE), Path(CONFIDENCE))
+
+
+def _damaged(path: Path, error: Exception) -> StoreError:
+    return StoreError(f"{path} holds no confidence or is damaged ({error}); make it again with: photodesk calibrate")

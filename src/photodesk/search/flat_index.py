@@ -7,6 +7,7 @@ replaced last, so a kill leaves the old index or the new one.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
@@ -74,7 +75,7 @@ class FlatIndex:
         rows = np.ascontiguousarray(embeddings.rows[order])
         lines = [_line({"id": embeddings.ids[i], "path": _place(paths[i])}) for i in order]
         listing = "\n".join(lines) + "\n"
-        tag = digest(listing.encode() + digest(rows.tobytes())).hex()
+        tag = _tag(listing, rows)
         about = {
             "format": FORMAT,
             "encoder": encoder,
@@ -89,7 +90,7 @@ class FlatIndex:
             with replacing(folder / f"photos-{tag}.jsonl") as text:
                 text.write(listing)
             with replacing(folder / "index.json") as text:
-                text.write(json.dumps(about, indent=1) + "\n")
+                text.write(json.dumps(about | {"sum": _sum(about)}, indent=1) + "\n")
             for old in [*folder.glob("rows-*.npy"), *folder.glob("photos-*.jsonl"), *folder.glob("numbers-*")]:
                 if tag not in old.name:
                     old.unlink()
@@ -97,7 +98,8 @@ class FlatIndex:
 
     @classmethod
     def open(cls, folder: Path) -> FlatIndex:
-        """Open an index without reading its rows.
+        """Open an index; its rows stay on the disk, but are read once and compared with the name that their content
+        gave their file.
 
         Raises:
             StoreError: there is none, or it is damaged.
@@ -106,10 +108,15 @@ class FlatIndex:
             about = json.loads(read_text(folder / "index.json"))
             if about["format"] != FORMAT:
                 raise StoreError(f"{folder} holds an index of format {about['format']}, not {FORMAT}; make it again")
-            listed = [json.loads(line) for line in read_text(folder / f"photos-{about['files']}.jsonl").splitlines()]
+            if "sum" in about and about.pop("sum") != _sum(about):  # an older photodesk wrote none
+                raise StoreError(f"{folder / 'index.json'} is damaged: it is not what was written; make it again")
+            listing = read_text(folder / f"photos-{about['files']}.jsonl")
+            listed = [json.loads(line) for line in listing.splitlines()]
             rows = np.load(folder / f"rows-{about['files']}.npy", mmap_mode="r", allow_pickle=False)
             if rows.shape != (about["photos"], about["dim"]) or len(listed) != about["photos"]:
                 raise StoreError(f"{folder} is damaged: it should hold {about['photos']} photos; make it again")
+            if rows.dtype != np.dtype("<f4") or not rows.flags.c_contiguous or _tag(listing, rows) != about["files"]:
+                raise StoreError(f"{folder} is damaged: rows or photos are not what was written; make it again")
             embeddings = Embeddings(tuple(photo["id"] for photo in listed), rows, about["fingerprint"])
             paths = {photo["id"]: photo["path"] if "://" in photo["path"] else Path(photo["path"]) for photo in listed}
             return cls(folder, embeddings, paths, about["encoder"], folder / f"numbers-{about['files']}.npz")
@@ -143,6 +150,43 @@ class FlatIndex:
         return tuple(
             Hit(self.embeddings.ids[j], score) for j, score in zip(at[0].tolist(), best[0].tolist(), strict=True)
         )
+
+
+def _sum(about: dict[str, object]) -> str:
+    """Digest of what `index.json` says."""
+    return digest(json.dumps(about, sort_keys=True).encode()).hex()
+
+
+def _tag(listing: str, rows: FloatArray) -> str:
+    """The name of the files of an index: a digest of what they hold."""
+    content = hashlib.sha256()
+    for start in range(0, len(rows), 4096):
+        content.update(rows[start : start + 4096].tobytes())
+    return digest(listing.encode() + content.digest()[:16]).hex()
+
+
+def _sealed(text: str) -> str:
+    """A line with the digest of a text before the text."""
+    return f"sum {digest(text.encode()).hex()}\n{text}"
+
+
+def _prepared_by(path: Path) -> str:
+    """How the bank of an index was prepared; empty if the index does not say.
+
+    Raises:
+        StoreError: the file is damaged.
+    """
+    if not path.exists():
+        return ""
+    try:
+        said = read_text(path)
+        text = said.partition("\n")[2] if said.startswith("sum ") else said  # an older photodesk wrote no sum
+        if text and (text == said or _sealed(text) == said):
+            parse(text)
+            return text
+    except (OSError, ValueError, UsageError):
+        pass
+    raise StoreError(f"{path} is damaged; take the numbers of the bank again")
 
 
 def check_folder(folder: Path) -> None:
@@ -259,7 +303,7 @@ def revise_index(
     numbers = dual_softmax.offsets(others, photos, revision)
     index.numbers.unlink(missing_ok=True)  # a kill in between leaves none, not old ones beside another preparation
     with replacing(index.preparation) as stream:
-        stream.write(str(preparation or Preparation()))
+        stream.write(_sealed(str(preparation or Preparation())))
     numbers.save(index.numbers)
     return numbers, faults
 
@@ -314,11 +358,7 @@ class Searcher:
         """
         if isinstance(article, str):
             article = Article("query", article)
-        bank = (
-            self.index.preparation.read_text("utf-8")
-            if revised and self.numbers and self.index.preparation.exists()
-            else ""
-        )
+        bank = _prepared_by(self.index.preparation) if revised and self.numbers else ""
         preparation = preparation or (parse(bank) if bank else Preparation())
         if bank and str(preparation) != bank:
             raise StoreError(
