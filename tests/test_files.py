@@ -23,7 +23,7 @@ from photodesk.errors import DataError, EncoderError, PhotodeskError, PhotoError
 from photodesk.evaluation import run_files, submissions
 from photodesk.features import shards
 from photodesk.files import open_regular, read_text
-from photodesk.ranking.dual_softmax import Numbers
+from photodesk.ranking.dual_softmax import Offsets
 from photodesk.recipes import schema
 from photodesk.search.confidence import Confidence
 from photodesk.search.flat_index import FlatIndex
@@ -196,7 +196,7 @@ def test_a_table_that_is_a_pipe_is_named(tmp_path, suffix):
         ("sent.zip", lambda path: submissions.check([path], [], edition="2026"), RunError),
         ("recipe.toml", schema.read, UsageError),
         ("confidence.json", Confidence.load, StoreError),
-        ("numbers.npz", Numbers.load, StoreError),
+        ("numbers.npz", Offsets.load, StoreError),
         ("net.safetensors", txv.load, EncoderError),
         ("net.safetensors", lambda path: registry.load(str(path)), PhotodeskError),
         ("export/photodesk.json", lambda path: onnx.read_card(path.parent), EncoderError),

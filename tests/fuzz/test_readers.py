@@ -29,7 +29,7 @@ from photodesk.errors import ArchiveInUse, EncoderError, StoreError, UsageError
 from photodesk.evaluation import run_files
 from photodesk.features import shards
 from photodesk.files import digest
-from photodesk.ranking.dual_softmax import Numbers
+from photodesk.ranking.dual_softmax import Offsets
 from photodesk.ranking.revisions import parse
 from photodesk.recipes import schema
 from photodesk.search.confidence import Background, Confidence, Reliability
@@ -196,10 +196,10 @@ def test_numbers(tmp_path, data):
     path = tmp_path / "numbers.npz"
     ones = np.ones(2, np.float32)
     about = parse("nnn(k=1)")
-    Numbers(about, ("a", "b"), ones, "e", ("1",), np.ones((1, 8), np.float32), ones.astype(bool), ones).save(path)
+    Offsets(about, ("a", "b"), ones, "e", ("1",), np.ones((1, 8), np.float32), ones.astype(bool), ones).save(path)
     path.write_bytes(data.draw(damaged(path.read_bytes())))
     with contained():
-        Numbers.load(path)
+        Offsets.load(path)
 
 
 @fuzzed

@@ -13,12 +13,14 @@ if TYPE_CHECKING:
 
 EVERY = 30.0
 """Seconds between two lines where stderr is no terminal."""
+QUICK = 1.0
+"""Seconds within which a stage has to end to be passed over there."""
 
 
 @contextmanager
 def bars() -> Iterator[Progress]:
     """Draws a bar for each stage that reports; where stderr is no terminal, a line every `EVERY` seconds and one when
-    it is done."""
+    it is done, if that took a while."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -51,6 +53,8 @@ def bars() -> Iterator[Progress]:
             now = monotonic()
             start, before = began.setdefault(stage, (now, done))
             if console.is_terminal or (done != of and now - said.setdefault(stage, start) < EVERY):
+                return
+            if done == of and now - start < QUICK:
                 return
             said[stage] = now
             speed = (done - before) / max(now - start, 1e-3)

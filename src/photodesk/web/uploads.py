@@ -65,7 +65,7 @@ def shrink(data: bytes | bytearray, side: int = SIDE) -> Image.Image:
     """
     from PIL import Image
 
-    if not data.startswith(_HEADS) and not formats.kind(data):
+    if not data.startswith(_HEADS) and not formats.kind(bytes(data[:4096])):
         raise PhotoError("photo-foreign", "the file", "is not a picture: JPEG, PNG, WebP, GIF, TIFF and BMP are taken")
     with _together:
         code, out = _run([sys.executable, "-m", "photodesk.web.uploads", str(side)], data)
