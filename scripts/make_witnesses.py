@@ -444,10 +444,11 @@ def of_desk(held: photodesk.Archive, encoder: Any, questions: Sequence[dict[str,
 
 
 def of_ledger(folder: Path, run: Callable[..., str]) -> dict[str, Any]:
-    """What `stats` and `faults` say; sizes, times and folders are left out."""
+    """What `stats` and `faults` say; sizes, times, folders and what else is in these are left out."""
     stats = json.loads(run("archive", "stats", folder, "--json"))
     stats["jobs"] = [[job["command"], job["state"]] for job in stats["jobs"]]
     del stats["bytes"]
+    stats.pop("left_out", None)  # earlier versions did not count it
     return {
         "stats": stats,
         "faults": [line.partition("extra/")[2] for line in run("archive", "faults", folder).splitlines()],

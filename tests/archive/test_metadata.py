@@ -9,11 +9,13 @@ import sys
 import unicodedata
 import zlib
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
+from formats.test_formats import dng, scene
 from photodesk import images
 from photodesk.archive import iptc as iim
 from photodesk.archive import metadata
@@ -626,3 +628,11 @@ def test_no_bytes_in_a_block_stop_the_work(noise, marker, head):
     entry, _ = read(jpeg(marker + struct.pack(">H", len(body) + 2) + body))
     assert (entry.width * entry.height) == 2400
     entry.caption.encode()
+
+
+def test_iptc_and_xmp_of_a_camera_raw_are_read():
+    pytest.importorskip("rawpy")
+    sets = b"\x1c\x01\x5a\x00\x03\x1b%G\x1c\x02\x69" + struct.pack(">H", 5) + "Köpf".encode()
+    entry, trouble = metadata.read(dng(np.asarray(scene()), xmp=XMP.encode(), iptc=sets))
+    assert (entry.headline, entry.caption, entry.byline) == ("Köpf", "Boote & Meer", "Ada Ott, Bo Lie")
+    assert not trouble

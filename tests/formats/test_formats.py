@@ -166,7 +166,7 @@ def test_the_turn_of_a_heic_is_its_own_and_not_that_of_its_exif(tmp_path) -> Non
 # camera RAW
 
 
-def dng(pixels: np.ndarray, preview: bytes = b"", turn: int = 1, xmp: bytes = b"") -> bytes:
+def dng(pixels: np.ndarray, preview: bytes = b"", turn: int = 1, xmp: bytes = b"", iptc: bytes = b"") -> bytes:
     """A DNG as cameras write them: its first directory is a JPEG preview, or a tiny thumbnail; below it lies what the
     sensor saw, RGGB in 16 bits."""
     out = bytearray(8)
@@ -204,6 +204,8 @@ def dng(pixels: np.ndarray, preview: bytes = b"", turn: int = 1, xmp: bytes = b"
     first |= {50721: ("S", tuple(v for i in range(9) for v in (int(i % 4 == 0), 1))), 50728: ("R", (1,) * 6)}
     if xmp:
         first[700] = ("B", tuple(xmp))
+    if iptc:
+        first[33723] = ("B", tuple(iptc))
     at = directory(first)
     out[:8] = b"II*\0" + struct.pack("<I", at)
     return bytes(out)
