@@ -493,8 +493,11 @@ class Database:
                 "DELETE FROM left_out WHERE folder = ?1 OR substr(folder, 1, length(?2)) = ?2",
                 (folder, folder.rstrip("/") + "/"),
             )
-            db.executemany("INSERT INTO left_out VALUES (?, ?, ?, ?)", [(*key, count) for key, count in left.items()])
-            db.executemany("INSERT OR IGNORE INTO mounts VALUES (?)", [(mount,) for mount in mounts])
+            db.executemany(
+                "INSERT INTO left_out (folder, code, kind, count) VALUES (?, ?, ?, ?)",
+                [(*key, count) for key, count in left.items()],
+            )
+            db.executemany("INSERT OR IGNORE INTO mounts (folder) VALUES (?)", [(mount,) for mount in mounts])
 
     def left_out(self) -> dict[tuple[str, str], int]:
         """What the latest walks left out: (code, suffix or pattern) → how many files and folders."""
@@ -514,7 +517,7 @@ class Database:
         with self.change() as db:
             db.execute("DELETE FROM excludes WHERE root = ?", (root,))
             if patterns:
-                db.execute("INSERT INTO excludes VALUES (?, ?)", (root, json.dumps(list(patterns))))
+                db.execute("INSERT INTO excludes (root, patterns) VALUES (?, ?)", (root, json.dumps(list(patterns))))
 
     def excludes(self, root: str) -> tuple[str, ...]:
         """What to leave out below a root."""

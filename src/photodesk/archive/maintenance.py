@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,22 +35,43 @@ def verify(
             was put right is listed as repaired.
         progress: called with ("points" or "files", done, of).
     """
-    again = f"photodesk archive add {archive.folder} FOLDER"
-    advice = "restore the archive from a backup: see docs/archive.md"
-    faults = [Fault("archive-damaged", DATABASE, what, "kept", advice) for what in archive.database.damage()]
-    if archive.set_aside:
-        what = f"the engine's files were damaged; they are in {archive.set_aside} now"
-        faults.append(Fault("archive-engine-damaged", archive.settings.engine, what, "repaired", f"run: {again}"))
-        archive.set_aside = ""  # it is said
-    for where, what, repaired in archive.engine.damage(repair=repair):
-        advice = "" if repaired else f"run: photodesk archive verify {archive.folder} --repair"
-        fate: Fate = "repaired" if repaired else "kept"
-        faults.append(Fault("archive-engine-damaged", where, what, fate, advice))
     files: dict[str, list[str]] = {}
     for file in archive.database.files():
         files.setdefault(file.photo, []).append(file.path)
+    faults = _structure(archive, repair)
+    sound, more = _points(archive, files, repair, progress)
+    return [*faults, *more, *_files(archive, {p: files[p] for p in sorted(sound)}, content, repair, progress)]
+
+
+def _repair_command(archive: Archive) -> str:
+    return f"run: photodesk archive verify {archive.folder} --repair"
+
+
+def _add_command(archive: Archive) -> str:
+    return f"run: photodesk archive add {archive.folder} FOLDER"
+
+
+def _structure(archive: Archive, repair: bool) -> list[Fault]:
+    """What is wrong with the files of database and engine."""
+    advice = "restore the archive from a backup: see docs/archive.md"
+    faults = [Fault("archive-damaged", DATABASE, what, "kept", advice) for what in archive.database.damage()]
+    code, engine = "archive-engine-damaged", archive.settings.engine
+    if archive.set_aside:
+        what = f"the engine's files were damaged; they are in {archive.set_aside} now"
+        faults.append(Fault(code, engine, what, "repaired", _add_command(archive)))
+        archive.set_aside = ""  # reported once
+    for where, what, repaired in archive.engine.damage(repair=repair):
+        state: tuple[Fate, str] = ("repaired", "") if repaired else ("kept", _repair_command(archive))
+        faults.append(Fault(code, where, what, *state))
+    return faults
+
+
+def _points(
+    archive: Archive, files: Mapping[str, Sequence[str]], repair: bool, progress: Progress
+) -> tuple[set[str], list[Fault]]:
+    """The photos that engine, database and files agree on, and what is wrong with the others."""
     known = set(archive.database.photos())
-    strays, there, damaged = [], set(), dict[str, str]()
+    strays, there, damaged = list[str](), set[str](), dict[str, str]()
     of = archive.engine.count()
     for batch in archive.engine.scan(rows=True, batch=1000):
         there |= {point.photo for point in batch}
@@ -67,36 +88,21 @@ def verify(
         archive.drop(empty)
         archive.engine.delete(mended)
         archive.database.forget(mended)
-    fate = "repaired" if repair else "kept"
-    advice = "" if repair else f"run: photodesk archive verify {archive.folder} --repair"
-    what = "the database does not know this point"
-    faults += [Fault("archive-point-unknown", name, what, fate, advice) for name in strays]
-    what = "no file stands behind this photo"
-    faults += [Fault("archive-photo-fileless", name, what, fate, advice) for name in empty]
-    again = f"run: {again}" if repair else advice
-    faults += [Fault("archive-row-damaged", name, damaged[name], fate, again) for name in mended]
+    fate: Fate = "repaired" if repair else "kept"
+    advice = "" if repair else _repair_command(archive)
+    again = _add_command(archive) if repair else advice
     back = "bring a file of it back, or remove it"
-    faults += [Fault("archive-row-damaged", name, damaged[name], "kept", back) for name in unmended]
-    faults += [Fault("archive-point-lost", name, "the engine has lost this photo", fate, again) for name in lost]
+    faults = [
+        *(Fault("archive-point-unknown", p, "the database does not know this point", fate, advice) for p in strays),
+        *(Fault("archive-photo-fileless", p, "no file stands behind this photo", fate, advice) for p in empty),
+        *(Fault("archive-row-damaged", p, damaged[p], fate, again) for p in mended),
+        *(Fault("archive-row-damaged", p, damaged[p], "kept", back) for p in unmended),
+        *(Fault("archive-point-lost", p, "the engine has lost this photo", fate, again) for p in lost),
+    ]
     if archive.engine.count() != (of - len({*strays, *empty, *mended}) if repair else of):
-        faults.append(
-            Fault(
-                "archive-count",
-                archive.settings.engine,
-                "it counts other points than it lists",
-                "kept",
-                "restore the archive from a backup",
-            )
-        )
-    return faults + list(
-        _files(
-            archive,
-            {p: files[p] for p in sorted((known & there & files.keys()).difference(mended))},
-            content,
-            repair,
-            progress,
-        )
-    )
+        what, advice = "it counts other points than it lists", "restore the archive from a backup"
+        faults.append(Fault("archive-count", archive.settings.engine, what, "kept", advice))
+    return (known & there & files.keys()).difference(mended), faults
 
 
 def _damaged(archive: Archive, points: Sequence[Point], repair: bool) -> dict[str, str]:
