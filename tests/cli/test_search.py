@@ -88,7 +88,7 @@ def test_the_archive_of_these_tests_has_all_there_is_to_say(shelf):
     assert [Path(one["file"]).name for one in hits[0]["similar"]] == ["held.png"]
     assert {hit["used"] for hit in hits} == {"", TODAY}
     assert all("Bild von" in hit["about"]["caption"] for hit in hits)
-    assert searched(folder, ["Rom", "--credit", "dpb"])["near"] == [["credit", "dpb", ["dpa"]]]
+    assert searched(folder, ["Rom", "--credit", "dpb"])["near"] == [["credit", "dpb", {"dpa": 4}]]
 
 
 @pytest.mark.parametrize(("words", "query"), ASKED, ids=[" ".join(words) for words, _ in ASKED])

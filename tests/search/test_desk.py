@@ -505,8 +505,8 @@ def test_a_filter_that_no_photo_passes_names_what_was_meant(archive):
     desk = Desk(archive, echo())
     answer = ask(desk, WORDS[0], where=Filter(credit=("DPA/Jan Woitass",), keywords=("hochwasser", "Elbe")))
     assert answer.message == (
-        "no photo passes the filters; credit 'DPA/Jan Woitass' is not there, but 'dpa/Jan Woitas';"
-        " keywords 'hochwasser' is not there, but 'Hochwasser'"
+        "no photo passes the filters; credit 'DPA/Jan Woitass': 1 photo has 'dpa/Jan Woitas';"
+        " keywords 'hochwasser': 1 photo has 'Hochwasser'"
     )
     assert ask(desk, WORDS[0], where=Filter(credit=("nobody",))).message == "no photo passes the filters"
 

@@ -8,7 +8,9 @@ confirmed afterwards, so that a kill in between leaves a state that can be put r
 from __future__ import annotations
 
 import datetime
+import fnmatch
 import json
+import re
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,6 +22,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from photodesk.engines.spellings import fold
 from photodesk.errors import StoreError
 from photodesk.types import Fault
 
@@ -65,6 +68,11 @@ MIGRATIONS = (
     ALTER TABLE files ADD COLUMN sidecar TEXT NOT NULL DEFAULT '';
     ALTER TABLE files ADD COLUMN sidecar_size INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE files ADD COLUMN sidecar_mtime INTEGER NOT NULL DEFAULT 0;
+    """,
+    # when an embargo ends, by somebody who knows, for the usage terms that the photo had then
+    """
+    CREATE TABLE releases (photo TEXT PRIMARY KEY, terms TEXT NOT NULL, until TEXT NOT NULL, at TEXT NOT NULL)
+        WITHOUT ROWID;
     """,
 )
 
@@ -314,6 +322,13 @@ class Database:
         )
         for row in self.ask(question, [photo]):
             yield File(*row)  # type: ignore[arg-type]
+
+    def holding(self, pattern: str) -> frozenset[str]:
+        """Photos of a file whose name or folders hold a text, in any spelling; `*` and `?` stand for any letters. Of
+        folders the added one and those below it count."""
+        wanted = re.compile(fnmatch.translate(f"*{fold(pattern).replace('[', '[[]')}*"))
+        files = self.ask("SELECT photo, substr(path, length(rtrim(root, replace(root, '/', ''))) + 1) FROM files")
+        return frozenset(str(photo) for photo, path in files if wanted.match(fold(str(path))))
 
     def roots(self) -> list[str]:
         """Folders that were added, without those below others."""

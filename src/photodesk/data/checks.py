@@ -105,6 +105,7 @@ MEANINGS = {
     "photo-truncated": Meaning("picture is cut short", "the end of the file is missing; half a picture is not shown"),
     "photo-unknown": Meaning("the archive has no such photo"),
     "photo-unreadable": Meaning("picture cannot be read", "the system does not give the file out"),
+    "photo-without-embargo": Meaning("photo has no usage terms that an embargo could stand in"),
     "thumbnail-missing": Meaning("thumbnail is missing", "pages show the photo from its thumbnail"),
     # where photos lie
     "file-changed": Meaning("content of the file changed", "the archive has the row of the earlier content"),

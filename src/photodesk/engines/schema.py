@@ -16,7 +16,7 @@ from photodesk.types import FloatArray
 Orientation = Literal["landscape", "portrait", "square"]
 ORIENTATIONS: tuple[Orientation, ...] = ("landscape", "portrait", "square")
 
-FACETS = ("credit", "terms", "keywords", "orientation", "byline", "place", "year", "people", "label")
+FACETS = ("credit", "terms", "keywords", "orientation", "byline", "place", "year", "people", "label", "provider")
 """Fields whose values can be counted."""
 
 NUMBERS = ("width", "height", "rating", "urgency")

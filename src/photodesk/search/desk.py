@@ -22,7 +22,8 @@ from photodesk.archive.archive import Archive
 from photodesk.encoders import registry
 from photodesk.encoders.base import Encoder
 from photodesk.engines import bm25
-from photodesk.engines.schema import FACETS, Entry, Filter, Point
+from photodesk.engines.schema import ANY, FACETS, LISTS, Entry, Filter, Point, holds, tokens
+from photodesk.engines.spellings import fold
 from photodesk.errors import UsageError
 from photodesk.search import confidence
 from photodesk.search.confidence import Background, Confidence
@@ -49,6 +50,8 @@ SHOWN = 200
 """Values of a field that there are to choose from, the most frequent."""
 VALUES = 2000
 """Values of a field among which one is looked for that was meant."""
+KIN = 5
+"""Values near to one that was asked for that are named."""
 FRESH = 60.0
 """Seconds for which what is known of the archive as a whole is taken as it is."""
 
@@ -62,6 +65,7 @@ class _Whole:
     background: Background
     revised: bool
     facets: dict[Filter, dict[str, Mapping[str, int]]]
+    values: dict[str, Mapping[str, int]]
     state: tuple[object, ...] = ()
 
 
@@ -102,7 +106,8 @@ class Desk:
         whole = self._known()
         asked = self._asked(question, whole)
         used = self._used(question.used_days)
-        where = question.where if question.used_days == 0 or not question.hide_used else _without(question.where, used)
+        where = self.archive.among(question.where, question.file)
+        where = where if question.used_days == 0 or not question.hide_used else _without(where, used)
         worded = self.archive.engine.lexical(asked.words, WORDED, where) if asked.words.strip() else ()
         count = (
             4 * question.top if question.diverse else question.top + max(16, question.top // 2) + min(len(used), 200)
@@ -129,38 +134,41 @@ class Desk:
         nothing = max((hit.probability for hit in hits), default=0.0) < NOTHING and not any(
             hit.components["names"] >= NAMES / 2 for hit in hits
         )
-        message, alike = "", list[Near]()
+        near_by, said = self._near(question.where), []
         if not hits:
-            message = "no photo passes the filters" if question.where else "the archive is empty"
-            alike = self._near(question.where)
-            message += "".join(
-                f"; {name} {value!r} is not there, but {', '.join(map(repr, like))}" for name, value, like in alike
-            )
+            said.append("no photo passes the filters" if where else "the archive is empty")
         elif nothing:
-            message = (
+            said.append(
                 f"nothing in this archive fits: even the best of {whole.photos:,} photos is right in fewer than "
                 f"{NOTHING:.0%} of such cases"
             )
+        for name, value, others in near_by:
+            counts = (f"{count:,} photo{'s have' if count != 1 else ' has'} {other!r}" for other, count in others.items())
+            said.append(f"{name} {value!r}: {', '.join(counts)}")
         return Answer(
             hits,
             nothing,
-            message,
+            "; ".join(said),
             calibrated,
             time.perf_counter() - started,
-            alike,
+            near_by,
         )
 
     def _near(self, where: Filter) -> list[Near]:
-        """Values of a filter that no photo has, with those that are written much alike, if there are any."""
+        """Values of a filter that there are others near to; see `Answer.near`."""
         found = []
-        for name in ("credit", "terms", "keywords"):
-            if wanted := getattr(where, name):
-                known = self.archive.engine.facets(name, VALUES)
-                folded = {value.casefold(): value for value in reversed(known)}
-                for value in wanted:
-                    close = difflib.get_close_matches(value.casefold(), folded, 3, 0.6) if value not in known else []
-                    found += [(name, value, tuple(folded[one] for one in close))] if close else []
+        for name in (*ANY, *LISTS):
+            for value in getattr(where, name):
+                if near := _kin(value, self._values(name)):
+                    found.append((name, value, near))
         return found
+
+    def _values(self, name: str) -> Mapping[str, int]:
+        """Values of a field in the whole archive, and how many photos have each."""
+        known = self._known().values
+        if name not in known:
+            known[name] = self.archive.engine.facets(name, VALUES)
+        return known[name]
 
     def facets(self, where: Filter, fields: Sequence[str] = FACETS) -> dict[str, Mapping[str, int]]:
         """Field → value → photos that pass a filter; counted once for each filter and state of the archive, one after
@@ -229,7 +237,8 @@ class Desk:
         whole = self._known()
         asked, used = self._asked(question, whole), self._used(question.used_days)
         point = self._point(photo)
-        worded = self.archive.engine.lexical(asked.words, WORDED, question.where) if asked.words.strip() else ()
+        where = self.archive.among(question.where, question.file)
+        worded = self.archive.engine.lexical(asked.words, WORDED, where) if asked.words.strip() else ()
         named = self._named(asked.words, worded, [point])
         return self._complete(self._scored([point], asked, whole, named, used), listed=True)[0], asked, point
 
@@ -312,7 +321,9 @@ class Desk:
         for hit in hits:
             entry, origins = groups[hit.photo].known(hit.photo, hit.entry)
             similar = tuple(one for one in groups[hit.photo].members if one.photo != hit.photo) if listed else ()
-            made.append(replace(hit, entry=entry, similar=similar, origins=origins))
+            made.append(
+                replace(hit, entry=entry, similar=similar, origins=origins, embargo=groups[hit.photo].embargo)
+            )
         return made
 
     def _known(self) -> _Whole:
@@ -335,12 +346,27 @@ class Desk:
             rows = np.stack([point.row for point in points]) if points else np.eye(dim, dtype=np.float32)
             background = Background.of(rows)
         state = (len(photos), photos[-1:], *self.archive.database.last_job())
-        facets = self._whole.facets if self._whole and self._whole.state == state else {}
-        return _Whole(time.monotonic() + FRESH, len(photos), background, self.archive.revised(), facets, state)
+        same = self._whole if self._whole and self._whole.state == state else None
+        facets, values = (same.facets, same.values) if same else ({}, {})
+        return _Whole(time.monotonic() + FRESH, len(photos), background, self.archive.revised(), facets, values, state)
 
 
 def _without(where: Filter, used: Mapping[str, str]) -> Filter:
     return replace(where, without=tuple(sorted({*where.without, *used})))
+
+
+def _kin(value: str, known: Mapping[str, int]) -> dict[str, int]:
+    """Values near to one that was asked for: other spellings of it and those that hold its words, else, if it is not
+    there, those that are written much alike."""
+    folded = {other: fold(other) for other in known}
+    wanted = fold(value)
+    same = [other for other, bare in folded.items() if bare == wanted and other != value]
+    holding = [other for other, bare in folded.items() if bare != wanted and tokens(value) and holds(other, value)]
+    found = same + holding
+    if not found and value not in known:
+        spelled = {bare: other for other, bare in reversed(folded.items())}
+        found = [spelled[bare] for bare in difflib.get_close_matches(wanted, spelled, 3, 0.6)]
+    return {other: known[other] for other in found[:KIN]}
 
 
 def _folded(ranked: Sequence[Found], question: Question) -> list[Found]:

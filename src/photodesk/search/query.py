@@ -51,6 +51,7 @@ class Question:
         article: title, lead and text are read, `language` tells a translator; None where only a photo is asked with.
         like: id of a photo of the archive; picture: one from outside.
         where: which photos may be found; its phrase must stand in them word for word.
+        file: part of the name or of the folders of their files, see `Database.holding`; empty asks nothing.
         words: names or keywords that lift photos whose captions have them; empty takes those of headline and lead.
         used_days: what counts as recently used; 0 asks nothing. hide_used: leave such photos out, instead of pushing
             them down.
@@ -69,6 +70,7 @@ class Question:
     diverse: bool = False
     fold: bool = True
     top: int = 60
+    file: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -194,7 +196,7 @@ class Reader:
 
 COMPONENTS = ("visual", "names", "revision", "date")
 
-Near = tuple[str, str, tuple[str, ...]]
+Near = tuple[str, str, Mapping[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +214,7 @@ class Found:
         used: day of its last use, if that is recent.
         components: what makes its score: visual, names, revision, date (of its last use).
         origins: field of `entry` → near-duplicates that its value, or a part of its usage terms, came from.
+        embargo: until when it or a near-duplicate is forbidden, as `archive.embargo.read` says it.
     """
 
     photo: str
@@ -222,6 +225,7 @@ class Found:
     used: str = ""
     components: Mapping[str, float] = field(default_factory=dict)
     origins: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    embargo: str = ""
 
     @property
     def words(self) -> str:
@@ -239,7 +243,9 @@ class Answer:
         message: in a sentence, where there is something to say.
         calibrated: whether probabilities were fitted for this encoder and kind of query.
         took: seconds.
-        near: where no photo passes the filters: field, value that no photo has, values that are written much alike.
+        near: of filters: field, value asked for, other values near to it and how many photos have each: other spellings
+            of it, which were found as well; those that hold it, such as "picture alliance/dpa"; where no photo passes,
+            those that are written much alike.
     """
 
     hits: Sequence[Found]
