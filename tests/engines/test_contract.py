@@ -355,7 +355,14 @@ def test_words_are_found_in_any_spelling(engine, asked, wanted):
 
 def test_a_compound_is_found_by_its_parts_and_finds_them(engine):
     pytest.importorskip("wordfreq")
-    captions = ["Bundesgesundheitsministerin", "Die Ministerin", "Gesundheit", "Feuerwehr", "Feuer", "Die Feuerwehrleute"]
+    captions = [
+        "Bundesgesundheitsministerin",
+        "Die Ministerin",
+        "Gesundheit",
+        "Feuerwehr",
+        "Feuer",
+        "Die Feuerwehrleute",
+    ]
     engine.upsert([replace(p, entry=Entry(caption=c)) for p, c in zip(points(6), captions, strict=True)])
     assert found(engine.lexical("Gesundheitsministerin", 9))[0] == photo(0)
     assert set(found(engine.lexical("Gesundheitsministerin", 9))) == {photo(0), photo(1), photo(2)}
@@ -557,7 +564,7 @@ def test_filters_that_make_no_sense_are_refused():
     for wrong in ({"since": "2024-13"}, {"until": "31.11.2024"}, {"orientation": ("round",)}, {"phrase": "…"}):
         with pytest.raises(UsageError, match=r"2024|round|…"):
             Filter(**wrong)
-    with pytest.raises(UsageError, match="'28.11.' is no day: it has no year"):
+    with pytest.raises(UsageError, match=r"'28\.11\.' is no day: it has no year"):
         Filter(since="28.11.")
     for name in ("credit", "terms", "keywords", "people", "label", "provider"):
         with pytest.raises(UsageError, match=f"{name}: an empty value"):

@@ -115,8 +115,8 @@ def read(terms: str, zone: datetime.tzinfo | None) -> str:
         zone: of dates and times that name none; None is the system's.
 
     Returns:
-        ISO 8601 with the offset from UTC, of several moments the latest; `UNKNOWN` where one cannot be read; empty where
-        no embargo is named.
+        ISO 8601 with the offset from UTC, of several moments the latest; `UNKNOWN` where one cannot be read; empty
+        where no embargo is named.
     """
     text = terms.casefold()
     found, pending = list[str](), False
@@ -198,7 +198,7 @@ def _day(match: re.Match[str]) -> datetime.datetime | None:
     days = []
     for month_of, day_of in readings:
         try:
-            days.append(datetime.datetime(year, month_of, day_of))  # noqa: DTZ001  its zone is added by `_aware`
+            days.append(datetime.datetime(year, month_of, day_of))
         except ValueError:
             continue
     return max(days, default=None)

@@ -1,9 +1,9 @@
 """What holds for a photo that has near-duplicates: the usage terms of all of them, and what only another of them says
 of the motif.
 
-Usage terms are sentences that people wrote, so they are told apart in one way only: an embargo that holds (`embargo`) is
-the strictest, any other text comes next, no text last. None is read for what it allows, and none is left out: distinct
-texts stand one after the other, the strictest first. Somebody who knows better says when an embargo ends
+Usage terms are sentences that people wrote, so they are told apart in one way only: an embargo that holds (`embargo`)
+is the strictest, any other text comes next, no text last. None is read for what it allows, and none is left out:
+distinct texts stand one after the other, the strictest first. Somebody who knows better says when an embargo ends
 (`UsageLog.release`); that holds for the very terms that were there then.
 """
 
@@ -101,8 +101,8 @@ def groups(archive: Archive, entries: Mapping[str, Entry]) -> dict[str, Group]:
 
 
 def embargoes(archive: Archive, entries: Mapping[str, Entry]) -> dict[str, str]:
-    """Until when each of some photos (id → entry) is forbidden, as `embargo.read` says it: by its own usage terms, or by
-    who released it while it had these."""
+    """Until when each of some photos (id → entry) is forbidden, as `embargo.read` says it: by its own usage terms, or
+    by who released it while it had these."""
     released = archive.usage.released(entries)
 
     def until(photo: str, terms: str) -> str:

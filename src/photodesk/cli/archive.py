@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 ARCHIVE = click.argument("archive", type=PATH)
 zone_option = click.option(
-    "--zone", default="", metavar="NAME", help="The desk's, such as Europe/Berlin, for embargoes [default: the system's]."
+    "--zone",
+    default="",
+    metavar="NAME",
+    help="The desk's, such as Europe/Berlin, for embargoes [default: the system's].",
 )
 
 
@@ -178,12 +181,12 @@ def use(context: click.Context, /, archive: Path, photos: tuple[str, ...], day: 
 @archive.command()
 @ARCHIVE
 @click.argument("photos", nargs=-1, required=True, metavar="PHOTO|PATH...")
-@click.option("--until", default="", metavar="MOMENT", help="When the embargo ends, as usage terms say it [default: now].")
+@click.option(
+    "--until", default="", metavar="MOMENT", help="When the embargo ends, as usage terms say it [default: now]."
+)
 @click.option("--withdraw", is_flag=True, help="Go by the usage terms again.")
 @click.pass_context
-def release(
-    context: click.Context, /, archive: Path, photos: tuple[str, ...], until: str, withdraw: bool
-) -> None:
+def release(context: click.Context, /, archive: Path, photos: tuple[str, ...], until: str, withdraw: bool) -> None:
     """Say when the embargo of photos, by id or file, ends: where their usage terms do not say it, or otherwise.
 
     Near-duplicates with the same terms are released too. It holds as long as the terms stay what they are.

@@ -42,6 +42,12 @@ if TYPE_CHECKING:
     help="Names or keywords that lift photos whose captions have them [default: those of the headline].",
 )
 @click.option("--phrase", default="", help="Words that must stand in caption, keywords or place, one after the other.")
+@click.option(
+    "--without",
+    multiple=True,
+    metavar="WORD",
+    help="What is not to be seen: photos that show it sink, those whose captions have it are left out.",
+)
 @click.option("--since", default="", metavar="DAY", help="First day taken: 2024-05-31, 31.5.2024, 2024-05 or 2024.")
 @click.option("--until", default="", metavar="DAY", help="Last day taken; a month or year ends then.")
 @click.option("--person", "people", multiple=True, metavar="NAME", help="All of these are shown, in any spelling.")
@@ -252,8 +258,7 @@ def _embargo(photo: Known) -> str:
 
     if not photo.embargoed:
         return ""
-    until = photo.embargo.replace("T", " ") if photo.embargo != UNKNOWN else "nobody knows when"
-    return f"EMBARGO until {until}"
+    return "EMBARGO, end unknown" if photo.embargo == UNKNOWN else f"EMBARGO until {photo.embargo.replace('T', ' ')}"
 
 
 def _terms(terms: str) -> str:

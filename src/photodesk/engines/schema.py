@@ -271,7 +271,8 @@ def days(text: str) -> tuple[str, str]:
 
     found = _DAY.fullmatch(text.strip())
     if found:
-        year, month, day = (int(iso or written or 0) for iso, written in zip(found.groups()[:3], found.groups()[:2:-1]))
+        iso, written = found.groups()[:3], found.groups()[:2:-1]  # both as year, month, day
+        year, month, day = (int(one or other or 0) for one, other in zip(iso, written, strict=True))
         first = f"{year:04}-{month or 1:02}-{day or 1:02}"
         last_month = month or 12
         if year and last_month <= 12:

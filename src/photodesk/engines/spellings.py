@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from photodesk.errors import MissingExtra, require
 
-_SPELLED_OUT = str.maketrans({"ø": "o", "æ": "a", "œ": "o", "ł": "l", "đ": "d", "ı": "i"})  # noqa: RUF001
+_SPELLED_OUT = str.maketrans({"ø": "o", "æ": "a", "œ": "o", "ł": "l", "đ": "d", "ı": "i"})
 _ACCENTS = re.compile("[\u0300-\u036f]")
 # "Mueller" and "Muller" are both Müller; in "neue", "Bauer" and "Quelle" the e is a letter of its own
 _DIGRAPH = re.compile("(?<![aeiouyq])([aou])e")

@@ -41,6 +41,12 @@ WORDED = 20
 """Captions that are looked at for names."""
 USED = 3.0
 """Spreads that a photo used today loses; less as days go by."""
+WITHOUT = 8.0
+"""What a photo loses for each spread that it is more like an unwanted motif than `SHOWS`: see benchmarks/without.py."""
+SHOWS = -0.75
+"""Spreads from photos in general from which on a photo counts as showing a motif."""
+DEEP = 500
+"""Photos that are looked at where a motif is unwanted: the best ones may all show it."""
 NOTHING = 0.1
 """Probability of the best hit below which nothing in the archive fits."""
 SIMILAR = 0.6
@@ -112,9 +118,12 @@ class Desk:
         count = (
             4 * question.top if question.diverse else question.top + max(16, question.top // 2) + min(len(used), 200)
         )
+        if question.without:
+            count = max(count, DEEP)
         while True:
             near = self.archive.engine.search(asked.row, count, where, revised=asked.revised * whole.revised)
             points = self.archive.engine.get(list(dict.fromkeys(hit.photo for hit in (*near, *worded))), rows=True)
+            points = self._lacking(points, question.without)
             ranked = self._scored(points, asked, whole, self._named(asked.words, worded, points), used)
             chosen = (
                 _folded(ranked, question)
@@ -143,7 +152,9 @@ class Desk:
                 f"{NOTHING:.0%} of such cases"
             )
         for name, value, others in near_by:
-            counts = (f"{count:,} photo{'s have' if count != 1 else ' has'} {other!r}" for other, count in others.items())
+            counts = (
+                f"{count:,} photo{'s have' if count != 1 else ' has'} {other!r}" for other, count in others.items()
+            )
             said.append(f"{name} {value!r}: {', '.join(counts)}")
         return Answer(
             hits,
@@ -156,7 +167,7 @@ class Desk:
 
     def _near(self, where: Filter) -> list[Near]:
         """Values of a filter that there are others near to; see `Answer.near`."""
-        found = []
+        found = list[Near]()
         for name in (*ANY, *LISTS):
             for value in getattr(where, name):
                 if near := _kin(value, self._values(name)):
@@ -194,6 +205,26 @@ class Desk:
         spread = np.float32(background.spread(asked.row))
         visual = (rows @ asked.row - np.float32(background.centre(asked.row))) / spread
         return {"visual": visual, "revision": -numbers * np.float32(asked.revised * whole.revised) / spread}
+
+    def sinks(self, asked: Asked, rows: FloatArray) -> FloatArray:
+        """(n,) what (n, d) rows lose for what is not to be seen in them: nothing where they are no more like it than
+        photos in general."""
+        lost = np.zeros(len(rows), np.float32)
+        for unwanted in asked.unwanted:
+            spread = np.float32(self.background.spread(unwanted))
+            likeness = (rows @ unwanted - np.float32(self.background.centre(unwanted))) / spread
+            lost -= WITHOUT * np.maximum(likeness - SHOWS, 0)
+        return lost
+
+    def _lacking(self, points: Sequence[Point], without: Sequence[str]) -> list[Point]:
+        """Those of some photos whose texts have none of the unwanted words, in any form."""
+        language = self.archive.settings.language
+        unwanted = [words for said in without if (words := {*bm25.query(said, language)[0]})]
+        return [
+            point
+            for point in points
+            if not unwanted or not any(words <= {*bm25.document(point.entry.text, language)[0]} for words in unwanted)
+        ]
 
     def probability(self, visual: FloatArray) -> FloatArray:
         """That a photo fits, by its visual score."""
@@ -291,7 +322,8 @@ class Desk:
             max(0, (today - datetime.date.fromisoformat(used[p.photo])).days) if p.photo in used else -1 for p in points
         ]
         date = np.array([0.0 if day < 0 else -USED / (1 + day / 30) for day in days], np.float32)
-        total = parts["visual"] + parts["revision"] + names + date
+        without = self.sinks(asked, rows)
+        total = parts["visual"] + parts["revision"] + names + date + without
         likely = self.probability(parts["visual"])
         found = [
             Found(
@@ -304,7 +336,7 @@ class Desk:
                 dict(
                     zip(
                         COMPONENTS,
-                        map(float, (parts["visual"][i], names[i], parts["revision"][i], date[i])),
+                        map(float, (parts["visual"][i], names[i], parts["revision"][i], date[i], without[i])),
                         strict=True,
                     )
                 ),
@@ -321,9 +353,7 @@ class Desk:
         for hit in hits:
             entry, origins = groups[hit.photo].known(hit.photo, hit.entry)
             similar = tuple(one for one in groups[hit.photo].members if one.photo != hit.photo) if listed else ()
-            made.append(
-                replace(hit, entry=entry, similar=similar, origins=origins, embargo=groups[hit.photo].embargo)
-            )
+            made.append(replace(hit, entry=entry, similar=similar, origins=origins, embargo=groups[hit.photo].embargo))
         return made
 
     def _known(self) -> _Whole:

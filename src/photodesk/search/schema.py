@@ -62,6 +62,10 @@ _DAY = "^([0-9][0-9. -]{3,19})?$"
 _ID = f"^({PHOTO})?$"
 
 
+# a minus before a letter or a quote, behind another word: no dash, no list, no "-5 Grad", no compound
+_UNWANTED = re.compile(r"(?<=\S)(?<!\bund)(?<!\boder)\s+-(?:([^\W\d_][\w-]*)|\"([^\"]+)\")(?=\s|$|[,.;:!?])")
+
+
 def _is(description: str, **limits: Any) -> dict[str, Any]:
     return {"description": description, **limits}
 
@@ -120,9 +124,22 @@ class Query:
         default="",
         metadata=_is("Lift photos whose captions have these; empty: those of the headline.", max_length=1000),
     )
+    without: tuple[str, ...] = field(
+        default=(),
+        metadata=_is(
+            "What is not to be seen: photos that show it sink, those whose texts have it are left out. In the first "
+            "line of a draft also as -WORD.",
+            max_length=20,
+        ),
+    )
     fold: bool = field(default=True, metadata=_is("Near-duplicates are one hit.", strict=True))
     diverse: bool = field(default=False, metadata=_is("Prefer photos that differ from those above them.", strict=True))
     top: int = field(default=60, metadata=_is("How many photos at most.", strict=True, ge=1, le=query.MOST))
+
+    def unwanted(self) -> tuple[str, ...]:
+        """What is not to be seen: `without`, and what stands behind a minus in the first line of the draft."""
+        said = self.draft.strip().partition("\n")[0] if not (self.headline or self.lead or self.text) else ""
+        return tuple(dict.fromkeys((*self.without, *("".join(found) for found in _UNWANTED.findall(said)))))
 
     def asks(self) -> bool:
         """Whether there is anything to search for."""
@@ -133,7 +150,8 @@ class Query:
         said = parts = [part.replace("\x00", " ") for part in (self.headline, self.lead, self.text)]
         if not "".join(parts).strip():
             said = [line for line in map(str.strip, self.draft.replace("\x00", " ").splitlines()) if line]
-            if not said:
+            said[:1] = [" ".join(_UNWANTED.sub(" ", line).split()) for line in said[:1]]
+            if not said or not said[0]:
                 return None
             lead = said[1] if len(said) > 2 else ""
             parts = [said[0], lead, "\n".join(said[2 if lead else 1 :])]
@@ -175,6 +193,7 @@ class Query:
             self.fold,
             self.top,
             self.file,
+            self.unwanted(),
         )
 
 

@@ -394,15 +394,19 @@ def _facts(photo: schema.Photo, w: dict[str, str]) -> list[dict[str, Any]]:
     """What is known of a photo, and from which near-duplicates."""
     about, files = photo.about, {one.photo: one.about.source or one.photo for one in photo.similar}
     names = ("headline", "caption", "byline", "credit", "copyright", "terms", "place", "sublocation", "event", "label")
-    facts = {"embargo": _embargo(photo, w)} | {name: getattr(about, name) for name in names} | {
-        "people": ", ".join(about.people),
-        "rating": "★" * about.rating,
-        "keywords": ", ".join(about.keywords),
-        "taken": about.taken.replace("T", " ").removesuffix(" 00:00:00"),
-        "size": f"{about.width} × {about.height}",
-        "source": about.source,
-        "id": photo.photo,
-    }
+    facts = (
+        {"embargo": _embargo(photo, w)}
+        | {name: getattr(about, name) for name in names}
+        | {
+            "people": ", ".join(about.people),
+            "rating": "★" * about.rating,
+            "keywords": ", ".join(about.keywords),
+            "taken": about.taken.replace("T", " ").removesuffix(" 00:00:00"),
+            "size": f"{about.width} × {about.height}",
+            "source": about.source,
+            "id": photo.photo,
+        }
+    )
     return [
         {
             "name": name,
