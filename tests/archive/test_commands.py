@@ -11,6 +11,7 @@ import threading
 import time
 import unicodedata
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from doubles import echo, paint
 from formats.test_formats import dng, scene
 from photodesk import cli, formats, images
 from photodesk.archive import commands as archive_commands
-from photodesk.archive import folders, ingest, maintenance, migration
+from photodesk.archive import embargo, folders, ingest, maintenance, migration, rights
 from photodesk.archive.archive import Archive
 from photodesk.archive.database import MIGRATIONS, Database
 from photodesk.cli import commands
@@ -57,6 +58,54 @@ def photo_of(path):
 
 def whats(faults):
     return [(Path(fault.where).name, fault.what) for fault in faults]
+
+
+def test_a_release_says_when_an_embargo_ends_and_can_be_taken_back(desk, tmp_path):
+    one, other = (photo_of(tmp_path / "photos" / f"{word}.png") for word in WORDS[:2])
+    held = {one: "Sperrfrist: Redebeginn", other: "Sperrfrist: Redebeginn"}
+    known = {point.photo: point.entry for point in desk.engine.get([one, other])}
+    desk.engine.describe({photo: replace(known[photo], terms=terms) for photo, terms in held.items()})
+
+    def until(photo):
+        return rights.embargoes(desk, {photo: desk.engine.get([photo])[0].entry})[photo]
+
+    assert do(desk, "update", zone="Europe/Berlin").faults == []
+    done = do(desk, "release", photos=[one, str(tmp_path / "nothing.png")], until="31.5.2024, 18 Uhr")
+    assert done.message == "1 photos released from 2024-05-31T18:00:00+02:00"
+    assert [fault.code for fault in done.faults] == ["photo-unknown"]
+    assert (until(one), until(other)) == ("2024-05-31T18:00:00+02:00", "unknown")
+    do(desk, "release", photos=[str(tmp_path / "photos" / f"{WORDS[1]}.png")])
+    assert not embargo.holds(until(other))
+    do(desk, "release", photos=[one, other], withdraw=True)
+    assert (until(one), until(other)) == ("unknown", "unknown")
+    bare = photo_of(tmp_path / "photos" / f"{WORDS[2]}.png")
+    assert [fault.code for fault in do(desk, "release", photos=[bare]).faults] == ["photo-without-embargo"]
+    with pytest.raises(UsageError, match="'bald' is no moment"):
+        do(desk, "release", photos=[one], until="bald")
+    with pytest.raises(UsageError, match="no time zone 'Mitte'"):
+        do(desk, "update", zone="Mitte")
+    refused = CliRunner().invoke(commands, ["archive", "release", "x", one, "--until", "2024", "--withdraw"])
+    assert isinstance(refused.exception, UsageError)
+
+
+def test_a_near_duplicate_with_the_same_terms_is_released_too(desk, tmp_path):
+    from doubles import twin
+
+    path = tmp_path / "photos" / f"{WORDS[0]}.png"
+    twin(tmp_path / "photos/small.png", path, (20, 15), terms="Sperrfrist")
+    do(desk, "add", folders=[str(tmp_path / "photos")])
+    large, small = photo_of(path), photo_of(tmp_path / "photos/small.png")
+    desk.engine.describe({large: replace(desk.engine.get([large])[0].entry, terms="Sperrfrist")})
+    assert do(desk, "release", photos=[large]).message.startswith("2 photos")
+    assert desk.usage.released([small])
+
+
+def test_an_update_spells_the_words_of_an_older_archive_as_now(desk):
+    said = []
+    desk.database.set({"words": ""})
+    assert "words of 4 photos indexed again" in do(desk, "update").message
+    assert desk.index_words(lambda *step: said.append(step)) == 0
+    assert said == []
 
 
 @pytest.mark.parametrize("mount", ["no folder", "an empty folder"])

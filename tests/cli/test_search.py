@@ -40,6 +40,21 @@ ASKED = [
     ),
     (["Rom", "--terms", TERMS], {"headline": "Rom", "terms": [TERMS]}),
     (["Rom", "--credit", "dpb"], {"headline": "Rom", "credit": ["dpb"]}),
+    (["Rom", "--credit", "DPA"], {"headline": "Rom", "credit": ["DPA"]}),
+    (["Rom", "--since", "2024", "--until", "5.2024"], {"headline": "Rom", "since": "2024", "until": "5.2024"}),
+    (["Rom", "--file", "AGENCY/held", "--no-fold"], {"headline": "Rom", "file": "AGENCY/held", "fold": False}),
+    (["Rom", "--without", "Wien", "--without", "Ulm"], {"headline": "Rom", "without": ["Wien", "Ulm"]}),
+    (
+        ["Rom", "--person", "Anna", "--label", "Rot", "--rating", "3", "--urgency", "4", "--provider", "dpa"],
+        {
+            "people": ["Anna"],
+            "label": ["Rot"],
+            "min_rating": 3,
+            "max_urgency": 4,
+            "provider": ["dpa"],
+            "headline": "Rom",
+        },
+    ),
 ]
 
 
@@ -88,7 +103,11 @@ def test_the_archive_of_these_tests_has_all_there_is_to_say(shelf):
     assert [Path(one["file"]).name for one in hits[0]["similar"]] == ["held.png"]
     assert {hit["used"] for hit in hits} == {"", TODAY}
     assert all("Bild von" in hit["about"]["caption"] for hit in hits)
-    assert searched(folder, ["Rom", "--credit", "dpb"])["near"] == [["credit", "dpb", ["dpa"]]]
+    assert (hits[0]["embargo"], hits[0]["embargoed"], hits[1]["embargo"]) == ("unknown", True, "")
+    assert "EMBARGO, end unknown · terms: " in call("search", folder, "Rom").stdout.splitlines()[0]
+    found = searched(folder, ["Rom", "--file", "AGENCY/held", "--no-fold"])["hits"]
+    assert [one["about"]["source"] for one in found] == ["agency/held.png"]
+    assert searched(folder, ["Rom", "--credit", "dpb"])["near"] == [["credit", "dpb", {"dpa": 4}]]
 
 
 @pytest.mark.parametrize(("words", "query"), ASKED, ids=[" ".join(words) for words, _ in ASKED])
@@ -176,6 +195,8 @@ def test_files_are_absolute_also_of_folders_that_were_named_from_here(tmp_path, 
         (["Rom", "--why", "5", "--top", "2"], "--why 5: an answer of --top 2 has no such rank"),
         (["Rom", "--language", "xx"], "--language xx is for a translator"),
         (["Rom", "--since", "2024-02-30"], "'2024-02-30' is no day"),
+        (["Rom", "--since", "28.11."], "'28.11.' is no day: it has no year"),
+        (["Rom", "--person", ""], "people: an empty value"),
         (["Rom", "--phrase", "…"], "no letter and no digit"),
         (["Rom", "--credit", ""], "credit: an empty value"),
     ],

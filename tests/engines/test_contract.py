@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 import threading
+import unicodedata
 import uuid
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +19,10 @@ from hypothesis import strategies as st
 
 import toys
 from photodesk.engines.base import Space
+from photodesk.engines.points import key
 from photodesk.engines.registry import ENGINES, open_engine
-from photodesk.engines.schema import FACETS, Entry, Filter, Point, counted, holds
-from photodesk.errors import StoreError, UsageError
+from photodesk.engines.schema import FACETS, Entry, Filter, Point, counted, days, holds
+from photodesk.errors import MissingExtra, StoreError, UsageError
 
 pytest.importorskip("qdrant_edge")
 # qdrant-client's local mode says that it is no server
@@ -112,6 +114,37 @@ def test_a_shard_of_an_older_photodesk_gets_the_indexes_that_came_later(tmp_path
     again.close()
 
 
+def test_a_shard_of_an_older_photodesk_compares_in_any_spelling_once_it_is_opened(tmp_path):
+    from qdrant_edge import UpdateOperation
+
+    made = make("edge", tmp_path)
+    one = Entry(caption="In der Hauptstraße", credit="Müller/dpa", width=1, height=1)
+    made.upsert([Point(photo(1), points(1)[0].row, one)])
+    made._change(UpdateOperation.delete_payload([key(photo(1))], ["folded"]))
+    made._change(UpdateOperation.set_payload([key(photo(1))], {"text": "In der Hauptstraße"}))
+    made._change(UpdateOperation.delete_field_index("folded"))
+    assert not made.count(Filter(phrase="hauptstrasse"))
+    made.close()
+    again = open_engine(f"edge:{tmp_path / 'edge'}", SPACE)
+    assert again.count(Filter(credit=("MUELLER/DPA",), phrase="hauptstrasse")) == 1
+    assert again.get([photo(1)])[0].entry == one
+    again.close()
+
+
+def test_a_collection_of_an_older_photodesk_compares_in_any_spelling_once_it_is_opened(tmp_path):
+    from photodesk.engines.qdrant import QdrantEngine
+
+    made = make("local", tmp_path)
+    one = Entry(caption="In der Hauptstraße", credit="Müller/dpa", width=1, height=1)
+    made.upsert([Point(photo(1), points(1)[0].row, one)])
+    made.client.delete_payload("photos", ["folded", "text"], [key(photo(1))])
+    assert not made.count(Filter(credit=("Müller/dpa",)))
+    again = QdrantEngine.on(made.client, "photos", SPACE, made.uri)  # local mode has no indexes to tell by
+    assert again.count(Filter(credit=("MUELLER/DPA",), phrase="hauptstrasse")) == 1
+    assert again.get([photo(1)])[0].entry == one
+    made.close()
+
+
 def photo(i):
     return f"{i * 2654435761 % 2**64:032x}"
 
@@ -135,6 +168,8 @@ def entry(rng, i):
         people=tuple(rng.choice(["Anna Beispiel", "Bo Lie"], int(rng.integers(0, 3)), replace=False).tolist()),
         label=str(rng.choice(["", "Rot", "Grün"])),
         rating=int(rng.integers(-1, 6)),
+        provider=str(rng.choice(["", "DPA Picture-Alliance", "Müller & Söhne"])),
+        urgency=int(rng.integers(0, 9)),
     )
 
 
@@ -185,6 +220,19 @@ FILTERS = (
     Filter(phrase="Ada Ott", credit=("dpa",)),
     Filter(without=(photo(1), photo(3), photo(400))),
     Filter(credit=("nobody",)),
+    Filter(credit=("DPA",)),
+    Filter(credit=("reuters", "afp"), keywords=("KOELN",)),
+    Filter(keywords=("Praesidentin", unicodedata.normalize("NFD", "Häuser"))),
+    Filter(people=("ANNA beispiel",), label=("gruen",)),
+    Filter(terms=("Editorial",)),
+    Filter(provider=("mueller & soehne",)),
+    Filter(max_urgency=3),
+    Filter(phrase="Mueller-Luedenscheidt koeln"),
+    Filter(phrase=unicodedata.normalize("NFD", "MÜLLER")),
+    Filter(since="2024", until="2024-01"),
+    Filter(since="29.2.2024"),
+    Filter(among=frozenset({photo(2), photo(5), photo(4711)})),
+    Filter(among=frozenset()),
 )
 
 
@@ -284,6 +332,67 @@ def test_words_are_found_by_their_stem_rarer_ones_first(engine):
     assert engine.lexical("Zebra", 9) == ()
     assert engine.lexical("?!", 9) == ()
     assert found(engine.lexical("Hochwasser", 9, Filter(phrase="Köln"))) == [photo(2)]
+
+
+@pytest.mark.parametrize(
+    ("asked", "wanted"),
+    [
+        ("Mueller", {0, 1, 2}),
+        ("Müller", {0, 1, 2}),
+        (unicodedata.normalize("NFD", "MÜLLER"), {0, 1, 2}),
+        ("Hauptstraße", {3, 4}),
+        ("Hauptstrasse", {3, 4}),
+        ("Häuser", {5}),
+        ("Bauer", {6}),
+        ("für", set()),
+    ],
+)
+def test_words_are_found_in_any_spelling(engine, asked, wanted):
+    captions = ["Frau Müller", "Herr Mueller", "Bo Muller", "Hauptstraße", "Hauptstrasse", "Ein Haus", "Für Bauern"]
+    engine.upsert([replace(p, entry=Entry(caption=c)) for p, c in zip(points(7), captions, strict=True)])
+    assert set(found(engine.lexical(asked, 9))) == {photo(i) for i in wanted}
+
+
+def test_a_compound_is_found_by_its_parts_and_finds_them(engine):
+    pytest.importorskip("wordfreq")
+    captions = [
+        "Bundesgesundheitsministerin",
+        "Die Ministerin",
+        "Gesundheit",
+        "Feuerwehr",
+        "Feuer",
+        "Die Feuerwehrleute",
+    ]
+    engine.upsert([replace(p, entry=Entry(caption=c)) for p, c in zip(points(6), captions, strict=True)])
+    assert found(engine.lexical("Gesundheitsministerin", 9))[0] == photo(0)
+    assert set(found(engine.lexical("Gesundheitsministerin", 9))) == {photo(0), photo(1), photo(2)}
+    assert set(found(engine.lexical("Feuerwehr", 9))) == {photo(3), photo(5)}, "a usual word has no parts"
+    assert found(engine.lexical("Feuer", 9)) == [photo(4)]
+
+
+def test_without_frequencies_words_have_no_parts(monkeypatch):
+    from photodesk.engines import bm25, spellings
+
+    def absent(*names):
+        raise MissingExtra("wordfreq", "clean")
+
+    before = bm25.version("german")
+    monkeypatch.setattr(spellings, "require", absent)
+    spellings._written.cache_clear()
+    bm25._word.cache_clear()
+    try:
+        assert len(bm25.query("Gesundheitsministerin", "german")[0]) == 1
+        assert bm25.version("german") != before or "parts" not in before
+    finally:
+        spellings._written.cache_clear()
+        bm25._word.cache_clear()
+
+
+def test_english_keeps_its_own_letters():
+    from photodesk.engines import bm25
+
+    for one, other in (("Müller", "Mueller"), ("values", "value"), ("shoe", "shoes"), ("café", "Cafe")):
+        assert bm25.query(one, "english")[0] == bm25.query(other, "english")[0]
 
 
 def test_coded_segments_find_what_rows_find(tmp_path, monkeypatch):
@@ -441,6 +550,10 @@ def test_any_sequence_of_changes_leaves_what_a_dictionary_would_hold(tmp_path_fa
         ("Hochwasser an der Elbe", "an der El", False),
         ("Ko\u0308ln", "Köln", True),
         ("a, b; c", "b c", True),
+        ("In der Hauptstraße", "HAUPTSTRASSE", True),
+        ("Bürgermeister Müller", "buergermeister mueller", True),
+        ("Buergermeister Mueller", "Bürgermeister Müller", True),
+        ("Neue Bauern", "Nu Baurn", False),
     ],
 )
 def test_a_phrase_is_words_in_a_row(text, phrase, there):
@@ -448,11 +561,32 @@ def test_a_phrase_is_words_in_a_row(text, phrase, there):
 
 
 def test_filters_that_make_no_sense_are_refused():
-    for wrong in ({"since": "2024"}, {"until": "31.12.2024"}, {"orientation": ("round",)}, {"phrase": "…"}):
+    for wrong in ({"since": "2024-13"}, {"until": "31.11.2024"}, {"orientation": ("round",)}, {"phrase": "…"}):
         with pytest.raises(UsageError, match=r"2024|round|…"):
             Filter(**wrong)
+    with pytest.raises(UsageError, match=r"'28\.11\.' is no day: it has no year"):
+        Filter(since="28.11.")
+    for name in ("credit", "terms", "keywords", "people", "label", "provider"):
+        with pytest.raises(UsageError, match=f"{name}: an empty value"):
+            Filter(**{name: ("",)})
     assert not Filter()
     assert Filter(min_width=1)
+    assert Filter(among=frozenset())
+
+
+@pytest.mark.parametrize(
+    ("said", "first", "last"),
+    [
+        ("2020", "2020-01-01", "2020-12-31"),
+        ("2024-02", "2024-02-01", "2024-02-29"),
+        ("2.2023", "2023-02-01", "2023-02-28"),
+        ("28.11.2023", "2023-11-28", "2023-11-28"),
+        (" 8.1.2023", "2023-01-08", "2023-01-08"),
+        ("2024-05-31", "2024-05-31", "2024-05-31"),
+    ],
+)
+def test_a_part_of_a_date_is_all_its_days(said, first, last):
+    assert days(said) == (first, last)
 
 
 def test_an_entry_survives_its_payload():

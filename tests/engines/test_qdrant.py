@@ -56,7 +56,7 @@ def server():
                         "optimizer_status": "ok",
                         "segments_count": 1,
                         "config": config,
-                        "payload_schema": {},
+                        "payload_schema": {"folded": {"data_type": "keyword", "points": 0}},
                     }
                 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 
 import numpy as np
 import pytest
@@ -12,13 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from doubles import colour, constant, echo, paint, twin
+from doubles import EchoPhotos, EchoTexts, colour, constant, echo, paint, twin
 from photodesk.archive.archive import Archive
 from photodesk.archive.database import File
 from photodesk.cli import commands
+from photodesk.encoders.base import Encoder
 from photodesk.engines.schema import FACETS, Entry, Filter, Point
 from photodesk.errors import StoreError, UsageError
 from photodesk.files import digest
+from photodesk.search import schema
 from photodesk.search.confidence import Background, Confidence
 from photodesk.search.desk import NAMES, USED, Desk
 from photodesk.search.query import SHORT, WINDOWS, Question, Reader, windows
@@ -436,10 +439,14 @@ def test_the_command_shows_terms_and_lists_what_was_folded(shelf, held, tmp_path
     }
     file = str(tmp_path / "photos" / f"{WORDS[2]}.png")
     assert lines[file].endswith(
-        f"\tAm Ufer (of held.png) · dpa (of held.png) · terms: {EMBARGO} (of held.png) · and 1 near-duplicate"
+        "\tAm Ufer (of held.png) · dpa (of held.png) · EMBARGO, end unknown · "
+        f"terms: {EMBARGO} (of held.png) · and 1 near-duplicate"
     )
     listed = str(tmp_path / "photos/agency/held.png")
-    assert lines[listed] == f"\tnear-duplicate\t{listed}\t{small} · dpa · 20 × 15 · terms: {EMBARGO}"
+    assert (
+        lines[listed]
+        == f"\tnear-duplicate\t{listed}\t{small} · dpa · 20 × 15 · EMBARGO, end unknown · terms: {EMBARGO}"
+    )
     assert listed not in call(shelf, WORDS[2], "--min-width", 40).stdout
     loose = call(shelf, WORDS[2], "--min-width", 40, "--no-fold").stdout
     assert f"terms: {EMBARGO} (of {small})" in loose.splitlines()[0]
@@ -511,10 +518,130 @@ def test_a_filter_that_no_photo_passes_names_what_was_meant(archive):
     desk = Desk(archive, echo())
     answer = ask(desk, WORDS[0], where=Filter(credit=("DPA/Jan Woitass",), keywords=("hochwasser", "Elbe")))
     assert answer.message == (
-        "no photo passes the filters; credit 'DPA/Jan Woitass' is not there, but 'dpa/Jan Woitas';"
-        " keywords 'hochwasser' is not there, but 'Hochwasser'"
+        "no photo passes the filters; credit 'DPA/Jan Woitass': 1 photo has 'dpa/Jan Woitas';"
+        " keywords 'hochwasser': 1 photo has 'Hochwasser'"
     )
     assert ask(desk, WORDS[0], where=Filter(credit=("nobody",))).message == "no photo passes the filters"
+
+
+def test_values_near_to_one_that_was_found_are_named_with_their_photos(archive):
+    put(archive, *(f"press {i}" for i in range(3)), credit="dpa")
+    put(archive, "more", credit="picture alliance/dpa", people=("Jörg Müller",))
+    put(archive, "loud", credit="DPA")
+    put(archive, "other", credit="dpartner")
+    desk = Desk(archive, echo())
+    answer = ask(desk, WORDS[0], where=Filter(credit=("DPA",)))
+    assert len(answer.hits) == 4
+    assert answer.near == [("credit", "DPA", {"dpa": 3, "picture alliance/dpa": 1})]
+    assert answer.message.rpartition("; ")[2] == "credit 'DPA': 3 photos have 'dpa', 1 photo has 'picture alliance/dpa'"
+    found = ask(desk, WORDS[0], where=Filter(people=("joerg mueller",)))
+    assert ids(found) == [name("more")]
+    assert found.near == [("people", "joerg mueller", {"Jörg Müller": 1})]
+    assert ask(desk, WORDS[0], where=Filter(credit=("dpartner",))).near == []
+
+
+def test_photos_are_found_by_the_names_of_their_files_and_folders(archive):
+    files = {"a": "/data/Köln/2021/flut_1.jpg", "b": "/data/Köln/2022/Dom.jpg", "c": "/mnt/2021/x[1].jpg"}
+    put(archive, *files)
+    roots = {"a": "/data/Köln", "b": "/data/Köln", "c": "/mnt/2021"}
+    archive.database.located([File(path, name(word), roots[word], 1, 1) for word, path in files.items()])
+    archive.database.located([File("/data/Köln/Kopien/zweite.jpg", name("a"), "/data/Köln", 1, 1)])
+    desk = Desk(archive, echo())
+    for pattern, wanted in {
+        "FLUT": "a",
+        "koeln": "ab",
+        "2021": "ac",
+        "2021/": "ac",
+        "köln/*/d": "b",
+        "zweite": "a",
+        "x[1]": "c",
+        "data": "",
+        "nothing": "",
+    }.items():
+        assert set(ids(ask(desk, WORDS[0], file=pattern))) == {name(word) for word in wanted}, pattern
+    assert ask(desk, WORDS[0], file="nothing").message == "no photo passes the filters"
+
+
+def test_an_embargo_is_a_moment_after_which_it_is_none(archive):
+    archive.database.set({"zone": "Europe/Berlin"})
+    put(archive, "past", terms="Sperrfrist: 31.05.2024, 18 Uhr")
+    put(archive, "future", terms="Sperrfrist: 31.05.2998, 18 Uhr")
+    put(archive, "odd", terms="Sperrfrist: Redebeginn")
+    desk = Desk(archive, echo())
+
+    def told():
+        answer = schema.answer(ask(desk, WORDS[0], top=30))
+        return {hit.photo: (hit.embargo, hit.embargoed) for hit in answer.hits}
+
+    assert told()[name("past")] == ("2024-05-31T18:00:00+02:00", False)
+    assert told()[name("future")] == ("2998-05-31T18:00:00+02:00", True)
+    assert told()[name("odd")] == ("unknown", True)
+    assert told()[name(WORDS[0])] == ("", False)
+    archive.usage.release({name("odd"): "Sperrfrist: Redebeginn"}, "2025-01-01T00:00:00+01:00")
+    assert told()[name("odd")] == ("2025-01-01T00:00:00+01:00", False)
+    put(archive, "odd", terms="Sperrfrist: Redeende")
+    assert told()[name("odd")] == ("unknown", True), "it was released by other terms"
+    put(archive, "odd", terms="Sperrfrist: Redebeginn")
+    archive.usage.release({name("odd"): ""}, "")
+    assert told()[name("odd")] == ("unknown", True)
+
+
+def test_of_near_duplicates_the_strictest_embargo_counts(archive):
+    put(archive, "bare", row=row_of(WORDS[0]), group=name("bare"))
+    put(archive, "held", row=-row_of(WORDS[0]), group=name("bare"), terms="Embargo until 1 June 2998")
+    put(archive, "over", row=-row_of(WORDS[0]), group=name("bare"), terms="Embargo until 1 June 1998")
+    (hit,) = (hit for hit in ask(Desk(archive, echo()), WORDS[0]).hits if hit.photo == name("bare"))
+    assert hit.embargo[:10] == "2998-06-01"
+    assert {one.photo: one.embargo[:4] for one in hit.similar} == {name("held"): "2998", name("over"): "1998"}
+    assert hit.entry.terms.startswith("Embargo until 1 June 2998 | "), "the one that holds comes first"
+
+
+class Bag(EchoTexts):
+    """A text's row is the sum of its words', so that a motif said twice is the same motif."""
+
+    def encode(self, texts):
+        rows = [np.sum([row_of(word) for word in re.findall(r"\w+", text)], axis=0) for text in texts]
+        return np.stack([row / np.linalg.norm(row) for row in rows]).astype(np.float32)
+
+
+def test_what_is_not_to_be_seen_sinks_and_what_says_it_is_left_out(archive):
+    sea, boat = "Meer", min((f"Boot{i}" for i in range(50)), key=lambda word: abs(row_of(word) @ row_of("Meer")))
+    put(archive, "sea", row=row_of(sea))
+    both = row_of(sea) + row_of(boat)
+    put(archive, "both", row=both / np.linalg.norm(both))
+    put(archive, "says", row=row_of(sea), caption="Viele Schiffe auf der Elbe")
+    desk = Desk(archive, Encoder("echo", Bag(), EchoPhotos()))
+    plain = ask(desk, sea, top=30)
+    assert {name("sea"), name("says")} == set(ids(plain)[:2])
+    assert name("both") in ids(plain)
+    without = ask(desk, sea, without=("Schiff", boat), top=30)
+    assert name("says") not in ids(without)
+    lost = {hit.photo: hit.components["without"] for hit in without.hits}
+    assert lost[name("both")] < lost[name("sea")] - NAMES, "no name in a caption outweighs it"
+    assert ids(without).index(name("both")) > ids(plain).index(name("both"))
+    assert all(hit.score == pytest.approx(sum(hit.components.values()), abs=1e-3) for hit in without.hits)
+    assert all(hit.components["without"] == 0 for hit in plain.hits)
+    reason = desk.why(Question(Article("", sea), without=(boat,)), name("both"))
+    assert reason.shares["without"] < 0
+    alone = ask(desk, like=name("sea"), without=(boat,), top=30)
+    assert ids(alone).index(name("both")) > ids(ask(desk, like=name("sea"), top=30)).index(name("both"))
+
+
+@pytest.mark.parametrize(
+    ("draft", "title", "unwanted"),
+    [
+        ("Hochwasser an der Elbe -Boot", "Hochwasser an der Elbe", ("Boot",)),
+        ('Strand -"viele Leute" -Hund\nText -Elbe', "Strand", ("viele Leute", "Hund")),
+        ("-Boot", "-Boot", ()),
+        ("Minus -5 Grad", "Minus -5 Grad", ()),
+        ("Berlin - Die Polizei", "Berlin - Die Polizei", ()),
+        ("Ober- und -untertöne", "Ober- und -untertöne", ()),
+    ],
+)
+def test_a_minus_in_the_first_line_is_what_is_not_to_be_seen(draft, title, unwanted):
+    query = schema.Query(draft=draft)
+    assert (query.article().title, query.unwanted()) == (title, unwanted)
+    assert query.question().without == unwanted
 
 
 def test_only_articles_alone_are_calibrated(archive):

@@ -18,18 +18,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from photodesk import images
 from photodesk.archive.database import COMING, Database, File, Sums, content_sum
+from photodesk.archive.embargo import zone_of
 from photodesk.archive.lock import hold, say, was_stopped
 from photodesk.archive.usage import UsageLog
 from photodesk.data.folder_walk import ARCHIVE
 from photodesk.encoders.base import Encoder
+from photodesk.engines import bm25
 from photodesk.engines.base import Engine, Space
 from photodesk.engines.registry import open_engine
-from photodesk.engines.schema import Entry, Point
+from photodesk.engines.schema import Entry, Filter, Point
 from photodesk.errors import EngineDamaged, PhotoError, StoreError, UsageError
 from photodesk.files import as_store_error, digest, replacing
 from photodesk.ranking import dual_softmax
@@ -128,17 +131,17 @@ class Archive:
         engine: str = "edge:shard",
         language: str = "german",
         revision: Revision | None = None,
+        zone: str = "",
     ) -> Archive:
-        """Make an empty archive in a new or empty folder.
+        """Make an empty archive in a new or empty folder; `zone` is the desk's time zone, empty for the system's.
 
         Raises:
             StoreError: the folder is not empty or cannot be written, or the engine cannot be made.
-            UsageError: no such engine or language, a revision that takes no bank, or towers without a network between
-            them.
+            UsageError: no such engine, language or time zone, a revision that takes no bank, or towers without a
+                network between them.
         """
-        from photodesk.engines import bm25
-
         encoder = encoder.joint()
+        zone_of(zone)
         revision = revision or parse("dual_softmax(temperature=1)")
         if revision.method in ("sinkhorn", "dynamic_inverted_softmax"):
             raise UsageError(
@@ -157,7 +160,7 @@ class Archive:
         try:
             made = open_engine(engine, Space(dim, language), base=folder, create=True)
             database = Database.open(folder / DATABASE, create=True)
-            database.set(settings.as_text())
+            database.set(settings.as_text() | {"zone": zone, "words": bm25.version(language)})
         except BaseException:
             os.close(lock)
             shutil.rmtree(folder, ignore_errors=True)  # it was empty before
@@ -226,6 +229,28 @@ class Archive:
     def serves(self, url: str, key: str = "") -> None:
         """Tell others who find the archive held where this process answers for them; see `lock`."""
         say(self.folder, "serve", url, key)
+
+    @property
+    def zone(self) -> ZoneInfo | None:
+        """The desk's time zone; None is the system's."""
+        return zone_of(self.database.settings().get("zone", ""))
+
+    def among(self, where: Filter, file: str) -> Filter:
+        """A filter, narrowed to photos of a file whose name or folders hold a text; see `Database.holding`."""
+        return replace(where, among=self.database.holding(file)) if file else where
+
+    def index_words(self, progress: Progress = silent) -> int:
+        """Make the word weights of all photos again if they are of an older `bm25.version`; returns how many were."""
+        version = bm25.version(self.settings.language)
+        if self.database.settings().get("words", "") == version:
+            return 0
+        done, of = 0, self.engine.count()
+        for points in self.engine.scan(rows=False, batch=1024):
+            self.engine.describe({point.photo: point.entry for point in points})
+            done += len(points)
+            progress("words", done, of)
+        self.database.set({"words": version})
+        return done
 
     def thumbnail(self, photo: str) -> Path:
         """Where the thumbnail of a photo is kept."""
@@ -409,13 +434,14 @@ class Archive:
 
     def use_engine(self, engine: Engine, uri: str) -> None:
         """Work with another engine, which holds the same points, from now on."""
-        self.database.set({"engine": uri, "moving": ""})
+        self.database.set({"engine": uri, "moving": "", "words": bm25.version(self.settings.language)})
         self.engine.close()
         self.engine, self.settings = engine, replace(self.settings, engine=uri)
 
     def use_model(self, engine: Engine, settings: Settings) -> None:
         """Work with an engine of another model's rows from now on; the bank of the old model's rows is emptied."""
-        self.database.change_model(settings.as_text() | {"numbers": "", "renewing": ""})
+        words = bm25.version(settings.language)
+        self.database.change_model(settings.as_text() | {"numbers": "", "renewing": "", "words": words})
         self.engine.close()
         self.engine, self.settings, self._bank = engine, settings, None
 

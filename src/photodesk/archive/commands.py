@@ -15,9 +15,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from photodesk.archive import ingest, maintenance, migration
+from photodesk.archive import embargo, ingest, maintenance, migration, rights
 from photodesk.archive.archive import Archive
 from photodesk.archive.database import File
+from photodesk.archive.embargo import zone_of
 from photodesk.archive.folders import away, gone, said
 from photodesk.data.photo_folder import Names
 from photodesk.encoders.base import Encoder
@@ -212,19 +213,68 @@ def use(
     Raises:
         UsageError: that is no day.
     """
+    found, faults = _named(archive, photos)
+    day = archive.usage.use(found, day, article)
+    return Outcome(f"{len(found):,} photos used on {day}", faults)
+
+
+def release(
+    archive: Archive,
+    encoder: Callable[[], Encoder],
+    progress: Progress,
+    *,
+    photos: Sequence[str],
+    until: str = "",
+    withdraw: bool = False,
+) -> Outcome:
+    """Say when the embargo of photos ends, also where their usage terms do not, or cannot be read; it holds as long as
+    they have these terms.
+
+    Args:
+        archive: open; encoder, progress as in `run`.
+        photos: ids, or paths of files that the archive knows; near-duplicates with the same terms are released too.
+        until: date and time, as usage terms have them; empty is now.
+        withdraw: go by the usage terms again.
+
+    Raises:
+        UsageError: that is no moment.
+    """
+    ends = embargo.read(f"embargo until {until}", archive.zone) if until else embargo.now(archive.zone)
+    if ends == embargo.UNKNOWN:
+        raise UsageError(f"{until!r} is no moment; expected one such as '2024-05-31 18:00' or '31.5.2024, 18 Uhr'")
+    found, faults = _named(archive, photos)
+    entries = {point.photo: point.entry for point in archive.engine.get(found)}
+    families = rights.groups(archive, entries)
+    terms = {
+        one.photo: entry.terms
+        for photo, entry in entries.items()
+        for one in families[photo].members
+        if one.entry.terms == entry.terms != ""
+    }
+    archive.usage.release(terms, "" if withdraw else ends)
+    bare = [photo for photo, entry in entries.items() if not entry.terms]
+    faults += [
+        Fault("photo-without-embargo", photo, "it has no usage terms to release it from", "left out") for photo in bare
+    ]
+    done = "go by their usage terms again" if withdraw else f"released from {ends}"
+    return Outcome(f"{len(terms):,} photos {done}", faults)
+
+
+def _named(archive: Archive, names: Sequence[str]) -> tuple[list[str], list[Fault]]:
+    """Photos by id or by the path of a file, and which the archive does not know."""
     faults: list[Fault] = []
     found: list[str] = []
     files: dict[str, str] = {}
-    names: Names | None = None
-    for one in photos:
+    spellings: Names | None = None
+    for one in names:
         path = str(Path(one).absolute())
         if known := archive.database.named(one) or archive.database.named(path):
             found += known
             continue
-        if names is None:
+        if spellings is None:
             files = {file.path: file.photo for file in archive.database.files()}
-            names = Names(files)
-        spelt = _respelt(path, names)
+            spellings = Names(files)
+        spelt = _respelt(path, spellings)
         meant = sorted({files[file] for file in spelt})
         if len(meant) == 1:
             found += meant
@@ -236,8 +286,7 @@ def use(
         else:
             advice = "check id or path, or add the file first"
             faults.append(Fault("photo-unknown", one, "the archive has no such photo", "left out", advice))
-    day = archive.usage.use(found, day, article)
-    return Outcome(f"{len(found):,} photos used on {day}", faults)
+    return found, faults
 
 
 def _respelt(path: str, names: Names) -> tuple[str, ...]:
@@ -258,20 +307,32 @@ def faults(archive: Archive, encoder: Callable[[], Encoder], progress: Progress)
 
 
 def update(
-    archive: Archive, encoder: Callable[[], Encoder], progress: Progress, *, metadata: bool = False, bank: str = ""
+    archive: Archive,
+    encoder: Callable[[], Encoder],
+    progress: Progress,
+    *,
+    metadata: bool = False,
+    bank: str = "",
+    zone: str = "",
 ) -> Outcome:
-    """Look at all folders of the archive again; take in a file of articles as the bank; bring offsets and index up to
-    date.
+    """Look at all folders of the archive again; take in a file of articles as the bank; bring offsets, index and word
+    search up to date.
 
     Args:
         archive: open; encoder, progress as in `run`.
         metadata: read the metadata of known files again, sidecars too.
         bank: article file or data folder; its articles join the query bank.
+        zone: the desk's time zone from now on; empty leaves it.
+
+    Raises:
+        UsageError: no such time zone.
     """
     from photodesk.data import datasets
     from photodesk.features.embed import embed_articles
     from photodesk.features.store import Store
 
+    if zone_of(zone):
+        archive.database.set({"zone": zone})
     faults: list[Fault] = []
     words = []
     roots = [Path(root) for root in archive.database.roots()]
@@ -305,6 +366,8 @@ def update(
         words.append(f"{len(rows):,} articles in the bank")
     if revised := archive.refresh(progress):
         words.append(f"{revised:,} photos revised")
+    if spelled := archive.index_words(progress):
+        words.append(f"words of {spelled:,} photos indexed again")
     archive.engine.optimise()
     return Outcome("; ".join(words) or "nothing to do", faults)
 
@@ -367,11 +430,12 @@ COMMANDS: dict[str, Callable[..., Outcome]] = {
     "move": move,
     "pairs": pairs,
     "picks": picks,
+    "release": release,
     "remove": remove,
     "stats": stats,
     "update": update,
     "use": use,
     "verify": verify,
 }
-QUICK = ("faults", "stats", "use")
+QUICK = ("faults", "release", "stats", "use")
 """Answered at once; the database notes no job for them."""

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import fnmatch
 import functools
 import hashlib
 import json
 import os
+import re
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,6 +28,7 @@ from numpy.typing import NDArray
 
 from photodesk.engines import seals
 from photodesk.engines.schema import Entry, Point
+from photodesk.engines.spellings import fold
 from photodesk.errors import StoreError
 from photodesk.types import Fault
 
@@ -99,6 +102,11 @@ MIGRATIONS = (
     ALTER TABLE left_out ADD COLUMN seal BLOB;
     ALTER TABLE excludes ADD COLUMN seal BLOB;
     ALTER TABLE mounts ADD COLUMN seal BLOB;
+    """,
+    # when an embargo ends, by somebody who knows, for the usage terms that the photo had then
+    """
+    CREATE TABLE releases (photo TEXT PRIMARY KEY, terms TEXT NOT NULL, until TEXT NOT NULL, at TEXT NOT NULL,
+        seal BLOB) WITHOUT ROWID;
     """,
 )
 
@@ -451,6 +459,13 @@ class Database:
         )
         for row in self.ask(question, [photo]):
             yield File(*row)  # type: ignore[arg-type]
+
+    def holding(self, pattern: str) -> frozenset[str]:
+        """Photos of a file whose name or folders hold a text, in any spelling; `*` and `?` stand for any letters. Of
+        folders the added one and those below it count."""
+        wanted = re.compile(fnmatch.translate(f"*{fold(pattern).replace('[', '[[]')}*"))
+        files = self.ask("SELECT photo, substr(path, length(rtrim(root, replace(root, '/', ''))) + 1) FROM files")
+        return frozenset(str(photo) for photo, path in files if wanted.match(fold(str(path))))
 
     def roots(self) -> list[str]:
         """Folders that were added, without those below others."""

@@ -32,7 +32,8 @@ from photodesk import images
 from photodesk.archive import blocks, iptc, xmp
 from photodesk.archive.charsets import decoded
 from photodesk.archive.dates import moment
-from photodesk.archive.rights import BETWEEN, embargoed
+from photodesk.archive.embargo import is_named
+from photodesk.archive.rights import BETWEEN
 from photodesk.engines.schema import Entry
 from photodesk.errors import MissingExtra, PhotoError
 from photodesk.text_repair import mend
@@ -219,7 +220,7 @@ def _terms(texts: Sequence[str]) -> str:
         if not any(other.startswith(bare) for other in kept):
             kept[bare] = text
     order = {text: at for at, text in reversed(list(enumerate(texts)))}
-    return BETWEEN.join(sorted(kept.values(), key=lambda text: (not embargoed(text), order[text])))
+    return BETWEEN.join(sorted(kept.values(), key=lambda text: (not is_named(text), order[text])))
 
 
 def _exif(block: bytes) -> Found:

@@ -1,10 +1,10 @@
-"""What a desk did with its photos, in the database of its archive: uses in print or online, picks, the bank of
-articles."""
+"""What a desk did with its photos, in the database of its archive: uses in print or online, released embargoes, picks,
+the bank of articles."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +27,7 @@ class Pick:
 
 
 class UsageLog:
-    """Uses, picks and bank in a database; every method is one transaction, on disk when it returns."""
+    """Uses, releases, picks and bank in a database; every method is one transaction, on disk when it returns."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -65,6 +65,21 @@ class UsageLog:
             self.database.check("picks")
             raise StoreError(f"a photo was used on {wrong[0]!r}, which is no day; see: photodesk archive verify")
         return found
+
+    def release(self, photos: Mapping[str, str], until: str) -> None:
+        """Note when the embargo of photos (id → their usage terms) ends, whatever the terms say; an empty moment takes
+        that back."""
+        with self.database.change() as db:
+            db.executemany("DELETE FROM releases WHERE photo = ?", [(photo,) for photo in photos])
+            if until:
+                rows = [(photo, terms, until, now()) for photo, terms in photos.items()]
+                db.executemany("INSERT INTO releases (photo, terms, until, at) VALUES (?, ?, ?, ?)", rows)
+
+    def released(self, photos: Iterable[str]) -> dict[str, tuple[str, str]]:
+        """Those of some photos that were released: id → their usage terms then, and the moment, ISO 8601."""
+        asked = "SELECT photo, terms, until FROM releases WHERE photo IN (SELECT value FROM json_each(?))"
+        rows = self.database.ask(asked, (json.dumps(list(photos)),))
+        return {str(photo): (str(terms), str(until)) for photo, terms, until in rows}
 
     def pick(self, pick: Pick) -> None:
         """Note a choice."""

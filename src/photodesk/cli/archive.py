@@ -26,6 +26,12 @@ if TYPE_CHECKING:
     from photodesk.archive.commands import Outcome
 
 ARCHIVE = click.argument("archive", type=PATH)
+zone_option = click.option(
+    "--zone",
+    default="",
+    metavar="NAME",
+    help="The desk's, such as Europe/Berlin, for embargoes [default: the system's].",
+)
 
 
 @click.group("archive")
@@ -62,7 +68,8 @@ def archive() -> None:
     metavar="R",
     help="How the query bank revises scores.",
 )
-def init(archive: Path, engine: str, encoder: str, language: str, revise: str) -> None:
+@zone_option
+def init(archive: Path, engine: str, encoder: str, language: str, revise: str, zone: str) -> None:
     """Make an empty archive in a new folder.
 
     \b
@@ -73,7 +80,7 @@ def init(archive: Path, engine: str, encoder: str, language: str, revise: str) -
     from photodesk.ranking import revisions
 
     made = Archive.create(
-        archive, load_encoder(encoder), engine=engine, language=language, revision=revisions.parse(revise)
+        archive, load_encoder(encoder), engine=engine, language=language, revision=revisions.parse(revise), zone=zone
     )
     made.close()
     click.echo(f"empty archive in {archive}; add photos with: photodesk archive add {archive} FOLDER", err=True)
@@ -196,6 +203,32 @@ def use(context: click.Context, /, archive: Path, photos: tuple[str, ...], day: 
 
 @archive.command()
 @ARCHIVE
+@click.argument("photos", nargs=-1, required=True, metavar="PHOTO|PATH...")
+@click.option(
+    "--until", default="", metavar="MOMENT", help="When the embargo ends, as usage terms say it [default: now]."
+)
+@click.option("--withdraw", is_flag=True, help="Go by the usage terms again.")
+@click.pass_context
+def release(context: click.Context, /, archive: Path, photos: tuple[str, ...], until: str, withdraw: bool) -> None:
+    """Say when the embargo of photos, by id or file, ends: where their usage terms do not say it, or otherwise.
+
+    Near-duplicates with the same terms are released too. It holds as long as the terms stay what they are.
+
+    \b
+    photodesk archive release desk/ pictures/speech.jpg
+    photodesk archive release desk/ pictures/speech.jpg --until "31.5.2030, 18 Uhr"
+    """
+    from photodesk.errors import UsageError
+    from photodesk.search.schema import is_photo
+
+    if until and withdraw:
+        raise UsageError("give --until or --withdraw, not both")
+    named = [one if is_photo(one) else str(Path(one).absolute()) for one in photos]
+    _run(context, archive, "release", photos=named, until=until, withdraw=withdraw)
+
+
+@archive.command()
+@ARCHIVE
 def faults(archive: Path) -> None:
     """List every file that could not be added: where, why, what to do; other files in the folders by kind.
 
@@ -222,9 +255,13 @@ def faults(archive: Path) -> None:
     metavar="NAME",
     help="Re-encode every photo with this model and use it from then on; not while `serve` runs.",
 )
+@zone_option
 @click.pass_context
-def update(context: click.Context, /, archive: Path, metadata: bool, bank: Path | None, encoder: str | None) -> None:
-    """Walk all folders again, compute hubness offsets by the query bank, optimise the index.
+def update(
+    context: click.Context, /, archive: Path, metadata: bool, bank: Path | None, encoder: str | None, zone: str
+) -> None:
+    """Walk all folders again, compute hubness offsets by the query bank, optimise the index; after an update of
+    photodesk, also spell the words of captions as it does now.
 
     \b
     photodesk archive update desk/
@@ -233,7 +270,7 @@ def update(context: click.Context, /, archive: Path, metadata: bool, bank: Path 
     """
     if encoder:
         _reencode(archive, encoder)
-    _run(context, archive, "update", metadata=metadata, bank=str(bank.absolute()) if bank else "")
+    _run(context, archive, "update", metadata=metadata, bank=str(bank.absolute()) if bank else "", zone=zone)
 
 
 @archive.command()

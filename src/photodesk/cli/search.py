@@ -14,7 +14,7 @@ from photodesk.cli.options import load_encoder, print_json
 from photodesk.text_repair import shown
 
 if TYPE_CHECKING:
-    from photodesk.search.schema import Answer, Hit, Located, Why
+    from photodesk.search.schema import Answer, Hit, Known, Located, Why
 
 
 @click.command()
@@ -50,9 +50,28 @@ if TYPE_CHECKING:
     default="",
     help="Words that must occur in headline, caption, keywords, place or byline, one after the other.",
 )
-@click.option("--since", default="", metavar="DAY", help="First day taken, YYYY-MM-DD.")
-@click.option("--until", default="", metavar="DAY", help="Last day taken.")
-@click.option("--credit", multiple=True, help="Credit, exactly as in the picture; given several times, any of them.")
+@click.option("--phrase", default="", help="Words that must stand in caption, keywords or place, one after the other.")
+@click.option(
+    "--without",
+    multiple=True,
+    metavar="WORD",
+    help="What is not to be seen: photos that show it sink, those whose captions have it are left out.",
+)
+@click.option("--since", default="", metavar="DAY", help="First day taken: 2024-05-31, 31.5.2024, 2024-05 or 2024.")
+@click.option("--until", default="", metavar="DAY", help="Last day taken; a month or year ends then.")
+@click.option("--person", "people", multiple=True, metavar="NAME", help="All of these are shown, in any spelling.")
+@click.option(
+    "--file", default="", metavar="PATTERN", help="Part of the file's name or folders; * and ? are any letters."
+)
+@click.option("--credit", multiple=True, help="Any of these, in any spelling.")
+@click.option("--provider", multiple=True, help="Any of these.")
+@click.option("--terms", multiple=True, help="Usage terms, any of these.")
+@click.option("--keyword", "keywords", multiple=True, help="All of these.")
+@click.option("--label", multiple=True, help="Colour, any of these.")
+@click.option("--rating", "min_rating", default=0, type=click.IntRange(0, 5), metavar="N", help="Stars at least.")
+@click.option(
+    "--urgency", "max_urgency", default=0, type=click.IntRange(0, 8), metavar="N", help="1 to N; 1 is the most urgent."
+)
 @click.option(
     "--terms", multiple=True, help="Usage terms, exactly as in the picture; given several times, any of them."
 )
@@ -199,7 +218,7 @@ def _show(answer: Answer, reason: Why | None, rank: int | None, as_json: bool, s
         click.echo(f"{hit.probability:.0%}\t{WORDS[hit.level]}\t{shown(_file(hit))}\t{shown(_about(hit))}")
         for one in hit.similar if similar else ():
             size = f"{one.about.width} × {one.about.height}"
-            told = _joined((one.photo, one.about.credit, size, _terms(one.about.terms)))
+            told = _joined((one.photo, one.about.credit, size, _embargo(one), _terms(one.about.terms)))
             click.echo(f"\tnear-duplicate\t{shown(_file(one))}\t{shown(told)}")
     if answer.hits and not answer.calibrated:
         click.echo(
@@ -248,11 +267,21 @@ def _about(hit: Hit) -> str:
             told(title, " ".join(getattr(entry, title).split())[:80]),
             told("credit", entry.credit),
             told("taken", entry.taken[:10]),
+            _embargo(hit),
             told("terms", _terms(entry.terms)),
             f"and {count} near-duplicate{'s' * (count > 1)}" if count else "",
             f"used {hit.used}" if hit.used else "",
         )
     )
+
+
+def _embargo(photo: Known) -> str:
+    """Whether its usage terms forbid it now, and until when; after that they do not any more."""
+    from photodesk.archive.embargo import UNKNOWN
+
+    if not photo.embargoed:
+        return ""
+    return "EMBARGO, end unknown" if photo.embargo == UNKNOWN else f"EMBARGO until {photo.embargo.replace('T', ' ')}"
 
 
 def _terms(terms: str) -> str:

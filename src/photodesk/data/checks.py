@@ -130,6 +130,7 @@ MEANINGS = {
     "photo-unreadable": Meaning(
         "picture cannot be read", "the system does not give the file out, or it is no regular file"
     ),
+    "photo-without-embargo": Meaning("photo has no usage terms that an embargo could stand in"),
     "thumbnail-missing": Meaning("thumbnail is missing or damaged", "pages show the photo from its thumbnail"),
     # where photos lie
     "file-changed": Meaning("content of the file changed", "the archive has the row of the earlier content"),

@@ -1,15 +1,19 @@
 """Words → sparse rows for BM25, made once in our process by Qdrant's own embedder, so that every engine scores the same
 numbers.
 
-Term frequency and length are in the photo's row, how rare a word is among the photos is the engine's part.
+Term frequency and length are in the photo's row, how rare a word is among the photos is the engine's part. German and
+English words are brought to one spelling first, and rare German compounds count as their parts as well; what photos
+were stored with follows with `photodesk archive update` when that changes (`version`).
 """
 
 from __future__ import annotations
 
 import functools
+import re
 import unicodedata
 from typing import TYPE_CHECKING, Any
 
+from photodesk.engines import spellings
 from photodesk.errors import UsageError, require
 
 if TYPE_CHECKING:
@@ -40,17 +44,46 @@ LANGUAGES = (
 
 Weights = tuple["Sequence[int]", "Sequence[float]"]
 
+_TOKEN = re.compile(r"[^\W_]+")
+# English keeps its own ue and oe (value, shoes), so umlauts are spelled out there
+_SPELLED_OUT = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "ø": "oe", "æ": "ae"})
+_STEPS = 2
+"""Raise it when a word gets another spelling or other parts."""
+
+
+def version(language: str) -> str:
+    """Names how words of a language are spelled and parted here: weights of another version are made again."""
+    return f"{_STEPS}{'+parts' if language == 'german' and spellings.can_part() else ''}"
+
 
 def document(text: str, language: str) -> Weights:
     """(word numbers, weights) of a photo's texts."""
-    made = _embedder(language).embed_document(text)
+    made = _embedder(language).embed_document(_spelled(text, language))
     return made.indices, made.values
 
 
 def query(text: str, language: str) -> Weights:
     """(word numbers, weights) of what is asked: each word once."""
-    made = _embedder(language).embed_query(unicodedata.normalize("NFC", text))
+    made = _embedder(language).embed_query(_spelled(text, language))
     return made.indices, made.values
+
+
+def _spelled(text: str, language: str) -> str:
+    text = unicodedata.normalize("NFC", text)
+    if language not in ("german", "english"):
+        return text
+    return " ".join(_word(word, language) for word in _TOKEN.findall(text))
+
+
+@functools.lru_cache(maxsize=2**16)
+def _word(word: str, language: str) -> str:
+    """A word in one spelling, and its parts; a stop word stays one."""
+    if language == "english":
+        return spellings.accentless(unicodedata.normalize("NFC", word.casefold()).translate(_SPELLED_OUT))
+    if not _embedder(language).embed_query(word).indices:
+        return word
+    folded = spellings.fold(word)
+    return " ".join((folded, *spellings.parts(folded)))
 
 
 @functools.cache

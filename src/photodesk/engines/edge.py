@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -80,10 +80,7 @@ class EdgeEngine(PointEngine):
         except Exception as error:  # Edge knows no kinds
             raise _trouble(path, error) from None
         engine = cls(path, space, uri or f"edge:{path}", shard, api, sums)
-        there = engine._do(shard.info).payload_schema  # of an older photodesk it lacks fields that came later
-        if missing := {name: schema for name, schema in _indexes(api).items() if name not in there}:
-            for name, schema in missing.items():
-                engine._change(api.UpdateOperation.create_field_index(name, schema))
+        if engine._bring_up(engine._do(shard.info).payload_schema, _indexes(api)):
             engine._do(shard.flush)
         return engine
 
@@ -144,6 +141,13 @@ class EdgeEngine(PointEngine):
 
     def _update(self, vectors: list[Any]) -> None:
         self._change(self._api.UpdateOperation.update_vectors(vectors))
+
+    def _set(self, payloads: Mapping[str, Mapping[str, Any]]) -> None:
+        for point, payload in payloads.items():
+            self._change(self._api.UpdateOperation.set_payload([point], payload))
+
+    def _index(self, name: str, schema: Any) -> None:
+        self._change(self._api.UpdateOperation.create_field_index(name, schema))
 
     def _written(self, points: int) -> None:
         """Code rows before so many are new that coding them all at once would take much memory; then release all that
@@ -213,7 +217,7 @@ def _config(api: Any, space: Space) -> Any:
 def _indexes(api: Any) -> dict[str, Any]:
     cold = api.Memory.Cold
     return {
-        **{name: api.KeywordIndexParams(memory=cold) for name in FACETS},
+        **{name: api.KeywordIndexParams(memory=cold) for name in (*FACETS, "folded")},
         **{name: api.IntegerIndexParams(lookup=False, range=True, memory=cold) for name in NUMBERS},
         "taken": api.DatetimeIndexParams(memory=cold),
         "text": api.TextIndexParams(

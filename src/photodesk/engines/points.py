@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,6 +76,25 @@ class PointEngine(ABC):
 
     @abstractmethod
     def _facet(self, field: str, limit: int, where: Any) -> Any: ...
+
+    @abstractmethod
+    def _set(self, payloads: Mapping[str, Mapping[str, Any]]) -> None:
+        """Set fields of the payloads of some points, by their ids."""
+
+    @abstractmethod
+    def _index(self, name: str, schema: Any) -> None:
+        """Index a field of the payloads."""
+
+    def _bring_up(self, there: Container[str], schemas: Mapping[str, Any]) -> bool:
+        """Index what is not indexed yet, for an older photodesk made the points; returns whether anything was. Before
+        `folded` is indexed, every payload gets it and what comes with it: stopped on the way, it begins again."""
+        missing = [name for name in schemas if name not in there]
+        if "folded" in missing:
+            for points in self.scan(rows=False):
+                self._set({key(point.photo): point.entry.asked() for point in points})
+        for name in missing:
+            self._index(name, schemas[name])
+        return bool(missing)
 
     def upsert(self, points: Sequence[Point]) -> None:
         """See `base.Engine`."""
@@ -145,7 +164,7 @@ class PointEngine(ABC):
     def _made(self, point: Point) -> Any:
         entry = point.entry.payload()
         vectors = {ROW: self._extended(point.row, -self._scale * np.float32(point.offset))}
-        if "text" in entry and (weights := self._weights(bm25.document(entry["text"], self.space.language))):
+        if weights := self._weights(bm25.document(point.entry.text, self.space.language)):
             vectors[WORDS] = weights
         return self._models.point(id=key(point.photo), vector=vectors, payload=entry)
 
@@ -174,15 +193,17 @@ class PointEngine(ABC):
         if where.since or where.until:
             end = f"{day}T00:00:00Z" if where.until and (day := following(where.until)) else None
             demand("taken", range=models.days(gte=where.since + "T00:00:00Z" if where.since else None, lt=end))
-        for field in ("credit", "terms", "orientation", "label"):
-            if values := getattr(where, field):
-                demand(field, match=api.MatchAny(any=list(values)))
-        for field in ("keywords", "people"):
-            for value in getattr(where, field):
-                demand(field, match=api.MatchValue(value=value))
+        for values in where.any_of():
+            demand("folded", match=api.MatchAny(any=values))
+        if where.orientation:
+            demand("orientation", match=api.MatchAny(any=list(where.orientation)))
         for field in ("width", "height", "rating"):
             if least := getattr(where, f"min_{field}"):
                 demand(field, range=models.span(gte=float(least)))
+        if where.max_urgency:
+            demand("urgency", range=models.span(gte=1.0, lte=float(where.max_urgency)))
+        if where.among is not None:
+            must.append(models.ids(list(map(key, sorted(where.among)))))
         if where.phrase:
             demand("text", match=api.MatchPhrase(phrase=" ".join(tokens(where.phrase))))
         excluded = [models.ids(list(map(key, where.without)))] if where.without else None

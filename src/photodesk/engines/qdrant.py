@@ -8,7 +8,7 @@ exactly. The key of the server is read from `PHOTODESK_QDRANT_KEY`.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
@@ -82,7 +82,7 @@ class QdrantEngine(PointEngine):
         size = about.config.params.vectors[ROW].size - 1
         if size != space.dim:
             raise StoreError(f"{uri} holds rows of {size} numbers and the archive's encoder makes {space.dim}")
-        engine._index(about.payload_schema)
+        engine._bring_up(about.payload_schema, engine._schemas())
         return engine
 
     def delete(self, photos: Sequence[str]) -> None:
@@ -147,19 +147,28 @@ class QdrantEngine(PointEngine):
             )
         )
 
-    def _index(self, there: Container[str]) -> None:
-        """Index what can be asked for and is not indexed yet: a collection of an older photodesk lacks fields that came
-        later."""
-        m = self._m
-        schemas: dict[str, Any] = {name: m.KeywordIndexParams(type="keyword", on_disk=True) for name in FACETS}
+    def _schemas(self) -> dict[str, Any]:
+        """How each field that can be asked for is indexed."""
+        m, keyword = self._m, self._m.KeywordIndexParams(type="keyword", on_disk=True)
+        schemas: dict[str, Any] = dict.fromkeys((*FACETS, "folded"), keyword)
         schemas |= {name: m.IntegerIndexParams(type="integer", lookup=False, range=True) for name in NUMBERS}
         schemas["taken"] = m.DatetimeIndexParams(type="datetime", on_disk=True)
         words = m.TokenizerType.WORD
         schemas["text"] = m.TextIndexParams(
             type="text", tokenizer=words, lowercase=True, phrase_matching=True, on_disk=True
         )
-        for name in (name for name in schemas if name not in there):
-            self._do(lambda name=name: self.client.create_payload_index(self.collection, name, schemas[name]))  # type: ignore[misc]
+        return schemas
+
+    def _index(self, name: str, schema: Any) -> None:
+        self._do(lambda: self.client.create_payload_index(self.collection, name, schema))
+
+    def _set(self, payloads: Mapping[str, Mapping[str, Any]]) -> None:
+        m = self._m
+        steps = [
+            m.SetPayloadOperation(set_payload=m.SetPayload(payload=dict(payload), points=[point]))
+            for point, payload in payloads.items()
+        ]
+        self._do(lambda: self.client.batch_update_points(self.collection, steps, wait=True))
 
     def _upsert(self, points: list[Any]) -> None:
         self._do(lambda: self.client.upsert(self.collection, points, wait=True))

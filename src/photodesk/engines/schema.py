@@ -3,35 +3,39 @@ it."""
 
 from __future__ import annotations
 
+import functools
 import re
-import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from photodesk.engines.spellings import fold
 from photodesk.errors import UsageError
 from photodesk.types import FloatArray
 
 Orientation = Literal["landscape", "portrait", "square"]
 ORIENTATIONS: tuple[Orientation, ...] = ("landscape", "portrait", "square")
 
-FACETS = ("credit", "terms", "keywords", "orientation", "byline", "place", "year", "people", "label")
+FACETS = ("credit", "terms", "keywords", "orientation", "byline", "place", "year", "people", "label", "provider")
 """Fields whose values can be counted."""
 
-NUMBERS = ("width", "height", "rating")
-"""Fields that a filter sets a least value for."""
+NUMBERS = ("width", "height", "rating", "urgency")
+"""Fields that a filter sets a least or largest value for."""
+
+ANY = ("credit", "terms", "label", "provider")
+"""Fields of which a filter names several values, one of which must be there, in any spelling (`fold`)."""
 
 LISTS = ("keywords", "people")
-"""Fields of an entry that have several values."""
+"""Fields of an entry that have several values; a filter wants all that it names, in any spelling (`fold`)."""
 
 _TOKEN = re.compile(r"[^\W_]+")
-_DAY = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_DAY = re.compile("([0-9]{4})(?:-([0-9]{2})(?:-([0-9]{2}))?)?|(?:(?:([0-9]{1,2})\\.)?([0-9]{1,2})\\.)?([0-9]{4})")
+_NO_YEAR = re.compile("[0-9]{1,2}\\.[0-9]{1,2}\\.?|[0-9]{2}-[0-9]{2}")
 
 
 def tokens(text: str) -> list[str]:
-    """The words that a phrase is compared by: runs of letters and digits, accents joined to their letters, in lower
-    case."""
-    return [token.lower() for token in _TOKEN.findall(unicodedata.normalize("NFC", text))]
+    """The words that a phrase is compared by: runs of letters and digits, in one spelling (`fold`)."""
+    return _TOKEN.findall(fold(text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +120,7 @@ class Entry:
         return (value,) if value else ()
 
     def payload(self) -> dict[str, Any]:
-        """As an engine stores it: empty fields left out; `orientation`, `year` and `text` added, for they can be asked
-        for."""
+        """As an engine stores it: empty fields left out; `year` and what `asked` has added."""
         found = {name: value for name, value in ((f.name, getattr(self, f.name)) for f in fields(self)) if value}
         found |= {name: list(found[name]) for name in LISTS if name in found}
         if self.taken:
@@ -127,9 +130,21 @@ class Entry:
             }  # engines compare times as if all were in one zone
             if self.taken != self.moment:
                 found["date"] = self.taken
-        if text := self.text:
-            found["text"] = unicodedata.normalize("NFC", text)
-        return found | {"orientation": self.orientation}
+        return found | self.asked()
+
+    def asked(self) -> dict[str, Any]:
+        """What a payload has beside the fields, to be asked for: `orientation`; `text` for phrases, its words in one
+        spelling; `folded` for filters, as "field=value"."""
+        text = " ".join(tokens(self.text))
+        return {"orientation": self.orientation, "folded": list(self.folded())} | ({"text": text} if text else {})
+
+    def folded(self) -> Iterator[str]:
+        """What a filter of values compares, as "field=value" in one spelling."""
+        for name in ANY:
+            if value := getattr(self, name):
+                yield folded(name, value)
+        for name in LISTS:
+            yield from (folded(name, value) for value in getattr(self, name))
 
     @classmethod
     def of(cls, payload: Mapping[str, Any] | None) -> Entry:
@@ -161,22 +176,26 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which photos may be found; an empty field asks nothing. Conditions on several fields must all hold.
+    """Which photos may be found; an empty field asks nothing. Conditions on several fields must all hold. Texts are
+    compared in one spelling: see `spellings.fold`.
 
     Args:
-        since: first day taken, as YYYY-MM-DD; a photo without a date is then never found, and one of which only the
-            year or month is known counts as of its first day.
-        until: last day taken, inclusive.
-        credit: any of these, exactly.
-        terms: usage terms, any of these, exactly.
-        keywords: all of these, exactly.
-        people: all of these are shown, by names exactly as they are written.
-        label: any of these, exactly.
+        since: first day taken; a photo without a date is then never found, and one of which only the year or month is
+            known counts as of its first day. A year or a month, such as 2020 or 2020-05, begins with its first day.
+        until: last day taken, inclusive; a year or a month ends with its last day.
+        credit: any of these; terms (of usage), label and provider likewise.
+        keywords: all of these.
+        people: all of these are shown.
         min_rating: 1 to 5.
+        max_urgency: 1 to 8, of which 1 is the most urgent; a photo without urgency is then never found.
         orientation: any of these.
         min_width: in pixels; min_height likewise.
-        phrase: these words in this order stand in headline, caption, keywords, place or byline; case does not count.
+        phrase: these words in this order stand in `Entry.text`.
         without: photo ids that must not be found.
+        among: photo ids besides which none may be found; None asks nothing.
+
+    Raises:
+        UsageError: a value that cannot be meant, such as a day without a year.
     """
 
     since: str = ""
@@ -192,14 +211,17 @@ class Filter:
     people: tuple[str, ...] = ()
     label: tuple[str, ...] = ()
     min_rating: int = 0
+    provider: tuple[str, ...] = ()
+    max_urgency: int = 0
+    among: frozenset[str] | None = None
 
     def __post_init__(self) -> None:
-        for day in (self.since, self.until):
-            if day and not is_day(day):
-                raise UsageError(f"{day!r} is no day; expected YYYY-MM-DD, such as 2024-05-31")
+        for name, last in (("since", 0), ("until", -1)):
+            if said := getattr(self, name):
+                object.__setattr__(self, name, days(said)[last])
         if unknown := set(self.orientation) - set(ORIENTATIONS):
             raise UsageError(f"orientation {min(unknown)!r}; known: {', '.join(ORIENTATIONS)}")
-        for name in ("credit", "terms", "keywords"):
+        for name in (*ANY, *LISTS):
             if "" in getattr(self, name):
                 raise UsageError(f"{name}: an empty value; leave the filter out to ask nothing")
         if self.phrase and not tokens(self.phrase):
@@ -208,22 +230,26 @@ class Filter:
     def __bool__(self) -> bool:
         return self != Filter()
 
+    def any_of(self) -> list[list[str]]:
+        """Lists of values as `Entry.folded` has them, of each of which one must be there."""
+        lists = [[folded(name, value)] for name in LISTS for value in getattr(self, name)]
+        return [[folded(name, value) for value in values] for name in ANY if (values := getattr(self, name))] + lists
+
     def admits(self, photo: str, entry: Entry) -> bool:
         """Whether a photo passes: the definition that every engine is held to."""
-        day = entry.moment[:10]
+        day, wanted = entry.moment[:10], self.any_of()
+        have = set(entry.folded()) if wanted else set()
         return (
             (not self.since or (bool(day) and day >= self.since))
             and (not self.until or (bool(day) and day <= self.until))
-            and (not self.credit or entry.credit in self.credit)
-            and (not self.terms or entry.terms in self.terms)
-            and set(self.keywords) <= set(entry.keywords)
-            and set(self.people) <= set(entry.people)
-            and (not self.label or entry.label in self.label)
+            and not any(have.isdisjoint(values) for values in wanted)
             and (not self.min_rating or entry.rating >= self.min_rating)
+            and (not self.max_urgency or 1 <= entry.urgency <= self.max_urgency)
             and (not self.orientation or entry.orientation in self.orientation)
             and entry.width >= self.min_width
             and entry.height >= self.min_height
             and photo not in self.without
+            and (self.among is None or photo in self.among)
             and (not self.phrase or holds(entry.text, self.phrase))
         )
 
@@ -231,12 +257,40 @@ class Filter:
 EVERYTHING = Filter()
 
 
+@functools.lru_cache(maxsize=2**16)
+def folded(field: str, value: str) -> str:
+    """A value of a field in one spelling, as `Entry.folded` has it."""
+    return f"{field}={fold(value)}"
+
+
+def days(text: str) -> tuple[str, str]:
+    """First and last day, as YYYY-MM-DD, of a day, a month or a year: 2024-05-31, 2024-05, 2024; 31.5.2024, 5.2024.
+
+    Raises:
+        UsageError: it is none of the calendar, or has no year.
+    """
+    import calendar
+
+    found = _DAY.fullmatch(text.strip())
+    if found:
+        iso, written = found.groups()[:3], found.groups()[:2:-1]  # both as year, month, day
+        year, month, day = (int(one or other or 0) for one, other in zip(iso, written, strict=True))
+        first = f"{year:04}-{month or 1:02}-{day or 1:02}"
+        last_month = month or 12
+        if year and last_month <= 12:
+            last = f"{year:04}-{last_month:02}-{day or calendar.monthrange(year, last_month)[1]:02}"
+            if is_day(first) and is_day(last):
+                return first, last
+    missing = "it has no year; " if _NO_YEAR.fullmatch(text.strip()) else ""
+    raise UsageError(f"{text!r} is no day: {missing}expected one such as 2024-05-31 or 31.5.2024, or 2024-05, or 2024")
+
+
 def is_day(text: str) -> bool:
     """Whether it is a day as YYYY-MM-DD."""
     import datetime
 
     try:
-        return _DAY.fullmatch(text) is not None and bool(datetime.date.fromisoformat(text))
+        return bool(re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", text)) and bool(datetime.date.fromisoformat(text))
     except ValueError:
         return False
 

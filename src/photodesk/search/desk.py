@@ -11,7 +11,7 @@ import datetime
 import difflib
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,8 @@ from photodesk.archive.archive import Archive
 from photodesk.encoders import registry
 from photodesk.encoders.base import Encoder
 from photodesk.engines import bm25
-from photodesk.engines.schema import FACETS, Entry, Filter, Point
+from photodesk.engines.schema import ANY, FACETS, LISTS, Entry, Filter, Point, holds, tokens
+from photodesk.engines.spellings import fold
 from photodesk.errors import UsageError
 from photodesk.search import confidence, query
 from photodesk.search.confidence import Background, Confidence
@@ -40,6 +41,12 @@ WORDED = 20
 """Captions that are looked at for names."""
 USED = 3.0
 """Spreads that a photo used today loses; less as days go by."""
+WITHOUT = 8.0
+"""What a photo loses for each spread that it is more like an unwanted motif than `SHOWS`: see benchmarks/without.py."""
+SHOWS = -0.75
+"""Spreads from photos in general from which on a photo counts as showing a motif."""
+DEEP = 500
+"""Photos that are looked at where a motif is unwanted: the best ones may all show it."""
 NOTHING = 0.1
 """Probability of the best hit below which nothing in the archive fits."""
 SIMILAR = 0.6
@@ -49,6 +56,8 @@ SHOWN = 200
 """Values of a field that there are to choose from, the most frequent."""
 VALUES = 2000
 """Values of a field among which one is looked for that was meant."""
+KIN = 5
+"""Values near to one that was asked for that are named."""
 FRESH = 60.0
 """Seconds for which what is known of the archive as a whole is taken as it is."""
 
@@ -62,6 +71,7 @@ class _Whole:
     background: Background
     revised: bool
     facets: dict[Filter, dict[str, Mapping[str, int]]]
+    values: dict[str, Mapping[str, int]]
     state: tuple[object, ...] = ()
 
 
@@ -100,70 +110,77 @@ class Desk:
             raise UsageError(f"top={question.top}: an answer has one photo at least and {MOST:,} at most")
         if not 0 <= question.used_days <= LONGEST:
             raise UsageError(f"used_days={question.used_days}: expected 0 to {LONGEST:,}")
+        where = self.archive.among(question.where, question.file)
+        hits = self._hits(question, where)
+        # curves are fitted on questions with a text alone
+        alone = question.article is not None and not question.like and question.picture is None
+        calibrated = self.confidence is not None and alone
+        nothing = max((hit.probability for hit in hits), default=0.0) < NOTHING and not any(
+            hit.components["names"] >= NAMES / 2 for hit in hits
+        )
+        near_by = self._near(question.where)
+        message = "; ".join(self._notes(question, where, bool(hits), nothing, near_by))
+        return Answer(hits, nothing, message, calibrated, time.perf_counter() - started, near_by)
+
+    def _hits(self, question: Question, where: Filter) -> list[Found]:
+        """The photos of an answer, best first."""
         whole = self._known()
         asked = self._asked(question, whole)
         used = self._used(question.used_days)
-        where = question.where if question.used_days == 0 or not question.hide_used else _without(question.where, used)
+        where = where if question.used_days == 0 or not question.hide_used else _without(where, used)
         worded = self.archive.engine.lexical(asked.words, WORDED, where) if asked.words.strip() else ()
-        count = (
-            4 * question.top if question.diverse else question.top + max(16, question.top // 2) + min(len(used), 200)
-        )
+        more = max(16, question.top // 2) + min(len(used), 200)
+        count = 4 * question.top if question.diverse else question.top + more
+        if question.without:
+            count = max(count, DEEP)
         while True:
             near = self.archive.engine.search(asked.row, count, where, revised=asked.revised * whole.revised)
             points = self.archive.engine.get(list(dict.fromkeys(hit.photo for hit in (*near, *worded))), rows=True)
+            points = self._lacking(points, question.without)
             ranked = self._scored(points, asked, whole, self._named(asked.words, worded, points), used)
-            chosen = (
-                _folded(ranked, question)
-                if question.fold
-                else [found for found in ranked if found.photo != question.like]
-            )
+            others = [found for found in ranked if found.photo != question.like]
+            chosen = _folded(ranked, question) if question.fold else others
             if len(chosen) >= question.top or len(near) < count or count > 5000:
                 break
             count *= 4
         if question.diverse:
             chosen = _diverse(chosen, {point.photo: point.row for point in points}, question.top)
-        hits = self._complete(chosen[: question.top], listed=question.fold)
-        alone = (
-            question.article is not None and not question.like and question.picture is None
-        )  # what curves are fitted on
-        calibrated = self.confidence is not None and alone
-        nothing = max((hit.probability for hit in hits), default=0.0) < NOTHING and not any(
-            hit.components["names"] >= NAMES / 2 for hit in hits
-        )
-        message, alike = "", list[Near]()
-        if not hits:
-            message = "no photo passes the filters" if question.where else "the archive is empty"
-            alike = self._near(question.where)
-            message += "".join(
-                f"; {name} {value!r} is not there, but {', '.join(map(repr, like))}" for name, value, like in alike
-            )
+        return self._complete(chosen[: question.top], listed=question.fold)
+
+    def _notes(
+        self, question: Question, where: Filter, found: bool, nothing: bool, near_by: Sequence[Near]
+    ) -> Iterator[str]:
+        """What there is to say about an answer."""
+        if not found:
+            yield "no photo passes the filters" if where else "the archive is empty"
         elif nothing:
-            message = (
-                f"nothing in this archive fits: even the best of {whole.photos:,} photos is right in fewer than "
-                f"{NOTHING:.0%} of such cases"
+            yield (
+                f"nothing in this archive fits: even the best of {self._known().photos:,} photos is right in fewer "
+                f"than {NOTHING:.0%} of such cases"
             )
         if question.article is not None and query.cut(question.article):
-            message = f"{message}; " * bool(message) + f"only the first {query.READ:,} characters of the text are read"
-        return Answer(
-            hits,
-            nothing,
-            message,
-            calibrated,
-            time.perf_counter() - started,
-            alike,
-        )
+            yield f"only the first {query.READ:,} characters of the text are read"
+        for name, value, others in near_by:
+            counts = (
+                f"{count:,} photo{'s have' if count != 1 else ' has'} {other!r}" for other, count in others.items()
+            )
+            yield f"{name} {value!r}: {', '.join(counts)}"
 
     def _near(self, where: Filter) -> list[Near]:
-        """Values of a filter that no photo has, with those that are written much alike, if there are any."""
-        found = []
-        for name in ("credit", "terms", "keywords"):
-            if wanted := getattr(where, name):
-                known = self.archive.engine.facets(name, VALUES)
-                folded = {value.casefold(): value for value in reversed(known)}
-                for value in wanted:
-                    close = difflib.get_close_matches(value.casefold(), folded, 3, 0.6) if value not in known else []
-                    found += [(name, value, tuple(folded[one] for one in close))] if close else []
+        """Values of a filter that there are others near to; see `Answer.near`."""
+        found = list[Near]()
+        for name in (*ANY, *LISTS):
+            for value in getattr(where, name):
+                if near := _kin(value, self._values(name)):
+                    found.append((name, value, near))
         return found
+
+    def _values(self, name: str) -> Mapping[str, int]:
+        """Values of a field in the whole archive, and how many photos have each."""
+        known = self._known().values
+        if name not in known:
+            known[name] = self.archive.engine.facets(name, VALUES)
+        return known[name]
 
     def facets(self, where: Filter, fields: Sequence[str] = FACETS) -> dict[str, Mapping[str, int]]:
         """Field → value → photos that pass a filter; counted once for each filter and state of the archive, one after
@@ -189,6 +206,26 @@ class Desk:
         spread = np.float32(background.deviation(asked.row))
         visual = (rows @ asked.row - np.float32(background.mean_score(asked.row))) / spread
         return {"visual": visual, "revision": -numbers * np.float32(asked.revised * whole.revised) / spread}
+
+    def sinks(self, asked: Asked, rows: FloatArray) -> FloatArray:
+        """(n,) what (n, d) rows lose for what is not to be seen in them: nothing where they are no more like it than
+        photos in general."""
+        lost = np.zeros(len(rows), np.float32)
+        for unwanted in asked.unwanted:
+            spread = np.float32(self.background.deviation(unwanted))
+            likeness = (rows @ unwanted - np.float32(self.background.mean_score(unwanted))) / spread
+            lost -= WITHOUT * np.maximum(likeness - SHOWS, 0)
+        return lost
+
+    def _lacking(self, points: Sequence[Point], without: Sequence[str]) -> list[Point]:
+        """Those of some photos whose texts have none of the unwanted words, in any form."""
+        language = self.archive.settings.language
+        unwanted = [words for said in without if (words := {*bm25.query(said, language)[0]})]
+        return [
+            point
+            for point in points
+            if not unwanted or not any(words <= {*bm25.document(point.entry.text, language)[0]} for words in unwanted)
+        ]
 
     def probability(self, visual: FloatArray) -> FloatArray:
         """That a photo fits, by its visual score."""
@@ -232,7 +269,8 @@ class Desk:
         whole = self._known()
         asked, used = self._asked(question, whole), self._used(question.used_days)
         point = self._point(photo)
-        worded = self.archive.engine.lexical(asked.words, WORDED, question.where) if asked.words.strip() else ()
+        where = self.archive.among(question.where, question.file)
+        worded = self.archive.engine.lexical(asked.words, WORDED, where) if asked.words.strip() else ()
         named = self._named(asked.words, worded, [point])
         return self._complete(self._scored([point], asked, whole, named, used), listed=True)[0], asked, point
 
@@ -285,7 +323,8 @@ class Desk:
             max(0, (today - datetime.date.fromisoformat(used[p.photo])).days) if p.photo in used else -1 for p in points
         ]
         date = np.array([0.0 if day < 0 else -USED / (1 + day / 30) for day in days], np.float32)
-        total = parts["visual"] + parts["revision"] + names + date
+        without = self.sinks(asked, rows)
+        total = parts["visual"] + parts["revision"] + names + date + without
         likely = self.probability(parts["visual"])
         found = [
             Found(
@@ -298,7 +337,7 @@ class Desk:
                 dict(
                     zip(
                         COMPONENTS,
-                        map(float, (parts["visual"][i], names[i], parts["revision"][i], date[i])),
+                        map(float, (parts["visual"][i], names[i], parts["revision"][i], date[i], without[i])),
                         strict=True,
                     )
                 ),
@@ -315,7 +354,7 @@ class Desk:
         for hit in hits:
             entry, origins = groups[hit.photo].known(hit.photo, hit.entry)
             similar = tuple(one for one in groups[hit.photo].members if one.photo != hit.photo) if listed else ()
-            made.append(replace(hit, entry=entry, similar=similar, origins=origins))
+            made.append(replace(hit, entry=entry, similar=similar, origins=origins, embargo=groups[hit.photo].embargo))
         return made
 
     def _known(self) -> _Whole:
@@ -338,12 +377,27 @@ class Desk:
             rows = np.stack([point.row for point in points]) if points else np.eye(dim, dtype=np.float32)
             background = Background.of(rows)
         state = (len(photos), photos[-1:], *self.archive.database.last_job())
-        facets = self._whole.facets if self._whole and self._whole.state == state else {}
-        return _Whole(time.monotonic() + FRESH, len(photos), background, self.archive.revised(), facets, state)
+        same = self._whole if self._whole and self._whole.state == state else None
+        facets, values = (same.facets, same.values) if same else ({}, {})
+        return _Whole(time.monotonic() + FRESH, len(photos), background, self.archive.revised(), facets, values, state)
 
 
 def _without(where: Filter, used: Mapping[str, str]) -> Filter:
     return replace(where, without=tuple(sorted({*where.without, *used})))
+
+
+def _kin(value: str, known: Mapping[str, int]) -> dict[str, int]:
+    """Values near to one that was asked for: other spellings of it and those that hold its words, else, if it is not
+    there, those that are written much alike."""
+    folded = {other: fold(other) for other in known}
+    wanted = fold(value)
+    same = [other for other, bare in folded.items() if bare == wanted and other != value]
+    holding = [other for other, bare in folded.items() if bare != wanted and tokens(value) and holds(other, value)]
+    found = same + holding
+    if not found and value not in known:
+        spelled = {bare: other for other, bare in reversed(folded.items())}
+        found = [spelled[bare] for bare in difflib.get_close_matches(wanted, spelled, 3, 0.6)]
+    return {other: known[other] for other in found[:KIN]}
 
 
 def _folded(ranked: Sequence[Found], question: Question) -> list[Found]:

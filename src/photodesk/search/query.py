@@ -31,6 +31,7 @@ from photodesk.types import Article, FloatArray
 if TYPE_CHECKING:
     from PIL import Image
 
+FIELDS = ("title", "lead", "text")
 WINDOW, WINDOWS = 60, 16
 """Words of a body that are read at once, and windows at most: longer bodies have longer windows where the model takes
 them."""
@@ -57,6 +58,8 @@ class Question:
         article: title, lead and text are read, `language` tells a translator; None where only a photo is asked with.
         like: id of a photo of the archive; picture: one from outside.
         where: which photos may be found; its phrase must stand in them word for word.
+        without: words for what is not to be seen: what shows it sinks, and photos whose texts have it are left out.
+        file: part of the name or of the folders of their files, see `Database.holding`; empty asks nothing.
         words: names or keywords that lift photos whose captions have them; empty takes those of headline and lead.
         used_days: what counts as recently used; 0 asks nothing. hide_used: leave such photos out, instead of pushing
             them down.
@@ -75,6 +78,8 @@ class Question:
     diverse: bool = False
     fold: bool = True
     top: int = 60
+    file: str = ""
+    without: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         words, phrase = (" ".join(repair(text)[0].split()) for text in (self.words, self.where.phrase))
@@ -90,11 +95,13 @@ class Asked:
         row: (d,); a photo's score is `row · photo − revised · offset`.
         revised: how much of a photo's hubness offset is subtracted: photos that are asked with have no part in it.
         words: what captions are searched for.
+        unwanted: (k, d) rows of what is not to be seen.
     """
 
     row: FloatArray
     revised: float
     words: str
+    unwanted: FloatArray = field(default_factory=lambda: np.empty((0, 0), np.float32))
 
 
 def windows(text: str, context: int) -> list[str]:
@@ -195,7 +202,24 @@ class Reader:
             pictures.append(self.photo(question.picture))
         if not len(texts) and not pictures:
             raise UsageError("there is nothing to search for: give a text or a photo")
-        return self.joined(texts, weights, pictures, background, words)
+        asked = self.joined(texts, weights, pictures, background, words)
+        if not question.without:
+            return asked
+        head = self.parts(question.article)[0][0] if question.article else None
+        return replace(asked, unwanted=np.stack([self._unwanted(word, head, background) for word in question.without]))
+
+    def _unwanted(self, word: str, head: Article | None, background: Background) -> FloatArray:
+        """(d,) row of a motif: of the word, of the word said twice, which reads as many of them, and of what it adds to
+        the text that is asked with. The sum tells motifs apart better than any: see benchmarks/without.py."""
+        if head is None:
+            rows = [*self.texts([Article("", word), Article("", f"{word}, {word}")])]
+        else:
+            both = replace(head, title=f"{join_fields(head, FIELDS)}, {word}", lead="", text="")
+            said = (word, f"{word}, {word}")
+            *rows, plain, more = self.texts([*(Article("", one, language=head.language) for one in said), head, both])
+            rows.append(more - plain)
+        row: FloatArray = np.sum([row / np.float32(background.deviation(row)) for row in rows], axis=0)
+        return row
 
     def joined(
         self,
@@ -228,9 +252,9 @@ class Reader:
         return text_rows(features, self.encoder)
 
 
-COMPONENTS = ("visual", "names", "revision", "date")
+COMPONENTS = ("visual", "names", "revision", "date", "without")
 
-Near = tuple[str, str, tuple[str, ...]]
+Near = tuple[str, str, Mapping[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,8 +270,10 @@ class Found:
         similar: near-duplicates in the archive that it stands for, the largest picture first; none where they are hits
             of their own.
         used: day of its last use, if that is recent.
-        components: what makes its score: visual, names, revision, date (of its last use).
+        components: what makes its score: visual, names, revision, date (of its last use), without (what is not to be
+            seen).
         origins: field of `entry` → near-duplicates that its value, or a part of its usage terms, came from.
+        embargo: until when it or a near-duplicate is forbidden, as `archive.embargo.read` says it.
     """
 
     photo: str
@@ -258,6 +284,7 @@ class Found:
     used: str = ""
     components: Mapping[str, float] = field(default_factory=dict)
     origins: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    embargo: str = ""
 
     @property
     def words(self) -> str:
@@ -275,7 +302,9 @@ class Answer:
         message: in a sentence, where there is something to say.
         calibrated: whether probabilities were fitted for this encoder and kind of query.
         took: seconds.
-        near: where no photo passes the filters: field, value that no photo has, values that are written much alike.
+        near: of filters: field, value asked for, other values near to it and how many photos have each: other spellings
+            of it, which were found as well; those that hold it, such as "picture alliance/dpa"; where no photo passes,
+            those that are written much alike.
     """
 
     hits: Sequence[Found]

@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_origin, get_type_hints
 
+from photodesk.archive import embargo
 from photodesk.archive.rights import Similar
 from photodesk.engines.schema import Entry, Filter, Orientation
 from photodesk.errors import UsageError
@@ -30,16 +31,40 @@ DIGITS = 6
 """Of every score, probability and share after the point."""
 
 
+FILTERS = (
+    "since",
+    "until",
+    "phrase",
+    "file",
+    "min_width",
+    "min_height",
+    "min_rating",
+    "max_urgency",
+    "used_days",
+    "diverse",
+    "orientation",
+    "credit",
+    "keywords",
+    "people",
+    "terms",
+    "label",
+    "provider",
+)
+"""Fields of a query that narrow down what may be found or reorder it, apart from what is asked."""
+
+
 def is_photo(text: str) -> bool:
     """Whether it is a photo's id."""
     return re.fullmatch(PHOTO, text) is not None
 
 
-_DAY = "^([0-9]{4}-[0-9]{2}-[0-9]{2})?$"
+_DAY = "^([0-9][0-9. -]{3,19})?$"
 _ID = f"^({PHOTO})?$"
 
 
 _READ = f"Of headline, lead and text together the first {query.READ:,} characters are read."
+# a minus before a letter or a quote, behind another word: no dash, no list, no "-5 Grad", no compound
+_UNWANTED = re.compile(r"(?<=\S)(?<!\bund)(?<!\boder)\s+-(?:([^\W\d_][\w-]*)|\"([^\"]+)\")(?=\s|$|[,.;:!?])")
 
 
 def _is(description: str, **limits: Any) -> dict[str, Any]:
@@ -68,15 +93,28 @@ class Query:
     upload: str = field(
         default="", metadata=_is("A photo that was sent to /api/uploads, to compare with.", pattern=_ID)
     )
-    since: str = field(default="", metadata=_is("First day taken, YYYY-MM-DD.", pattern=_DAY))
-    until: str = field(default="", metadata=_is("Last day taken, YYYY-MM-DD.", pattern=_DAY))
+    since: str = field(
+        default="", metadata=_is("First day taken: 2024-05-31, 31.5.2024, or a month or year.", pattern=_DAY)
+    )
+    until: str = field(default="", metadata=_is("Last day taken, likewise; a month or year ends then.", pattern=_DAY))
     phrase: str = field(
         default="",
         metadata=_is("Words that stand in the caption, the keywords or the like, one after the other.", max_length=200),
     )
-    credit: tuple[str, ...] = field(default=(), metadata=_is("Any of these.", max_length=50))
+    file: str = field(
+        default="",
+        metadata=_is("Part of the name or the folders of their files; * and ? are any letters.", max_length=200),
+    )
+    credit: tuple[str, ...] = field(default=(), metadata=_is("Any of these, in any spelling.", max_length=50))
     terms: tuple[str, ...] = field(default=(), metadata=_is("Usage terms, any of these.", max_length=50))
+    provider: tuple[str, ...] = field(default=(), metadata=_is("Any of these.", max_length=50))
+    label: tuple[str, ...] = field(default=(), metadata=_is("Colour, any of these.", max_length=50))
     keywords: tuple[str, ...] = field(default=(), metadata=_is("All of these.", max_length=50))
+    people: tuple[str, ...] = field(default=(), metadata=_is("Names, all of whom are shown.", max_length=50))
+    min_rating: int = field(default=0, metadata=_is("Stars; 0 asks nothing.", strict=True, ge=0, le=5))
+    max_urgency: int = field(
+        default=0, metadata=_is("At least that urgent, 1 is the most; 0 asks nothing.", strict=True, ge=0, le=8)
+    )
     orientation: tuple[Orientation, ...] = field(default=(), metadata=_is("Any of these.", max_length=3))
     min_width: int = field(default=0, metadata=_is("In pixels.", strict=True, ge=0, le=100_000))
     min_height: int = field(default=0, metadata=_is("In pixels.", strict=True, ge=0, le=100_000))
@@ -90,9 +128,22 @@ class Query:
         default="",
         metadata=_is("Lift photos whose captions have these; empty: those of the headline.", max_length=1000),
     )
+    without: tuple[str, ...] = field(
+        default=(),
+        metadata=_is(
+            "What is not to be seen: photos that show it sink, those whose texts have it are left out. In the first "
+            "line of a draft also as -WORD.",
+            max_length=20,
+        ),
+    )
     fold: bool = field(default=True, metadata=_is("Near-duplicates are one hit.", strict=True))
     diverse: bool = field(default=False, metadata=_is("Prefer photos that differ from those above them.", strict=True))
     top: int = field(default=60, metadata=_is("How many photos at most.", strict=True, ge=1, le=query.MOST))
+
+    def unwanted(self) -> tuple[str, ...]:
+        """What is not to be seen: `without`, and what stands behind a minus in the first line of the draft."""
+        said = self.draft.strip().partition("\n")[0] if not (self.headline or self.lead or self.text) else ""
+        return tuple(dict.fromkeys((*self.without, *("".join(found) for found in _UNWANTED.findall(said)))))
 
     def asks(self) -> bool:
         """Whether there is anything to search for."""
@@ -103,7 +154,8 @@ class Query:
         said = parts = [part.replace("\x00", " ") for part in (self.headline, self.lead, self.text)]
         if not "".join(parts).strip():
             said = [line for line in map(str.strip, self.draft.replace("\x00", " ").splitlines()) if line]
-            if not said:
+            said[:1] = [" ".join(_UNWANTED.sub(" ", line).split()) for line in said[:1]]
+            if not said or not said[0]:
                 return None
             lead = said[1] if len(said) > 2 else ""
             parts = [said[0], lead, "\n".join(said[2 if lead else 1 :])]
@@ -114,24 +166,15 @@ class Query:
         """Which photos may be found.
 
         Raises:
-            UsageError: a day that the calendar does not have, or a phrase without a word.
+            UsageError: no day, month or year of the calendar, or a phrase without a word.
         """
-        return Filter(
-            self.since,
-            self.until,
-            self.credit,
-            self.terms,
-            self.keywords,
-            self.orientation,
-            self.min_width,
-            self.min_height,
-            self.phrase,
-        )
+        named = {one.name for one in fields(Filter)} & {one.name for one in fields(self)} - {"without"}
+        return Filter(**{name: getattr(self, name) for name in named})
 
     def active(self) -> int:
         """How many filters are on."""
-        one = (self.since, self.until, self.phrase, self.min_width, self.min_height, self.used_days, self.diverse)
-        return sum(map(bool, one)) + len(self.credit) + len(self.terms) + len(self.keywords) + len(self.orientation)
+        found = [getattr(self, name) for name in FILTERS]
+        return sum(len(value) if isinstance(value, tuple) else bool(value) for value in found)
 
     def question(self, picture: Image.Image | None = None) -> query.Question:
         """What a desk is asked; `picture` is the upload, decoded.
@@ -153,6 +196,8 @@ class Query:
             self.diverse,
             self.fold,
             self.top,
+            self.file,
+            self.unwanted(),
         )
 
 
@@ -188,6 +233,13 @@ class Known(Located):
     """A photo, with what the archive knows of it."""
 
     about: Entry = field(metadata=_is("Caption, credit, date and the like; empty where nothing is known."))
+    embargo: str = field(
+        metadata=_is(
+            "Until when its usage terms, of a hit also those of its near-duplicates, forbid it: ISO 8601 in the desk's "
+            "time zone, or unknown; empty if they name no embargo."
+        )
+    )
+    embargoed: bool = field(metadata=_is("Whether that still holds."))
 
 
 @dataclass(frozen=True)
@@ -245,8 +297,8 @@ class Answer:
 
     hits: list[Hit]
     message: str = field(metadata=_is("In a sentence, where there is something to say."))
-    near: list[tuple[str, str, list[str]]] = field(
-        metadata=_is("Filters that no photo passes: field, value, values that are written much alike.")
+    near: list[tuple[str, str, dict[str, int]]] = field(
+        metadata=_is("Of filters: field, value, other values that are near to it, and how many photos have each.")
     )
     nothing_fits: bool = field(metadata=_is("Even the best is not likely enough."))
     calibrated: bool = field(metadata=_is("Whether probabilities were fitted for this model and kind of query."))
@@ -273,7 +325,7 @@ def answer(found: query.Answer, file: Files = untold) -> Answer:
         )
         for rank, hit in enumerate(found.hits, 1)
     ]
-    near = [(name, value, list(alike)) for name, value, alike in found.near]
+    near = [(name, value, dict(alike)) for name, value, alike in found.near]
     return Answer(hits, found.message, near, found.nothing_fits, found.calibrated)
 
 
@@ -289,12 +341,23 @@ def why(reason: Reason, file: Files = untold) -> Why:
     )
 
 
+def known(name: str, entry: Entry, until: str, file: Files = untold) -> Known:
+    """What an archive knows of the photo `name`, whose embargo ends at a moment, as `archive.embargo` says it."""
+    return Known(name, file(name), entry, until, embargo.holds(until))
+
+
 def photo(
-    name: str, entry: Entry, origins: Mapping[str, Sequence[str]], similar: Sequence[Similar], file: Files = untold
+    name: str,
+    entry: Entry,
+    until: str,
+    origins: Mapping[str, Sequence[str]],
+    similar: Sequence[Similar],
+    file: Files = untold,
 ) -> Photo:
     """What an archive knows of the photo `name` and of its near-duplicates."""
-    listed = [Known(one.photo, file(one.photo), one.entry) for one in similar]
-    return Photo(name, file(name), entry, {field: list(photos) for field, photos in origins.items()}, listed)
+    listed = [known(one.photo, one.entry, one.embargo, file) for one in similar]
+    came = {field: list(photos) for field, photos in origins.items()}
+    return Photo(**vars(known(name, entry, until, file)), origins=came, similar=listed)
 
 
 def read(kind: Any, data: Any) -> Any:
@@ -314,8 +377,8 @@ def read(kind: Any, data: Any) -> Any:
 
 def _likely(hit: query.Found, file: Files) -> dict[str, Any]:
     """The fields of `Photo` and `Likely`."""
-    known = photo(hit.photo, hit.entry, hit.origins, hit.similar, file)
-    return vars(known) | {
+    told = photo(hit.photo, hit.entry, hit.embargo, hit.origins, hit.similar, file)
+    return vars(told) | {
         "probability": _short(hit.probability),
         "level": confidence.level(hit.probability),
         "components": {name: _short(value) for name, value in hit.components.items()},

@@ -14,8 +14,8 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import TypeAdapter, ValidationError
 
-from photodesk.archive import rights
-from photodesk.engines.schema import Entry
+from photodesk.archive import embargo
+from photodesk.engines.schema import Entry, Filter
 from photodesk.errors import PhotodeskError, UsageError
 from photodesk.search import schema
 from photodesk.search.explain import EXPLAINED
@@ -32,13 +32,15 @@ FIELDS = (
     "since",
     "until",
     "phrase",
+    "file",
     "min_width",
     "min_height",
+    "min_rating",
     "used_days",
     "used",
 )
-NUMBERS = ("min_width", "min_height", "used_days")
-FILTERS = ("since", "until", "phrase", "min_width", "min_height", "used_days", "used", "diverse", *FACETS)
+NUMBERS = ("min_width", "min_height", "min_rating", "used_days")
+FILTERS = (*schema.FILTERS, "used")
 YEAR = 365 * 24 * 3600
 _QUERY = TypeAdapter(schema.Query)
 
@@ -64,14 +66,21 @@ class _Form:
         if "upload_this" in got:
             fields |= {"upload": got["upload_this"][0], "like": ""}
         dropped = (FILTERS if "clear" in got else ()) + (("like", "upload") if "alone" in got else ())
-        self.cleared, self.wrong = "clear" in got, ""
+        self.cleared = "clear" in got
         fields = {name: value for name, value in fields.items() if name not in dropped}
+        wrong: dict[str, str] = {}
+        for name in ("since", "until", "phrase"):
+            try:
+                Filter(**{name: fields.get(name, "")})
+            except UsageError as error:
+                wrong[name] = str(error)
+        fields = {name: value for name, value in fields.items() if name not in wrong}
         try:
             self.query = _QUERY.validate_python(fields)
         except ValidationError as error:
-            bad = {str(one["loc"][0]) for one in error.errors()}
-            self.wrong = "; ".join(f"{one['loc'][0]}: {one['msg']}" for one in error.errors())
-            self.query = _QUERY.validate_python({name: value for name, value in fields.items() if name not in bad})
+            wrong |= {str(one["loc"][0]): one["msg"] for one in error.errors()}
+            self.query = _QUERY.validate_python({name: value for name, value in fields.items() if name not in wrong})
+        self.wrong = "; ".join(f"{name}: {what}" for name, what in wrong.items())
         photo, _, rank = got.get("choice", [""])[0].partition(" ")
         self.photo, self.rank = photo, int(rank) if rank.isdecimal() and len(rank) < 6 else 1
 
@@ -151,7 +160,8 @@ def router(service: Service, access: Access) -> APIRouter:
             photos=state.counts["photos"],
             picks=state.counts["picks"],
             recent=[
-                _shown(one.photo, one.about, w) | {"added": one.about.added.replace("T", " ").removesuffix("Z")}
+                _shown(one.photo, one.about, w)
+                | {"added": one.about.added.replace("T", " ").removesuffix("Z"), "embargo": _embargo(one, w)}
                 for one in state.recent
             ],
             faults=state.faults,
@@ -299,14 +309,16 @@ def _pick_query(query: schema.Query, photo: str, rank: int) -> schemas.PickQuery
 
 
 def _said(answer: schema.Answer, w: dict[str, str]) -> str:
+    near = "".join(
+        " " + w["found_near"].format(value=value, like=", ".join(f"{one} ({count})" for one, count in others.items()))
+        for _, value, others in answer.near
+    )
     if not answer.hits:
-        near = "".join(
-            " " + w["found_near"].format(value=value, like=", ".join(like)) for _, value, like in answer.near
-        )
         return w["found_none"] + near
     best = answer.hits[0]
     form = w["found"] if len(answer.hits) > 1 else w["found_one"]
-    return form.format(count=len(answer.hits), words=w[f"level_{best.level}"], percent=percent(best.probability))
+    said = form.format(count=len(answer.hits), words=w[f"level_{best.level}"], percent=percent(best.probability))
+    return said + near
 
 
 def percent(probability: float) -> str:
@@ -338,19 +350,28 @@ def _tile(hit: schema.Hit, w: dict[str, str], picked: set[str]) -> dict[str, Any
         "picked": hit.photo in picked,
         "facts": [fact for fact in facts if fact],
         "terms": about.terms,
-        "embargo": rights.embargoed(about.terms),
-        "similar": _similar(hit.similar),
+        "embargo": _embargo(hit, w),
+        "similar": _similar(hit.similar, w),
     }
 
 
-def _similar(similar: Sequence[schema.Known]) -> list[dict[str, Any]]:
+def _embargo(photo: schema.Known, w: dict[str, str]) -> str:
+    """That an embargo holds, and until when; empty if there is none any more."""
+    if not photo.embargoed:
+        return ""
+    if photo.embargo == embargo.UNKNOWN:
+        return w["embargo_unknown"]
+    return w["embargo_until"].format(moment=photo.embargo[:16].replace("T", " "))
+
+
+def _similar(similar: Sequence[schema.Known], w: dict[str, str]) -> list[dict[str, Any]]:
     return [
         {
             "photo": one.photo,
             "source": one.about.source,
             "facts": [fact for fact in (one.about.credit, f"{one.about.width} × {one.about.height}") if fact],
             "terms": one.about.terms,
-            "embargo": rights.embargoed(one.about.terms),
+            "embargo": _embargo(one, w),
         }
         for one in similar
     ]
@@ -397,8 +418,8 @@ def _reason(why: schema.Why, rank: int, w: dict[str, str]) -> dict[str, Any]:
             }
             for name, value in why.shares.items()
         ],
-        "about": _facts(why),
-        "similar": _similar(why.similar),
+        "about": _facts(why, w),
+        "similar": _similar(why.similar, w),
     }
 
 
@@ -413,22 +434,28 @@ def _cells(heat: list[list[float]]) -> list[dict[str, Any]]:
     ]
 
 
-def _facts(photo: schema.Photo) -> list[dict[str, Any]]:
+def _facts(photo: schema.Photo, w: dict[str, str]) -> list[dict[str, Any]]:
     """What is known of a photo, and from which near-duplicates."""
     about, files = photo.about, {one.photo: one.about.source or one.photo for one in photo.similar}
-    names = ("headline", "caption", "byline", "credit", "copyright", "terms", "place")
-    facts = {name: getattr(about, name) for name in names} | {
-        "keywords": ", ".join(about.keywords),
-        "taken": about.taken.replace("T", " ").removesuffix(" 00:00:00"),
-        "size": f"{about.width} × {about.height}",
-        "source": about.source,
-        "id": photo.photo,
-    }
+    names = ("headline", "caption", "byline", "credit", "copyright", "terms", "place", "sublocation", "event", "label")
+    facts = (
+        {"embargo": _embargo(photo, w)}
+        | {name: getattr(about, name) for name in names}
+        | {
+            "people": ", ".join(about.people),
+            "rating": "★" * about.rating,
+            "keywords": ", ".join(about.keywords),
+            "taken": about.taken.replace("T", " ").removesuffix(" 00:00:00"),
+            "size": f"{about.width} × {about.height}",
+            "source": about.source,
+            "id": photo.photo,
+        }
+    )
     return [
         {
             "name": name,
             "value": value,
-            "bad": name == "terms" and rights.embargoed(value),
+            "bad": name in ("embargo", "terms") and photo.embargoed,
             "origin": ", ".join(files.get(one, one) for one in photo.origins.get(name, ())),
         }
         for name, value in facts.items()

@@ -31,7 +31,7 @@ from photodesk.web.jobs import Worker
 _log = logging.getLogger("photodesk.web")
 _texts = logging.getLogger("photodesk.web.texts")  # silent unless it is asked for
 
-FACETS = ("orientation", "credit", "keywords", "terms")
+FACETS = ("orientation", "credit", "keywords", "people", "label", "terms")
 """Fields whose values are counted; each costs a look at all photos that pass a new filter."""
 
 PREVIEW = 1280
@@ -113,12 +113,18 @@ class Service:
         One count at a time, and those who wait for theirs keep no thread from those who search.
         """
         async with self._counting:
-            found = {} if await gone() else await run_in_threadpool(self.desk.facets, query.filter(), FACETS)
+            found = {} if await gone() else await run_in_threadpool(self._facets, query)
         return schemas.Facets(facets={name: dict(values) for name, values in found.items()})
 
     def counted(self, query: schema.Query) -> Mapping[str, Mapping[str, int]] | None:
         """The same, at once; None where it is yet to be counted."""
-        return self.desk.counted(query.filter(), FACETS)
+        return self.desk.counted(self._where(query), FACETS)
+
+    def _facets(self, query: schema.Query) -> Mapping[str, Mapping[str, int]]:
+        return self.desk.facets(self._where(query), FACETS)
+
+    def _where(self, query: schema.Query) -> Filter:
+        return self.archive.among(query.filter(), query.file)
 
     def why(self, query: schema.Query, photo: str, *, owner: bool = False) -> schema.Why:
         """What made the score of a photo; where its file is is for the owner.
@@ -190,7 +196,7 @@ class Service:
         group = rights.groups(self.archive, {photo: own})[photo]
         entry, origins = group.known(photo, own)
         similar = [one for one in group.members if one.photo != photo]
-        return schema.photo(photo, entry, origins, similar, self._files(owner))
+        return schema.photo(photo, entry, group.embargo, origins, similar, self._files(owner))
 
     def thumbnail(self, photo: str) -> bytes:
         """A small JPEG.
@@ -239,15 +245,15 @@ class Service:
             replace(fault, where=_below(fault.where, roots), what=bare(fault.what), advice=bare(fault.advice))
             for fault, *_ in list(database.faults().values())[:50]
         ]
+        latest = {point.photo: point.entry for point in self.archive.engine.get(database.latest(24))}
+        embargoes = rights.embargoes(self.archive, latest)
         return schemas.Archive(
             engine=self.archive.settings.engine.partition(":")[0],
             encoder=bare(self.archive.settings.encoder),
             counts={"photos": self.archive.engine.count()} | counts,
             faults=faults,
             left_out={kind: count for (_, kind), count in database.left_out().items()},
-            recent=[
-                schema.Known(point.photo, "", point.entry) for point in self.archive.engine.get(database.latest(24))
-            ],
+            recent=[schema.known(photo, entry, embargoes[photo]) for photo, entry in latest.items()],
             jobs=[replace(job, message=bare(job.message)) for job in database.jobs(10)],
         )
 
