@@ -196,9 +196,10 @@ class Archive:
                 engine = open_engine(settings.engine, space, base=folder, create=True)
             archive = cls(folder, settings, engine, database, lock)
             archive.set_aside = aside
-            if stopped:
-                archive._sweep()
-            archive._settle()
+            if not database.read_only:
+                if stopped:
+                    archive._sweep()
+                archive._settle()
             return archive
         except BaseException:
             if database:

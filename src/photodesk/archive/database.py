@@ -178,10 +178,15 @@ def now() -> str:
 
 
 class Database:
-    """An open database; make one with `open`. Methods may be called from any thread."""
+    """An open database; make one with `open`. Methods may be called from any thread.
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
-        self.path, self._db, self._lock = path, connection, threading.RLock()
+    Attributes:
+        path: of its file.
+        read_only: it can only be read, for the medium is read-only or full.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, *, read_only: bool = False) -> None:
+        self.path, self._db, self._lock, self.read_only = path, connection, threading.RLock(), read_only
         self._file = _identity(path)
 
     @classmethod
@@ -194,10 +199,8 @@ class Database:
         if not create and not path.exists():
             raise StoreError(f"{path.parent} holds no archive; make one with: photodesk archive init {path.parent}")
         with _as_store_error(path), contextlib.ExitStack() as on_error:
-            db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+            db, read_only = seals.connect(path)
             on_error.callback(db.close)
-            db.execute("PRAGMA journal_mode=WAL")
-            db.execute("PRAGMA synchronous=FULL")
             version = int(db.execute("PRAGMA user_version").fetchone()[0])
             if version > len(MIGRATIONS):
                 raise StoreError(f"{path.parent} was made by a newer photodesk (schema {version}); update photodesk")
@@ -205,6 +208,11 @@ class Database:
                 raise StoreError(f"{path} is no archive of photodesk; make one with: photodesk archive init DIR")
             if _schema(db) != _schema_of(version):
                 raise StoreError(_DAMAGED.format(file=path, reason="its tables are not those that photodesk makes"))
+            if version < len(MIGRATIONS) and read_only:
+                raise StoreError(
+                    f"{path.parent} was made by an older photodesk and is on a disk that is read-only or full; copy it "
+                    "to another one"
+                )
             if version < len(MIGRATIONS):
                 with _transaction(db):
                     for step in MIGRATIONS[version:]:
@@ -212,9 +220,10 @@ class Database:
                             db.execute(statement)
                     seals.seal_all(db)
                     db.execute(f"PRAGMA user_version={len(MIGRATIONS)}")
-            seals.install(db)
+            if not read_only:
+                seals.install(db)
             on_error.pop_all()
-        made = cls(path, db)
+        made = cls(path, db, read_only=read_only)
         try:
             made.check("settings")
         except BaseException:
