@@ -22,7 +22,7 @@ from typing import TypeVar
 import numpy as np
 
 from photodesk import images
-from photodesk.archive.database import COMING, Database, File, Sums, content_sum
+from photodesk.archive.database import COMING, Database, File, Sums, content_sum, row_sum
 from photodesk.archive.lock import hold, say, was_stopped
 from photodesk.archive.usage import UsageLog
 from photodesk.encoders.base import Encoder
@@ -338,6 +338,20 @@ class Archive:
             return np.zeros(len(rows), np.float32)
         photos = Embeddings(tuple(map(str, range(len(rows)))), rows, bank.encoder)
         return dual_softmax.numbers(bank, photos, self.settings.revision).values
+
+    def points(self, photos: Sequence[str]) -> list[Point]:
+        """Those of the photos that are there, with their rows, for an answer.
+
+        Raises:
+            StoreError: the row of one of them is not the one that was written.
+        """
+        found, sums = self.engine.get(photos, rows=True), self.database.sums(photos)
+        for point in found:
+            if sums.get(point.photo, Sums()).row not in (None, row_sum(point.row)):
+                raise StoreError(
+                    f"the row of photo {point.photo} is damaged; run: photodesk archive verify {self.folder} --repair"
+                )
+        return found
 
     def bank(self) -> Embeddings | None:
         """The query bank: articles that stand for the queries to come; None while there are none."""

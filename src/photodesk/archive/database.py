@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from photodesk.engines import seals
 from photodesk.engines.schema import Entry, Point
 from photodesk.errors import StoreError
-from photodesk.types import Fault
+from photodesk.types import Fault, FloatArray
 
 COMING, THERE, LEAVING = 0, 1, 2
 """States of a photo: announced, in the engine, to be deleted from it."""
@@ -133,15 +133,21 @@ class Sums:
     @classmethod
     def of(cls, point: Point, thumbnail: bytes | None = None) -> Sums:
         """Of a point with its row, and the content of its thumbnail."""
-        row = content_sum(np.ascontiguousarray(point.row, "<f4").tobytes())
         small = None if thumbnail is None else content_sum(thumbnail)
-        return replace(cls.of_entry(point.entry), row=row, offset=float(np.float32(point.offset)), thumbnail=small)
+        return replace(
+            cls.of_entry(point.entry), row=row_sum(point.row), offset=float(np.float32(point.offset)), thumbnail=small
+        )
 
     @classmethod
     def of_entry(cls, entry: Entry) -> Sums:
         """Of an entry alone: its fields that are not empty, so that it stays when others come."""
         known = {f.name: value for f in fields(entry) if (value := getattr(entry, f.name))}
         return cls(entry=content_sum(json.dumps(known, sort_keys=True).encode()))
+
+
+def row_sum(row: FloatArray) -> bytes:
+    """What `Sums` has of a row."""
+    return content_sum(np.ascontiguousarray(row, "<f4").tobytes())
 
 
 def content_sum(content: bytes) -> bytes:
