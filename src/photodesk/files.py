@@ -135,21 +135,34 @@ def probe(path: Path) -> None:
         ) from None
 
 
-def locked(path: Path) -> int:
+def locked(path: Path, *, reading: bool = False) -> int:
     """A file descriptor that holds an exclusive lock on `path` until it is closed or the process ends, however it ends.
+
+    Args:
+        path: made where it is missing.
+        reading: do with what is there on a disk that is read-only or full: the file, or the folder that lacks it.
 
     Raises:
         StoreError: another process holds it.
     """
     import fcntl
 
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        if not reading or error.errno not in UNWRITABLE:
+            raise
+        handle = os.open(path if path.exists() else path.parent, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(handle)
         raise StoreError(f"another photodesk is writing to {path.parent}; wait until it is done") from None
     return handle
+
+
+UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
+"""Errors of a medium that is read-only, somebody else's, or full."""
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ live here."""
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import shutil
@@ -609,7 +610,13 @@ def test_a_full_disk_is_said_and_leaves_an_archive(tmp_path, monkeypatch):
                 ballast.write(b"1" * (free - 8192))
             with pytest.raises(StoreError, match="what was reported as done is kept"):
                 add(archive, tmp_path / "photos")
-            (disk / "ballast").unlink()
+        with (disk / "ballast").open("ab", 0) as ballast, contextlib.suppress(OSError):
+            while True:  # to the last byte
+                ballast.write(b"1" * 512)
+        with Archive.open(disk / "desk") as archive:
+            assert best(archive, "Elbe") == photo_of(tmp_path / "photos/Elbe.png")
+            assert maintenance.stats(archive).photos >= 1
+        (disk / "ballast").unlink()
         with Archive.open(disk / "desk") as archive:
             assert maintenance.verify(archive, content=True) == []
             assert best(archive, "Elbe") == photo_of(tmp_path / "photos/Elbe.png")
@@ -619,14 +626,20 @@ def test_a_full_disk_is_said_and_leaves_an_archive(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("mount"), reason="needs to mount")
-def test_read_only_media_are_said(desk, tmp_path):
+def test_read_only_media_are_searched_and_nothing_is_acknowledged(desk, tmp_path):
     add(desk, tmp_path / "photos")
     desk.close()
     mount("--bind", desk.folder, desk.folder)
     try:
         subprocess.run(["mount", "-o", "remount,ro,bind", desk.folder], check=True)
-        with pytest.raises(StoreError, match=r"(?i)read-only"):
-            Archive.open(desk.folder)
+        with Archive.open(desk.folder) as archive:
+            assert best(archive, "Elbe") == photo_of(next((tmp_path / "photos").rglob("Elbe.png")))
+            assert maintenance.verify(archive) == []
+            assert maintenance.stats(archive).photos == len(WORDS)
+            with pytest.raises(StoreError, match=r"(?i)read-only"):
+                archive.usage.use(archive.database.photos()[:1])
+            with pytest.raises(ArchiveInUse):
+                Archive.open(desk.folder)
     finally:
         subprocess.run(["umount", desk.folder], check=True)
     with Archive.open(desk.folder) as again:

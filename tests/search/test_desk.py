@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from doubles import EchoPhotos, EchoTexts, colour, constant, echo, paint, twin
+from photodesk.archive import ingest
 from photodesk.archive.archive import Archive
 from photodesk.archive.database import File
 from photodesk.cli import commands
@@ -660,3 +661,14 @@ def photo_of(folder, word):
 
 def test_colours_of_the_words_differ():
     assert len({colour(word) for word in WORDS}) == len(WORDS)
+
+
+def test_a_row_that_is_not_the_one_that_was_written_answers_nothing(tmp_path):
+    for word in ("elbe", "feuer"):
+        paint(tmp_path / "photos" / f"{word}.png", word)
+    with Archive.create(tmp_path / "desk", echo(), engine="flat:index") as archive:
+        ingest.add(archive, echo(), [tmp_path / "photos"])
+        one, other = archive.engine.get(archive.database.photos(), rows=True)
+        archive.engine.upsert([Point(one.photo, other.row, one.entry, one.offset)])
+        with pytest.raises(StoreError, match=f"the row of photo {one.photo} is damaged; run: .*--repair"):
+            Desk(archive, echo()).ask(Question(Article("1", "elbe")))

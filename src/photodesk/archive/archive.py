@@ -23,7 +23,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from photodesk import images
-from photodesk.archive.database import COMING, Database, File, Sums, content_sum
+from photodesk.archive.database import COMING, Database, File, Sums, content_sum, row_sum
 from photodesk.archive.embargo import zone_of
 from photodesk.archive.lock import hold, say, was_stopped
 from photodesk.archive.usage import UsageLog
@@ -200,9 +200,10 @@ class Archive:
                 engine = open_engine(settings.engine, space, base=folder, create=True)
             archive = cls(folder, settings, engine, database, lock)
             archive.set_aside = aside
-            if stopped:
-                archive._sweep()
-            archive._settle()
+            if not database.read_only:
+                if stopped:
+                    archive._sweep()
+                archive._settle()
             return archive
         except BaseException:
             if database:
@@ -363,6 +364,20 @@ class Archive:
             return np.zeros(len(rows), np.float32)
         photos = Embeddings(tuple(map(str, range(len(rows)))), rows, bank.encoder)
         return dual_softmax.offsets(bank, photos, self.settings.revision).values
+
+    def points(self, photos: Sequence[str]) -> list[Point]:
+        """Those of the photos that are there, with their rows, for an answer.
+
+        Raises:
+            StoreError: the row of one of them is not the one that was written.
+        """
+        found, sums = self.engine.get(photos, rows=True), self.database.sums(photos)
+        for point in found:
+            if sums.get(point.photo, Sums()).row not in (None, row_sum(point.row)):
+                raise StoreError(
+                    f"the row of photo {point.photo} is damaged; run: photodesk archive verify {self.folder} --repair"
+                )
+        return found
 
     def bank(self) -> Embeddings | None:
         """The query bank: articles that stand for the queries to come; None while there are none."""

@@ -71,7 +71,7 @@ def run(
         inspect.signature(COMMANDS[command]).bind(archive, encoder, progress, **options)
     except TypeError as error:  # of the options' names: nothing of the command has run yet
         raise UsageError(f"{command}: {error}") from None
-    if command in QUICK:
+    if command in QUICK or archive.database.read_only:
         return COMMANDS[command](archive, encoder, progress, **options)
     if job is None:
         job = archive.database.begin(command)

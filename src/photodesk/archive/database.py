@@ -30,7 +30,7 @@ from photodesk.engines import seals
 from photodesk.engines.schema import Entry, Point
 from photodesk.engines.spellings import fold
 from photodesk.errors import StoreError
-from photodesk.types import Fault
+from photodesk.types import Fault, FloatArray
 
 COMING, THERE, LEAVING = 0, 1, 2
 """States of a photo: announced, in the engine, to be deleted from it."""
@@ -151,15 +151,21 @@ class Sums:
     @classmethod
     def of(cls, point: Point, thumbnail: bytes | None = None) -> Sums:
         """Of a point with its row, and the content of its thumbnail."""
-        row = content_sum(np.ascontiguousarray(point.row, "<f4").tobytes())
         small = None if thumbnail is None else content_sum(thumbnail)
-        return replace(cls.of_entry(point.entry), row=row, offset=float(np.float32(point.offset)), thumbnail=small)
+        return replace(
+            cls.of_entry(point.entry), row=row_sum(point.row), offset=float(np.float32(point.offset)), thumbnail=small
+        )
 
     @classmethod
     def of_entry(cls, entry: Entry) -> Sums:
         """Of an entry alone: its fields that are not empty, so that it stays when others come."""
         known = {f.name: value for f in fields(entry) if (value := getattr(entry, f.name))}
         return cls(entry=content_sum(json.dumps(known, sort_keys=True).encode()))
+
+
+def row_sum(row: FloatArray) -> bytes:
+    """What `Sums` has of a row."""
+    return content_sum(np.ascontiguousarray(row, "<f4").tobytes())
 
 
 def content_sum(content: bytes) -> bytes:
@@ -196,10 +202,15 @@ def now() -> str:
 
 
 class Database:
-    """An open database; make one with `open`. Methods may be called from any thread."""
+    """An open database; make one with `open`. Methods may be called from any thread.
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
-        self.path, self._db, self._lock = path, connection, threading.RLock()
+    Attributes:
+        path: of its file.
+        read_only: it can only be read, for the medium is read-only or full.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, *, read_only: bool = False) -> None:
+        self.path, self._db, self._lock, self.read_only = path, connection, threading.RLock(), read_only
         self._file = _identity(path)
 
     @classmethod
@@ -212,10 +223,8 @@ class Database:
         if not create and not path.exists():
             raise StoreError(f"{path.parent} holds no archive; make one with: photodesk archive init {path.parent}")
         with _as_store_error(path), contextlib.ExitStack() as on_error:
-            db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+            db, read_only = seals.connect(path)
             on_error.callback(db.close)
-            db.execute("PRAGMA journal_mode=WAL")
-            db.execute("PRAGMA synchronous=FULL")
             version = int(db.execute("PRAGMA user_version").fetchone()[0])
             if version > len(MIGRATIONS):
                 raise StoreError(f"{path.parent} was made by a newer photodesk (schema {version}); update photodesk")
@@ -223,6 +232,11 @@ class Database:
                 raise StoreError(f"{path} is no archive of photodesk; make one with: photodesk archive init DIR")
             if _schema(db) != _schema_of(version):
                 raise StoreError(_DAMAGED.format(file=path, reason="its tables are not those that photodesk makes"))
+            if version < len(MIGRATIONS) and read_only:
+                raise StoreError(
+                    f"{path.parent} was made by an older photodesk and is on a disk that is read-only or full; copy it "
+                    "to another one"
+                )
             if version < len(MIGRATIONS):
                 with _transaction(db):
                     for step in MIGRATIONS[version:]:
@@ -230,9 +244,10 @@ class Database:
                             db.execute(statement)
                     seals.seal_all(db)
                     db.execute(f"PRAGMA user_version={len(MIGRATIONS)}")
-            seals.install(db)
+            if not read_only:
+                seals.install(db)
             on_error.pop_all()
-        made = cls(path, db)
+        made = cls(path, db, read_only=read_only)
         try:
             made.check("settings")
         except BaseException:

@@ -6,12 +6,13 @@ and the key that it wants to be shown. Only the owner of the archive may read it
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
 
 from photodesk.errors import ArchiveInUse, StoreError
-from photodesk.files import locked, read_text
+from photodesk.files import UNWRITABLE, locked, read_text
 
 
 def hold(folder: Path, doing: str) -> int:
@@ -21,7 +22,7 @@ def hold(folder: Path, doing: str) -> int:
         ArchiveInUse: another process does; says which, what it does and where it answers for others.
     """
     try:
-        handle = locked(folder / "lock")
+        handle = locked(folder / "lock", reading=True)
     except StoreError:
         about = _present(folder)
         said = about.get("pid")
@@ -44,9 +45,13 @@ def was_stopped(folder: Path) -> bool:
 
 def say(folder: Path, doing: str, url: str = "", key: str = "") -> None:
     """Let those who find the archive held know what the holder does, and where and with which key it answers for
-    them."""
-    (folder / "lock").chmod(0o600)  # the key is for its owner only
-    (folder / "lock").write_text(json.dumps({"pid": os.getpid(), "doing": doing, "url": url, "key": key}))
+    them; nothing on a medium that is read-only or full, where they are told less."""
+    try:
+        (folder / "lock").chmod(0o600)  # the key is for its owner only
+        (folder / "lock").write_text(json.dumps({"pid": os.getpid(), "doing": doing, "url": url, "key": key}))
+    except OSError as error:
+        if error.errno not in (*UNWRITABLE, errno.ENOENT):
+            raise
 
 
 def _present(folder: Path) -> dict[str, object]:

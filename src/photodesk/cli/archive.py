@@ -413,6 +413,8 @@ def commands_of(folder: Path, doing: str, *, repair: bool = False) -> Iterator[A
         return
     if held.recovered:
         click.echo(f"{held.recovered} photos that an earlier stop had left half done were put right", err=True)
+    if held.database.read_only:
+        click.echo(f"{folder} is on a read-only or full disk; it can be read, and nothing is noted", err=True)
     encoder = functools.cache(lambda: registry.load(held.settings.encoder))
 
     def do(command: str, options: dict[str, Any]) -> Outcome:

@@ -191,6 +191,8 @@ def _search_archive(folder: Path, top: int, as_json: bool, options: dict[str, An
         _show(*ask(holder, query, picture, rank=rank), rank, as_json, similar)
         return
     with held:
+        if held.database.read_only:
+            click.echo(f"{folder} is on a read-only or full disk; it can be read, and nothing is noted", err=True)
         if query.language and not translate:
             raise UsageError(
                 f"--language {query.language} is for a translator, and none is named; give --translate, or leave it out"

@@ -11,7 +11,8 @@ making one takes little memory. One process at a time may have a shard open; `ar
 from __future__ import annotations
 
 import json
-import shutil
+import os
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any, TypeVar
 from photodesk.engines.base import Space
 from photodesk.engines.points import BATCH, ROW, WORDS, Models, PointEngine, key
 from photodesk.engines.schema import EVERYTHING, FACETS, NUMBERS, Filter, Point
-from photodesk.engines.sums import Sums
+from photodesk.engines.sums import Sums, copy
 from photodesk.errors import EngineDamaged, StoreError, require
 from photodesk.files import as_store_error
 from photodesk.types import FloatArray
@@ -46,6 +47,7 @@ class EdgeEngine(PointEngine):
         models = Models(api, api.Point, api.RangeFloat, api.RangeDateTime, lambda keys: api.HasIdCondition(set(keys)))
         super().__init__(uri, space, models, scale=QUARTER)
         self.path, self._shard, self._api, self._sums = path, shard, api, sums
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None  # with a copy of a shard that cannot be written
         self._fresh = 0  # points since the last `optimise`
         self._guard = threading.RLock()  # no loss: Edge keeps other Python threads waiting anyway
 
@@ -55,6 +57,7 @@ class EdgeEngine(PointEngine):
         api = require("qdrant_edge", "archive")
         if create and path.exists() and any(path.iterdir()):
             raise StoreError(f"{path} is not empty; name a new folder for the shard")
+        own, scratch = path, None
         sums = Sums(path, _bulk)
         try:
             if create:
@@ -66,6 +69,11 @@ class EdgeEngine(PointEngine):
                 size = json.loads((path / "edge_config.json").read_text("utf-8"))["vectors"][ROW]["size"] - 1
                 if size != space.dim:
                     raise StoreError(f"{path} holds rows of {size} numbers and the archive's encoder makes {space.dim}")
+                if not os.access(path, os.W_OK):  # Edge maps files for writing, whatever is asked of them
+                    scratch = tempfile.TemporaryDirectory(prefix="photodesk-")
+                    path = Path(scratch.name) / "shard"
+                    copy(own, path)
+                    sums = Sums(path, _bulk)
                 if next(path.rglob("*_journal.dat"), None):  # Edge replays journals and deletes them when it loads
                     sums.changing()
                 shard = api.EdgeShard.load(str(path))
@@ -79,7 +87,8 @@ class EdgeEngine(PointEngine):
             raise StoreError(f"cannot use the shard {path}: {error}; see docs/archive.md") from None
         except Exception as error:  # Edge knows no kinds
             raise _trouble(path, error) from None
-        engine = cls(path, space, uri or f"edge:{path}", shard, api, sums)
+        engine = cls(path, space, uri or f"edge:{own}", shard, api, sums)
+        engine._scratch = scratch
         if engine._bring_up(engine._do(shard.info).payload_schema, _indexes(api)):
             engine._do(shard.flush)
         return engine
@@ -126,7 +135,7 @@ class EdgeEngine(PointEngine):
         """See `base.Engine`; the shard's files as they are after a flush, while nobody else may write them."""
         self._do(lambda: self._shard.flush())
         with as_store_error(f"cannot copy the shard to {folder}", "make room or name another place"):
-            shutil.copytree(self.path, folder)
+            copy(self.path, folder)
         Sums(folder, _bulk).write()
 
     def close(self) -> None:
@@ -135,6 +144,8 @@ class EdgeEngine(PointEngine):
             self._do(lambda: self._shard.close())
             self._shard = None
             self._sums.write()
+            if self._scratch:
+                self._scratch.cleanup()
 
     def _upsert(self, points: list[Any]) -> None:
         self._change(self._api.UpdateOperation.upsert_points(points))

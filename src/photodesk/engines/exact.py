@@ -81,11 +81,10 @@ class ScanEngine:
         lock, sums = -1, _sums(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
-            lock = locked(path / "lock")
+            lock = locked(path / "lock", reading=not create)
             for name, what in sums.wrong():
                 raise EngineDamaged(path, f"{path / name} {what}")
-            db = sqlite3.connect(path / "points.sqlite", isolation_level=None, check_same_thread=False)
-            db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;")
+            db, read_only = seals.connect(path / "points.sqlite")
             if create:
                 db.execute(
                     "CREATE TABLE points (photo TEXT PRIMARY KEY, slot INTEGER UNIQUE, number REAL, payload TEXT, "
@@ -95,13 +94,16 @@ class ScanEngine:
             dim = int(db.execute("PRAGMA user_version").fetchone()[0])
             if dim != space.dim:
                 raise StoreError(f"{path} holds rows of {dim} numbers and the archive's encoder makes {space.dim}")
-            if "seal" not in (name for _, name, *_ in db.execute("PRAGMA table_info(points)")):  # of an older photodesk
+            if not read_only and "seal" not in (
+                name for _, name, *_ in db.execute("PRAGMA table_info(points)")
+            ):  # of an older photodesk
                 sums.changing()
                 db.execute("BEGIN IMMEDIATE")
                 db.execute("ALTER TABLE points ADD COLUMN seal BLOB")
                 seals.seal_all(db)
                 db.execute("COMMIT")
-            seals.install(db)
+            if not read_only:
+                seals.install(db)
             return cls(path, space, uri or f"flat:{path}", db, lock, sums)
         except OSError as error:
             if lock >= 0:

@@ -2,7 +2,7 @@
 damage to any of them shows.
 
 The seals are set by triggers of the connection, whatever statement changes a row. SQLite itself sees only damage to its
-trees.
+trees. `connect` opens such a database, also where nothing can be written.
 """
 
 from __future__ import annotations
@@ -10,6 +10,38 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+
+def connect(path: Path) -> tuple[sqlite3.Connection, bool]:
+    """A connection without transactions of its own in WAL mode, and whether it can only read, for
+    the medium is read-only or full.
+
+    Raises:
+        sqlite3.Error: it cannot be opened.
+    """
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+    try:
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=FULL")
+        db.execute("PRAGMA user_version")
+        return db, False
+    except sqlite3.Error as error:
+        db.close()
+        log = path.with_name(f"{path.name}-wal")
+        if (
+            error.sqlite_errorcode & 0xFF not in _UNWRITABLE
+            or not path.exists()
+            or (log.exists() and log.stat().st_size)
+        ):
+            raise  # what was last written may be in the log alone
+    # nobody can write there, or it would be this process, which holds the lock
+    name = f"file:{quote(str(path.absolute()))}?mode=ro&immutable=1"
+    return sqlite3.connect(name, uri=True, isolation_level=None, check_same_thread=False), True
+
+
+_UNWRITABLE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL)
 
 
 def install(db: sqlite3.Connection) -> None:

@@ -97,10 +97,32 @@ class Sums:
                 yield path.relative_to(self._folder).as_posix()
 
 
+def copy(folder: Path, to: Path) -> None:
+    """Copy a folder with all below it, holes as holes."""
+    for path in sorted(folder.rglob("*")):
+        target = to / path.relative_to(folder)
+        if path.is_dir():
+            target.mkdir(parents=True, exist_ok=True)
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("wb") as stream:
+            for at, block in _blocks(path):
+                stream.seek(at)
+                stream.write(block)
+            stream.truncate(path.stat().st_size)
+
+
 def checksum(path: Path) -> int:
     """CRC-32 of a file's blocks that are not all zeros, each with its place: holes, of which files that are mapped into
     memory mostly consist, are not read where the system can tell them."""
     crc = 0
+    for at, block in _blocks(path):
+        crc = zlib.crc32(block, zlib.crc32(at.to_bytes(8, "little"), crc))
+    return crc
+
+
+def _blocks(path: Path) -> Iterator[tuple[int, bytes]]:
+    """A file's blocks that are not all zeros, with their places."""
     with open_regular(path) as stream:
         handle, at, size = stream.fileno(), 0, os.fstat(stream.fileno()).st_size
         while at < size:
@@ -109,11 +131,10 @@ def checksum(path: Path) -> int:
                     at = os.lseek(handle, at, os.SEEK_DATA) // BLOCK * BLOCK
                 except OSError as error:
                     if error.errno == errno.ENXIO:  # only a hole follows
-                        break
+                        return
             block = os.pread(handle, BLOCK, at)
             if not block:
-                break
+                return
             if block != _ZEROS[: len(block)]:
-                crc = zlib.crc32(block, zlib.crc32(at.to_bytes(8, "little"), crc))
+                yield at, block
             at += BLOCK
-    return crc

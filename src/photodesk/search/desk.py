@@ -135,7 +135,7 @@ class Desk:
             count = max(count, DEEP)
         while True:
             near = self.archive.engine.search(asked.row, count, where, revised=asked.revised * whole.revised)
-            points = self.archive.engine.get(list(dict.fromkeys(hit.photo for hit in (*near, *worded))), rows=True)
+            points = self.archive.points(list(dict.fromkeys(hit.photo for hit in (*near, *worded))))
             points = self._lacking(points, question.without)
             ranked = self._scored(points, asked, whole, self._named(asked.words, worded, points), used)
             others = [found for found in ranked if found.photo != question.like]
@@ -280,7 +280,7 @@ class Desk:
             self._whole = None
 
     def _point(self, photo: str) -> Point:
-        found = self.archive.engine.get([photo], rows=True)
+        found = self.archive.points([photo])
         if not found:
             raise UsageError(f"the archive has no photo {photo}")
         return found[0]
@@ -372,7 +372,7 @@ class Desk:
             background = self.confidence.background
         else:
             drawn = np.sort(np.random.default_rng(0).permutation(len(photos))[:SAMPLE])
-            points = self.archive.engine.get([photos[i] for i in drawn], rows=True)
+            points = self.archive.points([photos[i] for i in drawn])
             dim = self.archive.settings.dim
             rows = np.stack([point.row for point in points]) if points else np.eye(dim, dtype=np.float32)
             background = Background.of(rows)
