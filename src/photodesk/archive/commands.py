@@ -333,20 +333,10 @@ def update(
 
     if zone_of(zone):
         archive.database.set({"zone": zone})
-    faults: list[Fault] = []
     words = []
     roots = [Path(root) for root in archive.database.roots()]
-    faults += [
-        Fault(
-            "folder-gone",
-            str(root),
-            "the folder is gone; its photos stay in the archive",
-            "kept",
-            "bring the disk back",
-        )
-        for root in roots
-        if not root.is_dir()
-    ]
+    what, advice = "the folder is gone; its photos stay in the archive", "bring the disk back"
+    faults = [Fault("folder-gone", str(root), what, "kept", advice) for root in roots if not root.is_dir()]
     # what `verify` found changed is read even where nothing but its content tells
     changed = [Path(file.path) for file in archive.database.files() if file.mtime == -1 and not gone(file.path)]
     if there := [*(root for root in roots if root.is_dir()), *changed]:
@@ -354,13 +344,8 @@ def update(
         faults += done.faults
         words.append(str(done))
     if bank:
-        rows, wrong = embed_articles(
-            datasets.read(Path(bank)).articles,
-            encoder(),
-            Store(),
-            stage="bank",
-            progress=progress,
-        )
+        articles = datasets.read(Path(bank)).articles
+        rows, wrong = embed_articles(articles, encoder(), Store(), stage="bank", progress=progress)
         archive.usage.add_to_bank(rows.ids, rows.rows)
         faults += wrong
         words.append(f"{len(rows):,} articles in the bank")

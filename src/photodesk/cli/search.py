@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     default="",
     help="Words that must occur in headline, caption, keywords, place or byline, one after the other.",
 )
-@click.option("--phrase", default="", help="Words that must stand in caption, keywords or place, one after the other.")
 @click.option(
     "--without",
     multiple=True,
@@ -71,12 +70,6 @@ if TYPE_CHECKING:
 @click.option("--rating", "min_rating", default=0, type=click.IntRange(0, 5), metavar="N", help="Stars at least.")
 @click.option(
     "--urgency", "max_urgency", default=0, type=click.IntRange(0, 8), metavar="N", help="1 to N; 1 is the most urgent."
-)
-@click.option(
-    "--terms", multiple=True, help="Usage terms, exactly as in the picture; given several times, any of them."
-)
-@click.option(
-    "--keyword", "keywords", multiple=True, help="Keyword, exactly as in the picture; given several times, all of them."
 )
 @click.option(
     "--orientation",
