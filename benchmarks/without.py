@@ -3,11 +3,11 @@
     python benchmarks/without.py FLICKR8K [--tune] [--json FILE]
 
 FLICKR8K holds `captions.jsonl` (image, text, lang, split) and the images. Photos are those of the split val, rows of
-the built-in model. A question is one of `MOTIFS` as text and another, none of `PEOPLE`, as the unwanted word, drawn with a
-fixed seed among pairs where at least one of the first five photos shows the unwanted one without `--without` and ten
-photos show the first and not the second. A photo shows a motif where any of its five captions names it. The archive has
-the first caption of every photo (what a desk has), of every second one, or none (only what is to be seen counts).
-`--tune` prints other 30 questions over a grid of `desk.WITHOUT` and `desk.SHOWS`.
+the built-in model. A question is one of `MOTIFS` as text and another, none of `PEOPLE`, as the unwanted word, drawn
+with a fixed seed among pairs where at least one of the first five photos shows the unwanted one without `--without`
+and ten photos show the first and not the second. A photo shows a motif where any of its five captions names it. The
+archive has the first caption of every photo (what a desk has), of every second one, or none (only what is to be seen
+counts). `--tune` prints other 30 questions over a grid of `desk.WITHOUT` and `desk.SHOWS`.
 """
 
 from __future__ import annotations

@@ -131,8 +131,8 @@ class Archive:
 
         Raises:
             StoreError: the folder is not empty or cannot be written, or the engine cannot be made.
-            UsageError: no such engine, language or time zone, a revision that takes no bank, or towers without a network
-            between them.
+            UsageError: no such engine, language or time zone, a revision that takes no bank, or towers without a
+            network between them.
         """
         encoder = encoder.joint()
         zone_of(zone)
