@@ -57,33 +57,55 @@ def version(language: str) -> str:
 
 
 def document(text: str, language: str) -> Weights:
-    """(word numbers, weights) of a photo's texts."""
-    made = _embedder(language).embed_document(_spelled(text, language))
-    return made.indices, made.values
+    """(word numbers, weights) of a photo's texts; parts of compounds make no text longer."""
+    words, parted = _spelled(text, language)
+    made = _embedder(language).embed_document(words)
+    if parted == words:
+        return made.indices, made.values
+    more = _embedder(language).embed_document(parted)
+    weights = dict(zip(more.indices, more.values, strict=True)) | dict(zip(made.indices, made.values, strict=True))
+    return list(weights), list(weights.values())
 
 
 def query(text: str, language: str) -> Weights:
     """(word numbers, weights) of what is asked: each word once."""
-    made = _embedder(language).embed_query(_spelled(text, language))
+    made = _embedder(language).embed_query(_spelled(text, language)[1])
     return made.indices, made.values
 
 
-def _spelled(text: str, language: str) -> str:
+def share(asked: str, text: str, language: str) -> float:
+    """How much of the words that are asked for a photo's texts have, 0 to 1: of a compound that is not there its
+    parts."""
+    have = set(document(text, language)[0])
+    found = []
+    for word in _TOKEN.findall(unicodedata.normalize("NFC", asked)):
+        whole, *parts = _word(word, language)
+        if number := {*_embedder(language).embed_query(whole).indices}:
+            parted = [not have.isdisjoint(_embedder(language).embed_query(part).indices) for part in parts]
+            found.append(1.0 if number <= have else sum(parted) / max(len(parted), 1))
+    return sum(found) / len(found) if found else 0.0
+
+
+def _spelled(text: str, language: str) -> tuple[str, str]:
+    """The words of a text in one spelling, without and with the parts of compounds."""
     text = unicodedata.normalize("NFC", text)
     if language not in ("german", "english"):
-        return text
-    return " ".join(_word(word, language) for word in _TOKEN.findall(text))
+        return text, text
+    words = [_word(word, language) for word in _TOKEN.findall(text)]
+    return " ".join(word[0] for word in words), " ".join(part for word in words for part in word)
 
 
 @functools.lru_cache(maxsize=2**16)
-def _word(word: str, language: str) -> str:
+def _word(word: str, language: str) -> tuple[str, ...]:
     """A word in one spelling, and its parts; a stop word stays one."""
+    if language not in ("german", "english"):
+        return (word,)
     if language == "english":
-        return spellings.accentless(unicodedata.normalize("NFC", word.casefold()).translate(_SPELLED_OUT))
+        return (spellings.accentless(unicodedata.normalize("NFC", word.casefold()).translate(_SPELLED_OUT)),)
     if not _embedder(language).embed_query(word).indices:
-        return word
+        return (word,)
     folded = spellings.fold(word)
-    return " ".join((folded, *spellings.parts(folded)))
+    return (folded, *spellings.parts(folded))
 
 
 @functools.cache

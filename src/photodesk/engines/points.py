@@ -162,7 +162,7 @@ class PointEngine(ABC):
         return tuple(sorted(hits, key=lambda hit: (-hit.score, hit.photo))[:k])
 
     def _made(self, point: Point) -> Any:
-        entry = point.entry.payload()
+        entry = point.entry.payload() | point.entry.asked()
         vectors = {ROW: self._extended(point.row, -self._scale * np.float32(point.offset))}
         if weights := self._weights(bm25.document(point.entry.text, self.space.language)):
             vectors[WORDS] = weights

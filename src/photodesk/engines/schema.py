@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
@@ -120,7 +121,8 @@ class Entry:
         return (value,) if value else ()
 
     def payload(self) -> dict[str, Any]:
-        """As an engine stores it: empty fields left out; `year` and what `asked` has added."""
+        """As an engine stores it: empty fields left out; `orientation`, `year` and `text` added, for they can be asked
+        for."""
         found = {name: value for name, value in ((f.name, getattr(self, f.name)) for f in fields(self)) if value}
         found |= {name: list(found[name]) for name in LISTS if name in found}
         if self.taken:
@@ -130,13 +132,15 @@ class Entry:
             }  # engines compare times as if all were in one zone
             if self.taken != self.moment:
                 found["date"] = self.taken
-        return found | self.asked()
+        if text := self.text:
+            found["text"] = unicodedata.normalize("NFC", text)
+        return found | {"orientation": self.orientation}
 
     def asked(self) -> dict[str, Any]:
-        """What a payload has beside the fields, to be asked for: `orientation`; `text` for phrases, its words in one
-        spelling; `folded` for filters, as "field=value"."""
+        """What an engine adds to the payload, or has in its place, that cannot call `fold`: the words of `text` in one
+        spelling, for phrases; `folded`, for values."""
         text = " ".join(tokens(self.text))
-        return {"orientation": self.orientation, "folded": list(self.folded())} | ({"text": text} if text else {})
+        return {"folded": list(self.folded())} | ({"text": text} if text else {})
 
     def folded(self) -> Iterator[str]:
         """What a filter of values compares, as "field=value" in one spelling."""

@@ -18,8 +18,8 @@ _ACCENTS = re.compile("[\u0300-\u036f]")
 # "Mueller" and "Muller" are both Müller; in "neue", "Bauer" and "Quelle" the e is a letter of its own
 _DIGRAPH = re.compile("(?<![aeiouyq])([aou])e")
 
-USUAL = 1e-5
-"""A word that is written more often than this stands for itself: Feuerwehr and Bundestag have no parts."""
+USUAL = 3e-6
+"""A word that is written more often than this stands for itself: Feuerwehr and Hochwasser have no parts."""
 _SHORTEST, _LINKED = 4, 5
 """Letters of a part, and of one that an s may follow."""
 _ENDINGS = frozenset({"innen", "lich", "liche", "lichen", "keit", "heit", "ungen", "schaft", "isch", "ische", "ischen"})

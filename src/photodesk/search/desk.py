@@ -294,12 +294,11 @@ class Desk:
         if not hits:
             return {}
         language, entries = self.archive.settings.language, {point.photo: point.entry for point in points}
-        wanted = set(bm25.query(words, language)[0])
-
-        def share(photo: str) -> float:
-            return len(wanted & set(bm25.document(entries[photo].text, language)[0])) / len(wanted)
-
-        return {hit.photo: hit.score / hits[0].score * share(hit.photo) for hit in hits if hit.photo in entries}
+        return {
+            hit.photo: hit.score / hits[0].score * bm25.share(words, entries[hit.photo].text, language)
+            for hit in hits
+            if hit.photo in entries
+        }
 
     def _used(self, days: int) -> dict[str, str]:
         if not days:
