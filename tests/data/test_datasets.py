@@ -535,7 +535,11 @@ def test_every_kind_of_fault_has_a_meaning(tmp_path: Path) -> None:
         "photo-unreadable",
         "photo-damaged",
     }
-    elsewhere = {"photo-excluded", "photo-format"}  # of archives, and of installs without an extra
+    elsewhere = {
+        "photo-excluded",
+        "photo-format",
+        "photo-without-embargo",
+    }  # of archives, and of installs without an extra
     elsewhere |= {"photo-refused", "photo-no-answer", "photo-gone", "photo-metadata", "photo-name", "photo-unknown"}
     elsewhere |= {"article-empty"}
     of_data = {code for code in checks_of.MEANINGS if code.startswith(("table-", "row-", "article-", "photo-"))}
