@@ -259,7 +259,10 @@ def test_points_of_the_exact_scan(tmp_path, payload, slot, number):
     with contextlib.closing(sqlite3.connect(folder / "points.sqlite")) as db, db:
         db.execute("PRAGMA synchronous=OFF")
         text = payload.decode("utf-8", "surrogateescape").encode("utf-8", "replace").decode()
-        db.execute("INSERT OR REPLACE INTO points VALUES (?, ?, ?, ?)", (digest(b"").hex(), slot, number, text))
+        db.execute(
+            "INSERT OR REPLACE INTO points (photo, slot, number, payload) VALUES (?, ?, ?, ?)",
+            (digest(b"").hex(), slot, number, text),
+        )
     with contained():
         exact.ScanEngine.open(folder, Space(3)).close()
 
@@ -339,7 +342,9 @@ def test_a_network_has_no_more_members_than_weights(tmp_path, members):
 def test_a_point_that_its_files_do_not_hold_is_refused(tmp_path, slot, payload):
     exact.ScanEngine.open(tmp_path / "e", Space(3), create=True).close()
     with contextlib.closing(sqlite3.connect(tmp_path / "e/points.sqlite")) as db, db:
-        db.execute("INSERT INTO points VALUES (?, ?, 0, ?)", (digest(b"").hex(), slot, payload))
+        db.execute(
+            "INSERT INTO points (photo, slot, number, payload) VALUES (?, ?, 0, ?)", (digest(b"").hex(), slot, payload)
+        )
     with pytest.raises(StoreError):
         exact.ScanEngine.open(tmp_path / "e", Space(3))
 
