@@ -670,7 +670,8 @@ def call(*words):
     return CliRunner().invoke(commands, [str(word) for word in words])
 
 
-def test_the_command_trains_measures_refits_and_writes_card_and_curves(tmp_path, folder):
+def test_the_command_trains_measures_refits_and_writes_card_and_curves(tmp_path, folder, monkeypatch):
+    monkeypatch.setattr("photodesk.cli.progress.QUICK", 0)
     out = tmp_path / "net.safetensors"
     made = call("train", folder, "-e", "echo", "-o", out, "--validation", 5, "--test", 5, "--epochs", 1, "--refit")
     assert made.exit_code == 0, made.output

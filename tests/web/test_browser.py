@@ -353,4 +353,4 @@ def test_without_a_script_the_form_does_it(visit, site):
     page.get_by_role("link", name="Deutsch").click()
     page.wait_for_selector("html[lang=de]")
     assert GERMAN["draft"] in page.locator("label[for=draft]").inner_text()
-    assert page.locator(".drop").is_hidden()
+    page.wait_for_selector(".drop", state="hidden")
