@@ -101,6 +101,7 @@ def test_photos_appear_as_one_types_without_a_search_a_letter(visit, site):
     assert page.locator("#draft").input_value() == "Graz", "the draft was kept"
     page.get_by_role("link", name="English").click()
     page.wait_for_selector("html[lang=en]")
+    page.wait_for_load_state()  # its script listens by now
     page.locator("#draft").fill("something of which there is no picture")
     page.wait_for_selector(".note")
     assert ENGLISH["nothing_fits"] in page.locator(".note").inner_text()
@@ -352,5 +353,6 @@ def test_without_a_script_the_form_does_it(visit, site):
     first(page, ids["Köln"])
     page.get_by_role("link", name="Deutsch").click()
     page.wait_for_selector("html[lang=de]")
+    page.wait_for_load_state()  # its script listens by now
     assert GERMAN["draft"] in page.locator("label[for=draft]").inner_text()
     page.wait_for_selector(".drop", state="hidden")
