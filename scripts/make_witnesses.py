@@ -73,7 +73,7 @@ COLOURS = {
 SHAPES = ("Kreise", "Balken", "Rauten", "Hügel", "Dächer", "Wellen")
 
 PHOTOS = Path(__file__).with_name("witness_photos.csv")
-"""How each picture looks, what it says of itself, and the article that it belongs to, if any."""
+"""How each picture looks, its metadata, and the article that it belongs to, if any."""
 
 BANK = (
     "Streik bei der Bahn",

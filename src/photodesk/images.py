@@ -1,5 +1,5 @@
-"""The one decoder: a stranger's picture → upright RGB, its size, what its file says, or why not; the hash that tells
-near-duplicates.
+"""The one decoder: an untrusted picture → upright RGB, its size, the blocks of its metadata, or why not; the hash that
+tells near-duplicates.
 
 Pictures come from anywhere, so nothing about them is believed: neither the suffix, nor the size, nor that the file is
 whole.

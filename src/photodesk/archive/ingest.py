@@ -41,7 +41,7 @@ HASHED = 64
 
 @dataclass(slots=True)
 class Ingested:
-    """What became of the files: how many photos came, how many files were known, held a known content, moved, or got
+    """What was done with files: how many photos came, how many files were known, held a known content, moved, or got
     another content."""
 
     added: int = 0

@@ -134,7 +134,7 @@ def read(picture: images.Decoded | bytes, *, sidecar: Path | None = None) -> tup
 def describe(
     picture: images.Decoded, sidecars: Mapping[str, bytes], *, language: str = ""
 ) -> tuple[Entry, tuple[str, ...]]:
-    """The size of a picture and what it says of itself.
+    """The size and the metadata of a picture.
 
     Args:
         picture: as it was decoded.

@@ -30,7 +30,7 @@ class Meaning(NamedTuple):
 MEANINGS = {
     # a table file, by file
     "table-bom": Meaning("a byte order mark", "three invisible bytes before the first column name; skipped"),
-    "table-column-twice": Meaning("column name stands twice", "the first one is read"),
+    "table-column-twice": Meaning("column name is duplicated", "the first one is read"),
     "table-decimal-ids": Meaning(
         "ids are written as decimals",
         "a program kept the column as floating point: 1.0 for 1; read as whole numbers",
@@ -71,7 +71,7 @@ MEANINGS = {
     ),
     # an article and its text
     "article-empty": Meaning("article without text", "the fields that are read hold nothing"),
-    "article-id-taken": Meaning("article id stands twice", "only the first row can have the id"),
+    "article-id-taken": Meaning("article id is duplicated", "only the first row can have the id"),
     "article-no-id": Meaning("no article id", "without an id it cannot stand in a run"),
     "article-no-title": Meaning("empty title", "nothing, or only other fields, to search a photo with"),
     "article-title-shared": Meaning(

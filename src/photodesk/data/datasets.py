@@ -192,7 +192,7 @@ class _Reader:
             same = (first.title, first.text) == (article.title, article.text)
             if not same or not photo or (key, photo) in self.pairs:
                 advice = "" if same else "give the article an id of its own"
-                what = f"article id stands twice: {key}, first in {first.where}"
+                what = f"article id is duplicated: {key}, first in {first.where}"
                 self.say("article-id-taken", where, what, "left out", advice)
                 return
         if photo:
@@ -299,7 +299,7 @@ class _Rows:
                 self._whole(table, name)
         names = [plain for header in table.header if (plain := editions.plain(header))]
         for name in sorted({name for name in names if names.count(name) > 1}):
-            what = f"column name stands twice: {name}"
+            what = f"column name is duplicated: {name}"
             self.faults.append(Fault("table-column-twice", f"{table.name}:1", what, "kept"))
 
     def _key(self, table: tables.Table, keys: Sequence[int]) -> None:

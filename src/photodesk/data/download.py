@@ -1,4 +1,4 @@
-"""Fetch the pictures that a data set names by URL into its photo folder; stopped, the same call goes on from there."""
+"""Fetch the pictures that a data set names by URL into its photo folder; after an interruption the same call resumes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """An exact index: unit rows in one memory-mapped file, scanned by a matrix product.
 
 The folder holds `index.json` (what made it, and which files belong to it), `rows-….npy` ((m, d) float32),
-`photos-….jsonl` (id and path of each row) and perhaps `numbers-….npz` (what a revision takes off each row). The JSON is
+`photos-….jsonl` (id and path of each row) and perhaps `numbers-….npz` (the hubness offset of each row). The JSON is
 replaced last, so a kill leaves the old index or the new one.
 """
 
@@ -320,7 +320,7 @@ class Searcher:
             name that the index holds.
 
     Attributes:
-        numbers: what the index's revision takes off each photo; None where it has none.
+        numbers: the hubness offsets of the index's revision; None without one.
 
     Raises:
         StoreError: the index was made by another encoder, or another version of it.
