@@ -1,4 +1,4 @@
-"""Fetch the pictures that a data set names by URL into its photo folder; after an interruption the same call resumes."""
+"""Fetch the pictures that a data set names by URL into its photo folder; the same call resumes after a stop."""
 
 from __future__ import annotations
 
